@@ -1,0 +1,2 @@
+//! A static program: pause process of a pod, demo web server.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `knarr` binary: arguments, wiring, exit codes.
+fn main() {}

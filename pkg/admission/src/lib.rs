@@ -1,0 +1,1 @@
+//! What is changed or refused between decoding a request and storing it, in upstream's order.

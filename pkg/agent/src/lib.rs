@@ -1,0 +1,1 @@
+//! The node: it joins, runs its pods, and reports.

@@ -1,0 +1,1 @@
+//! Who is it, and may they: authenticators and authorizers over a snapshot.

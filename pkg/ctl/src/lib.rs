@@ -1,0 +1,1 @@
+//! The commands of knarr ctl, and how they print.

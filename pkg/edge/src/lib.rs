@@ -1,0 +1,1 @@
+//! DNS and ingress of a node, answered from the last snapshot.

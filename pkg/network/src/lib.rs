@@ -1,0 +1,1 @@
+//! Links, addresses, routes and the one nftables ruleset of a node.

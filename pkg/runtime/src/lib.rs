@@ -1,0 +1,1 @@
+//! The trait of a pod runtime, with the OCI runtime behind it.

@@ -1,0 +1,1 @@
+//! What each kind is: its fields, defaults, validation, patches, columns and published documents.

@@ -1,0 +1,1 @@
+//! The state of the cluster: revisions, proposals, views and watches over SlateDB.

@@ -1,0 +1,1 @@
+//! The vocabulary of the cluster: kinds, keys, revisions, selectors, quantities and Status errors.
