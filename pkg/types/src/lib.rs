@@ -1,1 +1,20 @@
 //! The vocabulary of the cluster: kinds, keys, revisions, selectors, quantities and Status errors.
+//!
+//! Pure: no I/O, no locks, no async. Every other crate speaks in these types, so that no bare
+//! string or integer with a rule of its own crosses a crate's edge.
+
+pub mod field_error;
+pub mod key;
+pub mod kind;
+pub mod labels;
+pub mod revision;
+pub mod status;
+
+pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath};
+pub use key::{Key, ResourceId};
+pub use kind::{GroupVersion, GroupVersionKind, GroupVersionResource};
+pub use revision::Revision;
+pub use status::{Cause, Reason, Status, StatusDetails};
+
+/// An object as the write path sees it: a JSON tree with sorted keys.
+pub type Object = serde_json::Value;

@@ -1,0 +1,147 @@
+//! The shape of objects as data: what each field is, how it merges, when it is written.
+//!
+//! Built-in kinds get theirs from the published schema of Kubernetes (`scripts/` makes the rows),
+//! custom resources from their CRD. Decoding, pruning, defaults, patches, apply, protobuf and
+//! OpenAPI all read these types and nothing else about a kind's shape.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// A type, shared by all that use it.
+#[derive(Clone, Debug)]
+pub enum TypeRef {
+    /// A type of its own.
+    Inline(Arc<Type>),
+    /// A published type by its full name, looked up when it is reached: types may contain themselves
+    /// (`JSONSchemaProps`).
+    Named(&'static str),
+}
+
+/// What a value may be.
+#[derive(Debug)]
+pub enum Type {
+    /// Anything: RawExtension, JSON, a CRD field that preserves unknown fields and says no more.
+    Any,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number of this many bits, 32 or 64.
+    Integer {
+        /// 32 or 64.
+        bits: u8,
+    },
+    /// Any number.
+    Number,
+    /// Text.
+    String,
+    /// Text or a whole number (`IntOrString`).
+    IntOrString,
+    /// A resource amount; text or number on input, canonical text in storage.
+    Quantity,
+    /// RFC 3339 to the second; `null` where it is not set.
+    Time,
+    /// RFC 3339 to the microsecond.
+    MicroTime,
+    /// A Go duration: `1h0m0s`.
+    Duration,
+    /// Base64 text.
+    Bytes,
+    /// A list.
+    List {
+        /// What its elements are.
+        item: TypeRef,
+        /// How two writers share it.
+        merge: ListMerge,
+    },
+    /// An object with free keys.
+    Map {
+        /// What its values are.
+        value: TypeRef,
+        /// Owned as a whole by one writer.
+        atomic: bool,
+    },
+    /// An object with known fields.
+    Struct(Struct),
+}
+
+/// How two writers share a list (`x-kubernetes-list-type`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListMerge {
+    /// As a whole.
+    Atomic,
+    /// Element by element; elements are scalars and unique.
+    Set,
+    /// Element by element, told apart by these fields.
+    Map {
+        /// The fields, in the published order.
+        keys: Vec<String>,
+    },
+}
+
+/// An object with known fields.
+#[derive(Debug, Default)]
+pub struct Struct {
+    /// The published full name, empty for the objects inside a CRD.
+    pub name: String,
+    /// Sorted by name.
+    pub fields: Vec<Field>,
+    /// Owned as a whole by one writer (`x-kubernetes-map-type: atomic`).
+    pub atomic: bool,
+    /// Fields that are not listed stay (`x-kubernetes-preserve-unknown-fields`).
+    pub preserve_unknown: bool,
+    /// It has an apiVersion, kind and metadata of its own (`x-kubernetes-embedded-resource`).
+    pub embedded: bool,
+    /// A union's discriminator and members, for apply; empty for most.
+    pub unions: Vec<Vec<String>>,
+}
+
+/// One field of an object.
+#[derive(Debug)]
+pub struct Field {
+    /// As in JSON.
+    pub name: String,
+    /// What its value is.
+    pub ty: TypeRef,
+    /// It must be there.
+    pub required: bool,
+    /// When it is written.
+    pub emission: Emission,
+    /// The published default.
+    pub default: Option<Value>,
+    /// How a strategic merge patch treats it.
+    pub patch: PatchStrategy,
+    /// The values it may have, where they are listed.
+    pub values: Vec<String>,
+}
+
+/// When a field is written, after Go's `omitempty` and pointers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emission {
+    /// Left out when it holds its type's zero value.
+    OmitEmpty,
+    /// Left out only when it was never set: a pointer, so zero and empty are kept.
+    OmitUnset,
+    /// Always there, its zero value where it was not set.
+    Always,
+    /// Always there, `null` where it was not set (times, required lists).
+    Null,
+}
+
+/// How a strategic merge patch treats a field (`x-kubernetes-patch-strategy`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatchStrategy {
+    /// Lists merge by element instead of being replaced.
+    pub merge: bool,
+    /// Keys of the patch's object are all that stay.
+    pub retain_keys: bool,
+    /// The field that tells elements apart; `None` for lists of scalars.
+    pub merge_key: Option<String>,
+}
+
+impl Struct {
+    /// The field of that name.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+    }
+}

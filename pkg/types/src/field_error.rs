@@ -1,0 +1,246 @@
+//! What is wrong with one field of an object, in upstream's words
+//! (`k8s.io/apimachinery/pkg/util/validation/field`).
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// The place of a field: `spec.containers[0].name`, `metadata.labels[app]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldPath(String);
+
+impl FieldPath {
+    /// The object itself; prints as `<nil>` as upstream's empty path does.
+    #[must_use]
+    pub const fn root() -> Self {
+        Self(String::new())
+    }
+
+    /// A path from its printed form.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
+    /// The field `name` below.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Self {
+        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+    }
+
+    /// The element `index` of this list.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    /// The entry `key` of this map.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+
+    /// The printed form; empty for the root.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+    }
+}
+
+/// The kinds of fault; the names are the `reason` of a Status cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldErrorType {
+    /// `FieldValueNotFound`
+    NotFound,
+    /// `FieldValueRequired`
+    Required,
+    /// `FieldValueDuplicate`
+    Duplicate,
+    /// `FieldValueInvalid`
+    Invalid,
+    /// `FieldValueNotSupported`
+    NotSupported,
+    /// `FieldValueForbidden`
+    Forbidden,
+    /// `FieldValueTooLong`
+    TooLong,
+    /// `FieldValueTooMany`
+    TooMany,
+    /// `FieldValueTypeInvalid`
+    TypeInvalid,
+    /// `InternalError`
+    Internal,
+}
+
+impl FieldErrorType {
+    /// The `reason` of the Status cause.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NotFound => "FieldValueNotFound",
+            Self::Required => "FieldValueRequired",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::Internal => "InternalError",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::NotFound => "Not found",
+            Self::Required => "Required value",
+            Self::Duplicate => "Duplicate value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+            Self::Internal => "Internal error",
+        }
+    }
+}
+
+/// One fault of one field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FieldError {
+    /// What kind of fault.
+    pub kind: FieldErrorType,
+    /// Where.
+    pub path: FieldPath,
+    /// The offending value, for the kinds that print it.
+    pub value: Option<Value>,
+    /// What would be right; may be empty.
+    pub detail: String,
+}
+
+/// All that is wrong with an object, in the order in which upstream reports it.
+pub type ErrorList = Vec<FieldError>;
+
+impl FieldError {
+    /// A value that must be there is not.
+    #[must_use]
+    pub fn required(path: &FieldPath, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorType::Required, path, None, detail)
+    }
+
+    /// A value that breaks a rule.
+    #[must_use]
+    pub fn invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorType::Invalid, path, Some(value.into()), detail)
+    }
+
+    /// A value of the wrong type.
+    #[must_use]
+    pub fn type_invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorType::TypeInvalid, path, Some(value.into()), detail)
+    }
+
+    /// A value outside an enumeration; `valid` is printed as upstream does.
+    #[must_use]
+    pub fn not_supported(path: &FieldPath, value: impl Into<Value>, valid: &[&str]) -> Self {
+        let detail = if valid.is_empty() {
+            String::new()
+        } else {
+            let quoted: Vec<_> = valid.iter().map(|v| format!("{v:?}")).collect();
+            format!("supported values: {}", quoted.join(", "))
+        };
+        Self::new(FieldErrorType::NotSupported, path, Some(value.into()), detail)
+    }
+
+    /// A value that may not be given here.
+    #[must_use]
+    pub fn forbidden(path: &FieldPath, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorType::Forbidden, path, None, detail)
+    }
+
+    /// A second value where one may be.
+    #[must_use]
+    pub fn duplicate(path: &FieldPath, value: impl Into<Value>) -> Self {
+        Self::new(FieldErrorType::Duplicate, path, Some(value.into()), "")
+    }
+
+    /// A reference to what is not there.
+    #[must_use]
+    pub fn not_found(path: &FieldPath, value: impl Into<Value>) -> Self {
+        Self::new(FieldErrorType::NotFound, path, Some(value.into()), "")
+    }
+
+    /// A value longer than `max_bytes`; upstream does not print the value.
+    #[must_use]
+    pub fn too_long(path: &FieldPath, max_bytes: usize) -> Self {
+        Self::new(FieldErrorType::TooLong, path, None, format!("may not be more than {max_bytes} bytes"))
+    }
+
+    /// More than `max` elements where `actual` were given.
+    #[must_use]
+    pub fn too_many(path: &FieldPath, actual: usize, max: usize) -> Self {
+        let detail = format!("must have at most {max} {}", if max == 1 { "item" } else { "items" });
+        Self::new(FieldErrorType::TooMany, path, Some(actual.into()), detail)
+    }
+
+    fn new(kind: FieldErrorType, path: &FieldPath, value: Option<Value>, detail: impl Into<String>) -> Self {
+        Self { kind, path: path.clone(), value, detail: detail.into() }
+    }
+
+    /// The fault without its path: the `message` of a Status cause.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let mut text = self.kind.words().to_owned();
+        if let Some(value) = &self.value {
+            text.push_str(": ");
+            // Upstream prints `null` where the value is a nil pointer, strings quoted as Go does, and
+            // everything else as JSON.
+            match value {
+                Value::String(s) => text.push_str(&format!("{s:?}")),
+                other => text.push_str(&other.to_string()),
+            }
+        }
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.body())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_read_as_upstream_prints_them() {
+        let path = FieldPath::new("spec").child("containers").index(0).child("name");
+        for (error, want) in [
+            (FieldError::required(&path, ""), "spec.containers[0].name: Required value"),
+            (
+                FieldError::invalid(&path, "A", "must be lower case"),
+                "spec.containers[0].name: Invalid value: \"A\": must be lower case",
+            ),
+            (
+                FieldError::not_supported(&path, "x", &["a", "b"]),
+                "spec.containers[0].name: Unsupported value: \"x\": supported values: \"a\", \"b\"",
+            ),
+            (FieldError::duplicate(&path, 3), "spec.containers[0].name: Duplicate value: 3"),
+            (FieldError::forbidden(&FieldPath::root(), "no"), "<nil>: Forbidden: no"),
+        ] {
+            assert_eq!(error.to_string(), want);
+        }
+    }
+}
