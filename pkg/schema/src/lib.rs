@@ -5,3 +5,4 @@
 //! custom resources alike.
 
 pub mod field_table;
+pub mod rules;

@@ -1,0 +1,80 @@
+//! What is special about each kind: its defaults, its strategy (what a write may touch), its
+//! validation, its warnings and its selectable fields.
+//!
+//! The functions work on decoded trees, checked against [`crate::field_table`]: types are right, a
+//! field may be absent. The API server calls [`Rules::default`] after decoding,
+//! [`Rules::prepare_create`] or [`Rules::prepare_update`] before admission's validation stage, then
+//! [`check_create`] or [`check_update`].
+
+pub mod metadata;
+pub mod names;
+
+use knarr_types::{ErrorList, Object};
+
+/// What is special about a kind. Everything is optional; the generic engine does the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Fills in what the client left out.
+    pub default: fn(&mut Object),
+    /// Makes a new object what a client may create: status dropped, generation 1.
+    pub prepare_create: fn(&mut Object),
+    /// `(new, old, subresource)`: keeps what this write may not touch as `old` has it and raises the
+    /// generation when the spec changed. The subresource is empty for the object itself.
+    pub prepare_update: fn(&mut Object, &Object, &str),
+    /// Which names are allowed: `(name, it is a generateName prefix)` gives what is wrong.
+    pub name: names::NameCheck,
+    /// What is wrong with a new object, metadata aside.
+    pub validate: fn(&Object) -> ErrorList,
+    /// `(new, old, subresource)`: what is wrong with a change, metadata aside.
+    pub validate_update: fn(&Object, &Object, &str) -> ErrorList,
+    /// What a client should know about an object that is accepted.
+    pub warnings: fn(&Object) -> Vec<String>,
+    /// Selectable fields beyond metadata.name and metadata.namespace.
+    pub fields: fn(&Object) -> Vec<(&'static str, String)>,
+    /// A PUT to a name that does not exist creates it.
+    pub allow_create_on_update: bool,
+    /// An update needs no resourceVersion.
+    pub allow_unconditional_update: bool,
+    /// `metadata.generation` counts changes of the spec.
+    pub has_generation: bool,
+}
+
+impl Rules {
+    /// No rules: what a kind without a file of its own gets.
+    pub const DEFAULT: Self = Self {
+        default: |_| {},
+        prepare_create: |_| {},
+        prepare_update: |_, _, _| {},
+        name: names::dns_subdomain_name,
+        validate: |_| ErrorList::new(),
+        validate_update: |_, _, _| ErrorList::new(),
+        warnings: |_| Vec::new(),
+        fields: |_| Vec::new(),
+        allow_create_on_update: false,
+        allow_unconditional_update: true,
+        has_generation: false,
+    };
+}
+
+/// The rules of a built-in kind.
+#[must_use]
+pub fn for_kind(_group: &str, _kind: &str) -> &'static Rules {
+    static NONE: Rules = Rules::DEFAULT;
+    &NONE
+}
+
+/// All that is wrong with a new object, in upstream's order.
+#[must_use]
+pub fn check_create(rules: &Rules, namespaced: bool, object: &Object) -> ErrorList {
+    let mut errors = metadata::validate_create(object, namespaced, rules.name);
+    errors.extend((rules.validate)(object));
+    errors
+}
+
+/// All that is wrong with a change (`subresource` is empty for the object itself), in upstream's order.
+#[must_use]
+pub fn check_update(rules: &Rules, new: &Object, old: &Object, subresource: &str) -> ErrorList {
+    let mut errors = metadata::validate_update(new, old);
+    errors.extend((rules.validate_update)(new, old, subresource));
+    errors
+}
