@@ -1,0 +1,95 @@
+//! `knarr agent`: the flags of a node, and how they become a configuration.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use knarr_agent::AgentConfig;
+
+/// Runs the node agent.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AgentArgs {
+    /// Address of the API server, https://HOST:PORT.
+    #[arg(long, value_name = "URL", env = "KNARR_URL")]
+    pub server: String,
+    /// Join token, as in the server's data dir under agent-token.
+    #[arg(long, value_name = "TOKEN", env = "KNARR_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// File with the cluster's CA, for a token that is only the secret.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Folder that holds everything of the node.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/knarr/agent")]
+    pub data_dir: PathBuf,
+    /// What every node flag sets, of `knarr agent` and `knarr up` alike.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// The flags of a node that `knarr agent` and `knarr up` share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct NodeArgs {
+    /// Name of the Node object [default: the host name].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Address that other nodes reach this one at [default: that of the route to the server].
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+    /// Label of the Node when it registers; may be given several times.
+    #[arg(long = "node-label", value_name = "KEY=VALUE", value_parser = label)]
+    pub node_labels: Vec<(String, String)>,
+    /// Taint of the Node when it registers; may be given several times.
+    #[arg(long = "node-taint", value_name = "KEY=VALUE:EFFECT")]
+    pub node_taints: Vec<String>,
+    /// Mirrors and credentials of registries, in the format of k3s.
+    #[arg(long, value_name = "FILE")]
+    pub private_registry: Option<PathBuf>,
+    /// Resolver configuration for dnsPolicy Default and for names outside the cluster.
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// How many pods the node takes.
+    #[arg(long, value_name = "N", default_value_t = 110)]
+    pub max_pods: u32,
+    /// Do not run DNS and ingress on this node.
+    #[arg(long)]
+    pub disable_edge: bool,
+    /// Port of plain HTTP for Ingress.
+    #[arg(long, value_name = "PORT", default_value_t = 80)]
+    pub ingress_http_port: u16,
+    /// Port of TLS for Ingress.
+    #[arg(long, value_name = "PORT", default_value_t = 443)]
+    pub ingress_https_port: u16,
+}
+
+impl NodeArgs {
+    /// The agent's configuration for a server, a token and a data dir.
+    pub fn config(self, data_dir: PathBuf, server: String, token: String) -> AgentConfig {
+        let name = self.node_name.unwrap_or_else(host_name);
+        let mut config = AgentConfig::new(data_dir, name, server, token);
+        config.node_ip = self.node_ip;
+        config.node_labels = self.node_labels;
+        config.node_taints = self.node_taints;
+        config.registries_file = self.private_registry;
+        config.resolv_conf = self.resolv_conf;
+        config.max_pods = self.max_pods;
+        config.edge = !self.disable_edge;
+        config.ingress_ports = (self.ingress_http_port, self.ingress_https_port);
+        config
+    }
+}
+
+/// Runs the agent until `shutdown` resolves.
+pub async fn run(args: AgentArgs, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+    let mut config = args.node.config(args.data_dir, args.server, args.token);
+    config.ca_file = args.ca_file;
+    Ok(knarr_agent::run(config, shutdown).await?)
+}
+
+/// The host's name, as a Node's name must be written.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().to_lowercase()
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
