@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Make pkg/schema/data from the facts about Kubernetes 1.36.
+
+    scripts/generate-schema.py [FACTS]
+
+FACTS is a folder with fields.tsv, resources.tsv, columns.tsv and selectable-fields.tsv, as read
+from a kube-apiserver (default: ../shared/facts). What it writes is committed: building needs
+neither the facts nor Python.
+
+types.tsv holds a line `@name TAB flags TAB group/version/kind...` for each type, then a line for
+each of its fields: name, type, emission, default, list, patch, enum.
+"""
+import csv
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+OUT = HERE / "pkg/schema/data"
+SCALARS = {"integer:int32": "int32", "integer:int64": "int64", "number:double": "number", "string:byte": "bytes"}
+# Types of the tests' own that the facts were recorded beside.
+LEFT_OUT = ("com.example.",)
+
+
+def rows(path):
+    """The rows of a file as dicts, its first line naming the columns."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def type_name(text):
+    """The type in the form that the engine reads: prefixes for lists and maps, then a name."""
+    for prefix in ("[]", "map[]"):
+        if text.startswith(prefix):
+            return prefix + type_name(text[len(prefix):])
+    return SCALARS.get(text, text)
+
+
+def emission(row, kinds):
+    """When Go prints the field, as far as the published schema tells: A(lways), N(ull), E(mpty is
+    left out), U(nset is left out: pointers)."""
+    kind = type_name(row["type"])
+    required = row["required"] == "yes"
+    if required:
+        collection = kind.startswith(("[]", "map[]"))
+        time = kind.endswith((".Time", ".MicroTime"))
+        return "N" if collection or time else "A"
+    if row["default"] == "{}":
+        return "A"
+    if kind.startswith(("[]", "map[]")) or kind in ("string", "bytes"):
+        return "E"
+    return "U" if kinds.get(kind) == "object" else "E"
+
+
+def types(facts):
+    """The text of types.tsv."""
+    fields = [row for row in rows(facts / "fields.tsv") if not row["schema"].startswith(LEFT_OUT)]
+    kinds = {row["schema"]: row["type"] for row in fields if not row["field"]}
+    lines = []
+    for row in fields:
+        if not row["field"]:
+            flags = "atomic" if row["map-type"] == "atomic" else ""
+            kind = "" if row["type"] == "object" else row["type"]
+            lines.append(["@" + row["schema"], " ".join(filter(None, (kind, flags))), row["union/validations"] or ""])
+            continue
+        merge = row["list-type"] or row["map-type"]
+        if row["list-map-keys"]:
+            merge = f"map {row['list-map-keys']}"
+        patch = " ".join(filter(None, (row["patch-strategy"], row["patch-merge-key"])))
+        lines.append([row["field"], type_name(row["type"]), emission(row, kinds) + ("!" if row["required"] else ""),
+                      row["default"], merge, patch, row["enum"] or ""])
+    return "".join("\t".join(line).rstrip("\t") + "\n" for line in lines)
+
+
+def kinds(facts):
+    """The text of kinds.tsv: a resource a line, with its columns and selectable fields."""
+    def key(row):
+        return row["group"], row["version"], row["resource"]
+
+    columns = {key(row): row["columns (name:type[:format]@priority)"] for row in rows(facts / "columns.tsv")}
+    selectable = {key(row): row["fields"] for row in rows(facts / "selectable-fields.tsv")}
+    published = {}
+    for row in rows(facts / "fields.tsv"):
+        if not row["field"]:
+            for name in (row["union/validations"] or "").split():
+                published.setdefault(name, row["schema"])
+    lines = []
+    for row in rows(facts / "resources.tsv"):
+        if row["group"].startswith("example."):
+            continue
+        schema = published[f"{row['group']}/{row['version']}/{row['kind']}"]
+        lines.append([row["group"], row["version"], row["resource"], row["kind"], row["scope"], row["short"],
+                      row["categories"], row["verbs"], row["subresources(kind)"] or "", schema,
+                      columns.get(key(row), ""), selectable.get(key(row), "")])
+    return "".join("\t".join(line) + "\n" for line in lines)
+
+
+def main():
+    facts = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / "shared/facts"
+    OUT.mkdir(parents=True, exist_ok=True)
+    for name, text in (("types.tsv", types(facts)), ("kinds.tsv", kinds(facts))):
+        (OUT / name).write_text(text, encoding="utf-8")
+        print(f"{OUT / name}: {len(text)} bytes")
+
+
+if __name__ == "__main__":
+    main()
