@@ -4,18 +4,44 @@
 //! custom resources from their CRD. Decoding, pruning, defaults, patches, apply, protobuf and
 //! OpenAPI all read these types and nothing else about a kind's shape.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
+
+use crate::builtin_types::NamedType;
 
 /// A type, shared by all that use it.
 #[derive(Clone, Debug)]
 pub enum TypeRef {
     /// A type of its own.
     Inline(Arc<Type>),
-    /// A published type by its full name, looked up when it is reached: types may contain themselves
-    /// (`JSONSchemaProps`).
-    Named(&'static str),
+    /// A published type, read when it is first reached: most are never used, and types may contain
+    /// themselves (`JSONSchemaProps`).
+    Named(&'static NamedType),
+}
+
+impl TypeRef {
+    /// A type of its own.
+    #[must_use]
+    pub fn of(ty: Type) -> Self {
+        Self::Inline(Arc::new(ty))
+    }
+
+    /// The published type of that full name (`io.k8s.api.core.v1.Pod`).
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        crate::builtin_types::find(name).map(Self::Named)
+    }
+
+    /// The type itself.
+    #[must_use]
+    pub fn get(&self) -> &Type {
+        match self {
+            Self::Inline(ty) => ty,
+            Self::Named(named) => named.get(),
+        }
+    }
 }
 
 /// What a value may be.
@@ -82,7 +108,7 @@ pub enum ListMerge {
 #[derive(Debug, Default)]
 pub struct Struct {
     /// The published full name, empty for the objects inside a CRD.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// Sorted by name.
     pub fields: Vec<Field>,
     /// Owned as a whole by one writer (`x-kubernetes-map-type: atomic`).
@@ -99,7 +125,7 @@ pub struct Struct {
 #[derive(Debug)]
 pub struct Field {
     /// As in JSON.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// What its value is.
     pub ty: TypeRef,
     /// It must be there.
@@ -142,6 +168,6 @@ impl Struct {
     /// The field of that name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| f.name.as_str().cmp(name)).ok().map(|i| &self.fields[i])
+        self.fields.binary_search_by(|f| (*f.name).cmp(name)).ok().map(|i| &self.fields[i])
     }
 }

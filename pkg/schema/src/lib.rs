@@ -4,5 +4,16 @@
 //! [`knarr_types::Object`] trees checked against [`field_table`] types, for built-in kinds and
 //! custom resources alike.
 
+pub mod builtin_types;
+pub mod decode;
+pub mod discovery;
+pub mod encode;
 pub mod field_table;
+pub mod kinds;
+pub mod openapi;
 pub mod rules;
+pub mod table;
+
+pub use decode::{DecodeError, Decoded, MediaType, decode};
+pub use encode::{Encoded, encode};
+pub use kinds::{Kind, Registry, Subresource, Tier};

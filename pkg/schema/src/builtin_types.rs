@@ -1,0 +1,162 @@
+//! The published types of Kubernetes, read from `data/types.tsv` one at a time, when first reached.
+//!
+//! `scripts/generate-schema.py` makes that file and says what its lines hold.
+
+use std::fmt;
+use std::sync::{LazyLock, OnceLock};
+
+use crate::field_table::{Emission, Field, ListMerge, PatchStrategy, Struct, Type, TypeRef};
+
+/// A published type, before and after it was read.
+pub struct NamedType {
+    name: &'static str,
+    flags: &'static str,
+    rows: &'static str,
+    ty: OnceLock<Type>,
+}
+
+/// Every published type, in the order of their names.
+static TYPES: LazyLock<Vec<NamedType>> = LazyLock::new(|| index(include_str!("../data/types.tsv")));
+
+/// The type of that full name: `io.k8s.api.core.v1.Pod`.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static NamedType> {
+    let types: &'static [NamedType] = &TYPES;
+    types.binary_search_by(|t| t.name.cmp(name)).ok().map(|i| &types[i])
+}
+
+/// The full names of all published types, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TYPES.iter().map(|t| t.name)
+}
+
+impl NamedType {
+    /// Its full name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What it is; read on the first call.
+    pub fn get(&self) -> &Type {
+        self.ty.get_or_init(|| read_type(self))
+    }
+}
+
+impl fmt::Debug for NamedType {
+    /// Only the name: types may contain themselves.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Splits the file at the lines that start a type.
+fn index(text: &'static str) -> Vec<NamedType> {
+    let mut types: Vec<NamedType> = text
+        .split('@')
+        .filter_map(|block| {
+            let (head, rows) = block.split_once('\n')?;
+            let mut columns = head.split('\t');
+            let name = columns.next()?;
+            Some(NamedType { name, flags: columns.next().unwrap_or_default(), rows, ty: OnceLock::new() })
+        })
+        .collect();
+    types.sort_unstable_by_key(|t| t.name);
+    types
+}
+
+fn read_type(named: &NamedType) -> Type {
+    match named.name.rsplit('.').next().unwrap_or_default() {
+        "Quantity" => return Type::Quantity,
+        "Time" => return Type::Time,
+        "MicroTime" => return Type::MicroTime,
+        "IntOrString" => return Type::IntOrString,
+        "RawExtension" | "FieldsV1" => return Type::Any,
+        _ if named.flags.starts_with("any") => return Type::Any,
+        _ => {}
+    }
+    let mut fields: Vec<Field> = named.rows.lines().map(read_field).collect();
+    fields.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Type::Struct(Struct {
+        name: named.name.into(),
+        fields,
+        atomic: named.flags.contains("atomic"),
+        ..Struct::default()
+    })
+}
+
+fn read_field(row: &'static str) -> Field {
+    let mut columns = row.split('\t');
+    let mut next = || columns.next().unwrap_or_default();
+    let (name, ty, emission, default, merge, patch, values) = (next(), next(), next(), next(), next(), next(), next());
+    Field {
+        name: name.into(),
+        ty: read_ref(ty, merge),
+        required: emission.ends_with('!'),
+        emission: match emission.as_bytes().first() {
+            Some(b'A') => Emission::Always,
+            Some(b'N') => Emission::Null,
+            Some(b'U') => Emission::OmitUnset,
+            _ => Emission::OmitEmpty,
+        },
+        default: serde_json::from_str(default).ok(),
+        patch: read_patch(patch),
+        values: values.split(',').filter(|v| !v.is_empty()).map(str::to_owned).collect(),
+    }
+}
+
+fn read_ref(text: &'static str, merge: &str) -> TypeRef {
+    if let Some(item) = text.strip_prefix("[]") {
+        let keys = || merge.strip_prefix("map ").map(|k| k.split(',').map(str::to_owned).collect());
+        let merge = match merge {
+            "set" => ListMerge::Set,
+            _ => keys().map_or(ListMerge::Atomic, |keys| ListMerge::Map { keys }),
+        };
+        return TypeRef::of(Type::List { item: read_ref(item, ""), merge });
+    }
+    if let Some(value) = text.strip_prefix("map[]") {
+        return TypeRef::of(Type::Map { value: read_ref(value, ""), atomic: merge == "atomic" });
+    }
+    TypeRef::of(match text {
+        "string" => Type::String,
+        "boolean" => Type::Boolean,
+        "int32" => Type::Integer { bits: 32 },
+        "int64" => Type::Integer { bits: 64 },
+        "number" => Type::Number,
+        "bytes" => Type::Bytes,
+        name => return find(name).map_or_else(|| TypeRef::of(Type::Any), TypeRef::Named),
+    })
+}
+
+fn read_patch(text: &str) -> PatchStrategy {
+    let (strategy, key) = text.split_once(' ').unwrap_or((text, ""));
+    PatchStrategy {
+        merge: strategy.split(',').any(|s| s == "merge"),
+        retain_keys: strategy.split(',').any(|s| s == "retainKeys"),
+        merge_key: (!key.is_empty()).then(|| key.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_published_type_reads_and_names_only_published_types() {
+        for name in names() {
+            let Type::Struct(s) = find(name).unwrap().get() else { continue };
+            assert!(s.fields.is_sorted_by(|a, b| a.name < b.name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pod_has_containers_merged_by_name() {
+        let spec = TypeRef::named("io.k8s.api.core.v1.PodSpec").unwrap();
+        let Type::Struct(spec) = spec.get() else { panic!("a struct") };
+        let containers = spec.field("containers").unwrap();
+        assert!(containers.required && containers.patch.merge);
+        assert_eq!(containers.patch.merge_key.as_deref(), Some("name"));
+        let Type::List { merge, .. } = containers.ty.get() else { panic!("a list") };
+        assert_eq!(*merge, ListMerge::Map { keys: vec!["name".into()] });
+    }
+}
