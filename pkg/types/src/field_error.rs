@@ -111,6 +111,32 @@ impl FieldErrorType {
     }
 }
 
+/// An offending value as a message shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shown {
+    /// As it came: strings quoted as Go does, everything else as JSON.
+    Value(Value),
+    /// Already in its printed form: where upstream prints its own structs, whose fields have another
+    /// order and other names than the published ones.
+    Printed(String),
+}
+
+impl<T: Into<Value>> From<T> for Shown {
+    fn from(value: T) -> Self {
+        Self::Value(value.into())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(Value::String(text)) => write!(f, "{text:?}"),
+            Self::Value(other) => write!(f, "{other}"),
+            Self::Printed(text) => f.write_str(text),
+        }
+    }
+}
+
 /// One fault of one field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FieldError {
@@ -119,7 +145,7 @@ pub struct FieldError {
     /// Where.
     pub path: FieldPath,
     /// The offending value, for the kinds that print it.
-    pub value: Option<Value>,
+    pub value: Option<Shown>,
     /// What would be right; may be empty.
     pub detail: String,
 }
@@ -136,19 +162,19 @@ impl FieldError {
 
     /// A value that breaks a rule.
     #[must_use]
-    pub fn invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+    pub fn invalid(path: &FieldPath, value: impl Into<Shown>, detail: impl Into<String>) -> Self {
         Self::new(FieldErrorType::Invalid, path, Some(value.into()), detail)
     }
 
     /// A value of the wrong type.
     #[must_use]
-    pub fn type_invalid(path: &FieldPath, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+    pub fn type_invalid(path: &FieldPath, value: impl Into<Shown>, detail: impl Into<String>) -> Self {
         Self::new(FieldErrorType::TypeInvalid, path, Some(value.into()), detail)
     }
 
     /// A value outside an enumeration; `valid` is printed as upstream does.
     #[must_use]
-    pub fn not_supported(path: &FieldPath, value: impl Into<Value>, valid: &[&str]) -> Self {
+    pub fn not_supported(path: &FieldPath, value: impl Into<Shown>, valid: &[&str]) -> Self {
         let detail = if valid.is_empty() {
             String::new()
         } else {
@@ -166,13 +192,13 @@ impl FieldError {
 
     /// A second value where one may be.
     #[must_use]
-    pub fn duplicate(path: &FieldPath, value: impl Into<Value>) -> Self {
+    pub fn duplicate(path: &FieldPath, value: impl Into<Shown>) -> Self {
         Self::new(FieldErrorType::Duplicate, path, Some(value.into()), "")
     }
 
     /// A reference to what is not there.
     #[must_use]
-    pub fn not_found(path: &FieldPath, value: impl Into<Value>) -> Self {
+    pub fn not_found(path: &FieldPath, value: impl Into<Shown>) -> Self {
         Self::new(FieldErrorType::NotFound, path, Some(value.into()), "")
     }
 
@@ -186,10 +212,10 @@ impl FieldError {
     #[must_use]
     pub fn too_many(path: &FieldPath, actual: usize, max: usize) -> Self {
         let detail = format!("must have at most {max} {}", if max == 1 { "item" } else { "items" });
-        Self::new(FieldErrorType::TooMany, path, Some(actual.into()), detail)
+        Self::new(FieldErrorType::TooMany, path, Some(Shown::from(actual)), detail)
     }
 
-    fn new(kind: FieldErrorType, path: &FieldPath, value: Option<Value>, detail: impl Into<String>) -> Self {
+    fn new(kind: FieldErrorType, path: &FieldPath, value: Option<Shown>, detail: impl Into<String>) -> Self {
         Self { kind, path: path.clone(), value, detail: detail.into() }
     }
 
@@ -198,13 +224,7 @@ impl FieldError {
     pub fn body(&self) -> String {
         let mut text = self.kind.words().to_owned();
         if let Some(value) = &self.value {
-            text.push_str(": ");
-            // Upstream prints `null` where the value is a nil pointer, strings quoted as Go does, and
-            // everything else as JSON.
-            match value {
-                Value::String(s) => text.push_str(&format!("{s:?}")),
-                other => text.push_str(&other.to_string()),
-            }
+            text.push_str(&format!(": {value}"));
         }
         if !self.detail.is_empty() {
             text.push_str(": ");

@@ -10,7 +10,7 @@ pub mod labels;
 pub mod revision;
 pub mod status;
 
-pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath};
+pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown};
 pub use key::{Key, ResourceId};
 pub use kind::{GroupVersion, GroupVersionKind, GroupVersionResource};
 pub use revision::Revision;

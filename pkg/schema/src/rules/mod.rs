@@ -6,6 +6,8 @@
 //! [`Rules::prepare_create`] or [`Rules::prepare_update`] before admission's validation stage, then
 //! [`check_create`] or [`check_update`].
 
+mod at;
+mod fill;
 pub mod metadata;
 pub mod names;
 
@@ -68,13 +70,21 @@ pub fn for_kind(_group: &str, _kind: &str) -> &'static Rules {
 pub fn check_create(rules: &Rules, namespaced: bool, object: &Object) -> ErrorList {
     let mut errors = metadata::validate_create(object, namespaced, rules.name);
     errors.extend((rules.validate)(object));
+    if errors.is_empty() {
+        // Whatever the kind allows, the name must fit into a path.
+        errors = metadata::validate_create(object, namespaced, names::path_segment_name);
+    }
     errors
 }
 
 /// All that is wrong with a change (`subresource` is empty for the object itself), in upstream's order.
 #[must_use]
 pub fn check_update(rules: &Rules, new: &Object, old: &Object, subresource: &str) -> ErrorList {
+    // Upstream judges metadata twice, once for every kind and once in the kind's own validation, and
+    // its causes show it.
     let mut errors = metadata::validate_update(new, old);
+    errors.extend(metadata::validate_update(new, old));
+    errors.extend(metadata::kube_finalizers(&at::At::root(new).get("metadata")));
     errors.extend((rules.validate_update)(new, old, subresource));
     errors
 }

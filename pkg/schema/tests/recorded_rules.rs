@@ -1,0 +1,256 @@
+//! The rules of kinds against answers recorded from a kube-apiserver: an accepted object must come
+//! out of defaults and strategy as it was recorded, a refused one must get the recorded Status.
+//! The recordings lie beside the repository; where they are absent the test says so and passes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use knarr_schema::rules::{self, Rules};
+use knarr_types::{ErrorList, Object, Status};
+use serde_json::{Value, json};
+
+/// Areas of the recordings and the least share of answers, in percent, that must be right.
+const FLOORS: &[(&str, usize)] = &[
+    ("core-defaults", 0),
+    ("core-validation", 0),
+    ("core-update", 0),
+    ("apps", 0),
+    ("batch", 0),
+    ("networking", 0),
+    ("storage-objects", 0),
+    ("rbac-objects", 0),
+    ("other-groups", 0),
+    ("lifecycle", 0),
+];
+
+#[test]
+fn rules_answer_as_recorded() {
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    if !corpus.is_dir() {
+        println!("left out: no recordings at {}", corpus.display());
+        return;
+    }
+    let wanted = std::env::var("RULES_SHOW").unwrap_or_default();
+    let mut below = Vec::new();
+    for (area, floor) in FLOORS {
+        let text = std::fs::read(corpus.join(format!("{area}.json"))).expect("readable recording");
+        let scenarios: Vec<Value> = serde_json::from_slice(&text).expect("a list of scenarios");
+        let (mut right, mut total) = (0, 0);
+        for scenario in &scenarios {
+            for (what, verdict) in play(scenario) {
+                total += 1;
+                match verdict {
+                    Ok(()) => right += 1,
+                    Err(why) if !wanted.is_empty() && what.contains(&wanted) => println!("{what}\n{why}"),
+                    Err(_) => {}
+                }
+            }
+        }
+        let percent = right * 100 / total.max(1);
+        println!("{area}: {right} of {total} ({percent} %)");
+        if percent < *floor {
+            below.push(format!("{area}: {percent} < {floor}"));
+        }
+    }
+    assert!(below.is_empty(), "below the floor: {below:?}");
+}
+
+/// What one request and its recorded answer came to: what it was, and how ours differs.
+type Verdict = (String, Result<(), String>);
+
+fn play(scenario: &Value) -> Vec<Verdict> {
+    let name = scenario["name"].as_str().unwrap_or_default();
+    let mut verdicts = Vec::new();
+    for step in scenario["steps"].as_array().into_iter().flatten() {
+        let request = step["do"].as_str().unwrap_or_default();
+        if !request.starts_with("POST ") || !step["body"].is_object() {
+            continue;
+        }
+        let path = request.trim_start_matches("POST ");
+        if path.contains("dryRun") || path.matches('/').count() > 6 || path.ends_with("reviews") {
+            continue;
+        }
+        let answer = &step["want"];
+        let verdict = match answer["code"].as_u64() {
+            Some(201) => created(path, &step["body"], &answer["body"]),
+            Some(422) => refused(path, &step["body"], &answer["body"]),
+            _ => continue,
+        };
+        verdicts.push((format!("{name} {request} {}", step["body"]), verdict));
+    }
+    verdicts
+}
+
+fn created(path: &str, request: &Value, recorded: &Value) -> Result<(), String> {
+    let (object, errors, _) = create(path, request);
+    if !errors.is_empty() {
+        return Err(format!("refused: {}", shown(&errors)));
+    }
+    let (ours, theirs) = (comparable(&object, recorded), comparable(recorded, recorded));
+    if ours == theirs { Ok(()) } else { Err(difference("", &ours, &theirs)) }
+}
+
+fn refused(path: &str, request: &Value, recorded: &Value) -> Result<(), String> {
+    let (object, errors, (group, kind)) = create(path, request);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let ours = masked(&Status::invalid(&group, &kind, name, &errors).to_json());
+    let theirs = masked(recorded);
+    if errors.is_empty() {
+        return Err(format!("accepted, but:\n   {}", theirs["message"]));
+    }
+    if ours == theirs { Ok(()) } else { Err(format!("   ours   {}\n   theirs {}", ours["message"], theirs["message"])) }
+}
+
+/// Does what the write path does with a new object.
+fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) {
+    let mut object = without_nulls(request);
+    let api_version = object["apiVersion"].as_str().unwrap_or("v1").to_owned();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
+    let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+    let namespaced = path.contains("/namespaces/");
+    let rules: &Rules = rules::for_kind(&group, &kind);
+    if namespaced {
+        object["metadata"]["namespace"] = json!("${ns}");
+    }
+    (rules.default)(&mut object);
+    rules::metadata::prepare_create(&mut object);
+    (rules.prepare_create)(&mut object);
+    let generate_name = object["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
+    if !generate_name.is_empty() && object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
+        object["metadata"]["name"] = json!(format!("{generate_name}<random>"));
+    }
+    let mut judged = object.clone();
+    if namespaced {
+        judged["metadata"]["namespace"] = json!("ns");
+    }
+    let text = judged.to_string().replace("${id}", "id").replace("${ns}", "ns").replace("<random>", "x");
+    let judged: Value = serde_json::from_str(&text).expect("still JSON");
+    let errors = rules::check_create(rules, namespaced, &judged);
+    (object, errors, (group, kind))
+}
+
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(key, value)| (key.clone(), without_nulls(value)))
+            .collect(),
+        Value::Array(list) => list.iter().map(without_nulls).collect(),
+        other => other.clone(),
+    }
+}
+
+/// What rules decide about: without what the server, its allocators and admission add.
+fn comparable(object: &Value, recorded: &Value) -> Value {
+    let mut object = object.clone();
+    for field in ["uid", "creationTimestamp", "resourceVersion", "managedFields", "selfLink", "namespace"] {
+        take(&mut object, &["metadata"], field);
+    }
+    if recorded["metadata"]["generateName"].is_string() {
+        take(&mut object, &["metadata"], "name");
+    }
+    let admission: &[&str] = match object["kind"].as_str().unwrap_or_default() {
+        "Pod" => &[
+            "tolerations",
+            "priority",
+            "preemptionPolicy",
+            "serviceAccount",
+            "serviceAccountName",
+            "volumes",
+            "automountServiceAccountToken",
+        ],
+        "Service" => &["clusterIP", "clusterIPs", "healthCheckNodePort"],
+        _ => &[],
+    };
+    for field in admission {
+        take(&mut object, &["spec"], field);
+    }
+    for list in ["containers", "initContainers", "ports"] {
+        for item in object["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            take(item, &[], "volumeMounts");
+            take(item, &[], "nodePort");
+        }
+    }
+    if ["PersistentVolume", "PersistentVolumeClaim", "VolumeAttributesClass"]
+        .contains(&object["kind"].as_str().unwrap_or(""))
+    {
+        take(&mut object, &["metadata"], "finalizers");
+    }
+    let text = object.to_string().replace("${ns}", "<ns>").replace("${id}", "<id>");
+    without_empties(&serde_json::from_str(&text).expect("still JSON"))
+}
+
+fn take(value: &mut Value, path: &[&str], field: &str) {
+    let target = path.iter().try_fold(value, |value, step| value.get_mut(*step));
+    if let Some(map) = target.and_then(Value::as_object_mut) {
+        map.remove(field);
+    }
+}
+
+fn without_empties(value: &Value) -> Value {
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::String(text) => text.is_empty(),
+        Value::Bool(flag) => !flag,
+        Value::Number(number) => number.as_i64() == Some(0),
+    };
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), without_empties(value)))
+            .filter(|(_, value)| !empty(value))
+            .collect(),
+        Value::Array(list) => list.iter().map(without_empties).collect(),
+        other => other.clone(),
+    }
+}
+
+/// A Status without what recordings mask: uids and times.
+fn masked(status: &Value) -> Value {
+    let mut status = status.clone();
+    let uid = regexless_mask(&status.to_string());
+    status = serde_json::from_str(&uid).expect("still JSON");
+    take(&mut status, &[], "metadata");
+    status
+}
+
+/// Recorded uids read `<uid:N>`; ours are texts of the shape 8-4-4-4-12.
+fn regexless_mask(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\\"uid\\\":\\\"") {
+        let (head, tail) = rest.split_at(at + 10);
+        out.push_str(head);
+        out.push_str("<uid>");
+        rest = tail.find("\\\"").map_or("", |end| &tail[end..]);
+    }
+    out.push_str(rest);
+    out.replace("<id>", "id").replace("<ns>", "ns").replace("${id}", "id").replace("${ns}", "ns")
+}
+
+fn shown(errors: &ErrorList) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn difference(path: &str, ours: &Value, theirs: &Value) -> String {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys: BTreeMap<_, ()> = a.keys().chain(b.keys()).map(|key| (key, ())).collect();
+            keys.keys()
+                .filter(|key| a.get(**key) != b.get(**key))
+                .map(|key| {
+                    let null = Value::Null;
+                    difference(&format!("{path}.{key}"), a.get(*key).unwrap_or(&null), b.get(*key).unwrap_or(&null))
+                })
+                .collect()
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let pairs = a.iter().zip(b).enumerate().filter(|(_, (a, b))| a != b);
+            pairs.map(|(i, (a, b))| difference(&format!("{path}[{i}]"), a, b)).collect()
+        }
+        _ => format!("   {path}: ours {ours}, theirs {theirs}\n"),
+    }
+}
