@@ -7,8 +7,12 @@ FACTS is a folder with fields.tsv, resources.tsv, columns.tsv and selectable-fie
 from a kube-apiserver (default: ../shared/facts). What it writes is committed: building needs
 neither the facts nor Python.
 
+go-fields.tsv beside this script adds what the published schema does not tell about upstream's own
+structs, and clients see all the same: which fields are pointers or lack omitempty, and the names of
+their types in error messages.
+
 types.tsv holds a line `@name TAB flags TAB group/version/kind...` for each type, then a line for
-each of its fields: name, type, emission, default, list, patch, enum.
+each of its fields: name, type, emission, default, list, patch, enum, Go type.
 """
 import csv
 import pathlib
@@ -55,6 +59,7 @@ def types(facts):
     """The text of types.tsv."""
     fields = [row for row in rows(facts / "fields.tsv") if not row["schema"].startswith(LEFT_OUT)]
     kinds = {row["schema"]: row["type"] for row in fields if not row["field"]}
+    known = {(row["schema"], row["field"]): row for row in rows(HERE / "scripts/go-fields.tsv")}
     lines = []
     for row in fields:
         if not row["field"]:
@@ -66,8 +71,10 @@ def types(facts):
         if row["list-map-keys"]:
             merge = f"map {row['list-map-keys']}"
         patch = " ".join(filter(None, (row["patch-strategy"], row["patch-merge-key"])))
-        lines.append([row["field"], type_name(row["type"]), emission(row, kinds) + ("!" if row["required"] else ""),
-                      row["default"], merge, patch, row["enum"] or ""])
+        go = known.get((row["schema"], row["field"]), {})
+        printed = go.get("emission") or emission(row, kinds)
+        lines.append([row["field"], type_name(row["type"]), printed + ("!" if row["required"] else ""),
+                      row["default"], merge, patch, row["enum"] or "", go.get("Go type") or ""])
     return "".join("\t".join(line).rstrip("\t") + "\n" for line in lines)
 
 

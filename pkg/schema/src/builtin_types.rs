@@ -30,6 +30,14 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TYPES.iter().map(|t| t.name)
 }
 
+/// The Go type of a field (`v1.ResourceList`) where it has a name of its own; read from the file
+/// each time, as only error messages need it.
+#[must_use]
+pub fn go_type(name: &str, field: &str) -> Option<&'static str> {
+    let row = find(name)?.rows.lines().find(|row| row.split('\t').next() == Some(field))?;
+    row.split('\t').nth(7).filter(|go| !go.is_empty())
+}
+
 impl NamedType {
     /// Its full name.
     #[must_use]

@@ -1,8 +1,23 @@
 //! From the bytes of a request to an object's tree, with upstream's words for what is wrong.
+//!
+//! One pass over the JSON builds the tree and checks it against the field table. Field names are
+//! case sensitive, as in upstream's decoder; `null` is the same as leaving a field out.
+
+mod base64_text;
+mod fault;
+mod go_json;
+pub mod go_time;
+mod kind;
+mod typed;
+pub mod yaml;
 
 use knarr_types::Object;
+use serde::de::DeserializeSeed;
 
 use crate::field_table::Type;
+use fault::Context;
+pub use kind::{FieldValidation, decode_as};
+use typed::Typed;
 
 /// What a body is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +33,9 @@ pub enum MediaType {
 pub struct Decoded {
     /// The tree, without what its type does not know.
     pub object: Object,
-    /// Paths of fields that the type does not know: `unknown field "spec.foo"`.
-    pub unknown: Vec<String>,
-    /// Paths of fields that came twice; the last one counts.
-    pub duplicates: Vec<String>,
+    /// What a strict decoder minds, in the order of the body: `unknown field "spec.foo"`,
+    /// `duplicate field "data.a"` (the last one counts). At most 100.
+    pub faults: Vec<String>,
 }
 
 /// A body that could not be read. `Display` gives upstream's words.
@@ -31,25 +45,16 @@ pub enum DecodeError {
     /// It is not JSON or YAML.
     #[error("{0}")]
     Syntax(String),
-    /// A field has a value of another type.
+    /// A field has a value of another type, or one that its type refuses.
     #[error("{0}")]
     Type(String),
 }
 
 impl Decoded {
-    /// What a strict decoder says to what is unknown or comes twice; `None` where nothing is.
+    /// What a strict decoder says; `None` where it minds nothing.
     #[must_use]
     pub fn strict_error(&self) -> Option<String> {
-        let faults = self.warnings();
-        (!faults.is_empty()).then(|| format!("strict decoding error: {}", faults.join(", ")))
-    }
-
-    /// One warning for each field that is unknown or comes twice.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let unknown = self.unknown.iter().map(|path| format!("unknown field \"{path}\""));
-        let duplicates = self.duplicates.iter().map(|path| format!("duplicate field \"{path}\""));
-        duplicates.chain(unknown).collect()
+        (!self.faults.is_empty()).then(|| format!("strict decoding error: {}", self.faults.join(", ")))
     }
 }
 
@@ -58,17 +63,65 @@ impl Decoded {
 /// # Errors
 /// Where the body is not of that media type, or a field has a value of another type.
 pub fn decode(body: &[u8], media: MediaType, ty: &Type) -> Result<Decoded, DecodeError> {
-    let object: Object = match media {
-        MediaType::Json => serde_json::from_slice(body).map_err(|e| DecodeError::Syntax(e.to_string()))?,
-        MediaType::Yaml => serde_norway::from_slice(body).map_err(|e| DecodeError::Syntax(e.to_string()))?,
-    };
-    check(object, ty)
+    match media {
+        MediaType::Json => decode_json(body, ty),
+        MediaType::Yaml => {
+            let document = yaml::first_document(body).map_err(DecodeError::Syntax)?;
+            let mut decoded = check(document.value, ty)?;
+            decoded.faults.splice(0..0, document.duplicates);
+            Ok(decoded)
+        }
+    }
 }
 
 /// Reads a tree (of a patched object) as an object of that type.
 ///
 /// # Errors
 /// Where a field has a value of another type.
-pub fn check(object: Object, _ty: &Type) -> Result<Decoded, DecodeError> {
-    Ok(Decoded { object, ..Decoded::default() })
+pub fn check(object: Object, ty: &Type) -> Result<Decoded, DecodeError> {
+    let mut context = Context::default();
+    let seed = Typed { ty, context: &mut context };
+    let result = seed.deserialize(object);
+    finish(context, result).map_err(|error| error.unwrap_or_else(|e| DecodeError::Syntax(e.to_string())))
 }
+
+/// Reads any JSON, without a type.
+///
+/// # Errors
+/// Where the body is not JSON, in the words of upstream's decoder.
+pub fn decode_any(body: &[u8]) -> Result<Object, DecodeError> {
+    let text = String::from_utf8_lossy(body);
+    serde_json::from_str(&text).map_err(|error| syntax_error(&text, &error))
+}
+
+fn decode_json(body: &[u8], ty: &Type) -> Result<Decoded, DecodeError> {
+    let text = String::from_utf8_lossy(body);
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let mut context = Context::default();
+    let seed = Typed { ty, context: &mut context };
+    let result = seed.deserialize(&mut deserializer).and_then(|object| deserializer.end().map(|()| object));
+    finish(context, result).map_err(|error| match error {
+        // Upstream looks at the syntax of the whole body before it looks at any type.
+        Ok(fault) => go_json::syntax_error(&text).map_or(fault, DecodeError::Syntax),
+        Err(error) => syntax_error(&text, &error),
+    })
+}
+
+fn syntax_error(text: &str, error: &serde_json::Error) -> DecodeError {
+    DecodeError::Syntax(go_json::syntax_error(text).unwrap_or_else(|| error.to_string()))
+}
+
+/// The outcome of a pass: what was read, a fault of a value (`Ok`), or what the parser minds (`Err`).
+fn finish<E>(context: Context, result: Result<Option<Object>, E>) -> Result<Decoded, Result<DecodeError, E>> {
+    match (context.error, result) {
+        (Some(fault), _) => Err(Ok(DecodeError::Type(fault.to_string()))),
+        (None, Err(error)) => Err(Err(error)),
+        (None, Ok(object)) => {
+            let faults = context.strict.into_iter().map(|fault| fault.to_string()).collect();
+            Ok(Decoded { object: object.unwrap_or_default(), faults })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -168,6 +168,12 @@ impl Struct {
     /// The field of that name.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|f| (*f.name).cmp(name)).ok().map(|i| &self.fields[i])
+        self.position(name).map(|i| &self.fields[i])
+    }
+
+    /// Where in `fields` the field of that name is.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.fields.binary_search_by(|f| (*f.name).cmp(name)).ok()
     }
 }

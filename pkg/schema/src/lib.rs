@@ -14,6 +14,6 @@ pub mod openapi;
 pub mod rules;
 pub mod table;
 
-pub use decode::{DecodeError, Decoded, MediaType, decode};
+pub use decode::{DecodeError, Decoded, FieldValidation, MediaType, decode, decode_as};
 pub use encode::{Encoded, encode};
 pub use kinds::{Kind, Registry, Subresource, Tier};

@@ -7,12 +7,14 @@ pub mod field_error;
 pub mod key;
 pub mod kind;
 pub mod labels;
+pub mod quantity;
 pub mod revision;
 pub mod status;
 
 pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown};
 pub use key::{Key, ResourceId};
 pub use kind::{GroupVersion, GroupVersionKind, GroupVersionResource};
+pub use quantity::Quantity;
 pub use revision::Revision;
 pub use status::{Cause, Reason, Status, StatusDetails};
 

@@ -1,0 +1,184 @@
+//! A request's body as an object of the kind that its path names: the whole of what upstream's
+//! handlers say before they look at the object itself.
+
+use knarr_types::{GroupVersion, Object, Status};
+use serde_json::Value;
+
+use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, yaml};
+use crate::kinds::{Kind, Registry};
+
+/// What happens to fields that are unknown or come twice (`?fieldValidation=`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped, with a warning each.
+    #[default]
+    Warn,
+    /// The request is refused.
+    Strict,
+}
+
+/// How many bytes of a body are shown in an error.
+const SHOWN: usize = 30;
+
+/// Reads a body as an object of that kind, with its `apiVersion` and `kind` filled in. Gives the
+/// object and the warnings for the client.
+///
+/// # Errors
+/// 400 in upstream's words: no JSON or YAML, another kind, a value of a wrong type, or (strict)
+/// unknown and duplicate fields.
+pub fn decode_as(
+    kind: &Kind,
+    registry: &Registry,
+    body: &[u8],
+    media: MediaType,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
+    let unrecognized = |why: String| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            kind.kind,
+            summary(body)
+        ))
+    };
+    let document = match media {
+        MediaType::Json => None,
+        MediaType::Yaml => Some(yaml::first_document(body).map_err(unrecognized)?),
+    };
+    let head = match &document {
+        None => head_of(&decode_head(body).map_err(unrecognized)?),
+        Some(document) => head_of(&document.value),
+    };
+    let head = head.map_err(unrecognized)?;
+    check_kind(kind, registry, &head)?;
+    let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
+    let mut decoded = match document {
+        None => decode_json(body, kind.ty.get()),
+        Some(document) => check(document.value, kind.ty.get())
+            .map(|decoded| Decoded { faults: [document.duplicates, decoded.faults].concat(), ..decoded }),
+    }
+    .map_err(|error| refused(&error))?;
+    if validation == FieldValidation::Strict
+        && let Some(error) = decoded.strict_error()
+    {
+        return Err(refused(&error));
+    }
+    if let Some(fields) = decoded.object.as_object_mut() {
+        fields.insert("apiVersion".into(), kind.api_version().into());
+        fields.insert("kind".into(), (*kind.kind).into());
+    }
+    let warnings = if validation == FieldValidation::Warn { decoded.faults } else { Vec::new() };
+    Ok((decoded.object, warnings))
+}
+
+/// What a body says that it is; what it leaves out is as the path says.
+struct Head {
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+/// Only `apiVersion` and `kind` of a body, without a tree of the rest.
+fn decode_head(body: &[u8]) -> Result<Value, String> {
+    #[derive(serde::Deserialize)]
+    struct Fields {
+        #[serde(rename = "apiVersion")]
+        api_version: Option<Value>,
+        kind: Option<Value>,
+    }
+    match serde_json::from_slice(body) {
+        Ok(Fields { api_version, kind }) => Ok(serde_json::json!({ "apiVersion": api_version, "kind": kind })),
+        // Not an object, a field that comes twice, or no JSON at all.
+        Err(_) => decode_any(body).map_err(|error| format!("couldn't get version/kind; json parse error: {error}")),
+    }
+}
+
+fn head_of(body: &Value) -> Result<Head, String> {
+    const INTO: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+    let fault = |what: &str, into: &str| {
+        format!("couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go {into}")
+    };
+    let fields = match body {
+        Value::Object(fields) => fields,
+        Value::Null => return Ok(Head { api_version: None, kind: None }),
+        other => return Err(fault(type_word(other), &format!("value of type {INTO}"))),
+    };
+    let text = |name: &str| match fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(other) => Err(fault(type_word(other), &format!("struct field .{name} of type string"))),
+    };
+    Ok(Head { api_version: text("apiVersion")?, kind: text("kind")? })
+}
+
+fn type_word(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// Refuses a body that says it is something else.
+fn check_kind(kind: &Kind, registry: &Registry, head: &Head) -> Result<(), Status> {
+    let api_version = head.api_version.clone().unwrap_or_else(|| kind.api_version());
+    let name = head.kind.as_deref().unwrap_or(&kind.kind);
+    if api_version == kind.api_version() && name == &*kind.kind {
+        return Ok(());
+    }
+    let known =
+        GroupVersion::parse(&api_version).and_then(|gv| registry.by_kind(&gv.group, &gv.version, name).cloned());
+    let why = match known {
+        None => format!(
+            "no kind {name:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ),
+        Some(other) if other.storage == kind.storage => {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({})",
+                kind.api_version()
+            )));
+        }
+        Some(other) => format!(
+            "converting ({}.{name}) to ({}.{}): unknown conversion",
+            other.version,
+            internal_package(&kind.group),
+            kind.kind
+        ),
+    };
+    Err(cannot_be_handled(head, kind, &why))
+}
+
+/// The name of the group's package inside upstream: `core`, `rbac`, `apps`.
+fn internal_package(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    }
+}
+
+fn cannot_be_handled(head: &Head, kind: &Kind, why: &dyn std::fmt::Display) -> Status {
+    let api_version = head.api_version.clone().unwrap_or_else(|| kind.api_version());
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let name = head.kind.as_deref().unwrap_or(&kind.kind);
+    Status::bad_request(format!("{name} in version {version:?} cannot be handled as a {}: {why}", kind.kind))
+}
+
+/// The beginning of a body: as text where it is an object, else in hexadecimal.
+fn summary(body: &[u8]) -> String {
+    let head = &body[..body.len().min(SHOWN)];
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    match head.first() {
+        None => "<empty>".into(),
+        Some(b'{') => String::from_utf8_lossy(head).into_owned() + more,
+        Some(_) => hex::encode(head) + more,
+    }
+}
+
+impl From<DecodeError> for Status {
+    fn from(error: DecodeError) -> Self {
+        Self::bad_request(error.to_string())
+    }
+}

@@ -1,0 +1,217 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::field_table::TypeRef;
+use crate::kinds::Registry;
+
+fn read(group: &str, kind: &str, body: &str) -> Result<(Object, Vec<String>), String> {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind(group, "v1", kind).unwrap();
+    decode_as(kind, &registry, body.as_bytes(), MediaType::Json, FieldValidation::Warn).map_err(|s| s.message)
+}
+
+#[test]
+fn unknown_and_duplicate_fields_are_told_in_the_order_of_the_body() {
+    let body =
+        r#"{"metadata":{"name":"a","name":"b","lables":{}},"spec":{"ports":[{"port":80,"foo":{"a":1}}]},"Kind":"x"}"#;
+    let (object, warnings) = read("", "Service", body).unwrap();
+    assert_eq!(
+        warnings,
+        [
+            "duplicate field \"metadata.name\"",
+            "unknown field \"metadata.lables\"",
+            "unknown field \"spec.ports[0].foo\"",
+            "unknown field \"Kind\""
+        ]
+    );
+    assert_eq!(
+        object,
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"}, "spec": {"ports": [{"port": 80}]}})
+    );
+}
+
+#[test]
+fn a_strict_reader_joins_what_it_minds() {
+    let ty = TypeRef::named("io.k8s.api.core.v1.ConfigMap").unwrap();
+    let decoded = decode(br#"{"data":{"x":"1","x":"2"},"foo":1}"#, MediaType::Json, ty.get()).unwrap();
+    let want = "strict decoding error: duplicate field \"data.x\", unknown field \"foo\"";
+    assert_eq!(decoded.strict_error().as_deref(), Some(want));
+}
+
+#[test]
+fn values_of_a_wrong_type_are_told_as_go_tells_them() {
+    for (group, kind, body, want) in [
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"replicas":"1"}}"#,
+            "string into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"replicas":2.0}}"#,
+            "number 2.0 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"replicas":3000000000}}"#,
+            "number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"paused":"x"}}"#,
+            "string into Go struct field DeploymentSpec.spec.paused of type bool",
+        ),
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"selector":{"matchLabels":["a"]}}}"#,
+            "array into Go struct field LabelSelector.spec.selector.matchLabels of type map[string]string",
+        ),
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"strategy":{"rollingUpdate":{"maxSurge":1.5}}}}"#,
+            "number 1.5 into Go struct field RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type int32",
+        ),
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"template":{"spec":{"containers":[{"command":"x"}]}}}}"#,
+            "string into Go struct field Container.spec.template.spec.containers.command of type []string",
+        ),
+        (
+            "",
+            "Pod",
+            r#"{"spec":{"containers":{"name":"c"}}}"#,
+            "object into Go struct field PodSpec.spec.containers of type []v1.Container",
+        ),
+        (
+            "",
+            "Pod",
+            r#"{"metadata":{"labels":{"a":1}}}"#,
+            "number into Go struct field ObjectMeta.metadata.labels of type string",
+        ),
+        ("", "ConfigMap", r#"{"data":{"a":true}}"#, "bool into Go struct field ConfigMap.data of type string"),
+        (
+            "",
+            "ConfigMap",
+            r#"{"metadata":"x"}"#,
+            "string into Go struct field ConfigMap.metadata of type v1.ObjectMeta",
+        ),
+    ] {
+        let version = "v1";
+        let want =
+            format!("{kind} in version {version:?} cannot be handled as a {kind}: json: cannot unmarshal {want}");
+        assert_eq!(read(group, kind, body).unwrap_err(), want);
+    }
+}
+
+#[test]
+fn a_body_of_another_kind_is_refused() {
+    for (body, want) in [
+        (
+            r#"{"apiVersion":"v1","kind":"Secret"}"#,
+            "Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): unknown conversion",
+        ),
+        (
+            r#"{"apiVersion":"apps/v1","kind":"ConfigMap"}"#,
+            "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"apps/v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        ),
+        (
+            "{\"broken",
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input ({\"broken)",
+        ),
+        (
+            "",
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
+        ),
+        (
+            "[]",
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } (5b5d)",
+        ),
+    ] {
+        assert_eq!(read("", "ConfigMap", body).unwrap_err(), want);
+    }
+}
+
+#[test]
+fn null_is_the_same_as_nothing_and_zero_inside_maps() {
+    let (object, _) = read("", "ConfigMap", r#"{"data":{"a":null},"binaryData":null}"#).unwrap();
+    assert_eq!(object, json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": ""}}));
+}
+
+#[test]
+fn deep_nesting_is_refused_without_a_crash() {
+    let ty = TypeRef::named("io.k8s.api.apps.v1.ControllerRevision").unwrap();
+    let body = format!("{{\"data\":{}{}}}", "[".repeat(50_000), "]".repeat(50_000));
+    assert!(decode(body.as_bytes(), MediaType::Json, ty.get()).is_err());
+    assert!(decode(body.as_bytes(), MediaType::Yaml, ty.get()).is_err());
+}
+
+/// JSON-like text: far more of it gets past the first byte than of random bytes.
+fn jsonish() -> impl Strategy<Value = String> {
+    let words = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\"spec\"",
+        "\"metadata\"",
+        "\"containers\"",
+        "\"name\"",
+        "null",
+        "1",
+        "-1.5e3",
+        "\"\\u00",
+        "\\",
+        "true",
+        "&a ",
+        "*a",
+        "- ",
+        "\n",
+        "  ",
+        "\"labels\"",
+        "\"creationTimestamp\"",
+        "\"2024-01-01T00:00:00Z\"",
+    ];
+    prop::collection::vec(prop::sample::select(words.to_vec()), 0..60).prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let ty = TypeRef::named("io.k8s.api.core.v1.Pod").unwrap();
+        let _ = decode(&bytes, MediaType::Json, ty.get());
+        let _ = decode(&bytes, MediaType::Yaml, ty.get());
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in jsonish()) {
+        let registry = Registry::builtin();
+        let kind = registry.by_kind("", "v1", "Pod").unwrap();
+        for media in [MediaType::Json, MediaType::Yaml] {
+            let _ = decode_as(kind, &registry, text.as_bytes(), media, FieldValidation::Strict);
+        }
+    }
+
+    #[test]
+    fn no_text_in_place_of_a_value_makes_it_panic(text in ".{0,40}") {
+        let _ = go_time::canonical_time(&text);
+        let _ = go_time::canonical_micro_time(&text);
+        let _ = base64_text::canonical(text.clone());
+        let _ = go_json::syntax_error(&text);
+    }
+
+    #[test]
+    fn go_words_exist_exactly_for_what_is_not_json(text in jsonish()) {
+        prop_assert_eq!(go_json::syntax_error(&text).is_none(), serde_json::from_str::<serde_json::Value>(&text).is_ok());
+    }
+}

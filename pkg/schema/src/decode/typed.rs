@@ -1,0 +1,297 @@
+//! The pass itself: a visitor that builds the tree of a value of a given type.
+
+use std::fmt;
+
+use knarr_types::Quantity;
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use super::fault::{Context, Step};
+use super::{base64_text, go_time};
+use crate::field_table::{Struct, Type, TypeRef};
+
+/// Reads one value of a type. Gives `None` for `null` and for what the type does not take (then the
+/// context has an error).
+pub(super) struct Typed<'t, 'c> {
+    pub ty: &'t Type,
+    pub context: &'c mut Context,
+}
+
+impl<'de> DeserializeSeed<'de> for Typed<'_, '_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Typed<'_, '_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&go_type(self.ty))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(matches!(self.ty, Type::Any).then_some(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        match self.ty {
+            Type::Any | Type::Boolean => Ok(Some(Value::Bool(value))),
+            _ => self.mismatch("bool"),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.number(value.into())
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.number(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
+        Number::from_f64(value).map_or(Ok(None), |number| self.number(number))
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
+        self.visit_string(value.to_owned())
+    }
+
+    fn visit_string<E: Error>(self, value: String) -> Result<Self::Value, E> {
+        let read = match self.ty {
+            Type::Any | Type::String | Type::IntOrString | Type::Duration => Ok(value),
+            Type::Quantity => canonical_quantity(&value),
+            Type::Time => go_time::canonical_time(&value),
+            Type::MicroTime => go_time::canonical_micro_time(&value),
+            Type::Bytes => base64_text::canonical(value),
+            _ => return self.mismatch("string"),
+        };
+        match read {
+            Ok(text) => Ok(Some(Value::String(text))),
+            Err(why) => self.refuse(why),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let any = TypeRef::of(Type::Any);
+        let item = match self.ty {
+            Type::List { item, .. } => item,
+            Type::Any => &any,
+            _ => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                return self.mismatch("array");
+            }
+        };
+        let (ty, context) = (item.get(), self.context);
+        let mut items = Vec::new();
+        loop {
+            let mark = context.mark();
+            let read = seq.next_element_seed(Typed { ty, context });
+            context.prefix(mark, Step::Index(items.len()));
+            let Some(value) = read? else { return Ok(Some(Value::Array(items))) };
+            items.push(value.unwrap_or_else(|| zero(ty)));
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        let tree = match self.ty {
+            Type::Struct(fields) => read_struct(fields, map, self.context)?,
+            Type::Map { value, .. } => read_map(value.get(), map, self.context)?,
+            Type::Any => read_map(&Type::Any, map, &mut Context::default())?,
+            _ => {
+                let mut map = map;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return self.mismatch("object");
+            }
+        };
+        Ok(Some(Value::Object(tree)))
+    }
+}
+
+impl Typed<'_, '_> {
+    fn number<E: Error>(self, number: Number) -> Result<Option<Value>, E> {
+        let fits = match self.ty {
+            Type::Any => true,
+            Type::Number => return Ok(Some(shortest(number))),
+            Type::Integer { bits: 32 } | Type::IntOrString => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            Type::Integer { .. } => number.as_i64().is_some(),
+            Type::Quantity => {
+                return match canonical_quantity(&number.to_string()) {
+                    Ok(text) => Ok(Some(Value::String(text))),
+                    Err(why) => self.refuse(why),
+                };
+            }
+            _ => return self.mismatch("number"),
+        };
+        if fits { Ok(Some(Value::Number(number))) } else { self.mismatch(format!("number {number}")) }
+    }
+
+    fn mismatch<E>(self, value: impl Into<String>) -> Result<Option<Value>, E> {
+        self.context.wrong_type(value, go_type(self.ty));
+        Ok(None)
+    }
+
+    fn refuse<E: Error>(self, why: String) -> Result<Option<Value>, E> {
+        self.context.refuse(why);
+        Err(E::custom("refused"))
+    }
+}
+
+/// The key of a struct's entry: the position of its field, or the name that no field has.
+enum FieldKey {
+    Known(usize),
+    Unknown(String),
+}
+
+struct FieldSeed<'t>(&'t Struct);
+
+impl<'de> DeserializeSeed<'de> for FieldSeed<'_> {
+    type Value = FieldKey;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<FieldKey, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for FieldSeed<'_> {
+    type Value = FieldKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<FieldKey, E> {
+        Ok(match self.0.position(name) {
+            Some(i) => FieldKey::Known(i),
+            None => FieldKey::Unknown(name.to_owned()),
+        })
+    }
+}
+
+fn read_struct<'de, A: MapAccess<'de>>(
+    fields: &Struct,
+    mut map: A,
+    context: &mut Context,
+) -> Result<Map<String, Value>, A::Error> {
+    let mut tree = Map::new();
+    let mut seen = Seen::default();
+    while let Some(key) = map.next_key_seed(FieldSeed(fields))? {
+        match key {
+            FieldKey::Known(i) => {
+                let field = &fields.fields[i];
+                if seen.insert(i) {
+                    context.duplicate(&field.name);
+                }
+                let mark = context.mark();
+                let read = map.next_value_seed(Typed { ty: field.ty.get(), context });
+                context.prefix(mark, Step::Field(&fields.name, &field.name));
+                if let Some(value) = read? {
+                    tree.insert(field.name.clone().into_owned(), value);
+                }
+            }
+            FieldKey::Unknown(name) if fields.preserve_unknown => {
+                let value = map.next_value()?;
+                if tree.insert(name.clone(), value).is_some() {
+                    context.duplicate(&name);
+                }
+            }
+            FieldKey::Unknown(name) => {
+                map.next_value::<IgnoredAny>()?;
+                context.unknown(&name);
+            }
+        }
+    }
+    Ok(tree)
+}
+
+fn read_map<'de, A: MapAccess<'de>>(
+    ty: &Type,
+    mut map: A,
+    context: &mut Context,
+) -> Result<Map<String, Value>, A::Error> {
+    let mut tree = Map::new();
+    while let Some(key) = map.next_key::<String>()? {
+        let mark = context.mark();
+        let read = map.next_value_seed(Typed { ty, context });
+        context.prefix(mark, Step::Key(&key));
+        let value = read?.unwrap_or_else(|| zero(ty));
+        if tree.contains_key(&key) {
+            context.duplicate(&key);
+        }
+        tree.insert(key, value);
+    }
+    Ok(tree)
+}
+
+/// Which fields of a struct were there.
+#[derive(Default)]
+struct Seen([u64; 2], Vec<usize>);
+
+impl Seen {
+    /// Whether it was there before.
+    fn insert(&mut self, i: usize) -> bool {
+        if let Some(word) = self.0.get_mut(i / 64) {
+            let bit = 1 << (i % 64);
+            let before = *word & bit != 0;
+            *word |= bit;
+            return before;
+        }
+        let before = self.1.contains(&i);
+        if !before {
+            self.1.push(i);
+        }
+        before
+    }
+}
+
+fn canonical_quantity(text: &str) -> Result<String, String> {
+    text.trim().parse::<Quantity>().map(|quantity| quantity.to_string()).map_err(|error| error.to_string())
+}
+
+/// What Go holds where a list or a map has `null` for a value of that type.
+pub(crate) fn zero(ty: &Type) -> Value {
+    match ty {
+        Type::Boolean => Value::Bool(false),
+        Type::Integer { .. } | Type::Number | Type::IntOrString => Value::Number(0.into()),
+        Type::String | Type::Duration => Value::String(String::new()),
+        Type::Quantity => Value::String("0".into()),
+        Type::Struct(_) => Value::Object(Map::new()),
+        _ => Value::Null,
+    }
+}
+
+/// A float without a needless fraction, as Go prints it.
+fn shortest(number: Number) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match number.as_f64() {
+        #[allow(clippy::cast_possible_truncation, reason = "checked to be whole and within range")]
+        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => Value::from(float as i64),
+        _ => Value::Number(number),
+    }
+}
+
+/// The type as Go's decoder names it.
+fn go_type(ty: &Type) -> String {
+    match ty {
+        Type::Any => "runtime.RawExtension".into(),
+        Type::Boolean => "bool".into(),
+        Type::Integer { bits } => format!("int{bits}"),
+        Type::Number => "float64".into(),
+        Type::String | Type::Time | Type::MicroTime | Type::Duration => "string".into(),
+        Type::IntOrString => "int32".into(),
+        Type::Quantity => "resource.Quantity".into(),
+        Type::Bytes => "[]uint8".into(),
+        Type::List { item, .. } => format!("[]{}", go_type(item.get())),
+        Type::Map { value, .. } => format!("map[string]{}", go_type(value.get())),
+        Type::Struct(s) => {
+            let mut parts = s.name.rsplit('.');
+            match (parts.next(), parts.next()) {
+                (Some(name), Some(package)) => format!("{package}.{name}"),
+                _ => "map[string]interface {}".into(),
+            }
+        }
+    }
+}

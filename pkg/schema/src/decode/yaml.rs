@@ -1,0 +1,233 @@
+//! YAML to a tree, as upstream turns YAML into JSON first.
+//!
+//! Aliases are bounded by the parser (a document that repeats more than it holds is refused).
+
+use std::fmt;
+
+use knarr_types::Object;
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Number, Value};
+
+/// More open brackets than this are refused.
+const MAX_FLOW_DEPTH: usize = 10_000;
+
+/// A document, and what a strict reader minds in it.
+#[derive(Debug, Default)]
+pub struct Document {
+    /// The tree.
+    pub value: Object,
+    /// `duplicate field "data.a"`; the last one counts.
+    pub duplicates: Vec<String>,
+}
+
+/// Reads the first document. A body without any is `null`.
+///
+/// # Errors
+/// Where it is not YAML: `yaml: line 2: mapping values are not allowed in this context`.
+pub fn first_document(body: &[u8]) -> Result<Document, String> {
+    let text = String::from_utf8_lossy(body);
+    let mut document = Document::default();
+    if nests_too_deep(&text) {
+        return Err(format!("yaml: exceeded max depth of {MAX_FLOW_DEPTH}"));
+    }
+    let Some(first) = serde_norway::Deserializer::from_str(&text).next() else { return Ok(document) };
+    document.value =
+        Tree { path: "", duplicates: &mut document.duplicates }.deserialize(first).map_err(|e| in_go_words(&e))?;
+    Ok(document)
+}
+
+/// The scanner's work grows with the square of open brackets, so they are bounded before it runs.
+/// Brackets in texts count too: no sane document leaves this many open.
+fn nests_too_deep(text: &str) -> bool {
+    let mut depth = 0_usize;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_FLOW_DEPTH
+    })
+}
+
+/// go-yaml gives no column, no context, and the line only where it is not the first: for the
+/// scanner the line itself, for the parser the one before it.
+fn in_go_words(error: &serde_norway::Error) -> String {
+    let full = error.to_string();
+    let problem = full.split(", while ").next().unwrap_or(&full);
+    let (problem, place) = problem.split_once(" at line ").unwrap_or((problem, ""));
+    let line = error.location().map(|l| l.line()).or_else(|| place.split(' ').next().and_then(|n| n.parse().ok()));
+    let parser = [
+        "did not find expected node content",
+        "did not find expected ',' or ']'",
+        "did not find expected ',' or '}'",
+        "did not find expected key",
+        "did not find expected '-' indicator",
+        "did not find expected <document start>",
+    ];
+    let line = match line {
+        Some(line) if parser.contains(&problem) => line - 1,
+        Some(line) if line > 1 => line,
+        _ => 0,
+    };
+    if line == 0 { format!("yaml: {problem}") } else { format!("yaml: line {line}: {problem}") }
+}
+
+/// Builds a tree of anything, and tells keys that come twice.
+struct Tree<'a> {
+    path: &'a str,
+    duplicates: &'a mut Vec<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree<'_> {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom(format!("unsupported value: {value}")))?;
+        Ok(Value::Number(number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        loop {
+            let path = format!("{}[{}]", self.path, items.len());
+            match seq.next_element_seed(Tree { path: &path, duplicates: self.duplicates })? {
+                Some(item) => items.push(item),
+                None => return Ok(Value::Array(items)),
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut tree = Map::new();
+        while let Some(Key(key)) = map.next_key()? {
+            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            let value = map.next_value_seed(Tree { path: &path, duplicates: self.duplicates })?;
+            if tree.insert(key, value).is_some() {
+                self.duplicates.push(format!("duplicate field {path:?}"));
+            }
+        }
+        Ok(Value::Object(tree))
+    }
+
+    /// A value with a tag of its own (`!foo`): the tag says nothing to us.
+    fn visit_enum<A: serde::de::EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
+        use serde::de::VariantAccess as _;
+        let (_tag, value): (String, _) = data.variant()?;
+        value.newtype_variant_seed(self)
+    }
+}
+
+/// A key as text: YAML also allows numbers, booleans and null.
+struct Key(String);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut none = Vec::new();
+        match (Tree { path: "", duplicates: &mut none }).deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            value @ (Value::Number(_) | Value::Bool(_) | Value::Null) => Ok(Self(value.to_string())),
+            value => Err(D::Error::custom(format!("unsupported map key: {value}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_document_counts() {
+        let document = first_document(b"---\na: 1\nb: [x, {y: ~}]\n---\nc: 2\n").unwrap();
+        assert_eq!(document.value, serde_json::json!({"a": 1, "b": ["x", {"y": null}]}));
+        assert_eq!(first_document(b"").unwrap().value, Value::Null);
+        assert_eq!(first_document(b"# nothing\n").unwrap().value, Value::Null);
+        assert_eq!(first_document(b"1: a\ntrue: b\n").unwrap().value, serde_json::json!({"1": "a", "true": "b"}));
+    }
+
+    #[test]
+    fn faults_are_told_as_upstream_tells_them() {
+        for (text, want) in [
+            ("a: b: c", "yaml: mapping values are not allowed in this context"),
+            ("\tx: 1", "yaml: found character that cannot start any token"),
+            ("[1,2", "yaml: line 1: did not find expected ',' or ']'"),
+            ("{", "yaml: line 1: did not find expected node content"),
+            ("kind: ConfigMap\n apiVersion: v1", "yaml: line 2: mapping values are not allowed in this context"),
+            (
+                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n\tdata: {}\n",
+                "yaml: line 5: found a tab character that violates indentation",
+            ),
+        ] {
+            assert_eq!(first_document(text.as_bytes()).unwrap_err(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_that_come_twice_are_told() {
+        let document = first_document(b"data: {a: '1', a: '2'}").unwrap();
+        assert_eq!(document.duplicates, ["duplicate field \"data.a\""]);
+        assert_eq!(document.value["data"]["a"], "2");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_in_time() {
+        for text in ["[".repeat(1_000_000), "- ".repeat(1_000_000), "? ".repeat(100_000), "{a: ".repeat(9_000)] {
+            assert!(first_document(text.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_bomb_of_aliases_is_refused() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..12 {
+            let alias = format!("*a{}, ", i - 1).repeat(9);
+            text.push_str(&format!("a{i}: &a{i} [{alias}]\n"));
+        }
+        assert!(first_document(text.as_bytes()).is_err());
+    }
+}
