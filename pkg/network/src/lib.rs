@@ -9,9 +9,12 @@ pub mod cleanup;
 pub mod error;
 pub mod ipam;
 pub mod names;
+mod netlink;
+mod netns;
 pub mod node;
 pub mod pod;
 pub mod services;
+mod sysctl;
 
 pub use error::Error;
 pub use names::NodeId;

@@ -22,7 +22,7 @@ impl NodeId {
     /// The id of the node that `seed` names: the same seed gives the same id for ever. Callers put in
     /// whatever tells their nodes apart (data dir and node name).
     pub fn of(seed: &str) -> Self {
-        Self(format!("{:08x}", fold(fnv1a(seed.as_bytes()))))
+        Self(format!("{:08x}", fold(hash(seed.as_bytes()))))
     }
 
     /// The nftables table of this node.
@@ -32,12 +32,23 @@ impl NodeId {
 
     /// The host's end of a pod's link: 15 characters, the most that Linux takes.
     pub fn link(&self, pod_uid: &str) -> String {
-        format!("{}{:08x}", self.link_prefix(), fold(fnv1a(pod_uid.as_bytes())))
+        format!("{}{:08x}", self.link_prefix(), fold(hash(pod_uid.as_bytes())))
     }
 
     /// What all links of this node begin with.
     pub fn link_prefix(&self) -> String {
         format!("kn{}-", &self.0[..4])
+    }
+
+    /// The hardware address of one end of a pod's link: locally administered, and known before the link is.
+    pub(crate) fn mac(&self, pod_uid: &str, pod_end: bool) -> [u8; 6] {
+        let digest = hash(format!("{}/{pod_uid}/{pod_end}", self.0).as_bytes()).to_be_bytes();
+        [0x02, digest[0], digest[1], digest[2], digest[3], digest[4]]
+    }
+
+    /// The label of this node's addresses on the loopback link.
+    pub(crate) fn address_label(&self) -> String {
+        format!("lo:kn{}", self.0)
     }
 
     /// The metric of this node's routes: tells them from those of another node in the same namespace.
@@ -62,9 +73,15 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// FNV-1a, 64 bits: stable across releases, unlike the standard library's hashers.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+/// FNV-1a, 64 bits, with murmur's last step so that short names differ in every digit: stable across
+/// releases, unlike the standard library's hashers.
+fn hash(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut mixed = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53_u64] {
+        mixed = (mixed ^ (mixed >> 33)).wrapping_mul(factor);
+    }
+    mixed ^ (mixed >> 33)
 }
 
 fn fold(hash: u64) -> u32 {

@@ -1,13 +1,17 @@
-//! Services as packet rules: what the node knows goes in, the one nftables ruleset comes out.
+//! Services as packet rules: what the node knows goes in, the one nftables table comes out.
 
+pub(crate) mod nft;
+mod plan;
 mod project;
+mod ruleset;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::plan::plan;
+pub use self::ruleset::Ruleset;
 use crate::{Error, NodeId};
 
 /// Everything that the packet rules of a node depend on.
@@ -15,7 +19,11 @@ use crate::{Error, NodeId};
 pub struct Snapshot {
     /// All pods' ranges.
     pub cluster_cidrs: Vec<IpNet>,
-    /// This node's addresses: where node ports answer.
+    /// The ranges of cluster IPs: what no service answers there is refused.
+    pub service_cidrs: Vec<IpNet>,
+    /// This node's pods' ranges: what they send out of the cluster gets the node's address.
+    pub pod_cidrs: Vec<IpNet>,
+    /// This node's addresses, main one first.
     pub node_addresses: Vec<IpAddr>,
     /// All services with a cluster IP.
     pub services: Vec<Service>,
@@ -111,19 +119,6 @@ pub struct Redirect {
     pub to: SocketAddr,
 }
 
-/// The whole of a node's table, as data: comparable, and printable as one nft transaction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ruleset {
-    chains: BTreeMap<String, Vec<String>>,
-}
-
-/// The rules of a node for what it knows: same input, same output; what is odd in the input (addresses of a
-/// wrong family, ports taken twice) is left out rather than breaking the rest.
-pub fn plan(node: &NodeId, snapshot: &Snapshot) -> Ruleset {
-    let _ = (node, snapshot);
-    Ruleset::default()
-}
-
 /// The table in the kernel and what was last applied to it.
 #[derive(Debug)]
 pub struct ServiceRules {
@@ -141,8 +136,14 @@ impl ServiceRules {
     /// from the last; true if anything did. After an error the next call replaces the whole table.
     pub async fn apply(&mut self, snapshot: &Snapshot) -> Result<bool, Error> {
         let wanted = plan(&self.node, snapshot);
-        let differs = self.applied.as_ref() != Some(&wanted);
+        let transaction = match self.applied.take() {
+            Some(applied) => wanted.changes_from(&applied),
+            None => wanted.replacement(),
+        };
+        if !transaction.is_empty() {
+            nft::apply(&self.node.table(), &transaction).await?;
+        }
         self.applied = Some(wanted);
-        Ok(differs)
+        Ok(!transaction.is_empty())
     }
 }
