@@ -6,10 +6,27 @@
 //! [`Rules::prepare_create`] or [`Rules::prepare_update`] before admission's validation stage, then
 //! [`check_create`] or [`check_update`].
 
+mod addresses;
+mod amount;
 mod at;
+mod containers;
+mod environment;
 mod fill;
+mod go_print;
 pub mod metadata;
 pub mod names;
+mod persistent_volume_claim;
+mod pod;
+mod pod_defaults;
+mod pod_spec;
+mod pod_warnings;
+mod probes;
+mod resources;
+mod scheduling;
+mod security;
+mod selectors;
+mod volume_mounts;
+mod volumes;
 
 use knarr_types::{ErrorList, Object};
 
@@ -60,9 +77,13 @@ impl Rules {
 
 /// The rules of a built-in kind.
 #[must_use]
-pub fn for_kind(_group: &str, _kind: &str) -> &'static Rules {
+pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
     static NONE: Rules = Rules::DEFAULT;
-    &NONE
+    match (group, kind) {
+        ("", "PersistentVolumeClaim") => &persistent_volume_claim::PERSISTENT_VOLUME_CLAIM,
+        ("", "Pod") => &pod::POD,
+        _ => &NONE,
+    }
 }
 
 /// All that is wrong with a new object, in upstream's order.

@@ -1,0 +1,100 @@
+//! IP addresses and CIDRs in upstream's words (`k8s.io/apimachinery/pkg/util/validation/ip.go`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use knarr_types::ErrorList;
+
+use super::at::At;
+
+const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const NOT_A_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+/// What is wrong with an address.
+pub fn ip(address: &At<'_>) -> ErrorList {
+    let text = address.text();
+    if let Ok(parsed) = text.parse::<IpAddr>() {
+        return match parsed {
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => {
+                vec![address.invalid("must not be an IPv4-mapped IPv6 address")]
+            }
+            _ => ErrorList::new(),
+        };
+    }
+    if without_leading_zeros(text).parse::<Ipv4Addr>().is_ok() {
+        return vec![address.invalid("must not have leading 0s")];
+    }
+    vec![address.invalid_as(text, NOT_AN_IP)]
+}
+
+/// What is wrong with a network.
+pub fn cidr(network: &At<'_>) -> ErrorList {
+    let text = network.text();
+    let Ok(parsed) = text.parse::<IpNet>() else {
+        let (address, prefix) = text.split_once('/').unwrap_or_default();
+        let mended = format!("{}/{prefix}", without_leading_zeros(address));
+        if !address.is_empty() && mended.parse::<IpNet>().is_ok() {
+            return vec![network.invalid("must not have leading 0s in IP")];
+        }
+        return vec![network.invalid_as(text, NOT_A_CIDR)];
+    };
+    if parsed.trunc() != parsed {
+        return vec![network.invalid(format!(
+            "must not have bits set beyond the prefix length"
+        ))];
+    }
+    ErrorList::new()
+}
+
+/// What is wrong with an address that traffic is sent to from outside.
+pub fn not_special(address: &At<'_>) -> ErrorList {
+    let Ok(parsed) = address.text().parse::<IpAddr>() else {
+        return vec![address.invalid_as(address.text(), "must be a valid IP address")];
+    };
+    let mut errors = ErrorList::new();
+    if parsed.is_unspecified() {
+        errors.push(address.invalid(format!("may not be unspecified ({parsed})")));
+    }
+    if parsed.is_loopback() {
+        errors.push(address.invalid("may not be in the loopback range (127.0.0.0/8, ::1/128)"));
+    }
+    if is_link_local(parsed) {
+        errors.push(address.invalid("may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
+    }
+    if is_link_local_multicast(parsed) {
+        errors.push(address.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"));
+    }
+    errors
+}
+
+/// It is an IPv6 address.
+pub fn is_ipv6(text: &str) -> bool {
+    text.parse::<Ipv6Addr>().is_ok()
+}
+
+/// It is an IPv4 address.
+pub fn is_ipv4(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok()
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+fn is_link_local_multicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[..3] == [224, 0, 0],
+        IpAddr::V6(v6) => v6.segments()[0] & 0xff0f == 0xff02,
+    }
+}
+
+fn without_leading_zeros(text: &str) -> String {
+    let mend = |part: &str| {
+        let rest = part.trim_start_matches('0');
+        if rest.is_empty() && !part.is_empty() { "0".to_owned() } else { rest.to_owned() }
+    };
+    text.split('.').map(mend).collect::<Vec<_>>().join(".")
+}

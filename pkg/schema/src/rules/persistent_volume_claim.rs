@@ -1,0 +1,183 @@
+//! Claims for storage (`pkg/registry/core/persistentvolumeclaim`, ValidatePersistentVolumeClaim).
+
+use knarr_types::{ErrorList, FieldError, Object};
+
+use super::Rules;
+use super::amount::Amount;
+use super::at::{At, same};
+use super::fill;
+use super::names;
+use super::security::one_of;
+use super::selectors;
+
+pub(super) static PERSISTENT_VOLUME_CLAIM: Rules = Rules {
+    default,
+    prepare_create,
+    prepare_update,
+    validate,
+    validate_update,
+    ..Rules::DEFAULT
+};
+
+/// The ways to mount a volume.
+pub(super) const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const IMMUTABLE: &str =
+    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+
+fn default(claim: &mut Object) {
+    fill::empty(fill::object(claim, "status"), "phase", "Pending");
+    fill::unset(fill::object(claim, "spec"), "volumeMode", "Filesystem");
+}
+
+fn prepare_create(claim: &mut Object) {
+    claim["status"] = serde_json::json!({"phase": "Pending"});
+    mirror_data_source(&mut claim["spec"]);
+}
+
+/// `dataSource` and `dataSourceRef` say the same where only one is given.
+fn mirror_data_source(spec: &mut serde_json::Value) {
+    if spec["dataSource"].is_object() && spec["dataSourceRef"].is_null() {
+        spec["dataSourceRef"] = spec["dataSource"].clone();
+    } else if spec["dataSourceRef"].is_object() && spec["dataSource"].is_null() {
+        let reference = spec["dataSourceRef"].clone();
+        let local = reference["namespace"].as_str().unwrap_or_default().is_empty();
+        let core = ["PersistentVolumeClaim", "VolumeSnapshot"].contains(&reference["kind"].as_str().unwrap_or_default());
+        if local && core {
+            spec["dataSource"] = reference;
+        }
+    }
+}
+
+fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
+    if subresource == "status" {
+        fill::keep(new, old, "spec");
+    } else {
+        fill::keep(new, old, "status");
+        mirror_data_source(&mut new["spec"]);
+    }
+}
+
+fn validate(claim: &Object) -> ErrorList {
+    spec(&At::root(claim).get("spec"))
+}
+
+/// What is wrong with what a claim asks for.
+pub(super) fn spec(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let modes = spec.get("accessModes");
+    if spec.len("accessModes") == 0 {
+        errors.push(modes.required("at least 1 access mode is required"));
+    }
+    errors.extend(selectors::label_selector(&spec.get("selector")));
+    errors.extend(access_modes(&modes));
+    errors.extend(storage(spec));
+    let class = spec.get("storageClassName");
+    if !class.text().is_empty() {
+        errors.extend(class.faults(names::dns1123_subdomain(class.text())));
+    }
+    errors.extend(one_of(&spec.get("volumeMode"), &["Block", "Filesystem"]));
+    errors.extend(data_sources(spec));
+    let attributes = spec.get("volumeAttributesClassName");
+    if !attributes.text().is_empty() {
+        errors.extend(attributes.faults(names::dns1123_subdomain(attributes.text())));
+    }
+    errors
+}
+
+/// What is wrong with the ways in which a volume may be mounted.
+pub(super) fn access_modes(modes: &At<'_>) -> ErrorList {
+    let given = super::at::strings(modes.value);
+    let mut errors: ErrorList = given
+        .iter()
+        .filter(|mode| !ACCESS_MODES.contains(mode))
+        .map(|mode| FieldError::not_supported(&modes.path, *mode, ACCESS_MODES))
+        .collect();
+    let others = given.iter().any(|mode| ACCESS_MODES.contains(mode) && *mode != "ReadWriteOncePod");
+    if given.contains(&"ReadWriteOncePod") && others {
+        errors.push(modes.forbidden("may not use ReadWriteOncePod with other access modes"));
+    }
+    errors
+}
+
+fn storage(spec: &At<'_>) -> ErrorList {
+    let path = spec.get("resources").path.key("storage");
+    let request = spec.get("resources.requests.storage").named(path);
+    match Amount::parse(request.text()) {
+        None => vec![request.required("")],
+        Some(amount) if amount.is_negative() || amount.is_zero() => {
+            vec![request.invalid("must be greater than zero")]
+        }
+        Some(_) => ErrorList::new(),
+    }
+}
+
+fn data_sources(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for field in ["dataSource", "dataSourceRef"] {
+        let source = spec.get(field);
+        if !source.is_set() {
+            continue;
+        }
+        for part in ["name", "kind"] {
+            if source.str(part).is_empty() {
+                errors.push(source.get(part).required(""));
+            }
+        }
+        if source.str("apiGroup").is_empty() && !["", "PersistentVolumeClaim"].contains(&source.str("kind")) {
+            let shown = source.get("kind");
+            errors.push(source.invalid_as(shown.text(), "must be 'PersistentVolumeClaim' when referencing the default apiGroup"));
+        }
+    }
+    if spec.has("dataSource") && spec.has("dataSourceRef") && !same(spec.raw("dataSource"), spec.raw("dataSourceRef")) {
+        errors.push(spec.invalid_as(serde_json::json!({}), "must match dataSourceRef"));
+    }
+    errors
+}
+
+fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
+    let (claim, before) = (At::root(new), At::root(old));
+    if subresource == "status" {
+        return status(&claim);
+    }
+    let mut errors = validate(new);
+    let (spec, old_spec) = (claim.get("spec"), before.get("spec"));
+    let mut munged = spec.value.clone();
+    if old_spec.str("volumeName").is_empty() {
+        fill::keep(&mut munged, old_spec.value, "volumeName");
+    }
+    let bound = before.str("status.phase") == "Bound";
+    let asks = "resources.requests.storage";
+    if bound {
+        if let Some(requests) = fill::at(&mut munged, "resources.requests") {
+            fill::keep(requests, old_spec.raw("resources.requests"), "storage");
+        }
+        fill::keep(&mut munged, old_spec.value, "volumeAttributesClassName");
+    }
+    if !same(&munged, old_spec.value) {
+        errors.push(spec.forbidden(IMMUTABLE));
+    }
+    if bound {
+        let (amount, old_amount) = (Amount::parse(spec.str(asks)), Amount::parse(old_spec.str(asks)));
+        let capacity = Amount::parse(before.str("status.capacity.storage"));
+        if amount < old_amount && amount <= capacity {
+            errors.push(spec.get(asks).forbidden("field can not be less than status.capacity"));
+        }
+    }
+    if !same(spec.raw("volumeMode"), old_spec.raw("volumeMode")) {
+        errors.push(spec.get("volumeMode").named(knarr_types::FieldPath::new("volumeMode")).invalid("field is immutable"));
+    }
+    errors
+}
+
+fn status(claim: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if claim.str("metadata.resourceVersion").is_empty() {
+        errors.push(claim.get("metadata.resourceVersion").required(""));
+    }
+    for (_, amount) in claim.entries("status.capacity") {
+        if Amount::parse(amount.text()).is_some_and(Amount::is_negative) {
+            errors.push(amount.invalid(super::metadata::NOT_NEGATIVE));
+        }
+    }
+    errors
+}

@@ -1,0 +1,217 @@
+//! What a pod gets where its maker said nothing (`pkg/apis/core/v1/defaults.go`).
+
+use knarr_types::Object;
+use serde_json::{Value, json};
+
+use super::fill::{at, each, empty, object, unset};
+
+/// Defaults that pods and templates share.
+pub fn pod_spec(spec: &mut Value) {
+    empty(spec, "dnsPolicy", "ClusterFirst");
+    empty(spec, "restartPolicy", "Always");
+    empty(spec, "schedulerName", "default-scheduler");
+    unset(spec, "terminationGracePeriodSeconds", 30);
+    object(spec, "securityContext");
+    mirror_service_account(spec);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        each(spec, list).for_each(container);
+    }
+    each(spec, "volumes").for_each(volume);
+}
+
+/// The deprecated `serviceAccount` says the same as `serviceAccountName`.
+fn mirror_service_account(spec: &mut Value) {
+    let name = spec["serviceAccountName"].as_str().filter(|name| !name.is_empty());
+    let old_name = spec["serviceAccount"].as_str().filter(|name| !name.is_empty());
+    if let Some(name) = name.or(old_name).map(str::to_owned) {
+        spec["serviceAccount"] = json!(name);
+        spec["serviceAccountName"] = json!(name);
+    }
+}
+
+/// Defaults of a whole pod: requests from limits, ports of the host's network.
+pub fn pod(pod: &mut Object) {
+    let spec = object(pod, "spec");
+    pod_spec(spec);
+    for list in ["containers", "initContainers"] {
+        for container in each(spec, list) {
+            requests_from_limits(container);
+        }
+    }
+    if spec["resources"]["limits"].is_object() {
+        pod_level_requests(spec);
+    }
+    unset(spec, "enableServiceLinks", true);
+    if spec["hostNetwork"] == true {
+        for list in ["containers", "initContainers"] {
+            for container in each(spec, list) {
+                for port in each(container, "ports") {
+                    let number = port["containerPort"].clone();
+                    empty(port, "hostPort", number);
+                }
+            }
+        }
+    }
+}
+
+fn requests_from_limits(container: &mut Value) {
+    let Some(limits) = container["resources"]["limits"].as_object().cloned() else { return };
+    let requests = object(object(container, "resources"), "requests");
+    for (name, limit) in limits {
+        unset(requests, &name, limit);
+    }
+}
+
+/// Requests of the whole pod: what its containers ask together, otherwise the pod's limit.
+fn pod_level_requests(spec: &mut Value) {
+    let limits = spec["resources"]["limits"].as_object().cloned().unwrap_or_default();
+    let summed: Vec<(String, Value)> = limits
+        .iter()
+        .filter_map(|(name, _)| requested_by_containers(spec, name).map(|amount| (name.clone(), amount)))
+        .collect();
+    let requests = object(object(spec, "resources"), "requests");
+    for (name, amount) in summed.into_iter().chain(limits) {
+        unset(requests, &name, amount);
+    }
+}
+
+/// One container's request says it all; sums of several are left to the limit.
+fn requested_by_containers(spec: &Value, name: &str) -> Option<Value> {
+    let containers = spec["containers"].as_array()?;
+    let mut given = containers.iter().map(|container| &container["resources"]["requests"][name]);
+    let first = given.find(|amount| !amount.is_null())?.clone();
+    given.all(Value::is_null).then_some(first)
+}
+
+fn container(container: &mut Value) {
+    let policy = pull_policy(container["image"].as_str().unwrap_or_default());
+    empty(container, "imagePullPolicy", policy);
+    empty(container, "terminationMessagePath", "/dev/termination-log");
+    empty(container, "terminationMessagePolicy", "File");
+    each(container, "ports").for_each(|port| empty(port, "protocol", "TCP"));
+    for variable in each(container, "env") {
+        field_ref(variable, "valueFrom.fieldRef");
+        if let Some(reference) = at(variable, "valueFrom.fileKeyRef") {
+            unset(reference, "optional", false);
+        }
+    }
+    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = at(container, name) {
+            empty(probe, "timeoutSeconds", 1);
+            empty(probe, "periodSeconds", 10);
+            empty(probe, "successThreshold", 1);
+            empty(probe, "failureThreshold", 3);
+            handler(probe);
+        }
+    }
+    for hook in ["lifecycle.postStart", "lifecycle.preStop"] {
+        if let Some(hook) = at(container, hook) {
+            handler(hook);
+        }
+    }
+}
+
+/// `Always` for an image that may change under its name.
+fn pull_policy(image: &str) -> &'static str {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let last = name.rsplit('/').next().unwrap_or_default();
+    match last.split_once(':') {
+        Some((_, "latest")) => "Always",
+        Some(_) => "IfNotPresent",
+        None if digest.is_some() => "IfNotPresent",
+        None => "Always",
+    }
+}
+
+fn handler(handler: &mut Value) {
+    if let Some(http) = at(handler, "httpGet") {
+        empty(http, "path", "/");
+        empty(http, "scheme", "HTTP");
+    }
+    if let Some(grpc) = at(handler, "grpc") {
+        unset(grpc, "service", "");
+    }
+}
+
+fn field_ref(holder: &mut Value, path: &str) {
+    if let Some(reference) = at(holder, path) {
+        empty(reference, "apiVersion", "v1");
+    }
+}
+
+fn volume(volume: &mut Value) {
+    let has_source = volume.as_object().is_some_and(|map| map.iter().any(|(key, value)| key != "name" && !value.is_null()));
+    if !has_source {
+        volume["emptyDir"] = json!({});
+    }
+    for kind in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = at(volume, kind) {
+            unset(source, "defaultMode", 0o644);
+        }
+    }
+    if let Some(source) = at(volume, "downwardAPI") {
+        each(source, "items").for_each(|item| field_ref(item, "fieldRef"));
+    }
+    if let Some(projected) = at(volume, "projected") {
+        for source in each(projected, "sources") {
+            if let Some(token) = at(source, "serviceAccountToken") {
+                unset(token, "expirationSeconds", 3600);
+            }
+            if let Some(downward) = at(source, "downwardAPI") {
+                each(downward, "items").for_each(|item| field_ref(item, "fieldRef"));
+            }
+        }
+    }
+    if let Some(image) = at(volume, "image") {
+        let policy = pull_policy(image["reference"].as_str().unwrap_or_default());
+        empty(image, "pullPolicy", policy);
+    }
+    if let Some(spec) = at(volume, "ephemeral.volumeClaimTemplate.spec") {
+        unset(spec, "volumeMode", "Filesystem");
+    }
+    shared_volume_source(volume);
+}
+
+/// Defaults of volume sources that pods and persistent volumes have in common.
+pub fn shared_volume_source(holder: &mut Value) {
+    if let Some(source) = at(holder, "hostPath") {
+        unset(source, "type", "");
+    }
+    if let Some(source) = at(holder, "iscsi") {
+        empty(source, "iscsiInterface", "default");
+    }
+    if let Some(source) = at(holder, "rbd") {
+        empty(source, "pool", "rbd");
+        empty(source, "user", "admin");
+        empty(source, "keyring", "/etc/ceph/keyring");
+    }
+    if let Some(source) = at(holder, "azureDisk") {
+        unset(source, "cachingMode", "ReadWrite");
+        unset(source, "kind", "Shared");
+        unset(source, "fsType", "ext4");
+        unset(source, "readOnly", false);
+    }
+    if let Some(source) = at(holder, "scaleIO") {
+        empty(source, "storageMode", "ThinProvisioned");
+        empty(source, "fsType", "xfs");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_pulled_always_only_where_its_name_may_move() {
+        for (image, want) in [
+            ("nginx", "Always"),
+            ("nginx:latest", "Always"),
+            ("nginx:1.27", "IfNotPresent"),
+            ("registry:5000/nginx", "Always"),
+            ("registry:5000/nginx:1", "IfNotPresent"),
+            ("nginx@sha256:abc", "IfNotPresent"),
+        ] {
+            assert_eq!(pull_policy(image), want, "{image}");
+        }
+    }
+}
