@@ -1,1 +1,21 @@
 //! The loops that make the cluster what its objects ask for, a module a controller.
+//!
+//! Each controller decides in a pure `plan` over what [`views`] keep of the objects, and a thin shell
+//! writes what was decided. A [`queue`] says which object is next; nothing here wakes up without a
+//! change or a deadline.
+
+mod controller;
+pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod garbage;
+pub mod namespace;
+pub mod node_ipam;
+pub mod node_lifecycle;
+pub mod queue;
+pub mod replicaset;
+mod run;
+pub mod service_account;
+pub mod views;
+
+pub use run::{Config, run};

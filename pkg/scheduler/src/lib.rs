@@ -1,1 +1,16 @@
 //! Which node a pod runs on.
+//!
+//! The decision is pure: [`filter`] says which nodes a pod can run on and why not on the others,
+//! [`score`] which of them is best, [`schedule`] puts both together over a [`snapshot::Cluster`].
+//! [`run`] keeps the snapshot, asks, binds, and tells people what did not work.
+
+pub mod affinity;
+pub mod filter;
+pub mod pod;
+mod queue;
+mod run;
+pub mod schedule;
+pub mod score;
+pub mod snapshot;
+
+pub use run::run;

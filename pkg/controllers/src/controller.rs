@@ -1,0 +1,50 @@
+//! The shell around every controller: workers that take keys and reconcile.
+
+use std::sync::Arc;
+
+use knarr_client::cache::ObjectRef;
+
+use crate::queue::Queue;
+
+/// Why an object could not be brought where it should be. It is tried again.
+pub type ReconcileError = kube::Error;
+
+/// Spawns `workers` tasks that reconcile what `queue` gives, for as long as the runtime lives.
+pub fn spawn<F, R>(name: &'static str, queue: &Queue, workers: usize, reconcile: F)
+where
+    F: Fn(ObjectRef) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<(), ReconcileError>> + Send + 'static,
+{
+    let reconcile = Arc::new(reconcile);
+    for _ in 0..workers {
+        let (queue, reconcile) = (queue.clone(), Arc::clone(&reconcile));
+        tokio::spawn(async move {
+            loop {
+                let key = queue.next().await;
+                let result = reconcile(key.clone()).await;
+                if let Err(error) = &result {
+                    // A conflict is the ordinary way to learn that the cache was behind.
+                    if is_status(error, 409) {
+                        tracing::debug!(controller = name, object = %key, %error, "reconciled too early");
+                    } else {
+                        tracing::warn!(controller = name, object = %key, %error, "could not reconcile; it is tried again");
+                    }
+                }
+                queue.done(key, result.is_ok());
+            }
+        });
+    }
+}
+
+/// Whether the API answered with this code.
+pub fn is_status(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}
+
+/// Takes one of these answers as done: what should go is gone, what should be there is.
+pub fn unless<T>(result: kube::Result<T>, codes: &[u16]) -> kube::Result<()> {
+    match result {
+        Err(error) if codes.iter().any(|code| is_status(&error, *code)) => Ok(()),
+        other => other.map(drop),
+    }
+}

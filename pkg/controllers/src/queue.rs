@@ -1,0 +1,152 @@
+//! Which object a controller looks at next.
+//!
+//! A key is in the queue at most once; one that is being worked on comes back when its worker is
+//! done. Failures pause a key for longer each time; a deadline brings a key back without a change.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use knarr_client::cache::ObjectRef;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The first pause after a failure; it doubles up to the longest. Upstream's rate limiter.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+
+/// Keys that wait for a worker. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Queue {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: VecDeque<ObjectRef>,
+    queued: HashSet<ObjectRef>,
+    working: HashSet<ObjectRef>,
+    later: BTreeSet<(Instant, ObjectRef)>,
+    failures: HashMap<ObjectRef, u32>,
+}
+
+impl Queue {
+    /// The key is due.
+    pub fn add(&self, key: ObjectRef) {
+        self.inner.state.lock().add(key);
+        self.inner.news.notify_one();
+    }
+
+    /// The key is due at `at`, or earlier if something changes.
+    pub fn add_at(&self, key: ObjectRef, at: Instant) {
+        self.inner.state.lock().later.insert((at, key));
+        self.inner.news.notify_one();
+    }
+
+    /// Waits for a key that is due. Give it back with [`Queue::done`]. Cancel-safe.
+    pub async fn next(&self) -> ObjectRef {
+        loop {
+            let news = self.inner.news.notified();
+            let (key, wake_at) = self.inner.state.lock().next(Instant::now());
+            if let Some(key) = key {
+                // One notification may stand for many keys: pass it on.
+                self.inner.news.notify_one();
+                return key;
+            }
+            match wake_at {
+                Some(at) => drop(tokio::time::timeout_at(at.into(), news).await),
+                None => news.await,
+            }
+        }
+    }
+
+    /// The worker is done with the key; where it failed, the key comes back after a pause.
+    pub fn done(&self, key: ObjectRef, succeeded: bool) {
+        self.inner.state.lock().done(key, succeeded, Instant::now());
+        self.inner.news.notify_one();
+    }
+}
+
+impl State {
+    fn add(&mut self, key: ObjectRef) {
+        if self.queued.insert(key.clone()) && !self.working.contains(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    fn next(&mut self, now: Instant) -> (Option<ObjectRef>, Option<Instant>) {
+        while let Some((at, _)) = self.later.first()
+            && *at <= now
+        {
+            if let Some((_, key)) = self.later.pop_first() {
+                self.add(key);
+            }
+        }
+        let key = self.ready.pop_front();
+        if let Some(key) = &key {
+            self.queued.remove(key);
+            self.working.insert(key.clone());
+        }
+        (key, self.later.first().map(|(at, _)| *at))
+    }
+
+    fn done(&mut self, key: ObjectRef, succeeded: bool, now: Instant) {
+        self.working.remove(&key);
+        if self.queued.contains(&key) {
+            self.ready.push_back(key.clone());
+        }
+        if succeeded {
+            self.failures.remove(&key);
+            return;
+        }
+        let failures = self.failures.entry(key.clone()).or_default();
+        let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(20)).min(LONGEST_PAUSE);
+        *failures += 1;
+        self.later.insert((now + pause, key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> ObjectRef {
+        ObjectRef::new("n", name)
+    }
+
+    #[test]
+    fn a_key_waits_once_and_comes_back_after_its_worker() {
+        let mut state = State::default();
+        let now = Instant::now();
+        state.add(key("a"));
+        state.add(key("a"));
+        assert_eq!(state.next(now).0, Some(key("a")));
+        state.add(key("a"));
+        assert_eq!(state.next(now).0, None, "no two workers on one key");
+        state.done(key("a"), true, now);
+        assert_eq!(state.next(now).0, Some(key("a")));
+        state.done(key("a"), true, now);
+        assert_eq!(state.next(now).0, None);
+    }
+
+    #[test]
+    fn failures_pause_for_longer_each_time_until_one_succeeds() {
+        let mut state = State::default();
+        let now = Instant::now();
+        for pause in [5, 10, 20] {
+            state.done(key("a"), false, now);
+            let (none, wake_at) = state.next(now);
+            assert_eq!((none, wake_at), (None, Some(now + Duration::from_millis(pause))));
+            assert!(state.next(now + Duration::from_millis(pause)).0.is_some());
+        }
+        state.done(key("a"), true, now);
+        state.done(key("a"), false, now);
+        assert_eq!(state.next(now).1, Some(now + FIRST_PAUSE));
+    }
+}

@@ -1,0 +1,352 @@
+//! All controllers started together over one set of caches.
+
+use std::sync::{Arc, OnceLock};
+
+use ipnet::IpNet;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
+use knarr_client::Client;
+use knarr_client::cache::{Cache, Change, ObjectRef, Selection};
+use knarr_client::events::Recorder;
+use kube::api::{Api, ApiResource};
+use parking_lot::Mutex;
+
+use crate::controller::spawn;
+use crate::garbage::{Collector, Followed};
+use crate::node_lifecycle::NodeView;
+use crate::queue::Queue;
+use crate::views::{Handler, PodView, controller_of, follow, lean};
+use crate::{deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle, replicaset, service_account};
+
+/// What the controllers are told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster's CA, PEM, for `kube-root-ca.crt`.
+    pub ca: String,
+    /// The ranges of pod addresses, one a family.
+    pub cluster_cidrs: Vec<IpNet>,
+}
+
+/// How a controller gets a client of its own: by the name of its service account in kube-system.
+pub type ClientFor<'a> = &'a (dyn Fn(&str) -> Client + Sync);
+
+/// Runs all controllers until it is dropped.
+///
+/// # Errors
+/// When the API's discovery cannot be read.
+pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> {
+    let shared = client_for("shared-informers");
+    let resources = discover(&shared).await?;
+    let queues = Queues::default();
+    let caches = Caches::start(&shared, &queues);
+    caches.synced().await;
+    workloads(client_for, &caches, &queues);
+    services(client_for, &caches, &queues);
+    nodes(client_for, &caches, &queues, config.cluster_cidrs);
+    namespaces(client_for, &caches, &queues, resources.clone(), config.ca);
+    // Events own nothing and are owned by nothing.
+    let tied = resources.into_iter().filter(|r| r.api.kind != "Event").collect();
+    let collector = Collector::start(client_for("generic-garbage-collector"), tied, &queues.garbage).await;
+    let collector = Arc::new(collector);
+    spawn("garbage-collector", &queues.garbage, 8, move |key| {
+        let collector = Arc::clone(&collector);
+        async move { collector.reconcile(key).await }
+    });
+    std::future::pending().await
+}
+
+/// One queue a controller.
+#[derive(Default)]
+struct Queues {
+    deployments: Queue,
+    sets: Queue,
+    slices: Queue,
+    endpoints: Queue,
+    lifecycle: Queue,
+    ipam: Queue,
+    namespaces: Queue,
+    accounts: Queue,
+    garbage: Queue,
+}
+
+/// One cache a resource.
+struct Caches {
+    pods: Cache<PodView>,
+    nodes: Cache<NodeView>,
+    leases: Cache<Option<k8s_openapi::jiff::Timestamp>>,
+    deployments: Cache<Deployment>,
+    sets: Cache<ReplicaSet>,
+    services: Cache<Service>,
+    slices: Cache<EndpointSlice>,
+    endpoints: Cache<Endpoints>,
+    namespaces: Cache<Namespace>,
+    accounts: Cache<()>,
+    bundles: Cache<Option<String>>,
+}
+
+impl Caches {
+    fn start(client: &Client, queues: &Queues) -> Self {
+        let services_seen: Arc<OnceLock<Cache<Service>>> = Arc::default();
+        let services = follow(client, lean::<Service>, vec![own(&queues.slices), own(&queues.endpoints)]);
+        let _ = services_seen.set(services.clone());
+        let pods = follow(
+            client,
+            PodView::of,
+            vec![
+                owner("ReplicaSet", &queues.sets, |p: &PodView| p.controller.clone()),
+                deployment_of_pod(&queues.deployments),
+                services_of_pod(Arc::clone(&services_seen), &queues.slices, &queues.endpoints),
+                node_of_pod(&queues.lifecycle),
+            ],
+        );
+        Self {
+            pods,
+            nodes: follow::<Node, _>(client, NodeView::of, vec![own(&queues.lifecycle), own(&queues.ipam)]),
+            leases: leases(client, &queues.lifecycle),
+            deployments: follow(client, lean::<Deployment>, vec![own(&queues.deployments)]),
+            sets: follow(
+                client,
+                lean::<ReplicaSet>,
+                vec![
+                    own(&queues.sets),
+                    owner("Deployment", &queues.deployments, |s: &ReplicaSet| controller_of(&s.metadata).cloned()),
+                ],
+            ),
+            services,
+            slices: follow(client, lean::<EndpointSlice>, vec![service_of_slice(&queues.slices)]),
+            endpoints: follow(client, lean::<Endpoints>, vec![own(&queues.endpoints)]),
+            namespaces: follow(client, lean::<Namespace>, vec![own(&queues.namespaces), own(&queues.accounts)]),
+            accounts: named(client, service_account::DEFAULT, |_: &ServiceAccount| (), &queues.accounts),
+            bundles: named(client, service_account::ROOT_CA, service_account::bundle, &queues.accounts),
+        }
+    }
+
+    async fn synced(&self) {
+        self.pods.synced().await;
+        self.nodes.synced().await;
+        self.leases.synced().await;
+        self.deployments.synced().await;
+        self.sets.synced().await;
+        self.services.synced().await;
+        self.slices.synced().await;
+        self.endpoints.synced().await;
+        self.namespaces.synced().await;
+        self.accounts.synced().await;
+        self.bundles.synced().await;
+    }
+}
+
+// === what a change puts where ===
+
+fn own<P>(queue: &Queue) -> Handler<P> {
+    let queue = queue.clone();
+    Box::new(move |change| queue.add(change.object.clone()))
+}
+
+/// The object's controller, if it is of this kind.
+fn owner<P: 'static>(
+    kind: &'static str,
+    queue: &Queue,
+    of: fn(&P) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference>,
+) -> Handler<P> {
+    let queue = queue.clone();
+    Box::new(move |change| {
+        for owner in change.before.iter().chain(&change.after).filter_map(|p| of(p)) {
+            if owner.kind == kind {
+                queue.add(ObjectRef::new(&change.object.namespace, owner.name));
+            }
+        }
+    })
+}
+
+/// A pod that ended may let a Recreate go on.
+fn deployment_of_pod(deployments: &Queue) -> Handler<PodView> {
+    let deployments = deployments.clone();
+    Box::new(move |change| {
+        let ended = change.after.as_ref().is_none_or(|p| !p.is_active());
+        let Some(pod) = change.before.as_ref().or(change.after.as_ref()).filter(|_| ended) else { return };
+        let Some(owner) = pod.controller.as_ref().filter(|o| o.kind == "ReplicaSet") else { return };
+        // A Deployment's sets are named after it and the hash of their template.
+        if let Some((deployment, _)) = owner.name.rsplit_once('-') {
+            deployments.add(ObjectRef::new(&change.object.namespace, deployment));
+        }
+    })
+}
+
+fn services_of_pod(services: Arc<OnceLock<Cache<Service>>>, slices: &Queue, objects: &Queue) -> Handler<PodView> {
+    let (slices, objects) = (slices.clone(), objects.clone());
+    Box::new(move |change| {
+        let Some(services) = services.get() else { return };
+        let pods = [change.before.as_ref(), change.after.as_ref()];
+        for key in endpoints::services_for(services, &change.object.namespace, &pods) {
+            slices.add(key.clone());
+            objects.add(key);
+        }
+    })
+}
+
+fn node_of_pod(queue: &Queue) -> Handler<PodView> {
+    let queue = queue.clone();
+    Box::new(move |change| {
+        let before = change.before.as_ref().map_or("", |p| p.node.as_str());
+        if let Some(pod) = change.after.as_ref().filter(|p| p.node != before) {
+            queue.add(ObjectRef::new("", pod.node.clone()));
+        }
+    })
+}
+
+fn service_of_slice(queue: &Queue) -> Handler<EndpointSlice> {
+    let queue = queue.clone();
+    Box::new(move |change| {
+        for slice in change.before.iter().chain(&change.after) {
+            if let Some(service) = endpointslice::service_of(slice) {
+                queue.add(ObjectRef::new(&change.object.namespace, service));
+            }
+        }
+    })
+}
+
+/// The heartbeats of nodes.
+fn leases(client: &Client, queue: &Queue) -> Cache<Option<k8s_openapi::jiff::Timestamp>> {
+    let api = Api::<Lease>::namespaced(client.clone(), knarr_types::labels::NAMESPACE_NODE_LEASE);
+    let queue = queue.clone();
+    let tell = move |change: &Change<_>| queue.add(ObjectRef::new("", change.object.name.clone()));
+    Cache::start(api, Selection::default(), node_lifecycle::renewed, tell)
+}
+
+/// The objects of this name in all namespaces; their namespace is what changes.
+fn named<K, P>(client: &Client, name: &str, project: fn(&K) -> P, queue: &Queue) -> Cache<P>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    P: Send + Sync + 'static,
+{
+    let queue = queue.clone();
+    let selection = Selection { fields: format!("metadata.name={name}"), ..Selection::default() };
+    let tell = move |change: &Change<P>| queue.add(ObjectRef::new("", change.object.namespace.clone()));
+    Cache::start(Api::<K>::all(client.clone()), selection, project, tell)
+}
+
+// === the controllers ===
+
+/// Spawns workers for a controller that is shared by them.
+macro_rules! start {
+    ($name:literal, $queue:expr, $workers:literal, $controller:expr) => {{
+        let controller = Arc::new($controller);
+        spawn($name, $queue, $workers, move |key| {
+            let controller = Arc::clone(&controller);
+            async move { controller.reconcile(key).await }
+        });
+    }};
+}
+
+fn workloads(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues) {
+    let client = client_for("deployment-controller");
+    let controller = deployment::Controller {
+        recorder: Arc::new(Recorder::new(client.clone(), "deployment-controller", "")),
+        client,
+        deployments: caches.deployments.clone(),
+        sets: caches.sets.clone(),
+        pods: caches.pods.clone(),
+        queue: queues.deployments.clone(),
+    };
+    start!("deployment", &queues.deployments, 4, controller);
+    let client = client_for("replicaset-controller");
+    let controller = replicaset::Controller {
+        recorder: Arc::new(Recorder::new(client.clone(), "replicaset-controller", "")),
+        client,
+        sets: caches.sets.clone(),
+        pods: caches.pods.clone(),
+        queue: queues.sets.clone(),
+        pending: Mutex::default(),
+    };
+    start!("replicaset", &queues.sets, 4, controller);
+}
+
+fn services(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues) {
+    let controller = endpointslice::Controller {
+        client: client_for("endpointslice-controller"),
+        services: caches.services.clone(),
+        slices: caches.slices.clone(),
+        pods: caches.pods.clone(),
+    };
+    start!("endpointslice", &queues.slices, 4, controller);
+    let controller = endpoints::Controller {
+        client: client_for("endpoint-controller"),
+        services: caches.services.clone(),
+        endpoints: caches.endpoints.clone(),
+        pods: caches.pods.clone(),
+    };
+    start!("endpoints", &queues.endpoints, 4, controller);
+}
+
+fn nodes(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, ranges: Vec<IpNet>) {
+    let controller = node_lifecycle::Controller::new(
+        client_for("node-controller"),
+        caches.nodes.clone(),
+        caches.leases.clone(),
+        caches.pods.clone(),
+        queues.lifecycle.clone(),
+    );
+    start!("node-lifecycle", &queues.lifecycle, 2, controller);
+    let controller = node_ipam::Controller {
+        client: client_for("node-controller"),
+        nodes: caches.nodes.clone(),
+        ranges,
+        given: Arc::default(),
+    };
+    start!("node-ipam", &queues.ipam, 1, controller);
+}
+
+fn namespaces(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources: Vec<Followed>, ca: String) {
+    let controller = namespace::Controller {
+        client: client_for("namespace-controller"),
+        namespaces: caches.namespaces.clone(),
+        resources,
+        queue: queues.namespaces.clone(),
+    };
+    start!("namespace", &queues.namespaces, 4, controller);
+    let controller = service_account::Controller {
+        client: client_for("service-account-controller"),
+        namespaces: caches.namespaces.clone(),
+        accounts: caches.accounts.clone(),
+        bundles: caches.bundles.clone(),
+        ca,
+    };
+    start!("service-account", &queues.accounts, 2, controller);
+}
+
+/// The resources that can be listed, watched and deleted.
+async fn discover(client: &Client) -> kube::Result<Vec<Followed>> {
+    let mut found = resources_of(&client.list_core_api_resources("v1").await?, "", "v1");
+    let groups: APIGroupList = client.list_api_groups().await?;
+    for group in groups.groups {
+        let Some(preferred) = group.preferred_version.or_else(|| group.versions.first().cloned()) else { continue };
+        let list = client.list_api_group_resources(&preferred.group_version).await?;
+        found.extend(resources_of(&list, &group.name, &preferred.version));
+    }
+    Ok(found)
+}
+
+fn resources_of(list: &APIResourceList, group: &str, version: &str) -> Vec<Followed> {
+    let needed = ["list", "watch", "delete"];
+    let owned = list.resources.iter().filter(|r| {
+        let all = needed.iter().all(|verb| r.verbs.iter().any(|v| v == verb));
+        // Events of both groups are the same objects: once is enough.
+        all && !r.name.contains('/') && group != "events.k8s.io"
+    });
+    owned
+        .map(|r| Followed {
+            api: ApiResource {
+                group: group.to_owned(),
+                version: version.to_owned(),
+                api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
+                kind: r.kind.clone(),
+                plural: r.name.clone(),
+            },
+            namespaced: r.namespaced,
+        })
+        .collect()
+}
