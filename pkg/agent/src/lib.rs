@@ -7,6 +7,12 @@
 mod config;
 mod down;
 mod error;
+mod join;
+mod layout;
+mod machine;
+mod node;
+pub mod pod;
+mod server;
 
 pub use config::AgentConfig;
 pub use down::{Report, down};

@@ -1,0 +1,269 @@
+//! Becoming a node: trust in the CA, a key of its own, a certificate for it, and all that kept.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Full;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::layout::{Layout, read_record, write_private, write_record};
+use crate::pod::Moment;
+use crate::server::{Server, trusting, trusting_anyone};
+use crate::{AgentConfig, AgentError};
+
+/// What a node has once it has joined.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster's CA, PEM.
+    pub ca: String,
+    /// The node's certificate chain, PEM.
+    pub certificate: String,
+    /// Its key, PEM.
+    pub key: String,
+    /// What the server told of the cluster.
+    pub cluster: Cluster,
+}
+
+/// The cluster's settings that a node needs, kept for starts without a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cluster {
+    /// Address of the cluster's DNS service.
+    #[serde(rename = "clusterDNS")]
+    pub cluster_dns: String,
+    /// Domain of services.
+    pub cluster_domain: String,
+    /// Ranges of all pods, separated by commas.
+    #[serde(rename = "clusterCIDR")]
+    pub cluster_cidr: String,
+    /// Ranges of all services, separated by commas.
+    #[serde(rename = "serviceCIDR")]
+    pub service_cidr: String,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            cluster_dns: "10.43.0.10".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            cluster_cidr: "10.42.0.0/16".to_owned(),
+            service_cidr: "10.43.0.0/16".to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Joined {
+    certificate: String,
+    ca: String,
+    #[serde(flatten)]
+    cluster: Cluster,
+}
+
+/// The node's identity: the one on disk while 70 % of its life are not over, else a new one.
+///
+/// # Errors
+/// When there is none and the server cannot be trusted, refuses, or is not there; a node that has
+/// a valid one keeps it when the server is away.
+pub async fn identity(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<Identity, AgentError> {
+    let known = load(layout);
+    if let Some(known) = &known {
+        let hash = token_hash(&config.token);
+        if let Some(expected) = hash.filter(|hash| ca_hash(&known.ca).is_ok_and(|actual| actual != *hash)) {
+            let actual = ca_hash(&known.ca)?;
+            return Err(AgentError::WrongCa { server: format!("the data dir {}", layout.root.display()), actual, expected });
+        }
+        if renewal_due(&known.certificate)? > Moment::now() {
+            return Ok(known.clone());
+        }
+    }
+    match (join(config, layout, server).await, known) {
+        (Ok(identity), _) => Ok(identity),
+        (Err(error @ AgentError::Server { .. }), Some(known)) => {
+            tracing::warn!(%error, "the certificate is due for renewal; the old one is used meanwhile");
+            Ok(known)
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// When the certificate is to be renewed: after 70 % of its life.
+///
+/// # Errors
+/// When it cannot be parsed.
+pub fn renewal_due(certificate: &str) -> Result<Moment, AgentError> {
+    let bad = |error: &dyn std::fmt::Display| AgentError::Certificate(error.to_string());
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|e| bad(&e))?;
+    let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|e| bad(&e))?;
+    let begin = parsed.validity().not_before.timestamp();
+    let life = u64::try_from(parsed.validity().not_after.timestamp() - begin).unwrap_or(0);
+    Ok(Moment(begin * 1000).after(Duration::from_millis(life * 700)))
+}
+
+fn load(layout: &Layout) -> Option<Identity> {
+    let read = |file: &str| std::fs::read_to_string(layout.identity(file)).ok();
+    Some(Identity {
+        ca: read("ca.crt")?,
+        certificate: read("node.crt")?,
+        key: read("node.key")?,
+        cluster: read_record(&layout.identity("cluster.json")).unwrap_or_default(),
+    })
+}
+
+async fn join(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<Identity, AgentError> {
+    let ca = trusted_ca(config, server).await?;
+    let key = rcgen::KeyPair::generate().map_err(|error| AgentError::Certificate(error.to_string()))?;
+    let body = serde_json::json!({ "nodeName": config.node_name, "csr": signing_request(&config.node_name, &key)? });
+    let request = Request::post("/knarr/v1/join")
+        .header(header::HOST, server.authority())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::AUTHORIZATION, format!("Bearer {}", secret(&config.token)))
+        .body(Full::new(Bytes::from(body.to_string())))
+        .map_err(|e| server.error(e))?;
+    let (status, body) = server.request(trusting(&ca, None)?, request).await?;
+    if status.is_server_error() {
+        return Err(server.error(format!("{status}: {}", message_of(&body))));
+    }
+    if !status.is_success() {
+        return Err(AgentError::Refused {
+            server: server.url.clone(),
+            node: config.node_name.clone(),
+            message: message_of(&body),
+        });
+    }
+    let joined: Joined = serde_json::from_slice(&body).map_err(|e| server.error(format!("answer to join: {e}")))?;
+    if ca_hash(&joined.ca)? != ca_hash(&ca)? {
+        return Err(server.error("it answered the join call with another CA than the one it shows"));
+    }
+    let identity = Identity {
+        ca: joined.ca,
+        certificate: joined.certificate,
+        key: key.serialize_pem(),
+        cluster: joined.cluster,
+    };
+    keep(layout, &identity)?;
+    Ok(identity)
+}
+
+fn keep(layout: &Layout, identity: &Identity) -> Result<(), AgentError> {
+    for (file, text) in [("node.key", &identity.key), ("node.crt", &identity.certificate), ("ca.crt", &identity.ca)] {
+        let path = layout.identity(file);
+        write_private(&path, text.as_bytes()).map_err(AgentError::file("write", &path))?;
+    }
+    write_record(&layout.identity("cluster.json"), &identity.cluster)
+}
+
+/// The CA: from the file, or the server's if its hash is the token's.
+async fn trusted_ca(config: &AgentConfig, server: &Server) -> Result<String, AgentError> {
+    let expected = token_hash(&config.token);
+    let ca = match (&config.ca_file, &expected) {
+        (Some(path), _) => std::fs::read_to_string(path).map_err(AgentError::file("read the CA", path))?,
+        (None, None) => {
+            return Err(AgentError::Token(
+                "the token does not carry the hash of the CA (K10<hash>::<user>:<secret>): \
+                 copy the whole token from the server's agent-token file, or give the CA with --ca-file"
+                    .to_owned(),
+            ));
+        }
+        (None, Some(_)) => {
+            let request = Request::get("/knarr/v1/ca")
+                .header(header::HOST, server.authority())
+                .body(Full::default())
+                .map_err(|e| server.error(e))?;
+            let (status, body) = server.request(trusting_anyone()?, request).await?;
+            if !status.is_success() {
+                return Err(server.error(format!("asked for its CA, it answers {status}")));
+            }
+            String::from_utf8(body.to_vec()).map_err(|_| server.error("its CA is not PEM"))?
+        }
+    };
+    let actual = ca_hash(&ca)?;
+    match expected {
+        Some(expected) if expected != actual => {
+            Err(AgentError::WrongCa { server: server.url.clone(), actual, expected })
+        }
+        _ => Ok(ca),
+    }
+}
+
+/// A request for a certificate of user `system:node:NAME` in group `system:nodes`.
+fn signing_request(node_name: &str, key: &rcgen::KeyPair) -> Result<String, AgentError> {
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node_name}"));
+    parameters
+        .serialize_request(key)
+        .and_then(|request| request.pem())
+        .map_err(|error| AgentError::Certificate(error.to_string()))
+}
+
+/// The hash in a token of the form `K10<hash>::<user>:<secret>`.
+fn token_hash(token: &str) -> Option<String> {
+    let (hash, _) = token.trim().strip_prefix("K10")?.split_once("::")?;
+    Some(hash.to_lowercase())
+}
+
+/// The part of a token that is shown to the server.
+fn secret(token: &str) -> &str {
+    let token = token.trim();
+    match token.strip_prefix("K10").and_then(|rest| rest.split_once("::")) {
+        Some((_, credentials)) => credentials.split_once(':').map_or(credentials, |(_, secret)| secret),
+        None => token,
+    }
+}
+
+/// SHA-256 of the first certificate's DER, in hexadecimal.
+fn ca_hash(ca: &str) -> Result<String, AgentError> {
+    let der = CertificateDer::from_pem_slice(ca.as_bytes())
+        .map_err(|error| AgentError::Certificate(format!("the CA is not PEM: {error}")))?;
+    Ok(Sha256::digest(&der).iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The message of a Status, or the text itself.
+fn message_of(body: &[u8]) -> String {
+    let status: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = status.as_ref().and_then(|status| status["message"].as_str());
+    message.map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_a_hash_and_a_secret_or_is_a_secret() {
+        let cases = [
+            ("K10AB01::node:s3cret", Some("ab01"), "s3cret"),
+            ("K10ab01::s3cret", Some("ab01"), "s3cret"),
+            ("s3cret\n", None, "s3cret"),
+            ("id.secret", None, "id.secret"),
+        ];
+        for (token, hash, expected) in cases {
+            assert_eq!(token_hash(token).as_deref(), hash, "{token}");
+            assert_eq!(secret(token), expected, "{token}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_after_70_percent_of_its_life() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::default();
+        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        parameters.not_after = rcgen::date_time_ymd(2026, 1, 11);
+        let certificate = parameters.self_signed(&key).unwrap();
+        let begin = parameters.not_before.unix_timestamp() * 1000;
+        assert_eq!(renewal_due(&certificate.pem()).unwrap(), Moment(begin + 7 * 86_400_000));
+    }
+
+    #[test]
+    fn the_request_names_the_node() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let request = signing_request("n1", &key).unwrap();
+        assert!(request.contains("BEGIN CERTIFICATE REQUEST"));
+    }
+}

@@ -1,0 +1,136 @@
+//! Where a node keeps what: one folder, nothing outside it but what the kernel holds.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use knarr_network::NodeId;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::AgentError;
+
+/// The data dir of one node.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// The folder itself, absolute.
+    pub root: PathBuf,
+}
+
+impl Layout {
+    /// Takes the folder, made if missing, with an absolute path.
+    ///
+    /// # Errors
+    /// When it cannot be made or read.
+    pub fn open(root: &Path) -> Result<Self, AgentError> {
+        make_dir(root)?;
+        let root = root.canonicalize().map_err(AgentError::file("resolve", root))?;
+        Ok(Self { root })
+    }
+
+    /// The node's id: what all that it makes on the host is named after.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        NodeId::of(&self.root.to_string_lossy())
+    }
+
+    /// Holds the data dir for this process, until the file is closed.
+    ///
+    /// # Errors
+    /// [`AgentError::InUse`] when another process holds it.
+    pub fn lock(&self) -> Result<File, AgentError> {
+        let path = self.root.join("agent.lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(AgentError::file("open", &path))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| AgentError::InUse(self.root.clone()))?;
+        Ok(file)
+    }
+
+    /// Key, certificate and CA of the node.
+    #[must_use]
+    pub fn identity(&self, file: &str) -> PathBuf {
+        self.root.join(file)
+    }
+
+    /// What the agent keeps of its pods, one folder a pod.
+    #[must_use]
+    pub fn pods(&self) -> PathBuf {
+        self.root.join("pods")
+    }
+
+    /// The folder of one pod.
+    #[must_use]
+    pub fn pod(&self, uid: &str) -> PathBuf {
+        self.pods().join(uid)
+    }
+
+    /// The log files of one pod: `<container>/<run>.log`.
+    #[must_use]
+    pub fn logs(&self, uid: &str) -> PathBuf {
+        self.pod(uid).join("logs")
+    }
+
+    /// The image store.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// The runtime's folder.
+    #[must_use]
+    pub fn runtime(&self) -> PathBuf {
+        self.root.join("runtime")
+    }
+
+    /// Where network namespaces of pods are mounted.
+    #[must_use]
+    pub fn netns(&self) -> PathBuf {
+        self.root.join("netns")
+    }
+
+    /// The addresses given to pods.
+    #[must_use]
+    pub fn addresses(&self) -> PathBuf {
+        self.root.join("addresses.json")
+    }
+
+    /// A file of the edge process.
+    #[must_use]
+    pub fn edge(&self, file: &str) -> PathBuf {
+        self.root.join("edge").join(file)
+    }
+}
+
+/// Makes a folder, and those above it, that only root may enter.
+pub(crate) fn make_dir(path: &Path) -> Result<(), AgentError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(AgentError::file("make", path))
+}
+
+/// Puts a file of mode 0600 in place atomically.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let fresh = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+    file.write_all(bytes)?;
+    std::fs::rename(&fresh, path)
+}
+
+/// Writes a record as JSON, atomically.
+pub(crate) fn write_record<T: Serialize>(path: &Path, value: &T) -> Result<(), AgentError> {
+    let bytes = serde_json::to_vec(value).map_err(std::io::Error::other);
+    bytes.and_then(|bytes| write_private(path, &bytes)).map_err(AgentError::file("write", path))
+}
+
+/// Reads a record; `None` when it is not there, or (said in the log) when it makes no sense.
+pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let bytes = std::fs::read(path).ok()?;
+    serde_json::from_slice(&bytes)
+        .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "a record cannot be read; it is ignored"))
+        .ok()
+}

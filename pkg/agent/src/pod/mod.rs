@@ -1,0 +1,28 @@
+//! What a pod's life asks for next: a pure state machine, playable without a container.
+//!
+//! ```text
+//! events (a container exited, an image arrived, ...)  ->  Memory::observe
+//! step(&mut Memory, &Pod, now)                        ->  Plan { actions, events, status, wake }
+//! ```
+//!
+//! The memory marks what is under way, so a step never asks for the same thing twice; the shell in
+//! `crate::worker` does the actions and hands their outcomes back as events. Time is an
+//! argument, waiting is [`Plan::wake`], and nothing here sleeps, reads or writes.
+
+mod back_off;
+mod conditions;
+mod memory;
+mod moment;
+mod probe;
+mod spec;
+mod status;
+mod step;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+pub use memory::{Container, Event, Exit, Hook, Image, Memory, Run, Sandbox, Volumes};
+pub use moment::Moment;
+pub use probe::ProbeKind;
+pub use spec::{Restart, Role, containers, find_container, grace_period, is_static_terminal, qos_class};
+pub use step::{Action, Note, Plan, Severity, step};

@@ -1,0 +1,1 @@
+//! Pods played by hand and by chance.
