@@ -75,7 +75,11 @@ pub async fn identity(config: &AgentConfig, layout: &Layout, server: &Server) ->
         let hash = token_hash(&config.token);
         if let Some(expected) = hash.filter(|hash| ca_hash(&known.ca).is_ok_and(|actual| actual != *hash)) {
             let actual = ca_hash(&known.ca)?;
-            return Err(AgentError::WrongCa { server: format!("the data dir {}", layout.root.display()), actual, expected });
+            return Err(AgentError::WrongCa {
+                server: format!("the data dir {}", layout.root.display()),
+                actual,
+                expected,
+            });
         }
         if renewal_due(&known.certificate)? > Moment::now() {
             return Ok(known.clone());
@@ -139,12 +143,8 @@ async fn join(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<
     if ca_hash(&joined.ca)? != ca_hash(&ca)? {
         return Err(server.error("it answered the join call with another CA than the one it shows"));
     }
-    let identity = Identity {
-        ca: joined.ca,
-        certificate: joined.certificate,
-        key: key.serialize_pem(),
-        cluster: joined.cluster,
-    };
+    let identity =
+        Identity { ca: joined.ca, certificate: joined.certificate, key: key.serialize_pem(), cluster: joined.cluster };
     keep(layout, &identity)?;
     Ok(identity)
 }

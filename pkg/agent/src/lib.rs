@@ -4,15 +4,31 @@
 //! lives: containers belong to their shims, traffic to the kernel and to `edge`. So killing the
 //! agent stops nothing, and a new one adopts what it finds in the data dir.
 
+mod actions;
 mod config;
+mod container;
+mod context;
+mod dns;
 mod down;
+mod env;
 mod error;
+mod fields;
+mod hooks;
 mod join;
 mod layout;
+mod logs;
 mod machine;
 mod node;
+mod objects;
 pub mod pod;
+mod pods;
+mod probes;
+mod resources;
+mod security;
 mod server;
+mod volumes;
+mod worker;
+mod writer;
 
 pub use config::AgentConfig;
 pub use down::{Report, down};

@@ -35,6 +35,7 @@ impl Figures {
     pub fn read(data_dir: &Path) -> Self {
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let disk = rustix::fs::statvfs(data_dir).ok();
+        let disk = disk.as_ref();
         let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let pids = load.split(['/', ' ']).nth(4).and_then(|text| text.parse().ok()).unwrap_or(0);
         let pids_max = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap_or_default();
@@ -144,7 +145,14 @@ mod tests {
 
     #[test]
     fn pressure_begins_at_its_threshold() {
-        let calm = Figures { memory_available_bytes: 1 << 30, disk_bytes: 100, disk_available_bytes: 5, pids: 95, pids_max: 100, ..Figures::default() };
+        let calm = Figures {
+            memory_available_bytes: 1 << 30,
+            disk_bytes: 100,
+            disk_available_bytes: 5,
+            pids: 95,
+            pids_max: 100,
+            ..Figures::default()
+        };
         assert!(!calm.memory_pressure() && !calm.disk_pressure() && !calm.pid_pressure());
         let tight = Figures { memory_available_bytes: 1 << 20, disk_available_bytes: 4, pids: 96, ..calm };
         assert!(tight.memory_pressure() && tight.disk_pressure() && tight.pid_pressure());

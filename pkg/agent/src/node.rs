@@ -9,7 +9,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
     ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, Taint,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
@@ -97,7 +97,9 @@ impl NodeReporter {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 labels: Some(self.all_labels().into_iter().collect()),
-                annotations: Some([("volumes.kubernetes.io/controller-managed-attach-detach".into(), "true".into())].into()),
+                annotations: Some(
+                    [("volumes.kubernetes.io/controller-managed-attach-detach".into(), "true".into())].into(),
+                ),
                 ..ObjectMeta::default()
             },
             spec: Some(NodeSpec {
@@ -276,6 +278,7 @@ fn lease(node: &str, uid: &str) -> Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     #[test]
     fn taints_are_key_value_and_effect() {

@@ -342,7 +342,7 @@ impl Memory {
         }
         self.removed = false;
         for container in self.containers.values_mut() {
-            if container.image == Image::Pulling {
+            if matches!(container.image, Image::Pulling | Image::Ready) {
                 container.image = Image::Unknown;
             }
             if container.run == Run::Starting {

@@ -117,14 +117,7 @@ fn restart_count(container: &Container) -> i32 {
     i32::try_from(container.starts.saturating_sub(1)).unwrap_or(i32::MAX)
 }
 
-fn state(
-    memory: &Memory,
-    pod: &Pod,
-    role: Role,
-    spec: &Spec,
-    container: &Container,
-    now: Moment,
-) -> ContainerState {
+fn state(memory: &Memory, pod: &Pod, role: Role, spec: &Spec, container: &Container, now: Moment) -> ContainerState {
     let waiting = |reason: &str, message: Option<String>| ContainerState {
         waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
         ..Default::default()

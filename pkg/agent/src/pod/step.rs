@@ -225,8 +225,8 @@ fn prepare(memory: &mut Memory, now: Moment, plan: &mut Plan) {
 /// Every container whose turn it is, in order.
 fn run_containers(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut Plan) {
     for (role, spec) in containers(pod) {
-        let completed = role == Role::Init
-            && matches!(&memory.containers[&spec.name].run, Run::Exited(exit) if exit.code == 0);
+        let completed =
+            role == Role::Init && matches!(&memory.containers[&spec.name].run, Run::Exited(exit) if exit.code == 0);
         if completed || (role == Role::Init && memory.initialized) {
             continue;
         }

@@ -101,8 +101,7 @@ pub(super) fn stop_pod(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut P
     for (role, spec) in containers(pod) {
         let turn = match role {
             Role::Sidecar => {
-                now >= deadline
-                    || !others_alive && last_sidecar.is_some_and(|(_, last)| last.name == spec.name)
+                now >= deadline || !others_alive && last_sidecar.is_some_and(|(_, last)| last.name == spec.name)
             }
             _ => true,
         };

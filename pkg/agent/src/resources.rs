@@ -1,0 +1,194 @@
+//! Requests and limits: quantities as numbers, and as the values that cgroups take.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use knarr_runtime::Resources;
+
+use crate::pod::{Role, containers, qos_class};
+
+const CPU_PERIOD_US: i64 = 100_000;
+/// The smallest weight that the kernel takes.
+const CPU_SHARES_MIN: u64 = 2;
+const CPU_SHARES_MAX: u64 = 262_144;
+
+/// A quantity in thousandths, rounded up: `100m` is 100, `1Ki` is 1,024,000.
+#[must_use]
+pub fn milli(quantity: &Quantity) -> Option<i128> {
+    let text = quantity.0.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && !"+-.".contains(c)).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(end);
+    let (scale, divisor): (i128, i128) = match suffix {
+        "" => (1000, 1),
+        "n" => (1, 1_000_000),
+        "u" => (1, 1000),
+        "m" => (1, 1),
+        "k" => (1_000_000, 1),
+        "M" => (1_000_000_000, 1),
+        "G" => (1_000_000_000_000, 1),
+        "T" => (1_000_000_000_000_000, 1),
+        "P" => (1_000_000_000_000_000_000, 1),
+        "E" => (1_000_000_000_000_000_000_000, 1),
+        "Ki" => (1000 << 10, 1),
+        "Mi" => (1000 << 20, 1),
+        "Gi" => (1000 << 30, 1),
+        "Ti" => (1000 << 40, 1),
+        "Pi" => (1000 << 50, 1),
+        "Ei" => (1000 << 60, 1),
+        _ => {
+            let exponent: u32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            (1000 * 10_i128.checked_pow(exponent)?, 1)
+        }
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
+    let divisor = divisor * 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let product = digits.checked_mul(scale)?;
+    Some(product.div_euclid(divisor) + i128::from(product.rem_euclid(divisor) != 0))
+}
+
+/// A quantity in whole units, rounded up.
+#[must_use]
+pub fn whole(quantity: &Quantity) -> Option<i64> {
+    let milli = milli(quantity)?;
+    i64::try_from(milli.div_euclid(1000) + i128::from(milli.rem_euclid(1000) != 0)).ok()
+}
+
+/// The limit (or request) of a container by the resource's name.
+#[must_use]
+pub fn of<'a>(container: &'a Container, limits: bool, name: &str) -> Option<&'a Quantity> {
+    let resources = container.resources.as_ref()?;
+    let map = if limits { resources.limits.as_ref() } else { resources.requests.as_ref() };
+    map?.get(name)
+}
+
+/// The cgroup values of one container.
+#[must_use]
+pub fn container(container: &Container) -> Resources {
+    let cpu_limit = of(container, true, "cpu").and_then(milli);
+    let cpu_request = of(container, false, "cpu").and_then(milli).or(cpu_limit);
+    Resources {
+        cpu_shares: Some(shares(cpu_request.unwrap_or(0))),
+        cpu_quota_us: cpu_limit.map(quota),
+        cpu_period_us: cpu_limit.map(|_| CPU_PERIOD_US.unsigned_abs()),
+        memory_bytes: of(container, true, "memory").and_then(whole).filter(|bytes| *bytes > 0),
+        pids: None,
+    }
+}
+
+/// The cgroup values of the whole pod: sums, limited only where every container is.
+#[must_use]
+pub fn pod(pod: &Pod) -> Resources {
+    let long_lived: Vec<&Container> =
+        containers(pod).filter(|(role, _)| *role != Role::Init).map(|(_, container)| container).collect();
+    let request = |container: &Container| {
+        of(container, false, "cpu").or_else(|| of(container, true, "cpu")).and_then(milli).unwrap_or(0)
+    };
+    let sum = |name: &str, value: fn(&Quantity) -> Option<i128>| -> Option<i128> {
+        let init = containers(pod).filter(|(role, _)| *role == Role::Init);
+        let init: Vec<_> = init.map(|(_, container)| of(container, true, name).and_then(value)).collect();
+        let total: i128 = long_lived.iter().map(|c| of(c, true, name).and_then(value)).sum::<Option<i128>>()?;
+        let largest = init.into_iter().collect::<Option<Vec<i128>>>()?.into_iter().max().unwrap_or(0);
+        Some(total.max(largest)).filter(|value| *value > 0)
+    };
+    let cpu_limit = sum("cpu", milli);
+    Resources {
+        cpu_shares: Some(shares(long_lived.iter().map(|container| request(container)).sum())),
+        cpu_quota_us: cpu_limit.map(quota),
+        cpu_period_us: cpu_limit.map(|_| CPU_PERIOD_US.unsigned_abs()),
+        memory_bytes: sum("memory", |quantity| whole(quantity).map(i128::from)).and_then(|n| i64::try_from(n).ok()),
+        pids: None,
+    }
+}
+
+/// How readily the kernel kills the container when memory runs out, by upstream's formula.
+#[must_use]
+pub fn oom_score_adj(pod: &Pod, spec: &Container, node_memory_bytes: u64) -> i32 {
+    let class = pod.spec.as_ref().map_or("BestEffort", qos_class);
+    match class {
+        "Guaranteed" => -997,
+        "BestEffort" => 1000,
+        _ => {
+            let request = of(spec, false, "memory").and_then(whole).unwrap_or(0);
+            let share = i64::try_from(node_memory_bytes).ok().filter(|node| *node > 0);
+            let adjust = 1000 - share.map_or(0, |node| 1000 * (request / 1024) / (node / 1024).max(1));
+            i32::try_from(adjust.clamp(3, 999)).unwrap_or(999)
+        }
+    }
+}
+
+/// What a container's resource is for the downward API, `divisor` applied and rounded up; `node`
+/// is what the node has, the limit of containers without one.
+#[must_use]
+pub fn downward(spec: &Container, resource: &str, divisor: &str, node: &BTreeMap<String, Quantity>) -> Option<String> {
+    let (kind, name) = resource.split_once('.')?;
+    let own = of(spec, kind == "limits", name);
+    let value = match (own, kind) {
+        (Some(own), _) => milli(own)?,
+        (None, "limits") => milli(node.get(name)?)?,
+        (None, _) => of(spec, true, name).map_or(Some(0), milli)?,
+    };
+    let divisor = match divisor {
+        "" | "0" => 1000,
+        text => milli(&Quantity(text.to_owned()))?.max(1),
+    };
+    Some((value.div_euclid(divisor) + i128::from(value.rem_euclid(divisor) != 0)).to_string())
+}
+
+fn shares(milli_cpu: i128) -> u64 {
+    u64::try_from(milli_cpu * 1024 / 1000).unwrap_or(0).clamp(CPU_SHARES_MIN, CPU_SHARES_MAX)
+}
+
+fn quota(milli_cpu: i128) -> i64 {
+    i64::try_from(milli_cpu * i128::from(CPU_PERIOD_US) / 1000).unwrap_or(i64::MAX).max(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantities_are_numbers() {
+        let cases = [
+            ("100m", Some(100)),
+            ("1", Some(1000)),
+            ("0.5", Some(500)),
+            ("1.5Gi", Some(1_610_612_736_000)),
+            ("1e3", Some(1_000_000)),
+            ("1Ki", Some(1_024_000)),
+            ("500u", Some(1)),
+            ("x", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(milli(&Quantity(text.to_owned())), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_become_cgroup_values() {
+        let spec: Container = serde_json::from_value(serde_json::json!({
+            "name": "c", "resources": {"requests": {"cpu": "250m"}, "limits": {"cpu": "500m", "memory": "64Mi"}}
+        }))
+        .unwrap();
+        let values = container(&spec);
+        assert_eq!(values.cpu_shares, Some(256));
+        assert_eq!(values.cpu_quota_us, Some(50_000));
+        assert_eq!(values.memory_bytes, Some(64 << 20));
+        assert_eq!(container(&Container::default()).cpu_shares, Some(2));
+    }
+
+    #[test]
+    fn the_downward_api_divides_and_rounds_up() {
+        let spec: Container = serde_json::from_value(serde_json::json!({
+            "name": "c", "resources": {"limits": {"cpu": "1250m", "memory": "64Mi"}}
+        }))
+        .unwrap();
+        let node = BTreeMap::from([("memory".to_owned(), Quantity("1Gi".to_owned()))]);
+        assert_eq!(downward(&spec, "limits.cpu", "", &node).as_deref(), Some("2"));
+        assert_eq!(downward(&spec, "limits.cpu", "1m", &node).as_deref(), Some("1250"));
+        assert_eq!(downward(&spec, "limits.memory", "1Mi", &node).as_deref(), Some("64"));
+        assert_eq!(downward(&Container::default(), "limits.memory", "1Mi", &node).as_deref(), Some("1024"));
+        assert_eq!(downward(&Container::default(), "requests.memory", "", &node).as_deref(), Some("0"));
+    }
+}

@@ -1,0 +1,133 @@
+//! The volumes of a pod: made before its containers, kept current, removed after them.
+//!
+//! Each volume is a folder (or a place of the host) that containers see through bind mounts. All
+//! of them lie in the pod's folder, so removal needs no knowledge of their kinds.
+
+mod atomic;
+mod content;
+mod host_path;
+mod mounts;
+mod sub_path;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::fields::Addresses;
+use crate::objects::Objects;
+use crate::pod::Moment;
+
+pub use mounts::{unmount_below, unmount_one};
+pub use sub_path::bind_sub_path;
+
+/// What volumes are made from.
+pub struct Source<'a> {
+    /// The pod.
+    pub pod: &'a Pod,
+    /// The pod's folder.
+    pub dir: PathBuf,
+    /// ConfigMaps and Secrets.
+    pub objects: &'a Objects,
+    /// For service account tokens.
+    pub client: kube::Client,
+    /// For the downward API.
+    pub addresses: &'a Addresses,
+    /// What the node has.
+    pub node: &'a BTreeMap<String, Quantity>,
+}
+
+/// The volumes that are there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mounted {
+    /// By the volume's name: where it lies on the host.
+    pub paths: BTreeMap<String, PathBuf>,
+    /// When a token in them must be renewed.
+    pub renew: Option<Moment>,
+}
+
+/// Makes all volumes, or brings those that are there up to date.
+///
+/// # Errors
+/// The message of a FailedMount event, naming the volume.
+pub async fn set_up(source: &Source<'_>) -> Result<Mounted, String> {
+    let mut mounted = Mounted::default();
+    for volume in source.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let made = one(source, volume, &mut mounted.renew).await;
+        let path =
+            made.map_err(|error| format!("MountVolume.SetUp failed for volume \"{}\" : {error}", volume.name))?;
+        mounted.paths.insert(volume.name.clone(), path);
+    }
+    Ok(mounted)
+}
+
+/// Unmounts and removes all of a pod's volumes.
+///
+/// # Errors
+/// What is left, and why.
+pub fn clean_up(pod_dir: &Path) -> Result<(), String> {
+    for part in ["sub_paths", "volumes"] {
+        let path = pod_dir.join(part);
+        unmount_below(&path)?;
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("remove {}: {error}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+async fn one(source: &Source<'_>, volume: &Volume, renew: &mut Option<Moment>) -> Result<PathBuf, String> {
+    if let Some(host_path) = &volume.host_path {
+        return host_path::check(host_path);
+    }
+    let path = source.dir.join("volumes").join(&volume.name);
+    let security = source.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let group = security.and_then(|security| security.fs_group).and_then(|group| u32::try_from(group).ok());
+    if let Some(empty_dir) = &volume.empty_dir {
+        make_empty_dir(&path, empty_dir, group)?;
+        return Ok(path);
+    }
+    if !content::is_content(volume) {
+        return Err("this node does not know volumes of this type".to_owned());
+    }
+    let files = content::files(source, volume).await?;
+    if let Some(at) = files.renew {
+        *renew = Some(renew.map_or(at, |renew| renew.min(at)));
+    }
+    let write = path.clone();
+    let written = tokio::task::spawn_blocking(move || atomic::write(&write, &files.files, group)).await;
+    written.map_err(|error| error.to_string())?.map_err(|error| format!("write {}: {error}", path.display()))?;
+    Ok(path)
+}
+
+fn make_empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("make {}: {error}", path.display());
+    let fresh = !path.exists();
+    std::fs::create_dir_all(path).map_err(failed)?;
+    let in_memory = source.medium.as_deref() == Some("Memory");
+    if in_memory && !mounts::is_mount(path) {
+        let size = source.size_limit.as_ref().and_then(crate::resources::whole).filter(|size| *size > 0);
+        mounts::tmpfs(path, size)?;
+    }
+    if fresh {
+        let mode = if group.is_some() { 0o2777 } else { 0o777 };
+        if let Some(group) = group {
+            std::os::unix::fs::chown(path, None, Some(group)).map_err(failed)?;
+        }
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Tokens are renewed when this share of their life is over.
+const RENEW_AT: f64 = 0.8;
+
+/// When a token that holds for `life` from `now` is renewed.
+fn renewal(now: Moment, life: Duration) -> Moment {
+    now.after(life.mul_f64(RENEW_AT))
+}
