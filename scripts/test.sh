@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs every check of the project on a Debian machine as root: format, lints, unit tests, black-box tests.
+# Installs what the tests need and the machine lacks.
+#   scripts/test.sh            everything
+#   scripts/test.sh FILTER...  only the tests that `cargo nextest` finds by these filters
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/install.sh
+
+# Dependencies stay built between runs, outside the checkout.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/knarr/target}"
+
+install_build_packages
+install_test_packages
+
+if [ "$#" -eq 0 ]; then
+    step "format" cargo fmt --all --check
+    step "build" cargo build --workspace --all-targets --locked
+    step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+    step "tests" cargo nextest run --workspace --locked --no-fail-fast
+else
+    step "build" cargo build --workspace --locked
+    step "tests" cargo nextest run --workspace --locked --no-fail-fast "$@"
+fi

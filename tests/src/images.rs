@@ -1,0 +1,202 @@
+//! Images made of programs of the machine, and a registry to pull them from.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::hosts::Host;
+use crate::wait::eventually;
+
+/// Debian's registry on a host, plain HTTP, with its data in a folder of the test.
+#[derive(Debug)]
+pub struct Registry {
+    child: Child,
+    host: Host,
+    folder: PathBuf,
+    /// `ADDRESS:PORT`, as image names begin.
+    pub address: String,
+}
+
+impl Registry {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When docker-registry is not installed, or does not answer.
+    #[must_use]
+    pub fn start(host: &Host, folder: &Path) -> Self {
+        let folder = folder.join("registry");
+        fs::create_dir_all(&folder).expect("the test's folder can be written");
+        let address = format!("{}:5000", host.address);
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
+            folder.join("data").display()
+        );
+        fs::write(folder.join("config.yml"), config).expect("the test's folder can be written");
+        let child = host
+            .command("docker-registry")
+            .arg("serve")
+            .arg(folder.join("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("docker-registry is installed");
+        let registry = Self { child, host: host.clone(), folder, address };
+        let url = format!("http://{}/v2/", registry.address);
+        eventually("the registry answers", Duration::from_secs(20), || {
+            let answer = registry.host.command("curl").args(["-sf", &url]).output().expect("curl is installed");
+            if answer.status.success() { Ok(()) } else { Err(answer.status) }
+        });
+        registry
+    }
+
+    /// Puts an image archive under `name:tag`; gives the full name.
+    ///
+    /// # Panics
+    /// When skopeo is not installed or fails.
+    pub fn push(&self, archive: &Path, name: &str) -> String {
+        let full = format!("{}/{name}", self.address);
+        let output = self
+            .host
+            .command("skopeo")
+            .args(["copy", "--insecure-policy", "--dest-tls-verify=false"])
+            .arg(format!("docker-archive:{}", archive.display()))
+            .arg(format!("docker://{full}"))
+            .output()
+            .expect("skopeo is installed");
+        assert!(output.status.success(), "skopeo copy {full}: {}", String::from_utf8_lossy(&output.stderr));
+        full
+    }
+
+    /// Where archives can be put.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A root filesystem that becomes an image.
+#[derive(Debug)]
+pub struct Rootfs {
+    folder: tempfile::TempDir,
+}
+
+impl Rootfs {
+    /// An empty one with the folders that every system has.
+    ///
+    /// # Panics
+    /// When the temporary folder cannot be written.
+    #[must_use]
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "run", "var/log"] {
+            fs::create_dir_all(folder.path().join(name)).expect("a temporary folder can be written");
+        }
+        fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o1777)).expect("it is ours");
+        let rootfs = Self { folder };
+        rootfs.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n");
+        rootfs.write("etc/group", "root:x:0:\nuser:x:1000:\n");
+        rootfs
+    }
+
+    /// Debian's static busybox with a link for every applet.
+    ///
+    /// # Panics
+    /// When busybox-static is not installed.
+    #[must_use]
+    pub fn busybox() -> Self {
+        let rootfs = Self::new();
+        let bin = rootfs.folder.path().join("bin");
+        fs::copy("/bin/busybox", bin.join("busybox")).expect("busybox-static is installed");
+        let list = Command::new("/bin/busybox").arg("--list").output().expect("busybox runs");
+        for applet in String::from_utf8_lossy(&list.stdout).lines().filter(|a| *a != "busybox") {
+            symlink("busybox", bin.join(applet)).expect("a temporary folder can be written");
+        }
+        rootfs
+    }
+
+    /// A program of the machine with the libraries that it loads.
+    ///
+    /// # Panics
+    /// When it is not there.
+    #[must_use]
+    pub fn with_program(self, program: &str) -> Self {
+        let output = Command::new("ldd").arg(program).output().expect("ldd is installed");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let libraries = text.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in libraries.chain([program]) {
+            let target = self.folder.path().join(&file[1..]);
+            fs::create_dir_all(target.parent().expect("a file has a folder")).expect("it can be made");
+            fs::copy(file, &target).unwrap_or_else(|e| panic!("{file}: {e}"));
+        }
+        self
+    }
+
+    /// Writes a file.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, path: &str, text: &str) {
+        let target = self.folder.path().join(path);
+        fs::create_dir_all(target.parent().expect("a file has a folder")).expect("it can be made");
+        fs::write(target, text).expect("a temporary folder can be written");
+    }
+
+    /// Packs it as a docker archive at `archive`; `config` is the `config` of the image's
+    /// configuration: `Entrypoint`, `Cmd`, `Env`, `User`, `WorkingDir`.
+    ///
+    /// # Panics
+    /// When tar fails.
+    pub fn pack(&self, archive: &Path, name: &str, config: &Value) {
+        let work = tempfile::tempdir().expect("a temporary folder");
+        let layer = work.path().join("layer.tar");
+        run(Command::new("tar")
+            .arg("-C")
+            .arg(self.folder.path())
+            .args(["--numeric-owner", "--owner=0", "--group=0"])
+            .arg("-cf")
+            .arg(&layer)
+            .arg("."));
+        let sum = Command::new("sha256sum").arg(&layer).output().expect("coreutils are installed");
+        let sum = String::from_utf8_lossy(&sum.stdout)[..64].to_owned();
+        let image = json!({
+            "architecture": "amd64", "os": "linux", "config": config,
+            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{sum}")]},
+        });
+        write_json(&work.path().join("config.json"), &image);
+        let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]);
+        write_json(&work.path().join("manifest.json"), &manifest);
+        run(Command::new("tar").arg("-C").arg(work.path()).arg("-cf").arg(archive).args([
+            "manifest.json",
+            "config.json",
+            "layer.tar",
+        ]));
+    }
+}
+
+impl Default for Rootfs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn write_json(path: &Path, value: &Value) {
+    let mut file = fs::File::create(path).expect("a temporary folder can be written");
+    file.write_all(value.to_string().as_bytes()).expect("a temporary folder can be written");
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("the program is installed");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
