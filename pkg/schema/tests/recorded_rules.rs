@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use knarr_schema::kinds::Registry;
 use knarr_schema::rules::{self, Rules};
 use knarr_types::{ErrorList, Object, Status};
 use serde_json::{Value, json};
@@ -103,7 +105,7 @@ fn refused(path: &str, request: &Value, recorded: &Value) -> Result<(), String> 
 
 /// Does what the write path does with a new object.
 fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) {
-    let mut object = without_nulls(request);
+    let Ok(mut object) = decoded(request) else { return (request.clone(), ErrorList::new(), Default::default()) };
     let api_version = object["apiVersion"].as_str().unwrap_or("v1").to_owned();
     let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
@@ -113,6 +115,7 @@ fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) 
         object["metadata"]["namespace"] = json!("${ns}");
     }
     (rules.default)(&mut object);
+    admit(&kind, &mut object);
     rules::metadata::prepare_create(&mut object);
     (rules.prepare_create)(&mut object);
     let generate_name = object["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
@@ -125,8 +128,30 @@ fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) 
     }
     let text = judged.to_string().replace("${id}", "id").replace("${ns}", "ns").replace("<random>", "x");
     let judged: Value = serde_json::from_str(&text).expect("still JSON");
-    let errors = rules::check_create(rules, namespaced, &judged);
+    let mut errors = rules::check_create(rules, namespaced, &judged);
+    if errors.is_empty() && kind == "Service" {
+        errors = rules::service::settle_families(&mut object);
+    }
     (object, errors, (group, kind))
+}
+
+/// What admission does before the strategy, as far as validation sees it.
+fn admit(kind: &str, object: &mut Object) {
+    object["metadata"]["creationTimestamp"] = json!("<time>");
+    if kind == "Pod" && !object["spec"]["serviceAccountName"].is_string() {
+        object["spec"]["serviceAccountName"] = json!("default");
+    }
+}
+
+/// The request as the decoder hands it over.
+fn decoded(request: &Value) -> Result<Object, String> {
+    static KINDS: LazyLock<Registry> = LazyLock::new(Registry::builtin);
+    let api_version = request["apiVersion"].as_str().unwrap_or("v1");
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let kind = KINDS.by_kind(group, version, request["kind"].as_str().unwrap_or_default()).ok_or("no such kind")?;
+    let object =
+        knarr_schema::decode::check(request.clone(), &kind.ty.get()).map_err(|fault| fault.to_string())?.object;
+    Ok(without_nulls(&object))
 }
 
 fn without_nulls(value: &Value) -> Value {

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use knarr_types::ErrorList;
 
 use super::at::At;
+use super::names;
 
 const NOT_AN_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 const NOT_A_CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
@@ -39,9 +40,7 @@ pub fn cidr(network: &At<'_>) -> ErrorList {
         return vec![network.invalid_as(text, NOT_A_CIDR)];
     };
     if parsed.trunc() != parsed {
-        return vec![network.invalid(format!(
-            "must not have bits set beyond the prefix length"
-        ))];
+        return vec![network.invalid("must not have bits set beyond the prefix length")];
     }
     ErrorList::new()
 }
@@ -63,6 +62,29 @@ pub fn not_special(address: &At<'_>) -> ErrorList {
     }
     if is_link_local_multicast(parsed) {
         errors.push(address.invalid("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"));
+    }
+    errors
+}
+
+/// What is wrong with where a load balancer says it listens.
+pub fn load_balancer_status(status: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for ingress in status.items("ingress") {
+        let (address, host) = (ingress.get("ip"), ingress.get("hostname"));
+        if !address.text().is_empty() {
+            errors.extend(ip(&address));
+        }
+        if ingress.has("ipMode") && address.text().is_empty() {
+            errors.push(ingress.get("ipMode").forbidden("may not be specified when `ip` is not set"));
+        } else {
+            errors.extend(super::security::one_of(&ingress.get("ipMode"), &["Proxy", "VIP"]));
+        }
+        if !host.text().is_empty() {
+            errors.extend(host.faults(names::dns1123_subdomain(host.text())));
+            if host.text().parse::<IpAddr>().is_ok() {
+                errors.push(host.invalid("must be a DNS name, not an IP address"));
+            }
+        }
     }
     errors
 }

@@ -104,7 +104,13 @@ pub fn ephemeral(spec: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
             errors.push(target.not_found());
         }
         for field in [
-            "ports", "resources", "resizePolicy", "restartPolicy", "livenessProbe", "readinessProbe", "startupProbe",
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
             "lifecycle",
         ] {
             if container.len(field) > 0 || container.raw(field).is_string() {

@@ -8,13 +8,21 @@
 
 mod addresses;
 mod amount;
+mod apps;
 mod at;
+mod configuration;
 mod containers;
+mod coordination;
+mod endpoints;
 mod environment;
+mod event;
 mod fill;
 mod go_print;
+mod ingress;
 pub mod metadata;
 pub mod names;
+mod namespace;
+mod node;
 mod persistent_volume_claim;
 mod pod;
 mod pod_defaults;
@@ -25,8 +33,12 @@ mod resources;
 mod scheduling;
 mod security;
 mod selectors;
+pub mod service;
+mod service_ports;
+mod stateful_set;
 mod volume_mounts;
 mod volumes;
+mod workload;
 
 use knarr_types::{ErrorList, Object};
 
@@ -80,8 +92,28 @@ impl Rules {
 pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
     static NONE: Rules = Rules::DEFAULT;
     match (group, kind) {
+        ("", "ConfigMap") => &configuration::CONFIG_MAP,
+        ("", "Endpoints") => &endpoints::ENDPOINTS,
+        ("", "Event") => &event::EVENT,
+        ("", "Namespace") => &namespace::NAMESPACE,
+        ("", "Node") => &node::NODE,
         ("", "PersistentVolumeClaim") => &persistent_volume_claim::PERSISTENT_VOLUME_CLAIM,
         ("", "Pod") => &pod::POD,
+        ("", "PodTemplate") => &apps::POD_TEMPLATE,
+        ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
+        ("", "Secret") => &configuration::SECRET,
+        ("", "Service") => &service::SERVICE,
+        ("", "ServiceAccount") => &configuration::SERVICE_ACCOUNT,
+        ("apps", "ControllerRevision") => &apps::CONTROLLER_REVISION,
+        ("apps", "DaemonSet") => &stateful_set::DAEMON_SET,
+        ("apps", "Deployment") => &apps::DEPLOYMENT,
+        ("apps", "ReplicaSet") => &apps::REPLICA_SET,
+        ("apps", "StatefulSet") => &stateful_set::STATEFUL_SET,
+        ("coordination.k8s.io", "Lease") => &coordination::LEASE,
+        ("discovery.k8s.io", "EndpointSlice") => &endpoints::ENDPOINT_SLICE,
+        ("events.k8s.io", "Event") => &event::NEW_EVENT,
+        ("networking.k8s.io", "Ingress") => &ingress::INGRESS,
+        ("networking.k8s.io", "IngressClass") => &ingress::INGRESS_CLASS,
         _ => &NONE,
     }
 }

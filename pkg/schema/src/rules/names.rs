@@ -94,7 +94,11 @@ pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
     let mut faults = too_many_characters(value, 253);
     if !value.split('.').all(|label| is_label(&label.replace('_', "a"))) {
         let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
-        faults.push(pattern(message, r"[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*", &["example.com"]));
+        faults.push(pattern(
+            message,
+            r"[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*",
+            &["example.com"],
+        ));
     }
     faults
 }

@@ -10,14 +10,8 @@ use super::names;
 use super::security::one_of;
 use super::selectors;
 
-pub(super) static PERSISTENT_VOLUME_CLAIM: Rules = Rules {
-    default,
-    prepare_create,
-    prepare_update,
-    validate,
-    validate_update,
-    ..Rules::DEFAULT
-};
+pub(super) static PERSISTENT_VOLUME_CLAIM: Rules =
+    Rules { default, prepare_create, prepare_update, validate, validate_update, ..Rules::DEFAULT };
 
 /// The ways to mount a volume.
 pub(super) const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -41,7 +35,8 @@ fn mirror_data_source(spec: &mut serde_json::Value) {
     } else if spec["dataSourceRef"].is_object() && spec["dataSource"].is_null() {
         let reference = spec["dataSourceRef"].clone();
         let local = reference["namespace"].as_str().unwrap_or_default().is_empty();
-        let core = ["PersistentVolumeClaim", "VolumeSnapshot"].contains(&reference["kind"].as_str().unwrap_or_default());
+        let core =
+            ["PersistentVolumeClaim", "VolumeSnapshot"].contains(&reference["kind"].as_str().unwrap_or_default());
         if local && core {
             spec["dataSource"] = reference;
         }
@@ -125,7 +120,10 @@ fn data_sources(spec: &At<'_>) -> ErrorList {
         }
         if source.str("apiGroup").is_empty() && !["", "PersistentVolumeClaim"].contains(&source.str("kind")) {
             let shown = source.get("kind");
-            errors.push(source.invalid_as(shown.text(), "must be 'PersistentVolumeClaim' when referencing the default apiGroup"));
+            errors.push(
+                source
+                    .invalid_as(shown.text(), "must be 'PersistentVolumeClaim' when referencing the default apiGroup"),
+            );
         }
     }
     if spec.has("dataSource") && spec.has("dataSourceRef") && !same(spec.raw("dataSource"), spec.raw("dataSourceRef")) {
@@ -164,7 +162,9 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         }
     }
     if !same(spec.raw("volumeMode"), old_spec.raw("volumeMode")) {
-        errors.push(spec.get("volumeMode").named(knarr_types::FieldPath::new("volumeMode")).invalid("field is immutable"));
+        errors.push(
+            spec.get("volumeMode").named(knarr_types::FieldPath::new("volumeMode")).invalid("field is immutable"),
+        );
     }
     errors
 }

@@ -37,10 +37,11 @@ fn prepare_create(pod: &mut Object) {
     pod["status"] = json!({"phase": "Pending", "qosClass": qos_class});
     let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
     if gated {
+        let now = pod["metadata"]["creationTimestamp"].clone();
         pod["status"]["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
-            "lastProbeTime": null, "lastTransitionTime": null,
+            "lastProbeTime": null, "lastTransitionTime": now,
         }]);
     }
     merge_label_keys(pod);
@@ -281,7 +282,8 @@ fn immutable_rest(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
 fn gated_mutations(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let selector = spec.get("nodeSelector");
-    let narrowed = old_spec.entries("nodeSelector").iter().all(|(key, old)| selector.value.get(*key) == Some(old.value));
+    let narrowed =
+        old_spec.entries("nodeSelector").iter().all(|(key, old)| selector.value.get(*key) == Some(old.value));
     if !narrowed {
         let message = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
         errors.push(selector.invalid(message));
@@ -292,7 +294,8 @@ fn gated_mutations(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
         return errors;
     }
     if terms.len() != old_terms.len() {
-        errors.push(spec.get(required).invalid("no additions/deletions to non-empty NodeSelectorTerms list are allowed"));
+        errors
+            .push(spec.get(required).invalid("no additions/deletions to non-empty NodeSelectorTerms list are allowed"));
         return errors;
     }
     for (term, old) in terms.iter().zip(&old_terms) {
@@ -375,9 +378,8 @@ fn validate_ephemeral(pod: &At<'_>, before: &At<'_>) -> ErrorList {
 fn fields(pod: &Object) -> Vec<(&'static str, String)> {
     let pod = At::root(pod);
     let text = |field: &str| pod.str(field).to_owned();
-    let addresses = || -> Vec<String> {
-        pod.items("status.podIPs").iter().map(|address| address.str("ip").to_owned()).collect()
-    };
+    let addresses =
+        || -> Vec<String> { pod.items("status.podIPs").iter().map(|address| address.str("ip").to_owned()).collect() };
     let first = |list: Vec<String>| list.into_iter().next().unwrap_or_default();
     vec![
         ("spec.nodeName", text("spec.nodeName")),
@@ -401,7 +403,10 @@ mod tests {
         for (resources, want) in [
             (json!({}), "BestEffort"),
             (json!({"requests": {"cpu": "1"}}), "Burstable"),
-            (json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1024Mi"}}), "Guaranteed"),
+            (
+                json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1024Mi"}}),
+                "Guaranteed",
+            ),
         ] {
             let pod = json!({"spec": {"containers": [{"resources": resources}]}});
             assert_eq!(qos_class(&At::root(&pod)), want);

@@ -140,7 +140,8 @@ fn field_ref(holder: &mut Value, path: &str) {
 }
 
 fn volume(volume: &mut Value) {
-    let has_source = volume.as_object().is_some_and(|map| map.iter().any(|(key, value)| key != "name" && !value.is_null()));
+    let has_source =
+        volume.as_object().is_some_and(|map| map.iter().any(|(key, value)| key != "name" && !value.is_null()));
     if !has_source {
         volume["emptyDir"] = json!({});
     }

@@ -108,10 +108,9 @@ fn resource_claims(spec: &At<'_>) -> ErrorList {
                 shown(),
                 "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified",
             )),
-            (false, false) => errors.push(claim.invalid_as(
-                shown(),
-                "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
-            )),
+            (false, false) => errors.push(
+                claim.invalid_as(shown(), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"),
+            ),
             _ => {}
         }
         for field in ["resourceClaimName", "resourceClaimTemplateName"] {
@@ -197,15 +196,16 @@ fn windows_host_process(spec: &At<'_>) -> ErrorList {
     let of_pod = spec.raw("securityContext.windowsOptions.hostProcess").as_bool();
     let flags: Vec<bool> = containers::all(spec)
         .iter()
-        .map(|container| container.raw("securityContext.windowsOptions.hostProcess").as_bool().or(of_pod).unwrap_or(false))
+        .map(|container| {
+            container.raw("securityContext.windowsOptions.hostProcess").as_bool().or(of_pod).unwrap_or(false)
+        })
         .collect();
     let mut errors = ErrorList::new();
     if !flags.contains(&true) {
         return errors;
     }
     if flags.contains(&false) {
-        let message =
-            "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        let message = "If pod contains any hostProcess containers then all containers must be HostProcess containers";
         errors.push(spec.invalid_as("", message));
     }
     if !spec.flag("hostNetwork") {

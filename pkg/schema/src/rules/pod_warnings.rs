@@ -42,7 +42,10 @@ fn duplicate_variables(container: &At<'_>) -> Vec<String> {
         let name = variable.str("name");
         let earlier = variables[..index].iter().rev().find(|other| other.str("name") == name);
         if let Some(earlier) = earlier {
-            warnings.push(format!("{}: hides previous definition of {name:?}, which may be dropped when using apply", variable.path));
+            warnings.push(format!(
+                "{}: hides previous definition of {name:?}, which may be dropped when using apply",
+                variable.path
+            ));
             let _ = earlier;
         }
     }

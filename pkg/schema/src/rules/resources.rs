@@ -10,14 +10,37 @@ use super::metadata::{NOT_NEGATIVE, faults};
 use super::names;
 
 const INTEGER_RESOURCES: &[&str] = &[
-    "pods", "resourcequotas", "services", "replicationcontrollers", "secrets", "configmaps",
-    "persistentvolumeclaims", "services.nodeports", "services.loadbalancers",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
 ];
 const STANDARD_RESOURCES: &[&str] = &[
-    "cpu", "memory", "ephemeral-storage", "requests.cpu", "requests.memory", "requests.ephemeral-storage",
-    "limits.cpu", "limits.memory", "limits.ephemeral-storage", "pods", "resourcequotas", "services",
-    "replicationcontrollers", "secrets", "configmaps", "persistentvolumeclaims", "storage", "requests.storage",
-    "services.nodeports", "services.loadbalancers",
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "requests.cpu",
+    "requests.memory",
+    "requests.ephemeral-storage",
+    "limits.cpu",
+    "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "storage",
+    "requests.storage",
+    "services.nodeports",
+    "services.loadbalancers",
 ];
 
 /// What is wrong with the requests and limits of a container.
@@ -78,7 +101,8 @@ fn requests_and_limits(resources: &At<'_>) -> ErrorList {
         errors.extend(request_within_limit(name, &amount, &requests, &limits));
         errors.extend(huge_page_multiple(name, &amount));
     }
-    let names: Vec<_> = limits.entries_here().into_iter().chain(requests.entries_here()).map(|(name, _)| name).collect();
+    let names: Vec<_> =
+        limits.entries_here().into_iter().chain(requests.entries_here()).map(|(name, _)| name).collect();
     let huge = names.iter().any(|name| is_huge_page(name));
     if huge && !names.iter().any(|name| ["cpu", "memory"].contains(name)) {
         errors.push(resources.forbidden("HugePages require cpu or memory"));
@@ -179,9 +203,7 @@ pub fn is_native(name: &str) -> bool {
 
 /// A device's resource.
 pub fn is_extended(name: &str) -> bool {
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && names::qualified_name(&format!("requests.{name}")).is_empty()
+    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 /// Memory in large pages.

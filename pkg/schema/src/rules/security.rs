@@ -154,7 +154,8 @@ fn seccomp(profile: &At<'_>) -> ErrorList {
     let local = profile.get("localhostProfile");
     if kind.text() != "Localhost" {
         if local.is_set() {
-            let shown = go_print::structure(profile.value, &[("Type", "type$"), ("LocalhostProfile", "localhostProfile")]);
+            let shown =
+                go_print::structure(profile.value, &[("Type", "type$"), ("LocalhostProfile", "localhostProfile")]);
             errors.push(local.invalid_as(shown, "can only be set when seccomp type is Localhost"));
         }
     } else if local.is_set() {
@@ -173,9 +174,7 @@ fn app_armor(profile: &At<'_>) -> ErrorList {
     let required = || local.required("must be set when AppArmor type is Localhost");
     let error = match kind.text() {
         "Localhost" if !local.is_set() => Some(required()),
-        "Localhost" if local.text().trim() != local.text() => {
-            Some(local.invalid("must not be padded with whitespace"))
-        }
+        "Localhost" if local.text().trim() != local.text() => Some(local.invalid("must not be padded with whitespace")),
         "Localhost" if local.text().is_empty() => Some(required()),
         "Localhost" => (local.text().len() > 4095).then(|| FieldError::too_long(&local.path, 4095)),
         "RuntimeDefault" | "Unconfined" => {
@@ -237,12 +236,22 @@ pub fn windows_pod(spec: &At<'_>, containers: &[At<'_>]) -> ErrorList {
             errors.push(field.forbidden("cannot be set for a windows pod"));
         }
     };
-    for field in ["securityContext.appArmorProfile", "securityContext.seLinuxOptions", "hostUsers", "hostPID", "hostIPC"] {
+    for field in
+        ["securityContext.appArmorProfile", "securityContext.seLinuxOptions", "hostUsers", "hostPID", "hostIPC"]
+    {
         forbid(spec.get(field));
     }
     for field in [
-        "seccompProfile", "fsGroup", "fsGroupChangePolicy", "sysctls", "shareProcessNamespace", "runAsUser",
-        "runAsGroup", "supplementalGroups", "supplementalGroupsPolicy", "seLinuxChangePolicy",
+        "seccompProfile",
+        "fsGroup",
+        "fsGroupChangePolicy",
+        "sysctls",
+        "shareProcessNamespace",
+        "runAsUser",
+        "runAsGroup",
+        "supplementalGroups",
+        "supplementalGroupsPolicy",
+        "seLinuxChangePolicy",
     ] {
         match field {
             "shareProcessNamespace" => forbid(spec.get(field)),
@@ -251,8 +260,16 @@ pub fn windows_pod(spec: &At<'_>, containers: &[At<'_>]) -> ErrorList {
     }
     for container in containers {
         for field in [
-            "appArmorProfile", "seLinuxOptions", "seccompProfile", "capabilities", "readOnlyRootFilesystem",
-            "privileged", "allowPrivilegeEscalation", "procMount", "runAsUser", "runAsGroup",
+            "appArmorProfile",
+            "seLinuxOptions",
+            "seccompProfile",
+            "capabilities",
+            "readOnlyRootFilesystem",
+            "privileged",
+            "allowPrivilegeEscalation",
+            "procMount",
+            "runAsUser",
+            "runAsGroup",
         ] {
             forbid(container.get("securityContext").get(field));
         }

@@ -55,7 +55,11 @@ pub fn node_selector_term(term: &At<'_>, check_values: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     for requirement in term.items("matchExpressions") {
         errors.extend(operator(&requirement, true));
-        errors.extend(faults(&requirement.get("key").path, requirement.str("key"), names::qualified_name(requirement.str("key"))));
+        errors.extend(faults(
+            &requirement.get("key").path,
+            requirement.str("key"),
+            names::qualified_name(requirement.str("key")),
+        ));
         if check_values {
             errors.extend(values(&requirement));
         }
@@ -72,8 +76,9 @@ fn operator(requirement: &At<'_>, of_nodes: bool) -> Option<FieldError> {
     match operator.text() {
         "In" | "NotIn" => (given == 0).then(|| values.required(VALUES_REQUIRED)),
         "Exists" | "DoesNotExist" => (given > 0).then(|| values.forbidden(VALUES_FORBIDDEN)),
-        "Gt" | "Lt" if of_nodes => (given != 1)
-            .then(|| values.required("must be specified single value when `operator` is 'Lt' or 'Gt'")),
+        "Gt" | "Lt" if of_nodes => {
+            (given != 1).then(|| values.required("must be specified single value when `operator` is 'Lt' or 'Gt'"))
+        }
         other => Some(operator.invalid_as(other, NOT_AN_OPERATOR)),
     }
 }

@@ -1,0 +1,239 @@
+//! Deployments, ReplicaSets, ReplicationControllers, pod templates and controller revisions.
+
+use knarr_types::{ErrorList, FieldError, Object};
+use serde_json::json;
+
+use super::Rules;
+use super::at::{At, same};
+use super::fill::{self, empty, object, unset};
+use super::go_print;
+use super::metadata;
+use super::pod_spec;
+use super::pod_warnings;
+use super::workload::{
+    always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative, plain_number,
+    required_selector, template, template_defaults, within_replicas,
+};
+
+pub(super) static DEPLOYMENT: Rules = Rules {
+    default: |deployment| {
+        let spec = object(deployment, "spec");
+        unset(spec, "replicas", 1);
+        let strategy = object(spec, "strategy");
+        empty(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate" {
+            let rolling = object(strategy, "rollingUpdate");
+            unset(rolling, "maxUnavailable", "25%");
+            unset(rolling, "maxSurge", "25%");
+        }
+        unset(spec, "revisionHistoryLimit", 10);
+        unset(spec, "progressDeadlineSeconds", 600);
+        template_defaults(spec);
+    },
+    prepare_create: fill::first_generation,
+    prepare_update: |new, old, subresource| {
+        fill::spec_and_status(new, old, subresource);
+        let annotations = |object: &Object| object["metadata"]["annotations"].clone();
+        if subresource == "status" {
+            let before = old["metadata"].clone();
+            fill::keep(object(new, "metadata"), &before, "labels");
+        } else if !same(&annotations(new), &annotations(old)) {
+            fill::generation(new, old["metadata"]["generation"].as_i64().unwrap_or_default() + 1);
+        }
+    },
+    validate: deployment,
+    validate_update: |new, old, subresource| {
+        if subresource == "status" {
+            return deployment_status(&At::root(new).get("status"), &At::root(old).get("status"));
+        }
+        let mut errors = deployment(new);
+        errors.extend(immutable_selector(new, old));
+        errors
+    },
+    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+pub(super) static REPLICA_SET: Rules = Rules {
+    default: |set| {
+        let spec = object(set, "spec");
+        unset(spec, "replicas", 1);
+        template_defaults(spec);
+    },
+    prepare_create: fill::first_generation,
+    prepare_update: fill::spec_and_status,
+    validate: replica_set,
+    validate_update: |new, old, subresource| {
+        if subresource == "status" {
+            return replica_status(&At::root(new).get("status"));
+        }
+        let mut errors = replica_set(new);
+        errors.extend(immutable_selector(new, old));
+        errors
+    },
+    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
+    default: |controller| {
+        let labels = controller["spec"]["template"]["metadata"]["labels"].clone();
+        if labels.is_object() {
+            empty(object(controller, "spec"), "selector", labels.clone());
+            empty(object(controller, "metadata"), "labels", labels);
+        }
+        let spec = object(controller, "spec");
+        unset(spec, "replicas", 1);
+        if spec["template"].is_object() {
+            template_defaults(spec);
+        }
+    },
+    prepare_create: fill::first_generation,
+    prepare_update: fill::spec_and_status,
+    validate: replication_controller,
+    validate_update: |new, _, subresource| match subresource {
+        "status" => replica_status(&At::root(new).get("status")),
+        _ => replication_controller(new),
+    },
+    fields: |object| vec![("status.replicas", At::root(object).int("status.replicas").to_string())],
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+pub(super) static POD_TEMPLATE: Rules = Rules {
+    default: template_defaults,
+    prepare_create: |template| fill::generation(template, 1),
+    prepare_update: |new, old, _| fill::bump_generation(new, old, &["template"]),
+    validate: |object| pod_spec::template(&At::root(object).get("template")),
+    validate_update: |new, _, _| pod_spec::template(&At::root(new).get("template")),
+    allow_create_on_update: true,
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+pub(super) static CONTROLLER_REVISION: Rules = Rules {
+    validate: controller_revision,
+    validate_update: |new, old, _| {
+        let mut errors = controller_revision(new);
+        errors.extend(metadata::immutable(&At::root(new).get("data"), &At::root(old).get("data")));
+        errors
+    },
+    ..Rules::DEFAULT
+};
+
+fn deployment(deployment: &Object) -> ErrorList {
+    let spec = At::root(deployment).get("spec");
+    let mut errors = not_negative(&spec, &["replicas"]);
+    errors.extend(required_selector(&spec, "deployment"));
+    errors.extend(template(&spec, "ReplicaSet"));
+    errors.extend(strategy(&spec.get("strategy")));
+    errors.extend(not_negative(&spec, &["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"]));
+    let deadline = spec.get("progressDeadlineSeconds");
+    if deadline.is_set() && spec.int("progressDeadlineSeconds") <= spec.int("minReadySeconds") {
+        errors.push(deadline.invalid("must be greater than minReadySeconds"));
+    }
+    errors
+}
+
+fn strategy(strategy: &At<'_>) -> ErrorList {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.str("type") {
+        "Recreate" => {
+            let message = "may not be specified when strategy `type` is 'Recreate'";
+            rolling.is_set().then(|| rolling.forbidden(message)).into_iter().collect()
+        }
+        "RollingUpdate" => {
+            let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+            let mut errors = int_or_percent(&unavailable);
+            errors.extend(int_or_percent(&surge));
+            if plain_number(&unavailable) == 0 && plain_number(&surge) == 0 {
+                errors.push(unavailable.invalid("may not be 0 when `maxSurge` is 0"));
+            }
+            errors.extend(at_most_all(&unavailable));
+            errors
+        }
+        _ => {
+            let shown = go_print::structure(strategy.value, &[("Type", "type$"), ("RollingUpdate", "rollingUpdate")]);
+            vec![FieldError::not_supported(&strategy.path, shown, &["Recreate", "RollingUpdate"])]
+        }
+    }
+}
+
+fn deployment_status(status: &At<'_>, before: &At<'_>) -> ErrorList {
+    let mut errors = not_negative(
+        status,
+        &[
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "terminatingReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            "collisionCount",
+        ],
+    );
+    errors.extend(within_replicas(status, &["updatedReplicas", "readyReplicas", "availableReplicas"]));
+    if status.int("availableReplicas") > status.int("readyReplicas") {
+        let available = status.get("availableReplicas");
+        errors.push(available.invalid("cannot be greater than readyReplicas"));
+    }
+    errors.extend(not_decremented(status, before, "collisionCount"));
+    errors
+}
+
+fn replica_set(set: &Object) -> ErrorList {
+    let spec = At::root(set).get("spec");
+    let mut errors = not_negative(&spec, &["replicas", "minReadySeconds"]);
+    errors.extend(required_selector(&spec, "deployment"));
+    errors.extend(template(&spec, "ReplicaSet"));
+    errors
+}
+
+fn replica_status(status: &At<'_>) -> ErrorList {
+    let mut errors = not_negative(
+        status,
+        &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
+    );
+    errors.extend(within_replicas(status, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"]));
+    if status.int("availableReplicas") > status.int("readyReplicas") {
+        errors.push(status.get("availableReplicas").invalid("cannot be greater than readyReplicas"));
+    }
+    errors
+}
+
+fn replication_controller(controller: &Object) -> ErrorList {
+    let spec = At::root(controller).get("spec");
+    let mut errors = not_negative(&spec, &["minReadySeconds"]);
+    if spec.len("selector") == 0 {
+        errors.push(spec.get("selector").required(""));
+    }
+    errors.extend(not_negative(&spec, &["replicas"]));
+    let template = spec.get("template");
+    if !template.is_set() {
+        errors.push(template.required(""));
+        return errors;
+    }
+    let labels = template.get("metadata.labels");
+    let matched = spec.entries("selector").iter().all(|(key, value)| labels.value.get(*key) == Some(value.value));
+    if !matched {
+        errors.push(labels.invalid("`selector` does not match template `labels`"));
+    }
+    errors.extend(pod_spec::template(&template));
+    errors.extend(always_restarting(&template, "ReplicationController"));
+    errors
+}
+
+fn controller_revision(revision: &Object) -> ErrorList {
+    let revision = At::root(revision);
+    let mut errors = ErrorList::new();
+    if !revision.has("data") {
+        errors.push(revision.get("data").required("data is mandatory"));
+    } else if !revision.raw("data").is_object() {
+        errors.push(revision.get("data").invalid_as(json!({}), "data must be a valid JSON object"));
+    }
+    errors.extend(not_negative(&revision, &["revision"]));
+    errors
+}

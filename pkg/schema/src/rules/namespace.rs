@@ -1,0 +1,81 @@
+//! Namespaces (`pkg/registry/core/namespace/strategy.go`).
+
+use knarr_types::{ErrorList, FieldError, FieldPath, Object};
+use serde_json::json;
+
+use super::Rules;
+use super::at::At;
+use super::fill::{self, object};
+use super::metadata;
+use super::names;
+
+pub(super) static NAMESPACE: Rules = Rules {
+    default: |namespace| {
+        let name = namespace["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if !name.is_empty() {
+            object(object(namespace, "metadata"), "labels")[knarr_types::labels::METADATA_NAME] = json!(name);
+        }
+        fill::empty(object(namespace, "status"), "phase", "Active");
+    },
+    prepare_create,
+    prepare_update: |new, old, subresource| match subresource {
+        "status" => fill::keep(new, old, "spec"),
+        "finalize" => fill::keep(new, old, "status"),
+        _ => {
+            fill::keep(new, old, "spec");
+            fill::keep(new, old, "status");
+        }
+    },
+    name: names::dns_label_name,
+    validate: |namespace| finalizers(&At::root(namespace)),
+    validate_update,
+    fields: |namespace| vec![("status.phase", At::root(namespace).str("status.phase").to_owned())],
+    ..Rules::DEFAULT
+};
+
+const KUBERNETES: &str = "kubernetes";
+
+/// A new namespace is active, and its content is deleted before it goes.
+fn prepare_create(namespace: &mut Object) {
+    namespace["status"] = json!({"phase": "Active"});
+    let spec = object(namespace, "spec");
+    let mut finalizers = spec["finalizers"].as_array().cloned().unwrap_or_default();
+    if !finalizers.iter().any(|finalizer| finalizer == KUBERNETES) {
+        finalizers.push(json!(KUBERNETES));
+    }
+    spec["finalizers"] = json!(finalizers);
+}
+
+fn finalizers(namespace: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let list = namespace.get("spec.finalizers");
+    for finalizer in namespace.items("spec.finalizers") {
+        let finalizer = finalizer.named(list.path.clone());
+        errors.extend(finalizer.faults(names::qualified_name(finalizer.text())));
+        errors.extend(metadata::unknown_finalizer(&finalizer));
+    }
+    errors
+}
+
+fn validate_update(new: &Object, _old: &Object, subresource: &str) -> ErrorList {
+    let namespace = At::root(new);
+    match subresource {
+        "status" => {
+            let (deleted, phase) = (namespace.has("metadata.deletionTimestamp"), namespace.str("status.phase"));
+            let path = FieldPath::new("status.Phase");
+            match (deleted, phase) {
+                (false, "Active") | (true, "Terminating") => ErrorList::new(),
+                (false, _) => {
+                    let message = "may only be 'Active' if `deletionTimestamp` is empty";
+                    vec![FieldError::invalid(&path, phase, message)]
+                }
+                (true, _) => {
+                    let message = "may only be 'Terminating' if `deletionTimestamp` is not empty";
+                    vec![FieldError::invalid(&path, phase, message)]
+                }
+            }
+        }
+        "finalize" => finalizers(&namespace),
+        _ => ErrorList::new(),
+    }
+}

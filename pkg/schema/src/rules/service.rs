@@ -1,0 +1,489 @@
+//! Services (`pkg/registry/core/service`, ValidateService). Addresses and node ports are given out
+//! by the server; what can be said about them without an allocator is here.
+
+use std::net::IpAddr;
+
+use knarr_types::{ErrorList, FieldError, Object};
+use serde_json::{Value, json};
+
+use super::Rules;
+use super::at::{At, same};
+use super::fill::{each, empty, keep, object, remove, unset};
+use super::names;
+use super::service_ports;
+use super::{addresses, metadata};
+
+pub(super) static SERVICE: Rules = Rules {
+    default,
+    prepare_create,
+    prepare_update,
+    name: names::dns_label_name,
+    validate: |service| validate(&At::root(service)),
+    validate_update,
+    fields,
+    allow_create_on_update: true,
+    ..Rules::DEFAULT
+};
+
+const ONLY_LOAD_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
+const NOT_EXTERNAL_NAME: &str = "may not be set for ExternalName services";
+const KEPT: &str = "may not change once set";
+
+fn default(service: &mut Object) {
+    let spec = object(service, "spec");
+    empty(spec, "sessionAffinity", "None");
+    if spec["sessionAffinity"] == "None" {
+        remove(spec, "sessionAffinityConfig");
+    } else if spec["sessionAffinity"] == "ClientIP"
+        && spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"].is_null()
+    {
+        spec["sessionAffinityConfig"] = json!({"clientIP": {"timeoutSeconds": 10800}});
+    }
+    empty(spec, "type", "ClusterIP");
+    for port in each(spec, "ports") {
+        empty(port, "protocol", "TCP");
+        let number = port["port"].clone();
+        empty(port, "targetPort", number);
+    }
+    if is_externally_accessible(spec) {
+        empty(spec, "externalTrafficPolicy", "Cluster");
+    }
+    if ["NodePort", "LoadBalancer", "ClusterIP"].contains(&kind(spec)) {
+        unset(spec, "internalTrafficPolicy", "Cluster");
+    }
+    if kind(spec) == "LoadBalancer" {
+        unset(spec, "allocateLoadBalancerNodePorts", true);
+        if let Some(balancer) = super::fill::at(service, "status.loadBalancer") {
+            each(balancer, "ingress")
+                .filter(|ingress| ingress["ip"].is_string())
+                .for_each(|i| unset(i, "ipMode", "VIP"));
+        }
+    }
+}
+
+fn prepare_create(service: &mut Object) {
+    service["status"] = json!({"loadBalancer": {}});
+    let spec = object(service, "spec");
+    let address = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
+    if !address.is_empty() && len(&spec["clusterIPs"]) == 0 {
+        spec["clusterIPs"] = json!([address]);
+    }
+}
+
+fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
+    if subresource == "status" {
+        keep(new, old, "spec");
+        return;
+    }
+    keep(new, old, "status");
+    let before = old["spec"].clone();
+    let spec = object(new, "spec");
+    follow_cluster_ip(spec, &before);
+    keep_allocated(spec, &before);
+    drop_what_the_type_forbids(spec, &before);
+}
+
+/// A client may say only one of `clusterIP` and `clusterIPs`; the other follows.
+fn follow_cluster_ip(spec: &mut Value, before: &Value) {
+    let (address, old_address) = (text(spec, "clusterIP").to_owned(), text(before, "clusterIP"));
+    let list_untouched = same(&spec["clusterIPs"], &before["clusterIPs"]);
+    if address != old_address && list_untouched {
+        spec["clusterIPs"] = if address.is_empty() { json!([]) } else { json!([address]) };
+    } else if address == old_address && !list_untouched && len(&spec["clusterIPs"]) == 0 && !address.is_empty() {
+        spec["clusterIPs"] = json!([address]);
+    }
+}
+
+/// What the server gave out stays where an update leaves it out.
+fn keep_allocated(spec: &mut Value, before: &Value) {
+    if kind(spec) != "ExternalName" && kind(before) != "ExternalName" {
+        if text(spec, "clusterIP").is_empty() {
+            keep(spec, before, "clusterIP");
+        }
+        if len(&spec["clusterIPs"]) == 0 && spec["clusterIP"] == before["clusterIP"] {
+            keep(spec, before, "clusterIPs");
+        }
+        if len(&spec["ipFamilies"]) == 0 {
+            keep(spec, before, "ipFamilies");
+        }
+        if spec["ipFamilyPolicy"].is_null() {
+            keep(spec, before, "ipFamilyPolicy");
+        }
+    }
+    if needs_node_ports(spec) && needs_node_ports(before) {
+        keep_node_ports(spec, before);
+    }
+    if needs_health_check(spec) && needs_health_check(before) && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
+    {
+        keep(spec, before, "healthCheckNodePort");
+    }
+}
+
+fn keep_node_ports(spec: &mut Value, before: &Value) {
+    let numbers = |spec: &Value| -> Vec<i64> {
+        spec["ports"].as_array().into_iter().flatten().filter_map(|port| port["nodePort"].as_i64()).collect()
+    };
+    let taken = numbers(spec);
+    let known: Vec<(String, i64)> = before["ports"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|port| Some((text(port, "name").to_owned(), port["nodePort"].as_i64()?)))
+        .collect();
+    for port in each(spec, "ports") {
+        if port["nodePort"].as_i64().unwrap_or_default() != 0 {
+            continue;
+        }
+        let name = text(port, "name").to_owned();
+        if let Some((_, number)) = known.iter().find(|(other, number)| *other == name && !taken.contains(number)) {
+            port["nodePort"] = json!(number);
+        }
+    }
+}
+
+/// Fields that the new type cannot have go, where the update did not set them itself.
+fn drop_what_the_type_forbids(spec: &mut Value, before: &Value) {
+    let mut drop_unchanged = |field: &str, spec: &mut Value| {
+        if same(&spec[field], &before[field]) {
+            remove(spec, field);
+        }
+    };
+    if kind(before) != "ExternalName" && kind(spec) == "ExternalName" {
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+            drop_unchanged(field, spec);
+        }
+    }
+    if needs_node_ports(before) && !needs_node_ports(spec) {
+        let numbers = |spec: &Value| -> Vec<Option<i64>> {
+            spec["ports"].as_array().into_iter().flatten().map(|port| port["nodePort"].as_i64()).collect()
+        };
+        if numbers(spec) == numbers(before) {
+            each(spec, "ports").for_each(|port| remove(port, "nodePort"));
+        }
+    }
+    if needs_health_check(before) && !needs_health_check(spec) {
+        drop_unchanged("healthCheckNodePort", spec);
+    }
+    if kind(before) == "LoadBalancer" && kind(spec) != "LoadBalancer" {
+        drop_unchanged("allocateLoadBalancerNodePorts", spec);
+        drop_unchanged("loadBalancerClass", spec);
+    }
+    if is_externally_accessible(before) && !is_externally_accessible(spec) {
+        drop_unchanged("externalTrafficPolicy", spec);
+    }
+}
+
+/// Settles address families and their policy in a cluster whose services have only IPv4 addresses.
+/// The server calls it after validation and before it gives out addresses.
+pub fn settle_families(service: &mut Object) -> ErrorList {
+    if kind(&service["spec"]) == "ExternalName" {
+        return ErrorList::new();
+    }
+    let at = At::root(service).get("spec");
+    let mut errors = ErrorList::new();
+    let mut families: Vec<&str> = at.strings("ipFamilies");
+    for (index, address) in at.items("clusterIPs").iter().enumerate().filter(|(_, address)| address.text() != "None") {
+        if index < families.len() {
+            continue;
+        }
+        if addresses::is_ipv6(address.text()) {
+            errors.push(address.invalid_as(at.raw("clusterIPs").clone(), "IPv6 is not configured on this cluster"));
+        } else {
+            families.push("IPv4");
+        }
+    }
+    let headless = at.strings("clusterIPs").first() == Some(&"None");
+    let given_policy = at.raw("ipFamilyPolicy").as_str();
+    if headless && at.len("selector") == 0 {
+        // Whoever writes the endpoints by hand may write both families.
+        let policy = given_policy.unwrap_or("RequireDualStack").to_owned();
+        let first = families.first().copied().unwrap_or("IPv4");
+        let second = if first == "IPv4" { "IPv6" } else { "IPv4" };
+        let settled = if policy == "SingleStack" { json!([first]) } else { json!([first, second]) };
+        service["spec"]["ipFamilies"] = settled;
+        service["spec"]["ipFamilyPolicy"] = json!(policy);
+        return errors;
+    }
+    let policy = given_policy.unwrap_or("SingleStack").to_owned();
+    if families.len() > 1 && policy == "SingleStack" {
+        let message = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
+        errors.push(at.get("ipFamilyPolicy").invalid_as(policy.as_str(), message));
+    }
+    for (index, _) in families.iter().enumerate().filter(|(_, family)| **family == "IPv6") {
+        let path = at.get("ipFamilies").path.index(index);
+        errors.push(FieldError::invalid(&path, "IPv6", "not configured on this cluster"));
+    }
+    if policy == "RequireDualStack" && errors.is_empty() {
+        let message = "this cluster is not configured for dual-stack services";
+        errors.push(at.get("ipFamilyPolicy").invalid_as(policy.as_str(), message));
+    }
+    let settled = if families.is_empty() { json!(["IPv4"]) } else { json!(families) };
+    service["spec"]["ipFamilies"] = settled;
+    service["spec"]["ipFamilyPolicy"] = json!(policy);
+    errors
+}
+
+fn validate(service: &At<'_>) -> ErrorList {
+    let spec = service.get("spec");
+    let mut errors = by_type(&spec);
+    errors.extend(service_ports::each_port(&spec));
+    errors.extend(metadata::labels(&spec.get("selector")));
+    errors.extend(session_affinity(&spec));
+    errors.extend(cluster_ips(&spec));
+    for address in spec.items("externalIPs") {
+        let faults = addresses::ip(&address);
+        errors.extend(if faults.is_empty() { addresses::not_special(&address) } else { faults });
+    }
+    errors.extend(super::containers::required_one_of(
+        &spec.get("type"),
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+    ));
+    errors.extend(service_ports::together(&spec));
+    errors.extend(load_balancer(&spec));
+    errors.extend(load_balancer_class(&spec, None));
+    errors.extend(traffic_policies(&spec));
+    errors
+}
+
+fn by_type(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let headless = spec.strings("clusterIPs").first() == Some(&"None");
+    let kind = spec.str("type");
+    if spec.len("ports") == 0 && !headless && kind != "ExternalName" {
+        errors.push(spec.get("ports").required(""));
+    }
+    match kind {
+        "LoadBalancer" | "NodePort" if headless => {
+            let path = spec.get("clusterIPs").path.index(0);
+            errors.push(FieldError::invalid(&path, "None", format!("may not be set to 'None' for {kind} services")));
+        }
+        "ExternalName" => {
+            for field in ["clusterIPs", "ipFamilies"] {
+                if spec.len(field) > 0 {
+                    errors.push(spec.get(field).forbidden(NOT_EXTERNAL_NAME));
+                }
+            }
+            if spec.has("ipFamilyPolicy") {
+                errors.push(spec.get("ipFamilyPolicy").forbidden(NOT_EXTERNAL_NAME));
+            }
+            let name = spec.get("externalName");
+            match name.text().strip_suffix('.').unwrap_or(name.text()) {
+                "" => errors.push(name.required("")),
+                given => errors.extend(metadata::faults(&name.path, given, names::dns1123_subdomain(given))),
+            }
+        }
+        _ => {}
+    }
+    errors
+}
+
+fn session_affinity(spec: &At<'_>) -> ErrorList {
+    let mut errors: ErrorList =
+        super::containers::required_one_of(&spec.get("sessionAffinity"), &["ClientIP", "None"]).into_iter().collect();
+    let config = spec.get("sessionAffinityConfig");
+    match spec.str("sessionAffinity") {
+        "ClientIP" => {
+            let timeout = config.get("clientIP.timeoutSeconds");
+            if timeout.value.as_i64().is_some_and(|seconds| !(1..=86400).contains(&seconds)) {
+                errors.push(timeout.invalid("must be greater than 0 and less than 86400"));
+            }
+        }
+        "None" if config.is_set() => {
+            errors.push(config.forbidden("must not be set when session affinity is None"));
+        }
+        _ => {}
+    }
+    errors
+}
+
+fn cluster_ips(spec: &At<'_>) -> ErrorList {
+    if spec.str("type") == "ExternalName" {
+        return ErrorList::new();
+    }
+    let list = spec.get("clusterIPs");
+    let given = spec.strings("clusterIPs");
+    let mut errors = ErrorList::new();
+    match (spec.str("clusterIP"), given.first()) {
+        ("", Some(_)) => errors.push(list.invalid("must be empty when `clusterIP` is not specified")),
+        ("", None) => {}
+        (_, None) => errors.push(list.required("")),
+        (address, Some(first)) if address != *first => errors.push(list.invalid("first value must match `clusterIP`")),
+        _ => {}
+    }
+    errors.extend(families(spec));
+    let mut invalid = false;
+    for (index, address) in spec.items("clusterIPs").iter().enumerate() {
+        if index == 0 && address.text() == "None" {
+            if given.len() > 1 {
+                errors.push(list.invalid("'None' must be the first and only value"));
+            }
+            continue;
+        }
+        let faults = addresses::ip(address);
+        invalid |= !faults.is_empty();
+        errors.extend(faults);
+    }
+    if given.len() > 2 {
+        errors.push(list.invalid("may only hold up to 2 values"));
+    }
+    if invalid {
+        return errors;
+    }
+    if given.len() == 2 && addresses::is_ipv6(given[0]) == addresses::is_ipv6(given[1]) {
+        errors.push(list.invalid("may specify no more than one IP for each IP family"));
+    }
+    for (index, (address, family)) in spec.items("clusterIPs").iter().zip(spec.strings("ipFamilies")).enumerate() {
+        let Ok(parsed) = address.text().parse::<IpAddr>() else { continue };
+        let actual = if parsed.is_ipv6() { "IPv6" } else { "IPv4" };
+        if ["IPv4", "IPv6"].contains(&family) && family != actual {
+            errors.push(address.invalid(format!("expected an {family} value as indicated by `ipFamilies[{index}]`")));
+        }
+    }
+    errors
+}
+
+fn families(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut seen = Vec::new();
+    for family in spec.items("ipFamilies") {
+        errors.extend(super::security::one_of(&family, &["IPv4", "IPv6"]));
+        if seen.contains(&family.text()) {
+            errors.push(family.duplicate());
+        }
+        seen.push(family.text());
+    }
+    let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+    errors.extend(super::security::one_of(&spec.get("ipFamilyPolicy"), &policies));
+    errors
+}
+
+fn load_balancer(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let balanced = spec.str("type") == "LoadBalancer";
+    let ranges = spec.get("loadBalancerSourceRanges").named(spec.path.child("LoadBalancerSourceRanges"));
+    if spec.len("loadBalancerSourceRanges") > 0 && !balanced {
+        errors.push(ranges.forbidden(ONLY_LOAD_BALANCER));
+    }
+    for (index, range) in spec.items("loadBalancerSourceRanges").iter().enumerate() {
+        errors.extend(addresses::cidr(&range.named(ranges.path.index(index))));
+    }
+    let allocate = spec.get("allocateLoadBalancerNodePorts");
+    match (balanced, allocate.is_set()) {
+        (false, true) => errors.push(allocate.forbidden(ONLY_LOAD_BALANCER)),
+        (true, false) => errors.push(allocate.required("")),
+        _ => {}
+    }
+    errors
+}
+
+fn load_balancer_class(spec: &At<'_>, before: Option<&At<'_>>) -> ErrorList {
+    let class = spec.get("loadBalancerClass");
+    if spec.str("type") != "LoadBalancer" {
+        return class.is_set().then(|| class.forbidden(ONLY_LOAD_BALANCER)).into_iter().collect();
+    }
+    if let Some(before) = before.filter(|before| before.str("type") == "LoadBalancer")
+        && before.raw("loadBalancerClass") != class.value
+    {
+        return vec![class.invalid(KEPT)];
+    }
+    if class.is_set() { class.faults(names::qualified_name(class.text())) } else { ErrorList::new() }
+}
+
+fn traffic_policies(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let external = spec.get("externalTrafficPolicy");
+    if is_externally_accessible(spec.value) {
+        errors.extend(super::containers::required_one_of(&external, &["Cluster", "Local"]));
+    } else if !external.text().is_empty() {
+        errors.push(external.invalid("may only be set for externally-accessible services"));
+    }
+    let health_check = spec.get("healthCheckNodePort");
+    if needs_health_check(spec.value) {
+        if spec.int("healthCheckNodePort") != 0 {
+            errors.extend(health_check.faults(names::port_number(spec.int("healthCheckNodePort"))));
+        }
+    } else if spec.int("healthCheckNodePort") != 0 {
+        let message = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.push(health_check.invalid(message));
+    }
+    errors.extend(super::security::one_of(&spec.get("internalTrafficPolicy"), &["Cluster", "Local"]));
+    let distributions = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+    errors.extend(super::security::one_of(&spec.get("trafficDistribution"), &distributions));
+    errors
+}
+
+fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
+    let (service, before) = (At::root(new), At::root(old));
+    if subresource == "status" {
+        return addresses::load_balancer_status(&service.get("status.loadBalancer"));
+    }
+    let (spec, old_spec) = (service.get("spec"), before.get("spec"));
+    let mut errors = ErrorList::new();
+    if spec.str("type") != "ExternalName" && old_spec.str("type") != "ExternalName" {
+        let (list, old_list) = (spec.strings("clusterIPs"), old_spec.strings("clusterIPs"));
+        for (index, address) in list.iter().enumerate() {
+            if old_list.get(index).is_some_and(|old| old != address) {
+                let path = spec.get("clusterIPs").path.index(index);
+                errors.push(FieldError::invalid(&path, spec.raw("clusterIPs").clone(), KEPT));
+            }
+        }
+    }
+    errors.extend(load_balancer_class(&spec, Some(&old_spec)));
+    errors.extend(validate(&service));
+    errors
+}
+
+fn fields(service: &Object) -> Vec<(&'static str, String)> {
+    let spec = At::root(service).get("spec");
+    vec![("spec.clusterIP", spec.str("clusterIP").to_owned()), ("spec.type", spec.str("type").to_owned())]
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap_or_default()
+}
+
+fn kind(spec: &Value) -> &str {
+    text(spec, "type")
+}
+
+fn len(list: &Value) -> usize {
+    list.as_array().map_or(0, Vec::len)
+}
+
+fn is_externally_accessible(spec: &Value) -> bool {
+    ["LoadBalancer", "NodePort"].contains(&kind(spec)) || (kind(spec) == "ClusterIP" && len(&spec["externalIPs"]) > 0)
+}
+
+fn needs_node_ports(spec: &Value) -> bool {
+    kind(spec) == "NodePort" || (kind(spec) == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false)
+}
+
+fn needs_health_check(spec: &Value) -> bool {
+    kind(spec) == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_turns_to_cluster_ip_loses_what_only_others_have() {
+        let mut old = json!({"spec": {"type": "NodePort", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"],
+            "ports": [{"port": 80, "nodePort": 30001}], "externalTrafficPolicy": "Cluster"}});
+        default(&mut old);
+        let mut new = old.clone();
+        new["spec"]["type"] = json!("ClusterIP");
+        prepare_update(&mut new, &old, "");
+        assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
+        assert_eq!(new["spec"].get("externalTrafficPolicy"), None);
+        assert_eq!(new["spec"]["clusterIP"], "10.43.0.9");
+    }
+
+    #[test]
+    fn a_single_family_is_what_a_service_gets() {
+        let mut service = json!({"spec": {"type": "ClusterIP", "selector": {"a": "b"}}});
+        assert_eq!(settle_families(&mut service), []);
+        assert_eq!(service["spec"]["ipFamilies"], json!(["IPv4"]));
+        assert_eq!(service["spec"]["ipFamilyPolicy"], "SingleStack");
+    }
+}

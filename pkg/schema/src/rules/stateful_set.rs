@@ -1,0 +1,270 @@
+//! StatefulSets and DaemonSets.
+
+use knarr_types::{ErrorList, FieldError, Object};
+use serde_json::json;
+
+use super::Rules;
+use super::at::{At, same};
+use super::containers::required_one_of;
+use super::fill::{self, each, empty, object, unset};
+use super::go_print;
+use super::names;
+use super::persistent_volume_claim;
+use super::pod_spec;
+use super::pod_warnings;
+use super::selectors;
+use super::workload::{
+    always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative, plain_number,
+    required_selector, template, template_defaults, within_replicas,
+};
+
+pub(super) static STATEFUL_SET: Rules = Rules {
+    default: stateful_defaults,
+    prepare_create: fill::first_generation,
+    prepare_update: fill::spec_and_status,
+    name: names::dns_label_name,
+    validate: stateful_set,
+    validate_update: stateful_update,
+    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+pub(super) static DAEMON_SET: Rules = Rules {
+    default: |set| {
+        let spec = object(set, "spec");
+        let strategy = object(spec, "updateStrategy");
+        empty(strategy, "type", "RollingUpdate");
+        if strategy["type"] == "RollingUpdate" {
+            let rolling = object(strategy, "rollingUpdate");
+            unset(rolling, "maxUnavailable", 1);
+            unset(rolling, "maxSurge", 0);
+        }
+        unset(spec, "revisionHistoryLimit", 10);
+        template_defaults(spec);
+    },
+    prepare_create: |set| {
+        fill::first_generation(set);
+        template_generation(set, 1);
+    },
+    prepare_update: |new, old, subresource| {
+        fill::spec_and_status(new, old, subresource);
+        if subresource != "status" {
+            let before = template_generation_of(old);
+            let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
+            template_generation(new, if changed { before + 1 } else { before });
+        }
+    },
+    validate: daemon_set,
+    validate_update: |new, old, subresource| {
+        if subresource == "status" {
+            return daemon_status(&At::root(new).get("status"), &At::root(old).get("status"));
+        }
+        let mut errors = daemon_set(new);
+        errors.extend(immutable_selector(new, old));
+        errors
+    },
+    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+const FORBIDDEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+     'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are \
+     forbidden";
+
+/// Old clients read the generation of the template from an annotation.
+fn template_generation(set: &mut Object, generation: i64) {
+    let annotations = object(object(set, "metadata"), "annotations");
+    annotations[TEMPLATE_GENERATION] = json!(generation.to_string());
+}
+
+fn template_generation_of(set: &Object) -> i64 {
+    let text = set["metadata"]["annotations"][TEMPLATE_GENERATION].as_str();
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+fn stateful_defaults(set: &mut Object) {
+    let spec = object(set, "spec");
+    empty(spec, "podManagementPolicy", "OrderedReady");
+    let strategy = object(spec, "updateStrategy");
+    empty(strategy, "type", "RollingUpdate");
+    if strategy["type"] == "RollingUpdate" {
+        let rolling = object(strategy, "rollingUpdate");
+        unset(rolling, "partition", 0);
+    }
+    let retention = object(spec, "persistentVolumeClaimRetentionPolicy");
+    empty(retention, "whenDeleted", "Retain");
+    empty(retention, "whenScaled", "Retain");
+    unset(spec, "replicas", 1);
+    unset(spec, "revisionHistoryLimit", 10);
+    template_defaults(spec);
+    for claim in each(spec, "volumeClaimTemplates") {
+        claim["apiVersion"] = json!("v1");
+        claim["kind"] = json!("PersistentVolumeClaim");
+        unset(object(claim, "spec"), "volumeMode", "Filesystem");
+        empty(object(claim, "status"), "phase", "Pending");
+    }
+}
+
+fn stateful_set(set: &Object) -> ErrorList {
+    let spec = At::root(set).get("spec");
+    let mut errors = ErrorList::new();
+    let policy = spec.get("podManagementPolicy");
+    if !["OrderedReady", "Parallel"].contains(&policy.text()) {
+        errors.push(policy.invalid("must be 'OrderedReady' or 'Parallel'"));
+    }
+    errors.extend(stateful_strategy(&spec.get("updateStrategy")));
+    let retention = spec.get("persistentVolumeClaimRetentionPolicy");
+    for field in ["whenDeleted", "whenScaled"] {
+        errors.extend(required_one_of(&retention.get(field), &["Retain", "Delete"]));
+    }
+    errors.extend(not_negative(&spec, &["replicas", "minReadySeconds"]));
+    errors.extend(not_negative(&spec.get("ordinals"), &["start"]));
+    for claim in spec.items("volumeClaimTemplates") {
+        errors.extend(persistent_volume_claim::spec(&claim.get("spec")));
+    }
+    errors.extend(required_selector(&spec, "statefulset"));
+    errors.extend(template(&spec, "StatefulSet"));
+    errors.extend(not_negative(&spec, &["revisionHistoryLimit"]));
+    let service = spec.get("serviceName");
+    if !service.text().is_empty() {
+        errors.extend(service.faults(names::dns1123_label(service.text())));
+    }
+    errors
+}
+
+fn stateful_strategy(strategy: &At<'_>) -> ErrorList {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.str("type") {
+        "OnDelete" if rolling.is_set() => {
+            let fields = [("Partition", "partition#"), ("MaxUnavailable", "maxUnavailable")];
+            let shown = go_print::structure(rolling.value, &fields);
+            vec![rolling.invalid_as(shown, "only allowed for updateStrategy 'RollingUpdate'")]
+        }
+        "OnDelete" => ErrorList::new(),
+        "RollingUpdate" => {
+            let mut errors = not_negative(&rolling, &["partition"]);
+            let unavailable = rolling.get("maxUnavailable");
+            if unavailable.is_set() {
+                errors.extend(int_or_percent(&unavailable));
+                if plain_number(&unavailable) == 0 {
+                    errors.push(unavailable.invalid("cannot be 0"));
+                }
+                errors.extend(at_most_all(&unavailable));
+            }
+            errors
+        }
+        _ => {
+            let shown = go_print::structure(strategy.value, &[("Type", "type$"), ("RollingUpdate", "rollingUpdate")]);
+            vec![strategy.invalid_as(shown, "must be 'RollingUpdate' or 'OnDelete'")]
+        }
+    }
+}
+
+fn stateful_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
+    if subresource == "status" {
+        let (status, before) = (At::root(new).get("status"), At::root(old).get("status"));
+        let mut errors = not_negative(
+            &status,
+            &[
+                "replicas",
+                "readyReplicas",
+                "currentReplicas",
+                "updatedReplicas",
+                "availableReplicas",
+                "observedGeneration",
+                "collisionCount",
+            ],
+        );
+        errors.extend(within_replicas(
+            &status,
+            &["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"],
+        ));
+        if status.int("availableReplicas") > status.int("readyReplicas") {
+            errors.push(status.get("availableReplicas").invalid("cannot be greater than status.readyReplicas"));
+        }
+        errors.extend(not_decremented(&status, &before, "collisionCount"));
+        return errors;
+    }
+    let mut errors = stateful_set(new);
+    let mut munged = new["spec"].clone();
+    for field in [
+        "replicas",
+        "ordinals",
+        "template",
+        "updateStrategy",
+        "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy",
+        "minReadySeconds",
+    ] {
+        fill::keep(&mut munged, &old["spec"], field);
+    }
+    if !same(&munged, &old["spec"]) {
+        errors.push(At::root(new).get("spec").forbidden(FORBIDDEN));
+    }
+    errors
+}
+
+fn daemon_set(set: &Object) -> ErrorList {
+    let spec = At::root(set).get("spec");
+    let (selector, template) = (spec.get("selector"), spec.get("template"));
+    let mut errors = selectors::label_selector(&selector);
+    let labels = template.get("metadata.labels");
+    if errors.is_empty() && !(selector.is_set() && selectors::matches(&selector, &labels)) {
+        errors.push(labels.invalid("`selector` does not match template `labels`"));
+    }
+    if selector.is_set() && selectors::is_empty(&selector) {
+        errors.push(selector.invalid("empty selector is invalid for daemonset"));
+    }
+    errors.extend(pod_spec::template(&template));
+    errors.extend(always_restarting(&template, "DaemonSet"));
+    errors.extend(not_negative(&spec, &["minReadySeconds"]));
+    errors.extend(daemon_strategy(&spec.get("updateStrategy")));
+    errors.extend(not_negative(&spec, &["revisionHistoryLimit"]));
+    errors
+}
+
+fn daemon_strategy(strategy: &At<'_>) -> ErrorList {
+    let rolling = strategy.get("rollingUpdate");
+    match strategy.str("type") {
+        "OnDelete" => ErrorList::new(),
+        "RollingUpdate" => {
+            let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
+            let mut errors = int_or_percent(&unavailable);
+            errors.extend(int_or_percent(&surge));
+            errors.extend(at_most_all(&unavailable));
+            errors.extend(at_most_all(&surge));
+            match (plain_number(&unavailable) != 0, plain_number(&surge) != 0) {
+                (true, true) => errors.push(surge.invalid("may not be set when maxUnavailable is non-zero")),
+                (false, false) => errors.push(unavailable.required("cannot be 0 when maxSurge is 0")),
+                _ => {}
+            }
+            errors
+        }
+        _ => {
+            let shown = go_print::structure(strategy.value, &[("Type", "type$"), ("RollingUpdate", "rollingUpdate")]);
+            vec![FieldError::not_supported(&strategy.path, shown, &["RollingUpdate", "OnDelete"])]
+        }
+    }
+}
+
+fn daemon_status(status: &At<'_>, before: &At<'_>) -> ErrorList {
+    let mut errors = not_negative(
+        status,
+        &[
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ],
+    );
+    errors.extend(not_decremented(status, before, "collisionCount"));
+    errors
+}
