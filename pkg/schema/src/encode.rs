@@ -1,36 +1,96 @@
 //! From an object's tree to the bytes that are stored and sent.
 
 use knarr_types::Object;
-
-use crate::field_table::Type;
+use serde_json::Value;
 
 /// An object as it is stored: canonical JSON (sorted keys, no spaces) without its resourceVersion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
     /// The bytes.
     pub json: Vec<u8>,
-    /// Where `"resourceVersion":"N",` belongs: right behind `"metadata":{`.
+    /// Where `"resourceVersion":"N",` belongs: right behind `"metadata":{`. Something always
+    /// follows there, as every stored object has a name.
     pub revision_at: usize,
 }
 
-/// Brings an object into the one form in which it is stored: fields that its type does not know are
-/// dropped, amounts and times written the one way, empty fields left out or filled in as Go does.
-pub fn normalize(_object: &mut Object, _ty: &Type) {}
-
-/// Writes an object as it is stored. A `metadata.resourceVersion` in the tree is left out.
+/// Writes an object as it is stored. A `metadata.resourceVersion` in the tree is left out, as only
+/// the store knows it. An object without metadata gets an empty one.
 #[must_use]
 pub fn encode(object: &Object) -> Encoded {
-    let mut object = object.clone();
-    if let Some(metadata) = object.get_mut("metadata").and_then(Object::as_object_mut) {
-        metadata.remove("resourceVersion");
+    let empty = serde_json::Map::new();
+    let fields = object.as_object().unwrap_or(&empty);
+    let metadata = fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
+    let before = fields.iter().take_while(|(name, _)| name.as_str() < "metadata");
+    let after = fields.iter().skip_while(|(name, _)| name.as_str() <= "metadata");
+    let mut json = Vec::with_capacity(1024);
+    json.push(b'{');
+    for (name, value) in before {
+        entry(&mut json, name, value);
+        json.push(b',');
     }
-    let json = object.to_string();
-    let revision_at = json.find("\"metadata\":{").map_or(0, |at| at + "\"metadata\":{".len());
-    Encoded { json: json.into_bytes(), revision_at }
+    json.extend_from_slice(b"\"metadata\":{");
+    let revision_at = json.len();
+    let mut separator: &[u8] = b"";
+    for (name, value) in metadata.iter().filter(|(name, _)| *name != "resourceVersion") {
+        json.extend_from_slice(separator);
+        separator = b",";
+        entry(&mut json, name, value);
+    }
+    json.push(b'}');
+    for (name, value) in after {
+        json.push(b',');
+        entry(&mut json, name, value);
+    }
+    json.push(b'}');
+    Encoded { json, revision_at }
 }
 
-/// An object as YAML.
+fn entry(json: &mut Vec<u8>, name: &str, value: &Value) {
+    text(json, name);
+    json.push(b':');
+    serde_json::to_writer(json, value).expect("a tree of JSON is JSON, and memory takes all");
+}
+
+fn text(json: &mut Vec<u8>, name: &str) {
+    serde_json::to_writer(json, name).expect("a text is JSON, and memory takes all");
+}
+
+/// An object as YAML, with sorted keys.
 #[must_use]
 pub fn to_yaml(object: &Object) -> String {
-    serde_norway::to_string(object).unwrap_or_default()
+    serde_norway::to_string(object).expect("a tree of JSON is YAML")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_revision_is_spliced_in_behind_the_opening_of_metadata() {
+        for object in [
+            json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "\"metadata\":{", "resourceVersion": "7"}, "spec": {"a": [1]}}),
+            json!({"aa": {"metadata": {}}, "metadata": {"name": "a"}}),
+        ] {
+            let encoded = encode(&object);
+            let mut text = String::from_utf8(encoded.json).unwrap();
+            text.insert_str(encoded.revision_at, "\"resourceVersion\":\"7\",");
+            let mut want = object.clone();
+            want["metadata"]["resourceVersion"] = json!("7");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_object_is_written_as_an_empty_one() {
+        assert_eq!(encode(&Value::Null), Encoded { json: b"{\"metadata\":{}}".to_vec(), revision_at: 13 });
+    }
+
+    #[test]
+    fn yaml_reads_back() {
+        let object = json!({"a": "yes", "b": ["1", 1, null, "x: y"], "c": {"d": "a\nb"}});
+        assert_eq!(serde_norway::from_str::<Value>(&to_yaml(&object)).unwrap(), object);
+        assert!(to_yaml(&object).starts_with("a: 'yes'\nb:\n- '1'\n- 1\n"), "{}", to_yaml(&object));
+    }
 }

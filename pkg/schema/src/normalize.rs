@@ -1,0 +1,145 @@
+//! The one form in which an object is stored and sent: what Go would print after decoding it.
+//!
+//! Amounts and times are written one way, fields that the type does not know are dropped, empty
+//! fields are left out or filled in as their emission rule says. Running it twice changes nothing.
+
+use knarr_types::{Object, Quantity};
+use serde_json::{Map, Value};
+
+use crate::decode::{go_time, zero};
+use crate::field_table::{Emission, Field, Struct, Type};
+
+/// Brings an object of that type into its one form.
+pub fn normalize(object: &mut Object, ty: &Type) {
+    match (ty, object) {
+        (Type::Struct(fields), Value::Object(tree)) => normalize_struct(tree, fields),
+        (Type::Map { value, .. }, Value::Object(tree)) => {
+            let ty = value.get();
+            tree.values_mut().for_each(|value| normalize_inner(value, ty));
+        }
+        (Type::List { item, .. }, Value::Array(items)) => {
+            let ty = item.get();
+            items.iter_mut().for_each(|item| normalize_inner(item, ty));
+        }
+        (Type::Quantity, value) => rewrite(value, |text| text.parse::<Quantity>().ok().map(|q| q.to_string())),
+        (Type::Time, value) => rewrite(value, |text| go_time::canonical_time(text).ok()),
+        (Type::MicroTime, value) => rewrite(value, |text| go_time::canonical_micro_time(text).ok()),
+        _ => {}
+    }
+}
+
+/// What a list or a map holds is always there.
+fn normalize_inner(value: &mut Value, ty: &Type) {
+    if value.is_null() {
+        *value = zero(ty);
+    }
+    normalize(value, ty);
+}
+
+/// Text (or a number) in its one form; what cannot be read stays for validation to tell.
+fn rewrite(value: &mut Value, canonical: impl Fn(&str) -> Option<String>) {
+    let rewritten = match &*value {
+        Value::String(text) => canonical(text).filter(|new| new != text),
+        Value::Number(number) => canonical(&number.to_string()),
+        _ => None,
+    };
+    if let Some(text) = rewritten {
+        *value = Value::String(text);
+    }
+}
+
+fn normalize_struct(tree: &mut Map<String, Value>, fields: &Struct) {
+    if !fields.preserve_unknown {
+        tree.retain(|name, _| fields.position(name).is_some());
+    }
+    // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
+    let empty_is_none = fields.name.starts_with("io.k8s.api.");
+    for field in &fields.fields {
+        let Some(value) = tree.get_mut(&*field.name) else {
+            if let Some(value) = unset(field) {
+                tree.insert(field.name.clone().into_owned(), value);
+            }
+            continue;
+        };
+        normalize(value, field.ty.get());
+        if value.is_null() || (empty_is_none && field.emission == Emission::Null && is_empty_collection(value)) {
+            match unset(field) {
+                Some(unset) => *value = unset,
+                None => drop(tree.remove(&*field.name)),
+            }
+        } else if field.emission == Emission::OmitEmpty && is_zero(value) {
+            tree.remove(&*field.name);
+        }
+    }
+}
+
+/// What a field that was not set is written as; `None` where it is left out.
+fn unset(field: &Field) -> Option<Value> {
+    match field.emission {
+        Emission::OmitEmpty | Emission::OmitUnset => None,
+        Emission::Null => Some(Value::Null),
+        Emission::Always => {
+            let ty = field.ty.get();
+            let mut value = zero(ty);
+            normalize(&mut value, ty);
+            Some(value)
+        }
+    }
+}
+
+fn is_empty_collection(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(tree) => tree.is_empty(),
+        _ => false,
+    }
+}
+
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(set) => !set,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(_) | Value::Object(_) => is_empty_collection(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::field_table::TypeRef;
+
+    fn normal(name: &str, mut object: Value) -> Value {
+        let ty = TypeRef::named(name).unwrap();
+        normalize(&mut object, ty.get());
+        let once = object.clone();
+        normalize(&mut object, ty.get());
+        assert_eq!(object, once, "twice is once");
+        object
+    }
+
+    #[test]
+    fn empty_fields_are_left_out_or_filled_in_as_go_does() {
+        let pod = json!({"metadata": {"name": "p", "labels": {}}, "spec": {"containers": [{"name": "c", "stdin": false,
+            "securityContext": {}, "command": []}], "hostNetwork": false, "terminationGracePeriodSeconds": 0, "foo": 1}});
+        assert_eq!(
+            normal("io.k8s.api.core.v1.Pod", pod),
+            json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "resources": {}, "securityContext": {}}],
+                "terminationGracePeriodSeconds": 0}, "status": {}})
+        );
+        let role = json!({"metadata": {"name": "r"}, "rules": []});
+        assert_eq!(normal("io.k8s.api.rbac.v1.ClusterRole", role), json!({"metadata": {"name": "r"}, "rules": null}));
+    }
+
+    #[test]
+    fn amounts_and_times_have_one_form() {
+        let quota = json!({"metadata": {"creationTimestamp": "2024-01-01T02:00:00.5+02:00"},
+            "spec": {"hard": {"cpu": "0.5", "memory": 1024}}});
+        let quota = normal("io.k8s.api.core.v1.ResourceQuota", quota);
+        assert_eq!(quota["spec"]["hard"], json!({"cpu": "500m", "memory": "1024"}));
+        assert_eq!(quota["metadata"]["creationTimestamp"], "2024-01-01T00:00:00Z");
+    }
+}

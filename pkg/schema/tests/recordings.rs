@@ -1,0 +1,108 @@
+//! What can be tried without a server against recorded answers of kube-apiserver 1.36.
+//!
+//! The recordings are not part of the repository: `KNARR_RECORDINGS` names their folder, by default
+//! `shared/corpus` beside the checkout. Without them each test says so and passes.
+
+use std::path::PathBuf;
+
+use knarr_schema::Registry;
+use knarr_schema::decode::check;
+use serde_json::{Value, json};
+
+/// The steps of all recorded conversations, or nothing (told in a line) where there are none.
+fn steps() -> Vec<(String, Value)> {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    let folder = std::env::var_os("KNARR_RECORDINGS").map_or(beside, PathBuf::from);
+    let Ok(files) = std::fs::read_dir(&folder) else {
+        println!("left out: no recordings in {}", folder.display());
+        return Vec::new();
+    };
+    let mut steps = Vec::new();
+    for path in files.filter_map(|file| Some(file.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "json"))
+    {
+        let scenarios: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        for scenario in scenarios {
+            let name = scenario["name"].as_str().unwrap_or_default().to_owned();
+            steps.extend(scenario["steps"].as_array().into_iter().flatten().map(|step| (name.clone(), step.clone())));
+        }
+    }
+    steps
+}
+
+/// Puts values of the right form where the recordings have placeholders.
+fn filled(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text == "<time>" => json!("2024-01-01T00:00:00Z"),
+        Value::String(text) if text == "<microtime>" => json!("2024-01-01T00:00:00.000000Z"),
+        Value::Array(items) => items.iter().map(filled).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), filled(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+fn objects() -> Vec<(String, Value)> {
+    let mut objects = Vec::new();
+    for (name, step) in steps() {
+        let body = filled(&step["want"]["body"]);
+        match body.get("items").and_then(Value::as_array) {
+            Some(items) => objects.extend(items.iter().map(|item| (name.clone(), item.clone()))),
+            None => objects.push((name, body)),
+        }
+    }
+    objects
+}
+
+/// Where two trees differ: `/spec/a: 1 is not 2`.
+fn differences(want: &Value, got: &Value) -> Vec<String> {
+    let inner = |step: &str, want: Option<&Value>, got: Option<&Value>| match (want, got) {
+        (Some(want), Some(got)) => differences(want, got).iter().map(|d| format!("/{step}{d}")).collect(),
+        (want, got) => vec![format!("/{step}: wanted {want:?}, got {got:?}")],
+    };
+    match (want, got) {
+        (Value::Object(want), Value::Object(got)) => {
+            let names: std::collections::BTreeSet<&String> = want.keys().chain(got.keys()).collect();
+            names.into_iter().flat_map(|name| inner(name, want.get(name), got.get(name))).collect()
+        }
+        (Value::Array(want), Value::Array(got)) => {
+            (0..want.len().max(got.len())).flat_map(|i| inner(&i.to_string(), want.get(i), got.get(i))).collect()
+        }
+        _ if want == got => Vec::new(),
+        _ => vec![format!(": wanted {want}, got {got}")],
+    }
+}
+
+#[test]
+fn recorded_objects_are_in_their_normal_form() {
+    let registry = Registry::builtin();
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for (name, object) in objects() {
+        let (Some(api_version), Some(kind)) = (object["apiVersion"].as_str(), object["kind"].as_str()) else {
+            continue;
+        };
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let Some(kind) = registry.by_kind(group, version, kind) else { continue };
+        tried += 1;
+        let mut normal = match check(object.clone(), kind.ty.get()) {
+            Ok(decoded) if decoded.faults.is_empty() => decoded.object,
+            Ok(decoded) => {
+                wrong.push(format!("{name}: {} {:?}", kind.kind, decoded.faults));
+                continue;
+            }
+            Err(error) if error.to_string().contains("parsing time") => continue,
+            Err(error) => {
+                wrong.push(format!("{name}: {} {error}", kind.kind));
+                continue;
+            }
+        };
+        knarr_schema::normalize(&mut normal, kind.ty.get());
+        if normal != object {
+            wrong.extend(
+                differences(&object, &normal).iter().map(|difference| format!("{name}: {} {difference}", kind.kind)),
+            );
+        }
+    }
+    wrong.sort();
+    wrong.dedup();
+    println!("{tried} objects");
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
