@@ -1,8 +1,14 @@
 //! The documents that say which kinds there are: `/api`, `/apis` and what is below them.
+//! <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>
 
-use serde_json::{Value, json};
+use std::cmp::Ordering;
+use std::sync::Arc;
 
-use crate::kinds::Registry;
+use base64::Engine as _;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::kinds::{Kind, Registry, Subresource};
 
 /// `GET /api`: the versions of the core group. `address` is `host:port` as clients reach it.
 #[must_use]
@@ -16,43 +22,216 @@ pub fn api_versions(address: &str) -> Value {
 /// `GET /apis`: an `APIGroupList`.
 #[must_use]
 pub fn group_list(registry: &Registry) -> Value {
-    let mut seen: Vec<&str> = registry.iter().map(|k| &*k.group).filter(|g| !g.is_empty()).collect();
-    seen.dedup();
-    let groups: Vec<Value> = seen.into_iter().filter_map(|name| group(registry, name)).collect();
+    let groups: Vec<Value> = groups(registry).into_iter().filter_map(|name| group_entry(registry, name)).collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
 /// `GET /apis/GROUP`: an `APIGroup`; `None` where there is no such group.
 #[must_use]
 pub fn group(registry: &Registry, name: &str) -> Option<Value> {
-    let mut versions: Vec<Value> = Vec::new();
-    for kind in registry.iter().filter(|k| &*k.group == name) {
-        let version = json!({ "groupVersion": kind.api_version(), "version": kind.version });
-        if !versions.contains(&version) {
-            versions.push(version);
-        }
-    }
-    let preferred = versions.first()?.clone();
-    Some(json!({
-        "kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": versions, "preferredVersion": preferred,
-    }))
+    let mut group = group_entry(registry, name)?;
+    group["kind"] = json!("APIGroup");
+    group["apiVersion"] = json!("v1");
+    Some(group)
 }
 
 /// `GET /api/v1` and `GET /apis/GROUP/VERSION`: an `APIResourceList`; `None` where there is no such version.
 #[must_use]
 pub fn resource_list(registry: &Registry, group: &str, version: &str) -> Option<Value> {
-    let kinds: Vec<_> = registry.iter().filter(|k| &*k.group == group && &*k.version == version).collect();
-    let resources: Vec<Value> = kinds
-        .iter()
-        .map(|k| json!({ "name": k.resource, "singularName": k.singular, "namespaced": k.namespaced, "kind": k.kind, "verbs": k.verbs }))
-        .collect();
+    let kinds = kinds_of(registry, group, version);
     let api_version = kinds.first()?.api_version();
-    Some(json!({ "kind": "APIResourceList", "groupVersion": api_version, "resources": resources }))
+    let resources: Vec<Value> = kinds.iter().flat_map(|kind| resources(kind)).collect();
+    let mut list = json!({ "kind": "APIResourceList", "groupVersion": api_version, "resources": resources });
+    if !group.is_empty() {
+        list["apiVersion"] = json!("v1");
+    }
+    Some(list)
 }
 
 /// `GET /api` (`core`) or `GET /apis` for clients that accept `apidiscovery.k8s.io/v2`:
 /// an `APIGroupDiscoveryList`.
 #[must_use]
-pub fn aggregated(_registry: &Registry, _core: bool) -> Value {
-    json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": [] })
+pub fn aggregated(registry: &Registry, core: bool) -> Value {
+    let groups = if core { vec![""] } else { groups(registry) };
+    let items: Vec<Value> = groups
+        .into_iter()
+        .map(|group| {
+            let metadata = if group.is_empty() { json!({}) } else { json!({ "name": group }) };
+            let versions: Vec<Value> = versions(registry, group)
+                .iter()
+                .map(|version| {
+                    let kinds = kinds_of(registry, group, version);
+                    let resources: Vec<Value> = kinds.into_iter().map(aggregated_resource).collect();
+                    json!({ "version": version, "freshness": "Current", "resources": resources })
+                })
+                .collect();
+            json!({ "metadata": metadata, "versions": versions })
+        })
+        .collect();
+    json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items })
+}
+
+/// Tells clients that migrate stored objects in which version a kind is stored, without naming it.
+#[must_use]
+pub fn storage_version_hash(kind: &Kind) -> String {
+    let (group, version) = kind.storage_version.split_once('/').unwrap_or(("", &kind.storage_version));
+    // Upstream still stores these in their beta version; the hash is what clients compare.
+    let version = match &*kind.kind {
+        "CustomResourceDefinition" | "MutatingAdmissionPolicy" | "MutatingAdmissionPolicyBinding" => "v1beta1",
+        _ => version,
+    };
+    let digest = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
+    base64::engine::general_purpose::STANDARD.encode(&digest[..8])
+}
+
+/// The order of versions within a group: stable before beta before alpha, then the newest first;
+/// names of another form last, by name.
+#[must_use]
+pub fn by_version_priority(a: &str, b: &str) -> Ordering {
+    match (stability(a), stability(b)) {
+        (Some(a), Some(b)) => b.cmp(&a),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => a.cmp(b),
+    }
+}
+
+/// `v2beta1` as (how stable, 2, 1).
+fn stability(version: &str) -> Option<(u8, u64, u64)> {
+    let rest = version.strip_prefix('v')?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let major = rest[..digits].parse().ok()?;
+    let rest = &rest[digits..];
+    if rest.is_empty() {
+        return Some((2, major, 0));
+    }
+    let (stable, minor) = match rest.strip_prefix("beta") {
+        Some(minor) => (1, minor),
+        None => (0, rest.strip_prefix("alpha")?),
+    };
+    Some((stable, major, minor.parse().ok()?))
+}
+
+/// The named groups, in the order in which they are published.
+fn groups(registry: &Registry) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for kind in registry.iter().filter(|kind| !kind.group.is_empty()) {
+        if !names.contains(&&*kind.group) {
+            names.push(&kind.group);
+        }
+    }
+    names
+}
+
+fn versions(registry: &Registry, group: &str) -> Vec<Arc<str>> {
+    let mut versions: Vec<Arc<str>> =
+        registry.iter().filter(|k| &*k.group == group).map(|k| k.version.clone()).collect();
+    versions.sort_by(|a, b| by_version_priority(a, b));
+    versions.dedup();
+    versions
+}
+
+fn kinds_of<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a Arc<Kind>> {
+    registry.iter().filter(|kind| &*kind.group == group && &*kind.version == version).collect()
+}
+
+fn group_entry(registry: &Registry, name: &str) -> Option<Value> {
+    let versions: Vec<Value> = versions(registry, name)
+        .iter()
+        .map(|version| json!({ "groupVersion": format!("{name}/{version}"), "version": version }))
+        .collect();
+    let preferred = versions.first()?.clone();
+    Some(json!({ "name": name, "versions": versions, "preferredVersion": preferred }))
+}
+
+/// A kind's entries in an `APIResourceList`: its own and one for each path below its objects.
+fn resources(kind: &Arc<Kind>) -> Vec<Value> {
+    let mut own = json!({
+        "name": kind.resource, "singularName": kind.singular, "namespaced": kind.namespaced,
+        "kind": kind.kind, "verbs": kind.verbs,
+    });
+    add_names(&mut own, kind);
+    if kind.stored() {
+        own["storageVersionHash"] = json!(storage_version_hash(kind));
+    }
+    let below = kind.subresources.iter().map(|sub| {
+        let mut entry = json!({
+            "name": format!("{}/{}", kind.resource, sub.name), "singularName": "", "namespaced": kind.namespaced,
+            "kind": sub.kind, "verbs": sub.verbs,
+        });
+        if !is_own_version(kind, sub) {
+            entry["group"] = json!(sub.group);
+            entry["version"] = json!(sub.version);
+        }
+        entry
+    });
+    std::iter::once(own).chain(below).collect()
+}
+
+fn aggregated_resource(kind: &Arc<Kind>) -> Value {
+    let mut entry = json!({
+        "resource": kind.resource, "singularResource": kind.singular, "verbs": kind.verbs,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "responseKind": { "group": "", "version": "", "kind": kind.kind },
+    });
+    add_names(&mut entry, kind);
+    if !kind.subresources.is_empty() {
+        entry["subresources"] = kind
+            .subresources
+            .iter()
+            .map(|sub| {
+                let (group, version) = if is_own_version(kind, sub) { ("", "") } else { (&*sub.group, &*sub.version) };
+                json!({
+                    "subresource": sub.name, "verbs": sub.verbs,
+                    "responseKind": { "group": group, "version": version, "kind": sub.kind },
+                })
+            })
+            .collect();
+    }
+    entry
+}
+
+/// Upstream leaves the group and version out where they are those of the list.
+fn is_own_version(kind: &Kind, sub: &Subresource) -> bool {
+    (&sub.group, &sub.version) == (&kind.group, &kind.version)
+}
+
+fn add_names(entry: &mut Value, kind: &Kind) {
+    let Some(entry): Option<&mut Map<String, Value>> = entry.as_object_mut() else { return };
+    for (name, values) in [("shortNames", &kind.short_names), ("categories", &kind.categories)] {
+        if !values.is_empty() {
+            entry.insert(name.into(), json!(values));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_by_stability_and_then_by_age() {
+        let mut versions = ["foo1", "v1alpha1", "v1", "v2beta1", "v10", "foo10", "v2", "v1beta2", "v1beta10"];
+        versions.sort_by(|a, b| by_version_priority(a, b));
+        assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta10", "v1beta2", "v1alpha1", "foo1", "foo10"]);
+    }
+
+    #[test]
+    fn hashes_of_storage_versions_are_upstreams() {
+        let registry = Registry::builtin();
+        for (group, version, kind, want) in [
+            ("", "v1", "ConfigMap", "qFsyl6wFWjQ="),
+            ("apps", "v1", "Deployment", "8aSe+NMegvE="),
+            ("autoscaling", "v1", "HorizontalPodAutoscaler", "qwQve8ut294="),
+        ] {
+            assert_eq!(storage_version_hash(registry.by_kind(group, version, kind).unwrap()), want, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_document() {
+        let registry = Registry::builtin();
+        assert_eq!(group(&registry, "none"), None);
+        assert_eq!(resource_list(&registry, "apps", "v9"), None);
+    }
 }

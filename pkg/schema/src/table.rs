@@ -1,11 +1,27 @@
 //! The tables that `kubectl get` prints, and objects cut down to their metadata.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables>
+//!
+//! Each family of kinds has a file below this one with a function from an object to its cells, in
+//! the order of the kind's columns. They follow upstream's printers.
+
+mod age;
+mod custom;
+mod fields;
+mod network;
+mod node;
+mod other;
+mod pod;
+mod policy;
+mod storage;
+mod workload;
 
 use jiff::Timestamp;
 use knarr_types::Object;
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
+pub use age::human_duration;
+use fields::Fields;
 
 /// What of the object a row carries (`?includeObject=`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,11 +69,17 @@ pub fn columns(kind: &Kind) -> Value {
 #[must_use]
 pub fn row(kind: &Kind, object: &Object, include: IncludeObject, now: Timestamp) -> Value {
     let mut row = json!({ "cells": cells(kind, object, now) });
-    match include {
-        IncludeObject::None => row["object"] = Value::Null,
-        IncludeObject::Metadata => row["object"] = partial_metadata(object),
-        IncludeObject::Object => row["object"] = object.clone(),
+    if &*kind.kind == "Pod"
+        && kind.group.is_empty()
+        && let Some(condition) = pod::row_condition(object)
+    {
+        row["conditions"] = json!([condition]);
     }
+    row["object"] = match include {
+        IncludeObject::None => Value::Null,
+        IncludeObject::Metadata => partial_metadata(object),
+        IncludeObject::Object => object.clone(),
+    };
     row
 }
 
@@ -67,9 +89,30 @@ pub fn partial_metadata(object: &Object) -> Object {
     json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
 }
 
-fn cells(kind: &Kind, object: &Object, _now: Timestamp) -> Vec<Value> {
-    kind.columns
-        .iter()
-        .map(|c| if &*c.name == "Name" { object["metadata"]["name"].clone() } else { json!("") })
-        .collect()
+/// The cells of an object, in the order of its kind's columns.
+fn cells(kind: &Kind, object: &Object, now: Timestamp) -> Vec<Value> {
+    let fields = Fields { object, now };
+    let built_in = match &*kind.group {
+        "" => node::cells(&kind.kind, fields)
+            .or_else(|| pod::cells(&kind.kind, fields))
+            .or_else(|| network::cells(&kind.kind, fields))
+            .or_else(|| storage::cells(&kind.kind, fields))
+            .or_else(|| workload::cells(&kind.kind, fields))
+            .or_else(|| other::cells(&kind.kind, fields)),
+        "apps" | "batch" | "autoscaling" => workload::cells(&kind.kind, fields),
+        "networking.k8s.io" | "discovery.k8s.io" => network::cells(&kind.kind, fields),
+        "storage.k8s.io" => storage::cells(&kind.kind, fields),
+        "rbac.authorization.k8s.io" | "admissionregistration.k8s.io" | "policy" | "certificates.k8s.io" => {
+            policy::cells(&kind.kind, fields)
+        }
+        "events.k8s.io"
+        | "coordination.k8s.io"
+        | "scheduling.k8s.io"
+        | "node.k8s.io"
+        | "resource.k8s.io"
+        | "flowcontrol.apiserver.k8s.io"
+        | "apiregistration.k8s.io" => other::cells(&kind.kind, fields),
+        _ => None,
+    };
+    built_in.unwrap_or_else(|| custom::cells(&kind.columns, fields))
 }

@@ -34,6 +34,7 @@ fn filled(value: &Value) -> Value {
     match value {
         Value::String(text) if text == "<time>" => json!("2024-01-01T00:00:00Z"),
         Value::String(text) if text == "<microtime>" => json!("2024-01-01T00:00:00.000000Z"),
+        Value::String(text) if text.starts_with("<port:") => json!(30001),
         Value::Array(items) => items.iter().map(filled).collect(),
         Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), filled(value))).collect(),
         other => other.clone(),
@@ -104,5 +105,91 @@ fn recorded_objects_are_in_their_normal_form() {
     wrong.sort();
     wrong.dedup();
     println!("{tried} objects");
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn discovery_documents_are_as_recorded() {
+    use knarr_schema::discovery::{aggregated, group, resource_list};
+    let registry = Registry::builtin();
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for (name, step) in steps() {
+        let want = &step["want"];
+        if want["code"] != 200 || want["body"].is_string() {
+            continue;
+        }
+        let path = step["do"].as_str().unwrap_or_default().strip_prefix("GET /").unwrap_or_default();
+        let accepts_aggregated =
+            step["headers"]["Accept"].as_str().is_some_and(|a| a.contains("as=APIGroupDiscoveryList"));
+        let parts: Vec<&str> = path.split('/').collect();
+        let got = match parts.as_slice() {
+            ["api"] if accepts_aggregated => Some(aggregated(&registry, true)),
+            ["api", version] => resource_list(&registry, "", version),
+            ["apis", name] => group(&registry, name),
+            ["apis", group, version] => resource_list(&registry, group, version),
+            _ => None,
+        };
+        if let Some(got) = got {
+            tried += 1;
+            wrong.extend(differences(&want["body"], &got).iter().map(|d| format!("{name}: {path} {d}")));
+        }
+    }
+    println!("{tried} documents");
+    assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// The kind that a path of a collection or an object names, and the object's name.
+fn kind_at(registry: &Registry, path: &str) -> Option<(std::sync::Arc<knarr_schema::Kind>, Option<String>)> {
+    let path = path.split('?').next()?;
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let (group, version, rest) = match parts.as_slice() {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return None,
+    };
+    let rest = match rest {
+        ["namespaces", _, rest @ ..] if !rest.is_empty() => rest,
+        rest => rest,
+    };
+    let kind = registry.by_resource(group, version, rest.first()?)?;
+    Some((kind.clone(), rest.get(1).map(|name| (*name).to_owned())))
+}
+
+#[test]
+fn table_rows_are_as_recorded() {
+    use knarr_schema::table::{IncludeObject, row};
+    let registry = Registry::builtin();
+    let (mut tried, mut wrong, mut objects, mut scenario) = (0, Vec::new(), Vec::<Value>::new(), String::new());
+    for (name, step) in steps() {
+        if name != scenario {
+            objects.clear();
+            scenario.clone_from(&name);
+        }
+        let body = &step["want"]["body"];
+        let method_and_path = step["do"].as_str().unwrap_or_default();
+        if body["kind"] != "Table" {
+            objects.retain(|o| (&o["kind"], &o["metadata"]["name"]) != (&body["kind"], &body["metadata"]["name"]));
+            objects.push(body.clone());
+            continue;
+        }
+        let Some((kind, _)) = method_and_path.strip_prefix("GET ").and_then(|path| kind_at(&registry, path)) else {
+            continue;
+        };
+        for want in body["rows"].as_array().into_iter().flatten() {
+            let object = objects.iter().find(|o| o["kind"] == *kind.kind && o["metadata"]["name"] == want["cells"][0]);
+            let Some(object) = object.filter(|o| o["apiVersion"] == kind.api_version()) else { continue };
+            tried += 1;
+            let mut got = row(&kind, object, IncludeObject::None, "2024-01-01T00:00:00Z".parse().unwrap());
+            for (i, cell) in want["cells"].as_array().into_iter().flatten().enumerate() {
+                if cell == "<age>" {
+                    got["cells"][i] = cell.clone();
+                }
+            }
+            let mut want = want.clone();
+            want["object"] = Value::Null;
+            wrong.extend(differences(&want, &got).iter().map(|d| format!("{name}: {} {d}", kind.kind)));
+        }
+    }
+    println!("{tried} rows");
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
