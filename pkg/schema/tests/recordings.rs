@@ -20,7 +20,8 @@ fn steps() -> Vec<(String, Value)> {
     let mut steps = Vec::new();
     for path in files.filter_map(|file| Some(file.ok()?.path())).filter(|p| p.extension().is_some_and(|e| e == "json"))
     {
-        let scenarios: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let text = std::fs::read(&path).expect("a recording can be read");
+        let scenarios: Vec<Value> = serde_json::from_slice(&text).expect("a recording is JSON");
         for scenario in scenarios {
             let name = scenario["name"].as_str().unwrap_or_default().to_owned();
             steps.extend(scenario["steps"].as_array().into_iter().flatten().map(|step| (name.clone(), step.clone())));
@@ -179,7 +180,7 @@ fn table_rows_are_as_recorded() {
             let object = objects.iter().find(|o| o["kind"] == *kind.kind && o["metadata"]["name"] == want["cells"][0]);
             let Some(object) = object.filter(|o| o["apiVersion"] == kind.api_version()) else { continue };
             tried += 1;
-            let mut got = row(&kind, object, IncludeObject::None, "2024-01-01T00:00:00Z".parse().unwrap());
+            let mut got = row(&kind, object, IncludeObject::None, "2024-01-01T00:00:00Z".parse().expect("a time"));
             for (i, cell) in want["cells"].as_array().into_iter().flatten().enumerate() {
                 if cell == "<age>" {
                     got["cells"][i] = cell.clone();

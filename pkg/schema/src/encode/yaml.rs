@@ -1,0 +1,240 @@
+//! A tree as YAML, laid out as upstream does: sorted keys, lists not indented, and quotes around all
+//! text that YAML 1.1 would take for something else (`yes`, `1:20`, `2024-01-01`).
+
+use serde_json::{Map, Value};
+
+/// The document, with a newline at its end.
+#[must_use]
+pub fn to_yaml(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(tree) if !tree.is_empty() => mapping(&mut out, tree, 0),
+        Value::Array(items) if !items.is_empty() => sequence(&mut out, items, 0),
+        other => scalar(&mut out, other, 0),
+    }
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out
+}
+
+fn mapping(out: &mut String, tree: &Map<String, Value>, indent: usize) {
+    for (i, (key, value)) in tree.iter().enumerate() {
+        if i > 0 {
+            new_line(out, indent);
+        }
+        text(out, key, None);
+        out.push(':');
+        match value {
+            Value::Object(tree) if !tree.is_empty() => {
+                new_line(out, indent + 2);
+                mapping(out, tree, indent + 2);
+            }
+            Value::Array(items) if !items.is_empty() => {
+                new_line(out, indent);
+                sequence(out, items, indent);
+            }
+            other => {
+                out.push(' ');
+                scalar(out, other, indent + 2);
+            }
+        }
+    }
+}
+
+fn sequence(out: &mut String, items: &[Value], indent: usize) {
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            new_line(out, indent);
+        }
+        out.push_str("- ");
+        match item {
+            Value::Object(tree) if !tree.is_empty() => mapping(out, tree, indent + 2),
+            Value::Array(items) if !items.is_empty() => sequence(out, items, indent + 2),
+            other => scalar(out, other, indent + 2),
+        }
+    }
+}
+
+/// A literal block has ended its last line already.
+fn new_line(out: &mut String, indent: usize) {
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn scalar(out: &mut String, value: &Value, indent: usize) {
+    match value {
+        Value::String(string) => text(out, string, Some(indent)),
+        Value::Array(_) => out.push_str("[]"),
+        Value::Object(_) => out.push_str("{}"),
+        other => out.push_str(&other.to_string()),
+    }
+}
+
+/// Text in the plainest style that keeps it; a block only where there is an indent for it.
+fn text(out: &mut String, text: &str, block_indent: Option<usize>) {
+    if text.contains('\n') {
+        match block_indent.filter(|_| fits_block(text)) {
+            Some(indent) => block(out, text, indent),
+            None => double_quoted(out, text),
+        }
+    } else if is_other_type(text) || text.chars().any(is_special) {
+        double_quoted(out, text);
+    } else if fits_plain(text) {
+        out.push_str(text);
+    } else {
+        out.push('\'');
+        out.push_str(&text.replace('\'', "''"));
+        out.push('\'');
+    }
+}
+
+fn double_quoted(out: &mut String, text: &str) {
+    // JSON's quoting is YAML's, but for characters that only YAML minds.
+    for c in Value::from(text).to_string().chars() {
+        if is_special(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+fn block(out: &mut String, text: &str, indent: usize) {
+    let body = text.trim_end_matches('\n');
+    out.push_str(match text.len() - body.len() {
+        0 => "|-",
+        1 => "|",
+        _ => "|+",
+    });
+    for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
+        out.push('\n');
+        if !line.is_empty() {
+            out.extend(std::iter::repeat_n(' ', indent));
+            out.push_str(line);
+        }
+    }
+    out.push('\n');
+}
+
+fn fits_block(text: &str) -> bool {
+    !text.starts_with([' ', '\n'])
+        && !text.contains(" \n")
+        && !text.ends_with(' ')
+        && !text.chars().any(|c| c != '\n' && is_special(c))
+}
+
+/// Characters that only quotes with escapes can hold.
+fn is_special(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
+}
+
+/// Text that needs no quotes: it has nothing that starts another construct.
+fn fits_plain(text: &str) -> bool {
+    let indicator =
+        text.starts_with(['#', ',', '[', ']', '{', '}', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', ' ']);
+    let dash = text == "-" || text == "?" || text.starts_with("- ") || text.starts_with("? ");
+    let marker = text.starts_with("---") || text.starts_with("...");
+    let colon = text.contains(": ") || text.ends_with(':');
+    !(indicator || dash || marker || colon || text.contains(" #") || text.ends_with(' '))
+}
+
+/// Text that YAML 1.1 reads as null, a boolean, a number or a time.
+fn is_other_type(text: &str) -> bool {
+    const WORDS: [&str; 12] = ["", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "<<"];
+    let lower = text.to_ascii_lowercase();
+    WORDS.contains(&lower.as_str()) || is_number(&lower) || is_time(text)
+}
+
+fn is_number(lower: &str) -> bool {
+    let unsigned = lower.strip_prefix(['+', '-']).unwrap_or(lower);
+    if matches!(unsigned, ".inf" | ".nan") {
+        return true;
+    }
+    if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return false;
+    }
+    let digits = unsigned.replace('_', "");
+    let based = ["0x", "0o", "0b"]
+        .iter()
+        .any(|prefix| digits.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit())));
+    // Minutes and seconds are numbers of base sixty: 1:20.
+    let sixty = digits.contains(':') && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'));
+    based || sixty || digits.parse::<f64>().is_ok()
+}
+
+/// `2024-1-2`, alone or with a time behind it.
+fn is_time(text: &str) -> bool {
+    let mut parts = text.splitn(3, '-');
+    let (Some(year), Some(month), Some(day)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let digits = |text: &str, lengths: std::ops::RangeInclusive<usize>| {
+        lengths.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+    };
+    let end = day.find(|c: char| !c.is_ascii_digit()).unwrap_or(day.len());
+    let tail = day[end..].chars().next();
+    digits(year, 4..=4)
+        && digits(month, 1..=2)
+        && digits(&day[..end], 1..=2)
+        && matches!(tail, None | Some('T' | 't' | ' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_layout_is_upstreams() {
+        let object = json!({"a": "1", "b": [{"x": 1, "y": [1, [2, 3]]}, "s", [], {}], "c": {"d": {}, "f:m": {}, ".": {}},
+            "e": "x\ny\n", "f": "x\ny", "t": "2024-01-01T00:00:00Z", "v": "a: b", "w": "it's", "z": null});
+        let want = "a: \"1\"\nb:\n- x: 1\n  \"y\":\n  - 1\n  - - 2\n    - 3\n- s\n- []\n- {}\nc:\n  .: {}\n  d: {}\n  f:m: {}\n\
+            e: |\n  x\n  y\nf: |-\n  x\n  y\nt: \"2024-01-01T00:00:00Z\"\nv: 'a: b'\nw: it's\nz: null\n";
+        assert_eq!(to_yaml(&object), want);
+        assert_eq!(to_yaml(&json!({})), "{}\n");
+    }
+
+    #[test]
+    fn text_that_looks_like_another_type_is_quoted() {
+        for text in
+            ["yes", "NO", "1", "1.5", "0x1f", "1_000", "1:20", "2024-01-02", ".5", "~", "", "Null", "+.inf", "1e3"]
+        {
+            assert!(to_yaml(&json!(text)).starts_with('"'), "{text}");
+        }
+        for text in ["yess", "v1", "1.2.3", "10.0.0.1", "a-b", "1Gi", "500m", "apps/v1", "img:1"] {
+            assert_eq!(to_yaml(&json!(text)), format!("{text}\n"));
+        }
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[ -~\n\té]{0,12}".prop_map(Value::from),
+            prop::sample::select(vec![
+                "- a", "a:", "#x", "a #b", "---", "|", "\n", " a", "a\n b\n", "a\n\n", "? ", "%", "1:2", "é\u{7f}"
+            ])
+            .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[ -~\n]{0,6}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(value in tree()) {
+            let text = to_yaml(&value);
+            let read = crate::decode::yaml::first_document(text.as_bytes());
+            prop_assert_eq!(read.map(|document| document.value), Ok(value), "{}", text);
+        }
+    }
+}
