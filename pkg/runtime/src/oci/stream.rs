@@ -57,7 +57,11 @@ impl Stream {
     pub fn new(fd: OwnedFd) -> io::Result<Stream> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | rustix::fs::OFlags::NONBLOCK)?;
-        Ok(Stream(AsyncFd::new(fd)?))
+        // SAFETY: an OwnedFd stands for one descriptor, open until it is dropped, and the AsyncFd
+        // owns it.
+        #[allow(unsafe_code)] // tokio has no safe way to register a descriptor that may be a terminal
+        let registered = unsafe { AsyncFd::register(fd) }?;
+        Ok(Stream(registered))
     }
 }
 

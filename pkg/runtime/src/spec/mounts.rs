@@ -1,0 +1,85 @@
+//! The mounts of a container: the kernel's file systems first, then its own.
+
+use serde_json::{Value, json};
+
+use crate::config::{ContainerConfig, Mount, MountKind, Propagation};
+
+use super::Surroundings;
+
+/// All mounts in the order in which they are made.
+pub(super) fn all(config: &ContainerConfig, around: &Surroundings<'_>) -> Value {
+    let mut list = kernel(config, around);
+    let shm_is_mounted = config.mounts.iter().any(|m| m.destination.as_os_str() == "/dev/shm");
+    if !shm_is_mounted {
+        let options = ["bind", "rw", "nosuid", "nodev", "noexec"];
+        list.push(entry("/dev/shm", "bind", &around.shm.to_string_lossy(), &options));
+    }
+    // Deeper paths come later, so that a mount never hides one below it.
+    let mut own: Vec<&Mount> = config.mounts.iter().collect();
+    own.sort_by_key(|m| m.destination.components().count());
+    list.extend(own.into_iter().map(mount));
+    Value::Array(list)
+}
+
+/// The root must let mounts through when a volume does.
+pub(super) fn root_propagation(config: &ContainerConfig) -> &'static str {
+    let has = |p: Propagation| config.mounts.iter().any(|m| m.propagation == p);
+    if has(Propagation::Bidirectional) {
+        "shared"
+    } else if has(Propagation::HostToContainer) {
+        "slave"
+    } else {
+        "private"
+    }
+}
+
+fn kernel(config: &ContainerConfig, around: &Surroundings<'_>) -> Vec<Value> {
+    let sys_mode = if config.privileged { "rw" } else { "ro" };
+    let safe = ["nosuid", "noexec", "nodev"];
+    let with = |more: &[&'static str]| [&safe[..], more].concat();
+    vec![
+        entry("/proc", "proc", "proc", &safe),
+        entry("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        entry(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        entry("/dev/mqueue", "mqueue", "mqueue", &safe),
+        entry("/sys", "sysfs", "sysfs", &with(&[sys_mode])),
+        if around.cgroup_v2 || !config.privileged {
+            entry("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", sys_mode]))
+        } else {
+            entry("/sys/fs/cgroup", "bind", "/sys/fs/cgroup", &["rbind", "rw"])
+        },
+    ]
+}
+
+fn mount(mount: &Mount) -> Value {
+    let destination = mount.destination.to_string_lossy();
+    match &mount.kind {
+        MountKind::Bind(source) => {
+            let propagation = match mount.propagation {
+                Propagation::None => "rprivate",
+                Propagation::HostToContainer => "rslave",
+                Propagation::Bidirectional => "rshared",
+            };
+            let mode = if mount.read_only { "ro" } else { "rw" };
+            entry(&destination, "bind", &source.to_string_lossy(), &["rbind", propagation, mode])
+        }
+        MountKind::Tmpfs(size) => {
+            let mut options = vec!["nosuid".to_owned(), "nodev".to_owned(), "mode=1777".to_owned()];
+            options.extend(size.map(|bytes| format!("size={bytes}")));
+            if mount.read_only {
+                options.push("ro".to_owned());
+            }
+            let options: Vec<&str> = options.iter().map(String::as_str).collect();
+            entry(&destination, "tmpfs", "tmpfs", &options)
+        }
+    }
+}
+
+fn entry(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({"destination": destination, "type": kind, "source": source, "options": options})
+}
