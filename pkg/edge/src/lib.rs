@@ -6,11 +6,16 @@
 //! gives them back to the next agent. What is answered is decided by pure functions ([`dns::answer`],
 //! [`ingress::route`]); the rest moves bytes.
 
+pub mod dns;
 pub mod error;
+pub mod ingress;
 pub mod listeners;
+mod readiness;
 pub mod run;
+mod serve;
 pub mod snapshot;
 pub mod supervise;
+mod watch;
 
 pub use error::Error;
 pub use run::{EdgeConfig, run};

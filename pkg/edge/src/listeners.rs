@@ -3,9 +3,15 @@
 //! They travel over a unix socket (SCM_RIGHTS) with their names and addresses: from the agent to a new
 //! edge over its standard input, from a running edge to a new agent over edge's control socket.
 
+use std::io::{IoSlice, IoSliceMut, Write};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -71,4 +77,105 @@ pub fn bind(listen: Listen) -> Result<Listener, Error> {
         }
     };
     Ok(Listener { listen: Listen { address, ..listen }, socket })
+}
+
+/// Descriptors in one hand-over: the kernel takes 253.
+const MOST: usize = 64;
+
+/// The text that goes with descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    /// One a descriptor, in their order.
+    listens: Vec<Listen>,
+}
+
+/// Sends copies of the sockets over a connected unix socket and ends its writing side.
+pub fn send(over: &UnixStream, listeners: &[Listener]) -> Result<(), Error> {
+    let manifest = Manifest { format: 1, listens: listeners.iter().map(|listener| listener.listen).collect() };
+    let text = serde_json::to_vec(&manifest).map_err(|error| Error::HandOver(error.to_string()))?;
+    if listeners.len() > MOST {
+        return Err(Error::HandOver(format!("{} sockets, more than {MOST}", listeners.len())));
+    }
+    let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(|listener| listener.socket.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() {
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    // The descriptors go with the first byte; whatever the kernel did not take of the text follows plainly.
+    let sent = rustix::net::sendmsg(over, &[IoSlice::new(&text)], &mut control, SendFlags::NOSIGNAL)
+        .map_err(|errno| Error::HandOver(errno.to_string()))?;
+    (&mut &*over).write_all(&text[sent..]).map_err(|error| Error::HandOver(error.to_string()))?;
+    over.shutdown(std::net::Shutdown::Write).map_err(|error| Error::HandOver(error.to_string()))
+}
+
+/// Receives what [`send`] sent, until the other side ends.
+pub fn receive(over: &UnixStream) -> Result<Vec<Listener>, Error> {
+    let failed = |error: &dyn std::fmt::Display| Error::HandOver(error.to_string());
+    let (mut text, mut sockets): (Vec<u8>, Vec<OwnedFd>) = (Vec::new(), Vec::new());
+    loop {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut buffer = [0; 4096];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = rustix::net::recvmsg(over, &mut [IoSliceMut::new(&mut buffer)], &mut control, flags)
+            .map_err(|errno| failed(&errno))?;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                sockets.extend(descriptors);
+            }
+        }
+        if received.bytes == 0 {
+            break;
+        }
+        text.extend_from_slice(&buffer[..received.bytes]);
+        if text.len() > 64 * 1024 {
+            return Err(failed(&"the manifest is longer than 64 KiB"));
+        }
+    }
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| failed(&error))?;
+    if manifest.format != 1 || manifest.listens.len() != sockets.len() {
+        return Err(failed(&format!("{} descriptors for {} names", sockets.len(), manifest.listens.len())));
+    }
+    let pairs = manifest.listens.into_iter().zip(sockets);
+    Ok(pairs.map(|(listen, socket)| Listener { listen, socket }).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_socket_that_was_handed_over_serves_who_connected_before() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let bound: Vec<Listener> =
+            [Purpose::Http, Purpose::DnsUdp].map(|purpose| bind(Listen { purpose, address: any }).unwrap()).into();
+        let mut client = TcpStream::connect(bound[0].listen.address).unwrap();
+        let (here, there) = UnixStream::pair().unwrap();
+        send(&here, &bound).unwrap();
+        let names: Vec<Listen> = bound.iter().map(|listener| listener.listen).collect();
+        drop(bound);
+        let received = receive(&there).unwrap();
+        assert_eq!(received.iter().map(|listener| listener.listen).collect::<Vec<_>>(), names);
+        let listener = TcpListener::from(received.into_iter().next().unwrap().socket);
+        listener.set_nonblocking(false).unwrap();
+        listener.accept().unwrap().0.write_all(b"late").unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "late");
+    }
+
+    #[test]
+    fn no_sockets_and_nonsense_are_told_apart() {
+        let (here, there) = UnixStream::pair().unwrap();
+        send(&here, &[]).unwrap();
+        assert!(receive(&there).unwrap().is_empty());
+        let (mut here, there) = UnixStream::pair().unwrap();
+        here.write_all(b"{\"format\":1,\"listens\":[{}]}").unwrap();
+        drop(here);
+        assert!(matches!(receive(&there), Err(Error::HandOver(_))));
+    }
 }

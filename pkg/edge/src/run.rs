@@ -1,9 +1,19 @@
 //! The process: adopts its sockets, follows the snapshot, serves until it is told to end.
 
-use std::path::PathBuf;
+use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Error;
-use crate::listeners::Listen;
+use crate::listeners::{self, Listen, Listener, Purpose};
+use crate::serve::Served;
+use crate::watch::Watch;
 
 /// What `knarr edge` is started with.
 #[derive(Clone, Debug)]
@@ -16,7 +26,109 @@ pub struct EdgeConfig {
     pub listen: Vec<Listen>,
 }
 
+/// How long requests in flight may take to end after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(3);
+
 /// Serves until SIGTERM. Starts a session of its own and a runtime of its own: call it from `main`.
 pub fn run(config: EdgeConfig) -> Result<(), Error> {
-    crate::snapshot::read(&config.snapshot).map(|_| ())
+    // Of its own session, so that no signal to the agent's reaches it. Started as a leader, it has one already.
+    let _ = rustix::process::setsid();
+    let listeners = if config.listen.is_empty() {
+        let stdin = std::io::stdin().as_fd().try_clone_to_owned().map_err(Error::system("adopt standard input"))?;
+        listeners::receive(&UnixStream::from(stdin))?
+    } else {
+        config.listen.iter().map(|listen| listeners::bind(*listen)).collect::<Result<_, _>>()?
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(4))
+        .max_blocking_threads(4)
+        .enable_all()
+        .build()
+        .map_err(Error::system("start the runtime"))?;
+    runtime.block_on(serve(config, listeners))?;
+    // Connections that did not end in time are not waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    Ok(())
+}
+
+async fn serve(config: EdgeConfig, listeners: Vec<Listener>) -> Result<(), Error> {
+    let watch = Watch::new(&config.snapshot)?;
+    let served = Arc::new(Served::new());
+    served.load(&config.snapshot);
+    let control = listen_control(&config.control)?;
+    let listeners = Arc::new(listeners);
+    let mut tasks = tokio::task::JoinSet::new();
+    for listener in listeners.iter() {
+        start(&served, listener, &mut tasks)?;
+        tracing::info!(purpose = listener.listen.purpose.name(), address = %listener.listen.address, "serving");
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::system("wait for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::system("wait for SIGINT"))?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            changed = watch.changed() => {
+                changed.map_err(Error::file("watch", &config.snapshot))?;
+                served.load(&config.snapshot);
+            }
+            accepted = control.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    let listeners = Arc::clone(&listeners);
+                    tokio::task::spawn_blocking(move || hand_over(stream, &listeners));
+                }
+            }
+        }
+    }
+    tasks.shutdown().await;
+    served.drain(DRAIN).await;
+    // A successor has put its own socket in this one's place: it stays.
+    Ok(())
+}
+
+fn start(served: &Arc<Served>, listener: &Listener, tasks: &mut tokio::task::JoinSet<()>) -> Result<(), Error> {
+    let failed = Error::system("adopt a listening socket");
+    let copy = listener.socket.try_clone().map_err(Error::system("copy a listening socket"))?;
+    rustix::io::ioctl_fionbio(&copy, true).map_err(|errno| Error::system("adopt a listening socket")(errno.into()))?;
+    match listener.listen.purpose {
+        Purpose::DnsUdp => {
+            let socket = tokio::net::UdpSocket::from_std(UdpSocket::from(copy)).map_err(failed)?;
+            tasks.spawn(crate::dns::serve_udp(Arc::clone(&served.dns), socket));
+        }
+        Purpose::DnsTcp => {
+            tasks.spawn(crate::dns::serve_tcp(Arc::clone(&served.dns), tcp(copy).map_err(failed)?));
+        }
+        Purpose::Http => {
+            tasks.spawn(crate::ingress::serve(Arc::clone(&served.ingress), tcp(copy).map_err(failed)?, false));
+        }
+        Purpose::Https => {
+            tasks.spawn(crate::ingress::serve(Arc::clone(&served.ingress), tcp(copy).map_err(failed)?, true));
+        }
+    }
+    Ok(())
+}
+
+fn tcp(socket: OwnedFd) -> std::io::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::from_std(TcpListener::from(socket))
+}
+
+/// Binds beside the path and moves into place: a later agent finds the old socket or the new one.
+fn listen_control(path: &Path) -> Result<tokio::net::UnixListener, Error> {
+    let fresh = path.with_extension(format!("{}", std::process::id()));
+    let _ = std::fs::remove_file(&fresh); // of an earlier process with our id
+    let listener = tokio::net::UnixListener::bind(&fresh).map_err(Error::file("bind", &fresh))?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600)).map_err(Error::file("protect", &fresh))?;
+    std::fs::rename(&fresh, path).map_err(Error::file("replace", path))?;
+    Ok(listener)
+}
+
+fn hand_over(stream: tokio::net::UnixStream, listeners: &[Listener]) {
+    let sent = stream.into_std().map_err(|error| Error::HandOver(error.to_string())).and_then(|stream| {
+        stream.set_nonblocking(false).map_err(|error| Error::HandOver(error.to_string()))?;
+        listeners::send(&stream, listeners)
+    });
+    if let Err(error) = sent {
+        tracing::warn!(%error, "hand sockets to the agent");
+    }
 }

@@ -1,6 +1,8 @@
 //! Real packets through real rules: every test makes a network namespace that is the node, one that is the
 //! outside, and pods; all of it goes with the test's thread. Needs root and `nft`; else it says so and passes.
 
+#![allow(clippy::unwrap_used)] // helpers of tests fail by panicking, too
+
 use std::future::Future;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};

@@ -1,0 +1,192 @@
+//! TLS towards clients: certificates by server name, and the stream that Pingora reads.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora_core::protocols::tls::SslDigest;
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, UniqueID, UniqueIDType,
+};
+use pingora_core::protocols::{SocketDigest, TimingDigest};
+use rustls::crypto::aws_lc_rs;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::snapshot::Certificate;
+
+/// The certificates of the snapshot. A connection keeps the one that it began with.
+#[derive(Default)]
+pub(super) struct Certificates {
+    current: ArcSwap<Loaded>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    by_name: HashMap<String, Arc<CertifiedKey>>,
+    /// For clients that name no host of ours.
+    first: Option<Arc<CertifiedKey>>,
+    sources: Vec<(Certificate, Arc<CertifiedKey>)>,
+}
+
+impl Certificates {
+    /// Reads what is new; what cannot be read is left out and said in the log.
+    pub fn set(&self, certificates: &[Certificate]) {
+        let before = self.current.load();
+        let mut loaded = Loaded::default();
+        for certificate in certificates {
+            let known = before.sources.iter().find(|(source, _)| source == certificate).map(|(_, key)| Arc::clone(key));
+            match known.map_or_else(|| load(certificate).map(Arc::new), Ok) {
+                Ok(key) => loaded.add(certificate, key),
+                Err(error) => {
+                    tracing::warn!(chain = %certificate.chain.display(), error, "certificate is not usable");
+                }
+            }
+        }
+        self.current.store(Arc::new(loaded));
+    }
+}
+
+impl Loaded {
+    fn add(&mut self, certificate: &Certificate, key: Arc<CertifiedKey>) {
+        for host in &certificate.hosts {
+            self.by_name.entry(host.to_ascii_lowercase()).or_insert_with(|| Arc::clone(&key));
+        }
+        self.first.get_or_insert_with(|| Arc::clone(&key));
+        self.sources.push((certificate.clone(), key));
+    }
+
+    fn find(&self, name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let by_name = name.and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard?))
+        });
+        by_name.or(self.first.as_ref())
+    }
+}
+
+fn load(certificate: &Certificate) -> Result<CertifiedKey, String> {
+    let text = |error: &dyn fmt::Display| error.to_string();
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(&certificate.chain).and_then(Iterator::collect).map_err(|error| text(&error))?;
+    if chain.is_empty() {
+        return Err("no certificate in the file".to_owned());
+    }
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(|error| text(&error))?;
+    let pair = CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).map_err(|error| text(&error))?;
+    Ok(pair)
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").finish_non_exhaustive()
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.current.load().find(hello.server_name()).cloned()
+    }
+}
+
+/// TLS 1.3 and 1.2 (clients of the outside are not ours to choose), HTTP/2 and HTTP/1.1.
+pub(super) fn acceptor(certificates: Arc<Certificates>) -> tokio_rustls::TlsAcceptor {
+    let builder = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the provider has suites of both versions");
+    let mut config = builder.with_no_client_auth().with_cert_resolver(certificates);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+/// A TLS connection as Pingora wants to know it.
+#[derive(Debug)]
+pub(super) struct TlsIo {
+    stream: TlsStream<TcpStream>,
+    socket: Arc<SocketDigest>,
+    tls: Arc<SslDigest>,
+}
+
+impl TlsIo {
+    pub fn new(stream: TlsStream<TcpStream>, socket: SocketDigest) -> Self {
+        let connection = stream.get_ref().1;
+        let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
+        let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("");
+        let tls = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
+        Self { stream, socket: Arc::new(socket), tls }
+    }
+}
+
+impl AsyncRead for TlsIo {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for TlsIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for TlsIo {
+    async fn shutdown(&mut self) {
+        let _ = self.stream.shutdown().await; // the other side may have gone first
+    }
+}
+
+impl UniqueID for TlsIo {
+    fn id(&self) -> UniqueIDType {
+        use std::os::fd::AsRawFd;
+        self.stream.get_ref().0.as_raw_fd()
+    }
+}
+
+impl Ssl for TlsIo {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        Some(Arc::clone(&self.tls))
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        (self.stream.get_ref().1.alpn_protocol() == Some(b"h2")).then_some(ALPN::H2)
+    }
+}
+
+impl GetTimingDigest for TlsIo {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for TlsIo {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora_core::protocols::raw_connect::ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for TlsIo {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.socket))
+    }
+}
+
+impl Peek for TlsIo {}
