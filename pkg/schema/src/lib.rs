@@ -4,16 +4,20 @@
 //! [`knarr_types::Object`] trees checked against [`field_table`] types, for built-in kinds and
 //! custom resources alike.
 
+pub mod apply;
 pub mod builtin_types;
 pub mod decode;
 pub mod discovery;
 pub mod encode;
+pub mod field_set;
 pub mod field_table;
 pub mod kinds;
+pub mod managed_fields;
 pub mod normalize;
 pub mod openapi;
 pub mod rules;
 pub mod table;
+pub mod typed;
 
 pub use decode::{DecodeError, Decoded, FieldValidation, MediaType, decode, decode_as};
 pub use encode::{Encoded, encode};

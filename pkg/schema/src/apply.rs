@@ -1,0 +1,266 @@
+//! Server-side apply: a configuration becomes part of an object, and its manager the owner of it.
+//! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
+
+use jiff::Timestamp;
+use knarr_types::{Cause, Object, Reason, Status, StatusDetails};
+use serde_json::Value;
+
+use crate::field_set::{Element, FieldSet, path_text};
+use crate::field_table::Type;
+use crate::managed_fields::{self, Entries, Id, Manager};
+use crate::typed::{self, Comparison};
+
+/// Who owns fields until the first apply of an object that nobody was tracked for.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// A field that another manager owns, with another value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The other manager as upstream shows it: `"hpa" with subresource "scale" using apps/v1`.
+    pub manager: String,
+    /// The field: `.spec.replicas`.
+    pub path: String,
+}
+
+/// A configuration that was not applied. `Display` gives upstream's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// Other managers own fields of it, and it was not to be forced.
+    #[error("{}", conflict_text(.0))]
+    Conflicts(Vec<Conflict>),
+    /// It is of another kind.
+    #[error("invalid object type: {0}")]
+    WrongType(String),
+    /// It says who owns what.
+    #[error("metadata.managedFields must be nil")]
+    ManagedFieldsSent,
+    /// It does not fit its type.
+    #[error("failed to create typed patch object ({object}): {fault}")]
+    NotTyped {
+        /// `namespace/name; group/version, Kind=kind`.
+        object: String,
+        /// What does not fit.
+        fault: String,
+    },
+    /// The owners of the object's fields cannot be read.
+    #[error("failed to decode managed fields: {0}")]
+    ManagedFields(String),
+}
+
+impl ApplyError {
+    /// As the client gets it.
+    #[must_use]
+    pub fn to_status(&self) -> Status {
+        match self {
+            Self::Conflicts(conflicts) => {
+                let cause = |conflict: &Conflict| Cause {
+                    reason: "FieldManagerConflict".into(),
+                    message: format!("conflict with {}", conflict.manager),
+                    field: conflict.path.clone(),
+                };
+                let causes = conflicts.iter().map(cause).collect();
+                Status::new(409, Reason::Conflict, self.to_string())
+                    .with_details(StatusDetails { causes, ..Default::default() })
+            }
+            Self::WrongType(_) | Self::ManagedFieldsSent => Status::bad_request(self.to_string()),
+            Self::NotTyped { .. } | Self::ManagedFields(_) => Status::new(500, Reason::Unknown, self.to_string()),
+        }
+    }
+}
+
+fn conflict_text(conflicts: &[Conflict]) -> String {
+    if let [one] = conflicts {
+        return format!("Apply failed with 1 conflict: conflict with {}: {}", one.manager, one.path);
+    }
+    let mut lines = Vec::new();
+    let mut shown = "";
+    for conflict in conflicts {
+        if shown != conflict.manager {
+            lines.push(format!("conflicts with {}:", conflict.manager));
+            shown = &conflict.manager;
+        }
+        lines.push(format!("- {}", conflict.path));
+    }
+    format!("Apply failed with {} conflicts: {}", conflicts.len(), lines.join("\n"))
+}
+
+/// Applies a configuration to an object, or makes the object of it. `kind` is what the request's path
+/// names; the result has its `managedFields`, and has yet to get its defaults and to be validated.
+///
+/// Applying the same again gives the same object, times included.
+///
+/// # Errors
+/// Where other managers own fields of it with other values (unless `force`), or it is no such object.
+pub fn apply(
+    live: Option<&Object>,
+    config: &Object,
+    ty: &Type,
+    kind: &str,
+    manager: &Manager<'_>,
+    force: bool,
+    now: Timestamp,
+) -> Result<Object, ApplyError> {
+    check(config, ty, kind, manager)?;
+    let mut bare = live.cloned().unwrap_or_else(|| typed::empty(ty));
+    let list = managed_fields::take(&mut bare).unwrap_or_default();
+    let mut entries = Entries::parse(&list).map_err(|error| ApplyError::ManagedFields(error.to_string()))?;
+    let nothing = typed::empty(ty);
+    if live.is_some() && entries.is_empty() {
+        let mut found = typed::compare(&nothing, &bare, ty);
+        managed_fields::strip(&mut found.added);
+        managed_fields::strip(&mut found.modified);
+        let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
+        managed_fields::record(&mut entries, &found, &before, now);
+    }
+    let applied = Applied { bare: &bare, config, ty, manager };
+    let mut outcome = applied.run(entries.clone(), force);
+    if let (Err(conflicts), "kubectl") = (&outcome, manager.name) {
+        let left = applied.not_from_last_applied(conflicts);
+        outcome = match left {
+            Some(left) if left.is_empty() => applied.run(entries, true),
+            Some(left) => Err(left),
+            None => outcome,
+        };
+    }
+    let (mut object, mut entries) = outcome.map_err(|found| ApplyError::Conflicts(shown(found)))?;
+    if object != bare {
+        entries.set_time(&Id::apply(manager.name, manager.subresource), managed_fields::timestamp(now));
+    }
+    let list = entries.to_value();
+    if manager.name == "kubectl" {
+        renew_last_applied(&mut object, config);
+    }
+    managed_fields::put(&mut object, list);
+    Ok(object)
+}
+
+/// A field that another manager owns.
+struct Taken<'a> {
+    id: Id<'a>,
+    path: Vec<Element<'a>>,
+}
+
+fn shown(mut taken: Vec<Taken<'_>>) -> Vec<Conflict> {
+    taken.sort_by(|a, b| a.id.cmp(&b.id));
+    taken.iter().map(|taken| Conflict { manager: taken.id.shown(), path: path_text(&taken.path) }).collect()
+}
+
+/// The request is one for an object of that kind, and the configuration fits the type.
+fn check(config: &Object, ty: &Type, kind: &str, manager: &Manager<'_>) -> Result<(), ApplyError> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, sent_kind) = (text(config.get("apiVersion")), text(config.get("kind")));
+    let shown_version = if version.contains('/') { version.clone() } else { format!("/{version}") };
+    if version != manager.api_version || sent_kind != kind {
+        return Err(ApplyError::WrongType(format!("{shown_version}, Kind={sent_kind}")));
+    }
+    let metadata = config.get("metadata");
+    if metadata.and_then(|m| m.get("managedFields")).is_some_and(|list| !list.is_null()) {
+        return Err(ApplyError::ManagedFieldsSent);
+    }
+    let Some(fault) = typed::validate(config, ty) else { return Ok(()) };
+    let (namespace, name) =
+        (text(metadata.and_then(|m| m.get("namespace"))), text(metadata.and_then(|m| m.get("name"))));
+    Err(ApplyError::NotTyped { object: format!("{namespace}/{name}; {shown_version}, Kind={sent_kind}"), fault })
+}
+
+/// A configuration and what it is applied to.
+struct Applied<'a> {
+    bare: &'a Value,
+    config: &'a Value,
+    ty: &'a Type,
+    manager: &'a Manager<'a>,
+}
+
+impl<'a> Applied<'a> {
+    /// The object and its managers after the apply.
+    fn run(&self, mut entries: Entries<'a>, force: bool) -> Result<(Value, Entries<'static>), Vec<Taken<'a>>> {
+        let id = Id::apply(self.manager.name, self.manager.subresource);
+        let last = entries.get(&id).map(|entry| entry.fields.clone());
+        let mut claimed = typed::extract(self.config, self.ty);
+        managed_fields::without_reset(&mut claimed, self.manager);
+        entries.set(id.clone(), self.manager.api_version, claimed);
+        let merged = typed::merge(self.bare, self.config, self.ty);
+        let object = match last {
+            Some(last) if !last.is_empty() => self.prune(&merged, &entries, &last),
+            _ => merged,
+        };
+        let found = typed::compare(self.bare, &object, self.ty);
+        let filtered = managed_fields::reset_fields(&found, self.manager).unwrap_or(found);
+        let changed = filtered.modified.clone().union(filtered.added.clone());
+        if !force {
+            let taken = conflicts(&entries, &id, &changed);
+            if !taken.is_empty() {
+                return Err(taken);
+            }
+        }
+        entries.lose(&changed, Some(&id));
+        entries.lose(&filtered.removed, Some(&id));
+        let mut own = entries.get(&id).map(|entry| entry.fields.clone()).unwrap_or_default();
+        managed_fields::strip(&mut own);
+        entries.set(id, self.manager.api_version, own);
+        entries.retain_owners();
+        let entries = entries.into_owned();
+        Ok((object, entries))
+    }
+
+    /// The merged object without what this manager applied last time, does not apply now, and no other
+    /// manager owns.
+    fn prune(&self, merged: &Value, entries: &Entries<'a>, last: &FieldSet<'a>) -> Value {
+        let ty = self.ty;
+        let named = |set: &FieldSet<'_>| typed::name_fields(&set.clone().into_owned(), ty);
+        let all = named(&typed::extract(merged, ty));
+        let last = named(last);
+        let owned = entries.iter().fold(FieldSet::default(), |owned, entry| owned.union(entry.fields.clone()));
+        let pruned = typed::remove(merged, &last, ty, false);
+        let left = named(&typed::extract(&pruned, ty)).union(named(&owned));
+        let pruned = typed::remove(merged, &all.difference(&left), ty, false);
+        let left = named(&typed::extract(&pruned, ty));
+        typed::remove(merged, &all.difference(&left).intersection(&last), ty, true)
+    }
+
+    /// The conflicts that client-side apply does not explain: with fields that have another value than it
+    /// last applied. `None` where the object was never applied by a client.
+    fn not_from_last_applied(&self, taken: &[Taken<'a>]) -> Option<Vec<Taken<'a>>> {
+        let annotations = self.bare.get("metadata")?.get("annotations")?;
+        let text = annotations.get(knarr_types::labels::LAST_APPLIED)?.as_str()?;
+        let last: Value = serde_json::from_str(text).ok()?;
+        let version = last.get("apiVersion")?.as_str()?;
+        if version != self.manager.api_version || typed::validate(&last, self.ty).is_some() {
+            return None;
+        }
+        let Comparison { added, modified, removed } = typed::compare(&last, self.bare, self.ty);
+        let allowed = typed::extract(&last, self.ty).difference(&modified).difference(&added).difference(&removed);
+        let left = taken.iter().filter(|taken| !allowed.contains(&taken.path));
+        Some(left.map(|taken| Taken { id: taken.id.clone(), path: taken.path.clone() }).collect())
+    }
+}
+
+/// What other managers own of the changed paths.
+fn conflicts<'a>(entries: &Entries<'a>, id: &Id<'_>, changed: &FieldSet<'_>) -> Vec<Taken<'a>> {
+    let others = entries.iter().filter(|entry| entry.id != *id);
+    others
+        .flat_map(|entry| {
+            let paths = entry.fields.intersection(changed).paths();
+            paths.into_iter().map(|path| Taken { id: entry.id.clone(), path })
+        })
+        .collect()
+}
+
+/// Keeps what client-side apply last applied in step with a server-side apply by the same tool.
+fn renew_last_applied(object: &mut Value, config: &Value) {
+    let annotation = object.pointer_mut("/metadata/annotations");
+    let Some(last) = annotation.and_then(|a| a.get_mut(knarr_types::labels::LAST_APPLIED)) else { return };
+    if last.as_str().is_none_or(str::is_empty) {
+        return;
+    }
+    let mut config = config.clone();
+    let annotations = config.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.remove(knarr_types::labels::LAST_APPLIED);
+    }
+    *last = Value::from(format!("{config}\n"));
+}
+
+#[cfg(test)]
+mod tests;

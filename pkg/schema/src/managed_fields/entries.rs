@@ -1,0 +1,275 @@
+//! The entries of `managedFields`: read, changed and written.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use crate::field_set::FieldSet;
+
+/// How a manager came to own its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Operation {
+    Apply,
+    Update,
+}
+
+/// What tells managers apart. Appliers have no version: each of theirs takes over from the one before.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Id<'a> {
+    pub operation: Operation,
+    pub manager: Cow<'a, str>,
+    pub version: Cow<'a, str>,
+    pub subresource: Cow<'a, str>,
+}
+
+/// One manager with its fields.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<'a> {
+    pub id: Id<'a>,
+    pub version: Cow<'a, str>,
+    pub time: Option<Cow<'a, str>>,
+    pub fields: FieldSet<'a>,
+}
+
+/// The managers of an object.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Entries<'a> {
+    all: Vec<Entry<'a>>,
+}
+
+/// Entries that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EntryError {
+    #[error("operation must be `Apply` or `Update`")]
+    Operation,
+    #[error("apiVersion must not be empty")]
+    Version,
+    #[error("missing fieldsType in managed fields entry {0}")]
+    NoFieldsType(usize),
+    #[error("invalid fieldsType {0:?} in managed fields entry {1}")]
+    FieldsType(String, usize),
+    #[error(transparent)]
+    Fields(#[from] crate::field_set::FieldSetError),
+}
+
+impl<'a> Id<'a> {
+    pub(crate) fn update(manager: &'a str, version: &'a str, subresource: &'a str) -> Self {
+        Self {
+            operation: Operation::Update,
+            manager: or_unknown(manager),
+            version: version.into(),
+            subresource: subresource.into(),
+        }
+    }
+
+    pub(crate) fn apply(manager: &'a str, subresource: &'a str) -> Self {
+        Self {
+            operation: Operation::Apply,
+            manager: or_unknown(manager),
+            version: "".into(),
+            subresource: subresource.into(),
+        }
+    }
+
+    /// As a conflict names it: `"m" with subresource "status" using v1`.
+    pub(crate) fn shown(&self) -> String {
+        let mut text = format!("{:?}", self.manager);
+        if !self.subresource.is_empty() {
+            text.push_str(&format!(" with subresource {:?}", self.subresource));
+        }
+        if self.operation == Operation::Update {
+            text.push_str(&format!(" using {}", self.version));
+        }
+        text
+    }
+}
+
+fn or_unknown(manager: &str) -> Cow<'_, str> {
+    if manager.is_empty() { "unknown".into() } else { manager.into() }
+}
+
+impl<'a> Entries<'a> {
+    /// Reads `managedFields`.
+    pub(crate) fn parse(list: &'a [Value]) -> Result<Self, EntryError> {
+        let mut entries = Self { all: Vec::with_capacity(list.len() + 1) };
+        for (index, entry) in list.iter().enumerate() {
+            let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
+            let operation = match text("operation") {
+                "Apply" => Operation::Apply,
+                "Update" => Operation::Update,
+                _ => return Err(EntryError::Operation),
+            };
+            let version = text("apiVersion");
+            if version.is_empty() {
+                return Err(EntryError::Version);
+            }
+            match text("fieldsType") {
+                "FieldsV1" => {}
+                "" => return Err(EntryError::NoFieldsType(index)),
+                other => return Err(EntryError::FieldsType(other.to_owned(), index)),
+            }
+            let id = Id {
+                operation,
+                manager: text("manager").into(),
+                version: if operation == Operation::Apply { "".into() } else { version.into() },
+                subresource: text("subresource").into(),
+            };
+            let time = entry.get("time").and_then(Value::as_str).map(Cow::Borrowed);
+            let fields = FieldSet::parse(entry.get("fieldsV1").unwrap_or(&Value::Null))?;
+            entries.all.retain(|other| other.id != id);
+            entries.all.push(Entry { id, version: version.into(), time, fields });
+        }
+        Ok(entries)
+    }
+
+    /// The published form, sorted as upstream does; `None` where nobody owns anything.
+    pub(crate) fn to_value(&mut self) -> Option<Value> {
+        if self.all.is_empty() {
+            return None;
+        }
+        self.all.sort_by(|a, b| {
+            let key = |e: &Entry<'a>| (e.id.operation, e.time.clone());
+            key(a)
+                .cmp(&key(b))
+                .then_with(|| a.id.manager.cmp(&b.id.manager))
+                .then_with(|| a.version.cmp(&b.version))
+                .then_with(|| a.id.subresource.cmp(&b.id.subresource))
+        });
+        Some(Value::Array(self.all.iter().map(Entry::to_value).collect()))
+    }
+
+    /// The same, borrowing nothing.
+    pub(crate) fn into_owned(self) -> Entries<'static> {
+        Entries { all: self.all.into_iter().map(Entry::into_owned).collect() }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<'a>> {
+        self.all.iter()
+    }
+
+    pub(crate) fn get(&self, id: &Id<'_>) -> Option<&Entry<'a>> {
+        self.all.iter().find(|entry| entry.id == *id)
+    }
+
+    /// Takes paths from every manager but one.
+    pub(crate) fn lose(&mut self, paths: &FieldSet<'_>, but: Option<&Id<'_>>) {
+        if paths.is_empty() {
+            return;
+        }
+        for entry in self.all.iter_mut().filter(|entry| but.is_none_or(|but| entry.id != *but)) {
+            entry.fields = entry.fields.difference(paths);
+        }
+    }
+
+    /// Drops managers that own nothing.
+    pub(crate) fn retain_owners(&mut self) {
+        self.all.retain(|entry| !entry.fields.is_empty());
+    }
+
+    /// Gives paths to a manager, beside those it has.
+    pub(crate) fn gain(&mut self, id: Id<'a>, version: &'a str, paths: FieldSet<'a>, time: Option<String>) {
+        let time = time.map(Cow::Owned);
+        match self.all.iter_mut().find(|entry| entry.id == id) {
+            Some(entry) => {
+                entry.fields = std::mem::take(&mut entry.fields).union(paths);
+                entry.time = time;
+            }
+            None => self.all.push(Entry { id, version: version.into(), time, fields: paths }),
+        }
+    }
+
+    /// Gives a manager exactly these paths; none make it no manager.
+    pub(crate) fn set(&mut self, id: Id<'a>, version: &'a str, paths: FieldSet<'a>) {
+        match self.all.iter_mut().find(|entry| entry.id == id) {
+            Some(entry) => {
+                entry.fields = paths;
+                entry.version = version.into();
+            }
+            None => self.all.push(Entry { id, version: version.into(), time: None, fields: paths }),
+        }
+    }
+
+    pub(crate) fn set_time(&mut self, id: &Id<'_>, time: String) {
+        if let Some(entry) = self.all.iter_mut().find(|entry| entry.id == *id) {
+            entry.time = Some(Cow::Owned(time));
+        }
+    }
+
+    /// Folds the oldest managers of updates into `ancient-changes`, one for each version, until there
+    /// are no more than `most`.
+    pub(crate) fn cap(&mut self, most: usize) {
+        let mut updaters: Vec<Id<'a>> =
+            self.all.iter().filter(|e| e.id.operation == Operation::Update).map(|e| e.id.clone()).collect();
+        let mut count = updaters.len();
+        if count <= most {
+            return;
+        }
+        updaters.sort_by_cached_key(|id| (self.get(id).and_then(|entry| entry.time.clone()), id.clone()));
+        let mut buckets: Vec<(Cow<'a, str>, Id<'a>)> = Vec::new();
+        for id in updaters {
+            if count <= most {
+                break;
+            }
+            let Some((_, first)) = buckets.iter().find(|(version, _)| *version == id.version) else {
+                buckets.push((id.version.clone(), id));
+                continue;
+            };
+            let bucket = Id {
+                operation: Operation::Update,
+                manager: "ancient-changes".into(),
+                version: id.version.clone(),
+                subresource: "".into(),
+            };
+            let first = first.clone();
+            if self.get(&bucket).is_none() {
+                if let Some(entry) = self.all.iter_mut().find(|entry| entry.id == first) {
+                    entry.id = bucket.clone();
+                }
+            }
+            if id == bucket {
+                continue;
+            }
+            let Some(at) = self.all.iter().position(|entry| entry.id == id) else { continue };
+            let folded = self.all.swap_remove(at);
+            if let Some(entry) = self.all.iter_mut().find(|entry| entry.id == bucket) {
+                entry.fields = std::mem::take(&mut entry.fields).union(folded.fields);
+                entry.time = folded.time;
+            }
+            count -= 1;
+        }
+    }
+}
+
+impl Entry<'_> {
+    fn into_owned(self) -> Entry<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let id = Id {
+            operation: self.id.operation,
+            manager: owned(self.id.manager),
+            version: owned(self.id.version),
+            subresource: owned(self.id.subresource),
+        };
+        Entry { id, version: owned(self.version), time: self.time.map(owned), fields: self.fields.into_owned() }
+    }
+
+    fn to_value(&self) -> Value {
+        let mut map = Map::new();
+        let mut text = |name: &str, value: &str| map.insert(name.to_owned(), Value::from(value));
+        text("apiVersion", &self.version);
+        text("fieldsType", "FieldsV1");
+        text("manager", &self.id.manager);
+        text("operation", if self.id.operation == Operation::Apply { "Apply" } else { "Update" });
+        if !self.id.subresource.is_empty() {
+            text("subresource", &self.id.subresource);
+        }
+        if let Some(time) = &self.time {
+            text("time", time);
+        }
+        map.insert("fieldsV1".to_owned(), self.fields.to_value());
+        Value::Object(map)
+    }
+}

@@ -1,0 +1,163 @@
+//! Which paths differ between two objects.
+
+use serde_json::{Map, Value};
+
+use super::elements::element_of;
+use super::{Shape, field};
+use crate::field_set::{Element, FieldSet};
+use crate::field_table::{Type, TypeRef};
+
+/// What one object has that the other has not. No path is in two of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison<'a> {
+    /// Only the new one has it.
+    pub added: FieldSet<'a>,
+    /// Both have it, with different values.
+    pub modified: FieldSet<'a>,
+    /// Only the old one has it.
+    pub removed: FieldSet<'a>,
+}
+
+impl Comparison<'_> {
+    /// Nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+}
+
+/// An element of a list with what tells it apart.
+type Told<'a> = (Element<'a>, &'a Value);
+
+struct Walk<'a> {
+    path: Vec<Element<'a>>,
+    found: Comparison<'a>,
+}
+
+/// Compares two objects of a type.
+#[must_use]
+pub fn compare<'a>(old: &'a Value, new: &'a Value, ty: &Type) -> Comparison<'a> {
+    let mut walk = Walk { path: Vec::with_capacity(8), found: Comparison::default() };
+    walk.values(Some(old), Some(new), Shape::of_type(ty));
+    walk.found
+}
+
+impl<'a> Walk<'a> {
+    fn values(&mut self, old: Option<&'a Value>, new: Option<&'a Value>, shape: Shape<'_>) {
+        let walked = match shape {
+            Shape::Leaf => false,
+            Shape::List { item, keys } => self.lists(items(old), items(new), item, keys),
+            shape => walkable(old) && walkable(new) && self.objects(fields(old), fields(new), shape),
+        };
+        match (old, new) {
+            (None, Some(_)) => self.found.added.insert(&self.path),
+            (Some(_), None) => self.found.removed.insert(&self.path),
+            (Some(old), Some(new)) if !walked && old != new => self.found.modified.insert(&self.path),
+            _ => {}
+        }
+    }
+
+    /// `false` where both are empty, to be compared as a whole.
+    fn objects(
+        &mut self,
+        old: Option<&'a Map<String, Value>>,
+        new: Option<&'a Map<String, Value>>,
+        shape: Shape<'_>,
+    ) -> bool {
+        let mut before = old.into_iter().flatten().peekable();
+        let mut after = new.into_iter().flatten().peekable();
+        if before.peek().is_none() && after.peek().is_none() {
+            return false;
+        }
+        loop {
+            let (name, old, new) = match (before.peek(), after.peek()) {
+                (None, None) => return true,
+                (Some(b), Some(a)) if b.0 == a.0 => (b.0, before.next(), after.next()),
+                (Some(b), Some(a)) if b.0 < a.0 => (b.0, before.next(), None),
+                (Some(b), None) => (b.0, before.next(), None),
+                (_, Some(a)) => (a.0, None, after.next()),
+            };
+            self.path.push(field(name));
+            self.values(old.map(|(_, value)| value), new.map(|(_, value)| value), shape.field(name));
+            self.path.pop();
+        }
+    }
+
+    /// `false` where both are empty, to be compared as a whole.
+    fn lists(&mut self, old: &'a [Value], new: &'a [Value], item: &TypeRef, keys: &[String]) -> bool {
+        if old.is_empty() && new.is_empty() {
+            return false;
+        }
+        if old == new {
+            return true;
+        }
+        let (old, new) = (told_apart(old, item, keys), told_apart(new, item, keys));
+        let (mut before, mut after) = (old.as_slice(), new.as_slice());
+        loop {
+            let element = match (before.first(), after.first()) {
+                (None, None) => return true,
+                (Some(b), Some(a)) => (&b.0).min(&a.0),
+                (Some((element, _)), None) | (None, Some((element, _))) => element,
+            };
+            let element = element.clone();
+            let (b, a) = (take(&mut before, &element), take(&mut after, &element));
+            self.path.push(element);
+            self.elements(b, a, item);
+            self.path.pop();
+        }
+    }
+
+    /// The elements of one key: one each, or several that count as one value.
+    fn elements(&mut self, old: &[Told<'a>], new: &[Told<'a>], item: &TypeRef) {
+        let one = |list: &[Told<'a>]| list.first().map(|(_, value)| *value);
+        match (old.len(), new.len()) {
+            (0 | 1, 0 | 1) => self.values(one(old), one(new), Shape::of(item)),
+            (0 | 1, _) => {
+                if old.len() == 1 {
+                    self.values(one(old), None, Shape::of(item));
+                }
+                self.found.added.insert(&self.path);
+            }
+            (_, 0 | 1) => {
+                if new.len() == 1 {
+                    self.values(None, one(new), Shape::of(item));
+                }
+                self.found.removed.insert(&self.path);
+            }
+            _ => {
+                if !old.iter().map(|(_, value)| value).eq(new.iter().map(|(_, value)| value)) {
+                    self.found.modified.insert(&self.path);
+                }
+            }
+        }
+    }
+}
+
+/// The elements sorted by what tells them apart; those that nothing tells apart are left out.
+fn told_apart<'a>(list: &'a [Value], item: &TypeRef, keys: &[String]) -> Vec<Told<'a>> {
+    let mut told: Vec<Told<'a>> =
+        list.iter().filter_map(|value| Some((element_of(value, item, keys).ok()?, value))).collect();
+    told.sort_by(|a, b| a.0.cmp(&b.0));
+    told
+}
+
+/// Takes the elements of that key off the front.
+fn take<'s, 'a>(list: &mut &'s [Told<'a>], element: &Element<'a>) -> &'s [Told<'a>] {
+    let count = list.iter().take_while(|(other, _)| other == element).count();
+    let (same, rest) = list.split_at(count);
+    *list = rest;
+    same
+}
+
+/// It is an object, or nothing yet.
+fn walkable(value: Option<&Value>) -> bool {
+    matches!(value, None | Some(Value::Null | Value::Object(_)))
+}
+
+fn fields(value: Option<&Value>) -> Option<&Map<String, Value>> {
+    value.and_then(Value::as_object)
+}
+
+fn items(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
