@@ -11,6 +11,7 @@ use crate::field_table::{Emission, Field, ListMerge, PatchStrategy, Struct, Type
 pub struct NamedType {
     name: &'static str,
     flags: &'static str,
+    kinds: &'static str,
     rows: &'static str,
     ty: OnceLock<Type>,
 }
@@ -45,6 +46,14 @@ impl NamedType {
         self.name
     }
 
+    /// The kinds that it is the type of, as (group, version, kind).
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> + use<> {
+        self.kinds.split(' ').filter_map(|text| {
+            let mut parts = text.split('/');
+            Some((parts.next()?, parts.next()?, parts.next()?))
+        })
+    }
+
     /// What it is; read on the first call.
     pub fn get(&self) -> &Type {
         self.ty.get_or_init(|| read_type(self))
@@ -66,7 +75,8 @@ fn index(text: &'static str) -> Vec<NamedType> {
             let (head, rows) = block.split_once('\n')?;
             let mut columns = head.split('\t');
             let name = columns.next()?;
-            Some(NamedType { name, flags: columns.next().unwrap_or_default(), rows, ty: OnceLock::new() })
+            let (flags, kinds) = (columns.next().unwrap_or_default(), columns.next().unwrap_or_default());
+            Some(NamedType { name, flags, kinds, rows, ty: OnceLock::new() })
         })
         .collect();
     types.sort_unstable_by_key(|t| t.name);

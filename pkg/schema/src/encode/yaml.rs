@@ -10,6 +10,8 @@ pub fn to_yaml(value: &Value) -> String {
     match value {
         Value::Object(tree) if !tree.is_empty() => mapping(&mut out, tree, 0),
         Value::Array(items) if !items.is_empty() => sequence(&mut out, items, 0),
+        // A block needs an indent, which the document itself has not.
+        Value::String(string) => text(&mut out, string, None),
         other => scalar(&mut out, other, 0),
     }
     if !out.ends_with('\n') {
