@@ -1,10 +1,12 @@
 //! Services as packet rules: what the node knows goes in, the one nftables table comes out.
 
+mod conntrack;
 pub(crate) mod nft;
 mod plan;
 mod project;
 mod ruleset;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -136,14 +138,29 @@ impl ServiceRules {
     /// from the last; true if anything did. After an error the next call replaces the whole table.
     pub async fn apply(&mut self, snapshot: &Snapshot) -> Result<bool, Error> {
         let wanted = plan(&self.node, snapshot);
-        let transaction = match self.applied.take() {
-            Some(applied) => wanted.changes_from(&applied),
+        let before = self.applied.take();
+        let transaction = match &before {
+            Some(applied) => wanted.changes_from(applied),
             None => wanted.replacement(),
         };
         if !transaction.is_empty() {
             nft::apply(&self.node.table(), &transaction).await?;
         }
+        if before.is_none_or(|before| before.udp_targets != wanted.udp_targets) {
+            forget_stale(snapshot.cluster_cidrs.clone(), wanted.udp_targets.clone()).await;
+        }
         self.applied = Some(wanted);
         Ok(!transaction.is_empty())
+    }
+}
+
+/// Clients of UDP endpoints that are gone find others. A kernel that does not let us is no reason to fail:
+/// entries end by themselves when a client is silent for half a minute.
+async fn forget_stale(pods: Vec<IpNet>, targets: BTreeSet<SocketAddr>) {
+    match tokio::task::spawn_blocking(move || conntrack::forget(&pods, &targets)).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(count)) => tracing::debug!(count, "forgot UDP connections to endpoints that are gone"),
+        Ok(Err(error)) => tracing::warn!(%error, "cannot forget UDP connections to endpoints that are gone"),
+        Err(error) => tracing::warn!(%error, "forgetting UDP connections"),
     }
 }

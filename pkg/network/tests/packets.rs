@@ -279,6 +279,30 @@ fn udp_and_ipv6_go_the_same_ways() {
 }
 
 #[test]
+fn a_udp_client_that_keeps_its_port_finds_the_endpoint_that_is_left() {
+    on_a_node(async |mut node| {
+        let c = node.pod("c", 4).await;
+        let _a = node.pod("a", 2).await;
+        let _b = node.pod("b", 3).await;
+        node.apply(vec![service(SERVICE, Protocol::Udp, &["10.42.0.2:8080"])]).await;
+        let socket = within(&c.netns, || UdpSocket::bind("0.0.0.0:0").unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.connect("10.43.0.7:80").unwrap();
+        let ask = || {
+            socket.send(b"?").unwrap();
+            let mut buffer = [0; 64];
+            let length = socket.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).into_owned()
+        };
+        assert_eq!(ask(), "a 10.42.0.4");
+        node.apply(vec![service(SERVICE, Protocol::Udp, &["10.42.0.2:8080", "10.42.0.3:8080"])]).await;
+        assert_eq!(ask(), "a 10.42.0.4", "what is still there is kept");
+        node.apply(vec![service(SERVICE, Protocol::Udp, &["10.42.0.3:8080"])]).await;
+        assert_eq!(ask(), "b 10.42.0.4");
+    });
+}
+
+#[test]
 fn a_service_without_endpoints_is_refused_from_everywhere() {
     on_a_node(async |mut node| {
         let a = node.pod("a", 2).await;
@@ -422,6 +446,34 @@ fn names_and_ports_that_nobody_foresaw_do_not_break_the_rest() {
         snapshot.cluster_cidrs.push("10.42.3.0/24".parse().unwrap());
         node.rules.apply(&snapshot).await.unwrap();
         assert_eq!(within(&a.netns, || tcp("10.43.0.7:80")), Ok(format!("a {NODE}")));
+    });
+}
+
+#[test]
+fn routes_to_other_nodes_come_and_go_with_them() {
+    on_a_node(async |node| {
+        let routes = || {
+            let output = std::process::Command::new("ip").args(["route", "show", "proto", "75"]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let peer = |name: &str, address: &str, range: &str| node::Peer {
+            name: name.to_owned(),
+            addresses: vec![address.parse().unwrap()],
+            pod_cidrs: vec![range.parse().unwrap()],
+        };
+        let mut network = node.network();
+        network.peers = vec![peer("b", OUTSIDE, "10.42.1.0/24"), peer("far", "198.51.100.1", "10.42.2.0/24")];
+        let applied = node::apply(&network).await.unwrap();
+        assert_eq!(applied.changes, ["added route 10.42.1.0/24 via 192.0.2.2"]);
+        assert_eq!(applied.unreachable, ["far"]);
+        assert!(routes().contains("10.42.1.0/24 via 192.0.2.2"), "{}", routes());
+        assert_eq!(node::apply(&network).await.unwrap().changes, Vec::<String>::new(), "once more changes nothing");
+        network.peers = vec![peer("b", "192.0.2.3", "10.42.1.0/24")];
+        let applied = node::apply(&network).await.unwrap();
+        assert_eq!(applied.changes, ["added route 10.42.1.0/24 via 192.0.2.3"]);
+        assert_eq!(routes().matches("10.42.1.0/24").count(), 1, "{}", routes());
+        network.peers.clear();
+        assert_eq!(node::apply(&network).await.unwrap().changes, ["removed route 10.42.1.0/24"]);
     });
 }
 

@@ -38,7 +38,7 @@ enum Step {
     /// Ask the host's resolvers first.
     Ask(Message),
     /// Ask them what an alias leads to, and put it behind the reply.
-    Chase(Message, Name, Message),
+    Chase(Box<(Message, Name, Message)>),
     /// No query at all.
     Silence,
 }
@@ -151,7 +151,7 @@ fn step(dns: &Dns, packet: &[u8]) -> Step {
             let chase = found.chase.clone();
             let reply = cluster_reply(&query, found);
             match chase {
-                Some(name) => Step::Chase(reply, name, query),
+                Some(name) => Step::Chase(Box::new((reply, name, query))),
                 None => Step::Reply(reply),
             }
         }
@@ -178,7 +178,8 @@ async fn finish(dns: &Dns, step: Step, over_tcp: bool) -> Option<Message> {
             let reply = dns.forwarder.ask(&query, &upstreams, over_tcp).await;
             Some(reply.unwrap_or_else(|| reply_to(&query, ResponseCode::ServFail)))
         }
-        Step::Chase(mut reply, name, mut query) => {
+        Step::Chase(parts) => {
+            let (mut reply, name, mut query) = *parts;
             if let Some(question) = query.queries.first_mut() {
                 question.set_name(name);
             }

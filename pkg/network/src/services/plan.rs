@@ -297,6 +297,9 @@ impl Planner<'_> {
     fn choose(&mut self, chain: &str, protocol: Protocol, targets: &[SocketAddr], affinity: Option<u32>) {
         let ip = self.family.ip();
         let proto = text(protocol);
+        if protocol == Protocol::Udp {
+            self.rules.udp_targets.extend(targets);
+        }
         let Some(seconds) = affinity.filter(|_| targets.len() > 1) else {
             let rule = match targets {
                 [] => "drop".to_owned(),
@@ -317,7 +320,7 @@ impl Planner<'_> {
             let sticky = format!("{sticky}/{}", target.port());
             let clients = format!("{sticky}/clients");
             let declaration =
-                format!("type {}; flags dynamic,timeout; timeout {seconds}s; size 65535;", self.family.address_type());
+                format!("type {}; flags dynamic,timeout; timeout {seconds}s;", self.family.address_type());
             self.rules.set(&clients, false, declaration);
             self.rules.rule(&sticky, format!("update @{clients} {{ {ip} saddr }}"));
             self.rules.rule(&sticky, format!("meta l4proto {proto} dnat {ip} to {target}"));

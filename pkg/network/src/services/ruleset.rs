@@ -1,7 +1,8 @@
 //! One nftables table as data, and the transaction that makes it of another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 /// The whole of a node's table: comparable, and printable as one nft transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +10,8 @@ pub struct Ruleset {
     pub(super) table: String,
     pub(super) sets: BTreeMap<String, Set>,
     pub(super) chains: BTreeMap<String, Chain>,
+    /// Where UDP goes: what the kernel remembers beyond these is stale.
+    pub(super) udp_targets: BTreeSet<SocketAddr>,
 }
 
 /// A set or a map. Elements that packets add (affinity) are not in it and stay untouched.
