@@ -6,6 +6,7 @@
 
 pub mod apply;
 pub mod builtin_types;
+pub mod convert;
 pub mod decode;
 pub mod discovery;
 pub mod encode;

@@ -91,6 +91,11 @@ pub fn partial_metadata(object: &Object) -> Object {
 
 /// The cells of an object, in the order of its kind's columns.
 fn cells(kind: &Kind, object: &Object, now: Timestamp) -> Vec<Value> {
+    if &*kind.group == "autoscaling" && crate::convert::is_converted(kind) {
+        let mut stored = object.clone();
+        crate::convert::to_storage(kind, &mut stored);
+        return workload::cells(&kind.kind, Fields { object: &stored, now }).unwrap_or_default();
+    }
     let fields = Fields { object, now };
     let built_in = match &*kind.group {
         "" => node::cells(&kind.kind, fields)

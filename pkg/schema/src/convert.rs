@@ -1,0 +1,145 @@
+//! Between the version in which an object is stored and the others in which its kind is served.
+//!
+//! Events are stored as the core group's, autoscalers as `autoscaling/v2`. Objects are in their
+//! normal form before and after ([`crate::normalize()`]).
+
+mod autoscaler;
+mod ordered;
+
+use knarr_types::Object;
+use serde_json::{Map, Value};
+
+use crate::field_table::TypeRef;
+use crate::kinds::Kind;
+use crate::normalize::normalize;
+
+/// Brings an object of a served version into the stored one. The caller sets defaults of the stored
+/// version afterwards.
+pub fn to_storage(kind: &Kind, object: &mut Object) {
+    let Some(fields) = object.as_object_mut().filter(|_| is_converted(kind)) else { return };
+    let ty = match &*kind.kind {
+        "Event" => {
+            rename(fields, |(core, other)| (other, core));
+            TypeRef::named("io.k8s.api.core.v1.Event")
+        }
+        _ => {
+            autoscaler::v1_to_v2(fields);
+            TypeRef::named("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler")
+        }
+    };
+    fields.insert("apiVersion".into(), (*kind.storage_version).into());
+    if let Some(ty) = ty {
+        normalize(object, ty.get());
+    }
+}
+
+/// Brings a stored object into the version in which the kind is served.
+pub fn from_storage(kind: &Kind, object: &mut Object) {
+    let Some(fields) = object.as_object_mut().filter(|_| is_converted(kind)) else { return };
+    match &*kind.kind {
+        "Event" => rename(fields, |names| names),
+        _ => autoscaler::v2_to_v1(fields),
+    }
+    fields.insert("apiVersion".into(), kind.api_version().into());
+    normalize(object, kind.ty.get());
+}
+
+/// Whether the kind is stored in another version than it is served in, so that bytes must be
+/// converted on their way.
+#[must_use]
+pub fn is_converted(kind: &Kind) -> bool {
+    *kind.storage_version != kind.api_version() && matches!(&*kind.kind, "Event" | "HorizontalPodAutoscaler")
+}
+
+/// Fields of an Event in the core group, and in events.k8s.io.
+const EVENT_FIELDS: [(&str, &str); 7] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn rename(
+    fields: &mut Map<String, Value>,
+    direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
+) {
+    for (from, to) in EVENT_FIELDS.map(direction) {
+        if let Some(value) = fields.remove(from) {
+            fields.insert(to.into(), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds::Registry;
+
+    #[test]
+    fn an_event_has_other_names_in_its_own_group() {
+        let registry = Registry::builtin();
+        let kind = registry.by_kind("events.k8s.io", "v1", "Event").unwrap();
+        let mut event = json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"},
+            "note": "m", "regarding": {"kind": "Pod"}, "reportingController": "c", "eventTime": "2024-01-01T00:00:00.000000Z"});
+        to_storage(kind, &mut event);
+        assert_eq!(event["apiVersion"], "v1");
+        assert_eq!((&event["message"], &event["involvedObject"]["kind"]), (&json!("m"), &json!("Pod")));
+        assert_eq!(event["firstTimestamp"], Value::Null);
+        from_storage(kind, &mut event);
+        assert_eq!(
+            event,
+            json!({"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "e"}, "note": "m",
+                "regarding": {"kind": "Pod"}, "reportingController": "c", "eventTime": "2024-01-01T00:00:00.000000Z",
+                "deprecatedFirstTimestamp": null, "deprecatedLastTimestamp": null, "deprecatedSource": {}})
+        );
+    }
+
+    #[test]
+    fn kinds_of_one_version_stay_as_they_are() {
+        let registry = Registry::builtin();
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "odd": 1});
+        to_storage(registry.by_kind("", "v1", "Pod").unwrap(), &mut pod);
+        assert_eq!(pod["odd"], 1);
+        assert_eq!(registry.iter().filter(|kind| is_converted(kind)).count(), 2);
+    }
+
+    #[test]
+    fn what_an_autoscalers_v1_cannot_say_goes_into_annotations_and_back() {
+        let registry = Registry::builtin();
+        let v1 = registry.by_kind("autoscaling", "v1", "HorizontalPodAutoscaler").unwrap();
+        let stored = json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "x"},
+            "spec": {"maxReplicas": 5, "minReplicas": 1, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+                "behavior": {"scaleDown": {"stabilizationWindowSeconds": 10, "selectPolicy": "Max",
+                    "policies": [{"type": "Pods", "value": 1, "periodSeconds": 5}]}},
+                "metrics": [
+                    {"type": "ContainerResource", "containerResource": {"name": "memory", "container": "c",
+                        "target": {"type": "AverageValue", "averageValue": "100Mi"}}},
+                    {"type": "Pods", "pods": {"metric": {"name": "qps", "selector": {"matchLabels": {"a": "b"}}},
+                        "target": {"type": "AverageValue", "averageValue": "1k"}}},
+                    {"type": "Object", "object": {"describedObject": {"kind": "Ingress", "name": "i", "apiVersion": "networking.k8s.io/v1"},
+                        "metric": {"name": "hits"}, "target": {"type": "Value", "value": "2"}}},
+                    {"type": "External", "external": {"metric": {"name": "queue"},
+                        "target": {"type": "AverageValue", "averageValue": "30"}}},
+                    {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]},
+            "status": {"currentMetrics": null, "desiredReplicas": 0}});
+        let mut object = stored.clone();
+        from_storage(v1, &mut object);
+        assert_eq!(object["spec"]["targetCPUUtilizationPercentage"], 50);
+        let annotations = &object["metadata"]["annotations"];
+        assert_eq!(
+            annotations["autoscaling.alpha.kubernetes.io/metrics"],
+            r#"[{"type":"ContainerResource","containerResource":{"name":"memory","targetAverageValue":"100Mi","container":"c"}},{"type":"Pods","pods":{"metricName":"qps","targetAverageValue":"1k","selector":{"matchLabels":{"a":"b"}}}},{"type":"Object","object":{"target":{"kind":"Ingress","name":"i","apiVersion":"networking.k8s.io/v1"},"metricName":"hits","targetValue":"2"}},{"type":"External","external":{"metricName":"queue","targetAverageValue":"30"}}]"#
+        );
+        assert_eq!(
+            annotations["autoscaling.alpha.kubernetes.io/behavior"],
+            r#"{"ScaleUp":null,"ScaleDown":{"StabilizationWindowSeconds":10,"SelectPolicy":"Max","Policies":[{"Type":"Pods","Value":1,"PeriodSeconds":5}],"Tolerance":null}}"#
+        );
+        to_storage(v1, &mut object);
+        assert_eq!(object, stored);
+    }
+}
