@@ -150,6 +150,7 @@ fn read_patch(text: &str) -> PatchStrategy {
     let (strategy, key) = text.split_once(' ').unwrap_or((text, ""));
     PatchStrategy {
         merge: strategy.split(',').any(|s| s == "merge"),
+        replace: strategy.split(',').any(|s| s == "replace"),
         retain_keys: strategy.split(',').any(|s| s == "retainKeys"),
         merge_key: (!key.is_empty()).then(|| key.to_owned()),
     }

@@ -158,6 +158,8 @@ pub enum Emission {
 pub struct PatchStrategy {
     /// Lists merge by element instead of being replaced.
     pub merge: bool,
+    /// Objects are replaced instead of being merged.
+    pub replace: bool,
     /// Keys of the patch's object are all that stay.
     pub retain_keys: bool,
     /// The field that tells elements apart; `None` for lists of scalars.

@@ -16,6 +16,7 @@ pub mod kinds;
 pub mod managed_fields;
 pub mod normalize;
 pub mod openapi;
+pub mod patch;
 pub mod rules;
 pub mod table;
 pub mod typed;

@@ -1,0 +1,90 @@
+//! Patches of three kinds, as functions from a tree to a tree, in upstream's words where they fail.
+//!
+//! JSON patch is RFC 6902 with the leniencies of upstream's library, merge patch is RFC 7386, and
+//! strategic merge patch knows from an object's type how its lists merge. None panics on any input.
+
+mod go_text;
+mod json;
+mod strategic;
+
+use knarr_types::{Object, Reason, Status, StatusDetails};
+use serde_json::{Map, Value};
+
+pub use json::{MAX_OPERATIONS, json_patch};
+pub use strategic::strategic_merge_patch;
+
+/// A patch that was not applied. `Display` gives upstream's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatchError {
+    /// It is no patch.
+    #[error("{0}")]
+    Malformed(String),
+    /// It has too many operations.
+    #[error("Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
+    TooManyOperations(usize),
+    /// An operation of a JSON patch does not apply.
+    #[error("{0}")]
+    NotApplicable(String),
+    /// A strategic merge patch does not fit the object or its type.
+    #[error("{0}")]
+    Strategic(String),
+}
+
+impl PatchError {
+    /// As the client gets it.
+    #[must_use]
+    pub fn to_status(&self) -> Status {
+        match self {
+            Self::Malformed(_) => Status::bad_request(self.to_string()),
+            Self::TooManyOperations(_) => Status::too_large(self.to_string()),
+            Self::NotApplicable(_) => {
+                let message = "the server rejected our request due to an error in our request";
+                Status::new(422, Reason::Invalid, message).with_details(StatusDetails::default())
+            }
+            Self::Strategic(_) => Status::new(500, Reason::Unknown, self.to_string()),
+        }
+    }
+}
+
+/// A JSON merge patch: members of the patch replace those of the object, `null` takes them out.
+///
+/// # Errors
+/// Where the patch is no object.
+pub fn merge_patch(mut object: Object, patch: &Value) -> Result<Object, PatchError> {
+    let Value::Object(patch) = patch else { return Err(not_an_object(patch)) };
+    merge_members(&mut object, patch);
+    Ok(object)
+}
+
+/// What a merge patch or strategic merge patch that is no object gets.
+pub(crate) fn not_an_object(patch: &Value) -> PatchError {
+    let kind = match patch {
+        Value::Null => return PatchError::Malformed("Invalid JSON Patch".into()),
+        other => go_text::json_kind(other),
+    };
+    PatchError::Malformed(format!(
+        "error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+    ))
+}
+
+fn merge_members(object: &mut Value, patch: &Map<String, Value>) {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let Value::Object(members) = object else { return };
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                members.remove(name);
+            }
+            Value::Object(patch) => merge_members(members.entry(name).or_insert(Value::Null), patch),
+            other => {
+                members.insert(name.clone(), other.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! JSON patch, RFC 6902, as lenient as upstream's library: `replace` makes a missing member, a missing
+//! value is `null`, indices may count from the end, the first slash of a path may be any text.
+
+use knarr_types::Object;
+use serde_json::{Map, Value};
+
+use super::PatchError;
+use super::go_text::json_kind;
+
+/// How many operations a JSON patch may have.
+pub const MAX_OPERATIONS: usize = 10_000;
+/// How many bytes all `copy` operations of a patch may copy together.
+const MAX_COPIED_BYTES: usize = 3 << 20;
+const MISSING: &str = "missing value";
+
+/// Applies the operations in order, all or none.
+///
+/// # Errors
+/// Where it is no list of operations, has too many, or one of them does not apply.
+pub fn json_patch(object: Object, patch: &Value) -> Result<Object, PatchError> {
+    let malformed = |value: &Value, of: &str| {
+        let kind = json_kind(value);
+        PatchError::Malformed(format!("error decoding patch: json: cannot unmarshal {kind} into Go {of}"))
+    };
+    let operations = match patch {
+        Value::Array(operations) => operations.as_slice(),
+        Value::Null => &[],
+        other => return Err(malformed(other, "value of type []handlers.jsonPatchOp")),
+    };
+    for operation in operations {
+        match operation {
+            Value::Object(members) => {
+                for name in ["op", "from", "path"] {
+                    if let Some(other) = members.get(name).filter(|v| !v.is_string() && !v.is_null()) {
+                        return Err(malformed(other, &format!("struct field jsonPatchOp.{name} of type string")));
+                    }
+                }
+            }
+            Value::Null => {}
+            other => return Err(malformed(other, "value of type handlers.jsonPatchOp")),
+        }
+    }
+    if operations.len() > MAX_OPERATIONS {
+        return Err(PatchError::TooManyOperations(operations.len()));
+    }
+    let mut run = Run { object, copied_bytes: 0 };
+    for operation in operations {
+        let nothing = Map::new();
+        run.operation(operation.as_object().unwrap_or(&nothing)).map_err(PatchError::NotApplicable)?;
+    }
+    Ok(run.object)
+}
+
+struct Run {
+    object: Value,
+    copied_bytes: usize,
+}
+
+impl Run {
+    fn operation(&mut self, operation: &Map<String, Value>) -> Result<(), String> {
+        let text = |name: &str| operation.get(name).and_then(Value::as_str);
+        let kind = text("op").unwrap_or("unknown");
+        let path = text("path").ok_or_else(|| format!("{kind} operation has no path"))?;
+        let value = || operation.get("value").cloned().unwrap_or_default();
+        let from = || text("from").ok_or_else(|| format!("{kind} operation has no from"));
+        match kind {
+            "add" => self.parent(path)?.add(value()),
+            "remove" => self.parent(path)?.remove().map(drop),
+            "replace" if path.is_empty() => {
+                let value = value();
+                if !value.is_object() && !value.is_array() {
+                    return Err("replace operation value must be object or array".to_owned());
+                }
+                self.object = value;
+                Ok(())
+            }
+            "replace" => self.parent(path)?.set(value()),
+            "move" => {
+                let moved = self.parent(from()?)?.remove()?;
+                self.parent(path)?.add(moved)
+            }
+            "copy" => {
+                let copy = self.parent(from()?)?.get()?.cloned().unwrap_or_default();
+                self.copied_bytes = self.copied_bytes.saturating_add(copy.to_string().len());
+                if self.copied_bytes > MAX_COPIED_BYTES {
+                    return Err(format!("the copies of a patch may have {MAX_COPIED_BYTES} bytes"));
+                }
+                self.parent(path)?.add(copy)
+            }
+            "test" if path.is_empty() => same(Some(&self.object), &value(), path),
+            "test" => {
+                let wanted = value();
+                same(self.parent(path)?.get()?, &wanted, path)
+            }
+            other => Err(format!("Unexpected kind: {other}")),
+        }
+    }
+
+    /// The object or list that the last step of a path is in.
+    fn parent(&mut self, path: &str) -> Result<Place<'_>, String> {
+        let missing = || format!("doc is missing path: {path}: {MISSING}");
+        let mut steps = path.split_once('/').ok_or_else(missing)?.1.split('/');
+        let last = steps.next_back().ok_or_else(missing)?;
+        let mut at = &mut self.object;
+        for step in steps {
+            let step = unescape(step);
+            at = match at {
+                Value::Object(members) => members.get_mut(&step),
+                Value::Array(items) => index(&step, items.len()).ok().and_then(|index| items.get_mut(index)),
+                _ => None,
+            }
+            .ok_or_else(missing)?;
+        }
+        let name = unescape(last);
+        match at {
+            Value::Object(members) => Ok(Place::Member(members, name)),
+            Value::Array(items) => Ok(Place::Item(items, name)),
+            _ => Err(missing()),
+        }
+    }
+}
+
+/// A place in the tree that is there or may come to be.
+enum Place<'v> {
+    Member(&'v mut Map<String, Value>, String),
+    Item(&'v mut Vec<Value>, String),
+}
+
+impl<'v> Place<'v> {
+    /// What is there; members may be missing, elements may not.
+    fn get(self) -> Result<Option<&'v Value>, String> {
+        match self {
+            Self::Member(members, name) => Ok(members.get(&name)),
+            Self::Item(items, step) => {
+                let at = index(&step, items.len())?;
+                items.get(at).map(Some).ok_or_else(|| out_of_bounds(&step))
+            }
+        }
+    }
+
+    fn add(self, value: Value) -> Result<(), String> {
+        match self {
+            Self::Member(members, name) => {
+                members.insert(name, value);
+            }
+            Self::Item(items, step) if step == "-" => items.push(value),
+            Self::Item(items, step) => {
+                let at = index(&step, items.len() + 1)?;
+                if at > items.len() {
+                    return Err(out_of_bounds(&step));
+                }
+                items.insert(at, value);
+            }
+        }
+        Ok(())
+    }
+
+    fn set(self, value: Value) -> Result<(), String> {
+        match self {
+            Self::Member(members, name) => {
+                members.insert(name, value);
+            }
+            Self::Item(items, step) => {
+                let at = index(&step, items.len())?;
+                *items.get_mut(at).ok_or_else(|| out_of_bounds(&step))? = value;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(self) -> Result<Value, String> {
+        match self {
+            Self::Member(members, name) => {
+                members.remove(&name).ok_or_else(|| format!("Unable to remove nonexistent key: {name}: {MISSING}"))
+            }
+            Self::Item(items, step) => {
+                let at = index(&step, items.len())?;
+                if at < items.len() { Ok(items.remove(at)) } else { Err(out_of_bounds(&step)) }
+            }
+        }
+    }
+}
+
+fn same(found: Option<&Value>, wanted: &Value, path: &str) -> Result<(), String> {
+    let equal = found.map_or(wanted.is_null(), |found| found == wanted);
+    if equal { Ok(()) } else { Err(format!("testing value {path} failed: test failed")) }
+}
+
+/// An index in a list of that length; negative ones count from the end.
+fn index(step: &str, length: usize) -> Result<usize, String> {
+    let index: i64 = step.parse().map_err(|_| format!("strconv.Atoi: parsing {step:?}: invalid syntax"))?;
+    let from_end = || length.checked_sub(usize::try_from(index.unsigned_abs()).ok()?);
+    usize::try_from(index).ok().or_else(from_end).ok_or_else(|| out_of_bounds(step))
+}
+
+fn out_of_bounds(step: &str) -> String {
+    format!("Unable to access invalid index: {step}: invalid index referenced")
+}
+
+fn unescape(step: &str) -> String {
+    if step.contains('~') { step.replace("~1", "/").replace("~0", "~") } else { step.to_owned() }
+}
