@@ -43,6 +43,9 @@ pub(crate) struct Ingress {
 
 impl Ingress {
     pub fn new() -> Self {
+        // Pingora's own timers are a thread that wakes 100 times a second from the first request on; tokio's
+        // wake only when one is due.
+        pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
         let conf = ServerConf {
             // Pods are reached in clear text: no roots to read, nor to keep in memory.
             ca_file: Some("/dev/null".to_owned()),

@@ -16,8 +16,10 @@ pub use self::plan::plan;
 pub use self::ruleset::Ruleset;
 use crate::{Error, NodeId};
 
-/// Everything that the packet rules of a node depend on.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Everything that the packet rules of a node depend on. The agent keeps the last one on disk, so that a node
+/// that boots without a server has its services again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Snapshot {
     /// All pods' ranges.
     pub cluster_cidrs: Vec<IpNet>,
@@ -98,7 +100,7 @@ pub struct Endpoint {
 }
 
 /// A hostPort of a pod on this node.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HostPort {
     /// hostIP; unset is every address of the node.
     pub host_ip: Option<IpAddr>,
@@ -111,7 +113,7 @@ pub struct HostPort {
 }
 
 /// A cluster address that a process of this node answers.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Redirect {
     /// What pods send to (10.43.0.10:53).
     pub from: SocketAddr,
