@@ -9,6 +9,7 @@ pub mod kind;
 pub mod labels;
 pub mod quantity;
 pub mod revision;
+pub mod selector;
 pub mod status;
 
 pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown};
@@ -16,6 +17,7 @@ pub use key::{Key, ResourceId};
 pub use kind::{GroupVersion, GroupVersionKind, GroupVersionResource};
 pub use quantity::Quantity;
 pub use revision::Revision;
+pub use selector::{FieldSelector, LabelSelector};
 pub use status::{Cause, Reason, Status, StatusDetails};
 
 /// An object as the write path sees it: a JSON tree with sorted keys.
