@@ -4,17 +4,25 @@
 //! all images that have them. Nothing is used before its digest is verified, and nothing half done
 //! is ever seen: work happens in a temporary folder that is renamed when it is whole.
 
+pub mod build;
 pub mod config;
 pub mod credentials;
+mod digest;
 pub mod error;
+mod import;
+mod manifest;
+mod pull;
 pub mod reference;
 pub mod registries;
+mod store;
+mod unpack;
 
 pub use config::{ImageConfig, Platform};
 pub use credentials::{Credentials, Keyring};
 pub use error::{Error, Result};
 pub use reference::Reference;
 pub use registries::Registries;
+pub use store::ImageStore;
 
 use std::path::PathBuf;
 use std::sync::Arc;

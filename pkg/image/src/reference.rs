@@ -23,9 +23,15 @@ impl FromStr for Reference {
 
     /// Short names get `docker.io`, `library/` and `latest`, as everywhere.
     fn from_str(name: &str) -> Result<Reference, Error> {
-        let parsed: oci_client::Reference = name
-            .parse()
-            .map_err(|e: oci_client::ParseError| Error::InvalidName { name: name.to_owned(), reason: e.to_string() })?;
+        let invalid = |reason: String| Error::InvalidName { name: name.to_owned(), reason };
+        let parsed: oci_client::Reference = name.parse().map_err(|e: oci_client::ParseError| invalid(e.to_string()))?;
+        if parsed.repository().bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(invalid("repository name must be lowercase".to_owned()));
+        }
+        let known = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+        if !parsed.repository().bytes().all(known) {
+            return Err(invalid("it has characters that names cannot have".to_owned()));
+        }
         Ok(Reference {
             registry: parsed.registry().to_owned(),
             repository: parsed.repository().to_owned(),

@@ -1,0 +1,383 @@
+//! Images fetched from registries: mirrors in turn, layers in parallel, unpacked as they come.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use oci_client::Client;
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::secrets::RegistryAuth;
+use tokio::sync::mpsc;
+
+use crate::config::Platform;
+use crate::credentials::Credentials;
+use crate::digest;
+use crate::error::{Error, Result};
+use crate::manifest::{ACCEPTED, ConfigFile, Descriptor, Manifest, choose};
+use crate::reference::Reference;
+use crate::registries::{Endpoint, Registries};
+use crate::store::{ImageStore, Record};
+use crate::unpack::{self, Unpacked};
+use crate::{Image, PullOptions, PullPolicy};
+
+/// Layers of one image that come at once.
+const PARALLEL_LAYERS: usize = 4;
+/// How often a layer is asked for when the connection breaks.
+const ATTEMPTS_MAX: u32 = 3;
+/// An index in an index is odd; more of them are an attack.
+const INDEX_DEPTH_MAX: u32 = 3;
+/// The longest manifest or configuration, in bytes.
+const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
+/// Pieces of a layer that wait to be unpacked.
+const PIECES_WAITING: usize = 16;
+
+impl ImageStore {
+    /// Gets an image as `options` say: from here, or from the first of its registry's endpoints
+    /// that has it. Cancel-safe: what was half done is thrown away.
+    pub async fn pull(&self, name: &str, options: &PullOptions) -> Result<Image> {
+        let reference: Reference = name.parse()?;
+        let present = match options.policy {
+            PullPolicy::Always if reference.digest.is_none() => None,
+            _ => self.get(name)?,
+        };
+        match (present, options.policy) {
+            (Some(image), _) => return Ok(image),
+            (None, PullPolicy::Never) => return Err(Error::NeverPull(name.to_owned())),
+            (None, _) => {}
+        }
+        let mut failures = Vec::new();
+        for endpoint in options.registries.endpoints(&reference) {
+            for auth in logins(&reference, &endpoint, options)? {
+                match self.pull_from(&reference, &endpoint, &auth, options).await {
+                    Ok(image) => return Ok(image),
+                    // What came is wrong or cannot be kept: another way to it changes nothing.
+                    Err(e) if is_final(&e) => return Err(e),
+                    Err(e) => failures.push((endpoint.host.clone(), e)),
+                }
+            }
+        }
+        Err(summary(&reference, failures))
+    }
+
+    async fn pull_from(
+        &self,
+        reference: &Reference,
+        endpoint: &Endpoint,
+        auth: &RegistryAuth,
+        options: &PullOptions,
+    ) -> Result<Image> {
+        let source = Source::new(reference, endpoint, &options.registries)?;
+        let platform = options.platform.clone().unwrap_or_else(Platform::host);
+        let (manifest_digest, config, layers) = source.resolve(auth, &platform).await?;
+        let config_bytes = source.document(&config).await?;
+        let what = format!("configuration of {reference}");
+        let file = ConfigFile::parse(&what, &config_bytes)?;
+        file.check_platform(&reference.to_string(), &platform)?;
+        let diff_ids = file.diff_ids(&what, layers.len())?.to_vec();
+        let store = self.clone();
+        let _until_the_image_is_written = blocking(move || store.keep_all_layers()).await?;
+        let mut seen = HashSet::new();
+        let wanted: Vec<_> = layers.iter().zip(&diff_ids).filter(|(_, diff_id)| seen.insert(*diff_id)).collect();
+        futures::stream::iter(wanted)
+            .map(|(layer, diff_id)| self.fetch_layer(&source, layer, diff_id))
+            .buffer_unordered(PARALLEL_LAYERS)
+            .try_collect::<()>()
+            .await?;
+        self.add(Record {
+            id: config.digest,
+            names: if reference.digest.is_none() { BTreeSet::from([reference.to_string()]) } else { BTreeSet::new() },
+            digests: BTreeSet::from([format!("{}@{manifest_digest}", reference.name())]),
+            config: file.config.unwrap_or_default(),
+            layers: diff_ids,
+            size_bytes: layers.iter().map(|l| l.size).sum(),
+        })
+    }
+
+    /// Makes a layer be here.
+    async fn fetch_layer(&self, source: &Source, layer: &Descriptor, diff_id: &str) -> Result<()> {
+        check_layer_type(layer)?;
+        if self.layer(diff_id)?.is_some() {
+            return Ok(());
+        }
+        let (store, name) = (self.clone(), diff_id.to_owned());
+        let _lock = blocking(move || store.lock(&name)).await?;
+        if self.layer(diff_id)?.is_some() {
+            return Ok(());
+        }
+        let mut attempt = 1;
+        loop {
+            match self.fetch_layer_once(source, layer, diff_id).await {
+                Ok(()) => return Ok(()),
+                Err(e) if is_final(&e) || attempt == ATTEMPTS_MAX => return Err(e),
+                Err(e) => tracing::warn!(layer = %layer.digest, error = %e, "asking for a layer again"),
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn fetch_layer_once(&self, source: &Source, layer: &Descriptor, diff_id: &str) -> Result<()> {
+        let scratch = self.scratch()?;
+        let folder = scratch.path().join("layer");
+        std::fs::create_dir(&folder).map_err(Error::io("cannot make", &folder))?;
+        let (sender, receiver) = mpsc::channel(PIECES_WAITING);
+        let feed = source.feed(layer, sender);
+        let (name, into) = (layer.digest.clone(), folder.clone());
+        let work = blocking(move || unpack::unpack(&name, Pieces::new(receiver), &into));
+        let (fed, unpacked) = tokio::join!(feed, work);
+        fed?; // the cause, where unpacking only saw an end
+        let Unpacked { digest, diff_id: got, .. } = unpacked?;
+        digest::verify(format!("layer of {}", source.name), &layer.digest, &digest)?;
+        digest::verify(format!("content of layer {} of {}", layer.digest, source.name), diff_id, &got)?;
+        let (store, diff_id) = (self.clone(), diff_id.to_owned());
+        blocking(move || {
+            let kept = store.keep_layer(&diff_id, &folder);
+            drop(scratch);
+            kept
+        })
+        .await
+    }
+}
+
+/// One endpoint of one image.
+struct Source {
+    client: Client,
+    image: oci_client::Reference,
+    /// The image's own name, for messages.
+    name: String,
+}
+
+impl Source {
+    fn new(reference: &Reference, endpoint: &Endpoint, registries: &Registries) -> Result<Source> {
+        let (host, repository) = (endpoint.host.clone(), endpoint.repository.clone());
+        let image = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => oci_client::Reference::with_digest(host, repository, digest.clone()),
+            (None, tag) => {
+                let tag = tag.clone().unwrap_or_else(|| "latest".to_owned());
+                oci_client::Reference::with_tag(host, repository, tag)
+            }
+        };
+        let mut config = ClientConfig {
+            protocol: if endpoint.plain_http { ClientProtocol::Http } else { ClientProtocol::Https },
+            connect_timeout: Some(std::time::Duration::from_secs(10)),
+            read_timeout: Some(std::time::Duration::from_secs(60)),
+            ..ClientConfig::default()
+        };
+        if let Some(tls) = registries.tls(&endpoint.host) {
+            config.accept_invalid_certificates = tls.insecure_skip_verify;
+            if let Some(path) = &tls.ca_file {
+                let data = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+                let certificate = Certificate { encoding: CertificateEncoding::Pem, data };
+                config.extra_root_certificates.push(certificate);
+            }
+        }
+        Ok(Source { client: Client::new(config), image, name: reference.to_string() })
+    }
+
+    /// Digest of the named manifest; configuration and layers of the image for the platform.
+    async fn resolve(&self, auth: &RegistryAuth, platform: &Platform) -> Result<(String, Descriptor, Vec<Descriptor>)> {
+        let mut asked = self.image.clone();
+        let mut named = None;
+        for _ in 0..INDEX_DEPTH_MAX {
+            let (bytes, _) =
+                self.client.pull_manifest_raw(&asked, auth, &ACCEPTED).await.map_err(|e| self.failed(e))?;
+            let digest = digest::of(&bytes);
+            let what = format!("manifest of {}", self.name);
+            if let Some(want) = asked.digest() {
+                digest::verify(what.as_str(), want, &digest)?;
+            }
+            let named = named.get_or_insert(digest).clone();
+            match Manifest::parse(&what, &bytes)? {
+                Manifest::Image { config, layers } => return Ok((named, config, layers)),
+                Manifest::Index { manifests } => {
+                    let chosen = choose(&self.name, &manifests, platform)?;
+                    digest::hex_part(&chosen.digest)?;
+                    asked = asked.clone_with_digest(chosen.digest.clone());
+                }
+            }
+        }
+        Err(Error::Malformed {
+            what: format!("manifest of {}", self.name),
+            reason: "indexes lie in indexes without end".to_owned(),
+        })
+    }
+
+    /// A small blob, verified.
+    async fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        digest::hex_part(&descriptor.digest)?;
+        let what = format!("configuration of {}", self.name);
+        if descriptor.size > DOCUMENT_BYTES_MAX {
+            let reason = format!("{} bytes are too many", descriptor.size);
+            return Err(Error::Malformed { what, reason });
+        }
+        let mut stream =
+            self.client.pull_blob_stream(&self.image, descriptor.digest.as_str()).await.map_err(|e| self.failed(e))?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = stream.stream.next().await {
+            bytes.extend_from_slice(&piece.map_err(|e| self.broken(&what, &e))?);
+            if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+                let reason = "it is longer than it said".to_owned();
+                return Err(Error::Malformed { what, reason });
+            }
+        }
+        digest::verify(what, &descriptor.digest, &digest::of(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// Hands a layer's pieces to who unpacks it.
+    async fn feed(&self, layer: &Descriptor, to: mpsc::Sender<io::Result<Bytes>>) -> Result<()> {
+        digest::hex_part(&layer.digest)?;
+        let what = format!("layer {}", layer.digest);
+        let opened = self.client.pull_blob_stream(&self.image, layer.digest.as_str()).await;
+        let mut stream = opened.map_err(|e| self.failed(e))?.stream;
+        while let Some(piece) = stream.next().await {
+            match piece {
+                Ok(piece) => {
+                    if to.send(Ok(piece)).await.is_err() {
+                        return Ok(()); // unpacking stopped, and says why
+                    }
+                }
+                // A wrong digest is found by our own sum as well, with better words.
+                Err(e) if e.to_string().contains("igest") => return Ok(()),
+                Err(e) => {
+                    let error = self.broken(&what, &e);
+                    let _unpacking_stopped = to.send(Err(e)).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn broken(&self, what: &str, e: &io::Error) -> Error {
+        Error::Unreachable { image: self.name.clone(), reason: format!("{what} broke off: {e}") }
+    }
+
+    fn failed(&self, e: OciDistributionError) -> Error {
+        use OciDistributionError as E;
+        let unauthorized = |reason: String| Error::Unauthorized { image: self.name.clone(), reason };
+        match &e {
+            E::ImageManifestNotFoundError(_) | E::ServerError { code: 404, .. } => Error::NotFound(self.name.clone()),
+            E::RegistryError { envelope, .. } => match envelope.errors.first().map(|e| &e.code) {
+                Some(
+                    OciErrorCode::ManifestUnknown
+                    | OciErrorCode::NameUnknown
+                    | OciErrorCode::NotFound
+                    | OciErrorCode::BlobUnknown,
+                ) => Error::NotFound(self.name.clone()),
+                Some(OciErrorCode::Unauthorized | OciErrorCode::Denied) => unauthorized(e.to_string()),
+                _ => self.unreachable(&e),
+            },
+            E::AuthenticationFailure(_) | E::UnauthorizedError { .. } | E::ServerError { code: 401 | 403, .. } => {
+                unauthorized(e.to_string())
+            }
+            E::DigestError(_) => Error::DigestMismatch {
+                what: self.name.clone(),
+                want: "what was asked for".to_owned(),
+                got: e.to_string(),
+            },
+            _ => self.unreachable(&e),
+        }
+    }
+
+    fn unreachable(&self, e: &OciDistributionError) -> Error {
+        let mut reason = e.to_string();
+        let mut cause = std::error::Error::source(e);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            if !reason.contains(&more) {
+                reason = format!("{reason}: {more}");
+            }
+            cause = error.source();
+        }
+        Error::Unreachable { image: self.name.clone(), reason }
+    }
+}
+
+/// A blocking reader over pieces that come from a task.
+struct Pieces {
+    from: mpsc::Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Pieces {
+    fn new(from: mpsc::Receiver<io::Result<Bytes>>) -> Pieces {
+        Pieces { from, piece: Bytes::new() }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.from.blocking_recv() {
+                Some(piece) => self.piece = piece?,
+                None => return Ok(0),
+            }
+        }
+        let n = buffer.len().min(self.piece.len());
+        buffer[..n].copy_from_slice(&self.piece.split_to(n));
+        Ok(n)
+    }
+}
+
+/// The credentials to try, in order; without any, none.
+fn logins(image: &Reference, endpoint: &Endpoint, options: &PullOptions) -> Result<Vec<RegistryAuth>> {
+    let mut credentials = options.keyring.matching(image);
+    credentials.extend(options.registries.credentials(&endpoint.host)?);
+    if credentials.is_empty() {
+        return Ok(vec![RegistryAuth::Anonymous]);
+    }
+    Ok(credentials
+        .into_iter()
+        .map(|c| match c {
+            Credentials::Basic(user, password) => RegistryAuth::Basic(user, password),
+            Credentials::Bearer(token) => RegistryAuth::Bearer(token),
+        })
+        .collect())
+}
+
+fn check_layer_type(layer: &Descriptor) -> Result<()> {
+    let known = layer.media_type.contains("tar") && !layer.media_type.ends_with("encrypted");
+    if known {
+        return Ok(());
+    }
+    let (digest, media_type) = (layer.digest.clone(), layer.media_type.clone());
+    Err(Error::UnknownLayerType { digest, media_type })
+}
+
+/// Whether asking again, or elsewhere, would change nothing.
+fn is_final(e: &Error) -> bool {
+    !matches!(e, Error::NotFound(_) | Error::Unauthorized { .. } | Error::Unreachable { .. })
+}
+
+/// One error for all that was tried: what one registry knows is better than what none said.
+fn summary(image: &Reference, failures: Vec<(String, Error)>) -> Error {
+    if failures.iter().all(|(_, e)| matches!(e, Error::NotFound(_))) {
+        return Error::NotFound(image.to_string());
+    }
+    let all: Vec<String> = failures
+        .iter()
+        .map(|(host, e)| match e {
+            Error::Unauthorized { reason, .. } | Error::Unreachable { reason, .. } => {
+                format!("{host}: {reason}")
+            }
+            other => format!("{host}: {other}"),
+        })
+        .collect();
+    let reason = all.join("; ");
+    let image = image.to_string();
+    if failures.iter().any(|(_, e)| matches!(e, Error::Unauthorized { .. })) {
+        return Error::Unauthorized { image, reason };
+    }
+    Error::Unreachable { image, reason }
+}
+
+/// Runs what blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
+        let source = io::Error::other(e.to_string());
+        Err(Error::Io { what: "cannot finish work on", path: PathBuf::from("images"), source })
+    })
+}

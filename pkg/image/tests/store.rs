@@ -1,0 +1,212 @@
+//! The store with a registry of its own on loopback, as root: pull, import, remove, prune.
+#![allow(clippy::unwrap_used)] // all of it is tests
+
+mod registry;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use knarr_image::build::{Compression, Entry, Image};
+use knarr_image::{Credentials, Error, ImageConfig, ImageStore, Keyring, PullOptions, PullPolicy, Registries};
+use registry::Registry;
+
+struct Fixture {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    store: ImageStore,
+    registry: Registry,
+}
+
+fn fixture() -> Option<Fixture> {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: unpacking needs root");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_owned();
+    let store = ImageStore::open(path.join("images")).unwrap();
+    Some(Fixture { _dir: dir, path, store, registry: Registry::start() })
+}
+
+fn image(name: &str, compression: Compression) -> Image {
+    let config = ImageConfig {
+        cmd: vec!["/hello".to_owned()],
+        env: vec!["A=b".to_owned()],
+        user: "7".to_owned(),
+        ..ImageConfig::default()
+    };
+    let layers = vec![
+        vec![Entry::folder("etc"), Entry::file("etc/name", 0o644, "base"), Entry::link("l", "etc/name")],
+        vec![Entry::file("hello", 0o755, "program"), Entry::file("etc/.wh.name", 0o644, "")],
+    ];
+    Image { compression, ..Image::new(name, layers, config) }
+}
+
+fn always() -> PullOptions {
+    PullOptions { policy: PullPolicy::Always, ..PullOptions::default() }
+}
+
+#[tokio::test]
+async fn images_are_pulled_whatever_their_compression() {
+    let Some(f) = fixture() else { return };
+    for (tag, compression) in [("plain", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)] {
+        f.registry.add("team/app", tag, &image("x", compression));
+        let name = f.registry.name("team/app", tag);
+        let pulled = f.store.pull(&name, &always()).await.unwrap();
+        assert_eq!(pulled.config.cmd, ["/hello"]);
+        assert!(pulled.names.contains(&name), "{:?}", pulled.names);
+        assert_eq!(pulled.layers.len(), 2);
+        assert_eq!(std::fs::read_to_string(pulled.layers[1].join("hello")).unwrap(), "program");
+        assert_eq!(f.store.get(&name).unwrap(), Some(pulled));
+    }
+    assert_eq!(f.store.list().unwrap().len(), 1, "the same content is one image");
+}
+
+#[tokio::test]
+async fn policies_ask_the_registry_or_not() {
+    let Some(f) = fixture() else { return };
+    let name = f.registry.name("app", "1");
+    let never = PullOptions { policy: PullPolicy::Never, ..PullOptions::default() };
+    let error = f.store.pull(&name, &never).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("image {name:?} is not present with pull policy of Never"));
+
+    f.registry.add("app", "1", &image("x", Compression::Gzip));
+    let first = f.store.pull(&name, &PullOptions::default()).await.unwrap();
+    let asked = f.registry.requests();
+    f.store.pull(&name, &PullOptions::default()).await.unwrap();
+    f.store.pull(&name, &never).await.unwrap();
+    assert_eq!(f.registry.requests(), asked, "what is here is not asked for");
+
+    let mut other = image("x", Compression::Gzip);
+    other.config.cmd = vec!["/other".to_owned()];
+    f.registry.add("app", "1", &other);
+    let second = f.store.pull(&name, &always()).await.unwrap();
+    assert_ne!(first.id, second.id);
+    assert_eq!(f.store.get(&name).unwrap().unwrap().id, second.id, "the name moved");
+    assert_eq!(f.store.get(&first.id).unwrap().unwrap().names, [] as [String; 0]);
+
+    let by_digest = first.digests[0].clone();
+    let pinned = f.store.pull(&by_digest, &always()).await.unwrap();
+    assert_eq!(pinned.id, first.id);
+}
+
+#[tokio::test]
+async fn an_index_gives_this_machine_s_image() {
+    let Some(f) = fixture() else { return };
+    f.registry.add_index("multi", "1", &image("x", Compression::Zstd));
+    let name = f.registry.name("multi", "1");
+    let pulled = f.store.pull(&name, &always()).await.unwrap();
+    assert_eq!(pulled.config.cmd, ["/hello"]);
+    let platform = knarr_image::Platform { os: "linux".to_owned(), architecture: "s390x".to_owned(), variant: None };
+    let options = PullOptions { platform: Some(platform), ..always() };
+    let error = f.store.pull(&name, &options).await.unwrap_err().to_string();
+    assert!(error.contains("has no variant for linux/s390x"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_missing_or_damaged_is_named() {
+    let Some(f) = fixture() else { return };
+    let missing = f.registry.name("no/such", "1");
+    let error = f.store.pull(&missing, &always()).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error}");
+    assert!(error.to_string().contains(&missing), "{error}");
+
+    f.registry.add("bad", "1", &image("x", Compression::Gzip));
+    f.registry.damage_layers();
+    let name = f.registry.name("bad", "1");
+    let error = f.store.pull(&name, &always()).await.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. } | Error::Malformed { .. }), "{error}");
+    assert_eq!(f.store.list().unwrap(), []);
+    assert_eq!(std::fs::read_dir(f.path.join("images/layers")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(f.path.join("images/tmp")).unwrap().count(), 0);
+
+    let nobody = "127.0.0.1:1/app:1";
+    let error = f.store.pull(nobody, &always()).await.unwrap_err().to_string();
+    assert!(error.starts_with("cannot pull 127.0.0.1:1/app:1: 127.0.0.1:1: "), "{error}");
+}
+
+#[tokio::test]
+async fn mirrors_and_credentials_come_from_registries_yaml_and_secrets() {
+    let Some(f) = fixture() else { return };
+    f.registry.add("library/app", "1", &image("x", Compression::Gzip));
+    f.registry.require("Basic dTpw"); // u:p
+    let host = f.registry.host();
+    let yaml = format!("mirrors: {{docker.io: {{endpoint: ['http://{host}']}}}}");
+    let registries = Arc::new(Registries::parse(&yaml).unwrap());
+    let options = PullOptions { registries, ..always() };
+    let name = f.registry.name("library/app", "1");
+    let error = f.store.pull(&name, &options).await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+
+    let mut keyring = Keyring::default();
+    keyring.add("docker.io", Credentials::Basic("u".to_owned(), "p".to_owned()));
+    let pulled = f.store.pull("app:1", &PullOptions { keyring, ..options }).await.unwrap();
+    assert_eq!(pulled.names, ["docker.io/library/app:1"]);
+
+    let yaml = format!("configs: {{'{host}': {{auth: {{username: u, password: p}}}}}}");
+    let registries = Arc::new(Registries::parse(&yaml).unwrap());
+    f.store.pull(&name, &PullOptions { registries, ..always() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn pulls_at_once_share_their_layers() {
+    let Some(f) = fixture() else { return };
+    let mut names = Vec::new();
+    for n in 0..8 {
+        let mut image = image("x", Compression::Gzip);
+        image.config.cmd = vec![n.to_string()];
+        if n % 2 == 0 {
+            image.layers.reverse();
+        }
+        f.registry.add("app", &n.to_string(), &image);
+        names.push(f.registry.name("app", &n.to_string()));
+    }
+    let options = always();
+    let pulls = names.iter().map(|name| f.store.pull(name, &options));
+    for pulled in futures::future::join_all(pulls).await {
+        pulled.unwrap();
+    }
+    assert_eq!(f.store.list().unwrap().len(), 8);
+    assert_eq!(std::fs::read_dir(f.path.join("images/layers")).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn archives_are_imported_under_their_names() {
+    let Some(f) = fixture() else { return };
+    let file = f.path.join("hello.tar");
+    image("knarr.io/hello:1", Compression::Gzip).write_archive(&file).unwrap();
+    let imported = f.store.import(&file).await.unwrap();
+    assert_eq!(imported[0].names, ["knarr.io/hello:1"]);
+    assert_eq!(f.store.get("knarr.io/hello:1").unwrap(), Some(imported[0].clone()));
+
+    let saved = f.path.join("saved.tar");
+    registry::write_docker_archive(&image("x", Compression::None), "hello:2", &saved);
+    let imported = f.store.import(&saved).await.unwrap();
+    assert_eq!(imported[0].names, ["docker.io/library/hello:2", "knarr.io/hello:1"]);
+
+    std::fs::write(f.path.join("odd.tar"), "no archive").unwrap();
+    let error = f.store.import(&f.path.join("odd.tar")).await.unwrap_err().to_string();
+    assert!(error.contains("odd.tar is malformed"), "{error}");
+}
+
+#[tokio::test]
+async fn what_nothing_uses_is_removed_with_its_layers() {
+    let Some(f) = fixture() else { return };
+    let layers = || std::fs::read_dir(f.path.join("images/layers")).unwrap().count();
+    for tag in ["1", "2"] {
+        let mut image = image("x", Compression::Gzip);
+        image.layers.push(vec![Entry::file("tag", 0o644, tag)]);
+        f.registry.add("app", tag, &image);
+        f.store.pull(&f.registry.name("app", tag), &always()).await.unwrap();
+    }
+    assert_eq!(layers(), 4);
+    let (one, two) = (f.registry.name("app", "1"), f.registry.name("app", "2"));
+    let pruned = f.store.prune(&HashSet::from([two.clone()])).unwrap();
+    assert_eq!((pruned.images, pruned.layers), (vec![one], 1));
+    assert!(pruned.bytes > 0);
+    assert_eq!(layers(), 3);
+    assert!(f.store.remove(&two).unwrap());
+    assert!(!f.store.remove(&two).unwrap());
+    assert_eq!(layers(), 0);
+}
