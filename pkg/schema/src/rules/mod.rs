@@ -13,30 +13,22 @@ mod at;
 mod configuration;
 mod containers;
 mod coordination;
-mod cron;
-mod cron_job;
 mod endpoints;
 mod environment;
 mod event;
 mod fill;
 mod go_print;
 mod ingress;
-mod job;
-mod job_policies;
 pub mod metadata;
 pub mod names;
 mod namespace;
-mod network_policy;
 mod node;
-mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
 mod pod_defaults;
 mod pod_spec;
 mod pod_warnings;
 mod probes;
-mod quota;
-mod rbac;
 mod resources;
 mod scheduling;
 mod security;
@@ -44,7 +36,6 @@ mod selectors;
 pub mod service;
 mod service_ports;
 mod stateful_set;
-mod storage;
 mod volume_mounts;
 mod volumes;
 mod workload;
@@ -104,15 +95,12 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
         ("", "ConfigMap") => &configuration::CONFIG_MAP,
         ("", "Endpoints") => &endpoints::ENDPOINTS,
         ("", "Event") => &event::EVENT,
-        ("", "LimitRange") => &quota::LIMIT_RANGE,
         ("", "Namespace") => &namespace::NAMESPACE,
         ("", "Node") => &node::NODE,
-        ("", "PersistentVolume") => &persistent_volume::PERSISTENT_VOLUME,
         ("", "PersistentVolumeClaim") => &persistent_volume_claim::PERSISTENT_VOLUME_CLAIM,
         ("", "Pod") => &pod::POD,
         ("", "PodTemplate") => &apps::POD_TEMPLATE,
         ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
-        ("", "ResourceQuota") => &quota::RESOURCE_QUOTA,
         ("", "Secret") => &configuration::SECRET,
         ("", "Service") => &service::SERVICE,
         ("", "ServiceAccount") => &configuration::SERVICE_ACCOUNT,
@@ -121,26 +109,11 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
         ("apps", "Deployment") => &apps::DEPLOYMENT,
         ("apps", "ReplicaSet") => &apps::REPLICA_SET,
         ("apps", "StatefulSet") => &stateful_set::STATEFUL_SET,
-        ("batch", "CronJob") => &cron_job::CRON_JOB,
-        ("batch", "Job") => &job::JOB,
         ("coordination.k8s.io", "Lease") => &coordination::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &endpoints::ENDPOINT_SLICE,
         ("events.k8s.io", "Event") => &event::NEW_EVENT,
-        ("networking.k8s.io", "IPAddress") => &network_policy::IP_ADDRESS,
         ("networking.k8s.io", "Ingress") => &ingress::INGRESS,
         ("networking.k8s.io", "IngressClass") => &ingress::INGRESS_CLASS,
-        ("networking.k8s.io", "NetworkPolicy") => &network_policy::NETWORK_POLICY,
-        ("networking.k8s.io", "ServiceCIDR") => &network_policy::SERVICE_CIDR,
-        ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::CLUSTER_ROLE,
-        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDING,
-        ("rbac.authorization.k8s.io", "Role") => &rbac::ROLE,
-        ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDING,
-        ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVER,
-        ("storage.k8s.io", "CSINode") => &storage::CSI_NODE,
-        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CSI_STORAGE_CAPACITY,
-        ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
-        ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENT,
-        ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASS,
         _ => &NONE,
     }
 }

@@ -211,7 +211,6 @@ pub fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-/// The cluster knows this resource by itself.
-pub fn is_standard(name: &str) -> bool {
+fn is_standard(name: &str) -> bool {
     STANDARD_RESOURCES.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-")
 }

@@ -1,0 +1,367 @@
+//! `get`: tables made by the server, or objects as they are.
+
+use futures::AsyncBufReadExt as _;
+use futures::StreamExt as _;
+use futures::io::AsyncBufRead;
+use serde_json::Value;
+
+use crate::args::{GetArgs, Selection};
+use crate::error::CtlError;
+use crate::manifest;
+use crate::output::{Columns, Format, json, print, render, yaml};
+use crate::resources::{Named, Resource, named};
+use crate::session::Session;
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
+/// One request: a list of a type, or one object.
+struct Ask<'a> {
+    resource: &'a Resource,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl Ask<'_> {
+    fn path(&self) -> String {
+        let api = &self.resource.api;
+        let mut path =
+            if api.group.is_empty() { format!("/api/{}", api.version) } else { format!("/apis/{}", api.api_version) };
+        if let Some(namespace) = self.namespace.as_ref().filter(|_| self.resource.namespaced) {
+            path.push_str(&format!("/namespaces/{namespace}"));
+        }
+        path.push_str(&format!("/{}", api.plural));
+        path
+    }
+
+    /// The path with its query; a single object is a list by name when it is watched.
+    fn uri(&self, selection: &Selection, watch: Option<&str>) -> String {
+        let mut query: Vec<(&str, String)> = Vec::new();
+        let mut path = self.path();
+        let mut fields = selection.field_selector.clone();
+        match (&self.name, watch) {
+            (Some(name), None) => path.push_str(&format!("/{name}")),
+            (Some(name), Some(_)) => fields = format!("metadata.name={name}"),
+            (None, _) => {}
+        }
+        if !selection.selector.is_empty() {
+            query.push(("labelSelector", selection.selector.clone()));
+        }
+        if !fields.is_empty() {
+            query.push(("fieldSelector", fields));
+        }
+        if let Some(revision) = watch {
+            query.extend([("watch", "true".to_owned()), ("resourceVersion", revision.to_owned())]);
+        }
+        let query: Vec<_> = query.iter().map(|(k, v)| format!("{k}={}", escape(v))).collect();
+        if query.is_empty() { path } else { format!("{path}?{}", query.join("&")) }
+    }
+}
+
+/// Percent-encodes a query's value.
+fn escape(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Runs `get`.
+pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<u8, CtlError> {
+    let format = Format::parse(&args.output)?;
+    let asks = asks(session, &args.selection).await?;
+    if args.watch && asks.len() != 1 {
+        return Err(CtlError::usage("you may only watch one type of resource, or one object, at a time"));
+    }
+    let mut answers = Vec::new();
+    for ask in &asks {
+        match request(session, ask, &args.selection, &format).await {
+            Ok(answer) => answers.push(answer),
+            Err(error) if error.is_not_found() && args.ignore_not_found => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut columns = Columns::default();
+    match &format {
+        Format::Table { wide } => print_tables(&args, &asks, &answers, *wide, &mut columns)?,
+        _ => print_objects(&format, &asks, &answers)?,
+    }
+    if args.watch
+        && let (Some(ask), Some(answer)) = (asks.first(), answers.first())
+    {
+        watch(session, ask, answer, &args, &format, &mut columns).await?;
+    }
+    Ok(0)
+}
+
+async fn asks<'a>(session: &'a Session, selection: &Selection) -> Result<Vec<Ask<'a>>, CtlError> {
+    let resources = session.resources().await?;
+    let everywhere = || (!selection.all_namespaces).then(|| session.namespace.clone());
+    if !selection.files.is_empty() {
+        let mut asks = Vec::new();
+        for object in manifest::read(&selection.files, selection.recursive)? {
+            let target = manifest::Target::of(session, object).await?;
+            asks.push(Ask { resource: target.resource, namespace: target.namespace, name: Some(target.name) });
+        }
+        return Ok(asks);
+    }
+    Ok(match named(&selection.what)? {
+        Named::Types(types) => {
+            let found = resources.find_all(types)?;
+            found.into_iter().map(|resource| Ask { resource, namespace: everywhere(), name: None }).collect()
+        }
+        Named::Objects(objects) => {
+            if selection.all_namespaces {
+                return Err(CtlError::usage("a resource cannot be retrieved by name across all namespaces"));
+            }
+            let ask = |(type_, name): (&str, &str)| -> Result<_, CtlError> {
+                Ok(Ask { resource: resources.find(type_)?, namespace: everywhere(), name: Some(name.to_owned()) })
+            };
+            objects.into_iter().map(ask).collect::<Result<_, _>>()?
+        }
+    })
+}
+
+async fn request(session: &Session, ask: &Ask<'_>, selection: &Selection, format: &Format) -> Result<Value, CtlError> {
+    let request = builder(ask, selection, format, None)?;
+    Ok(session.client.request::<Value>(request).await?)
+}
+
+fn builder(
+    ask: &Ask<'_>,
+    selection: &Selection,
+    format: &Format,
+    watch: Option<&str>,
+) -> Result<http::Request<Vec<u8>>, CtlError> {
+    let accept = if matches!(format, Format::Table { .. }) { TABLE } else { "application/json" };
+    let request = http::Request::get(ask.uri(selection, watch)).header(http::header::ACCEPT, accept);
+    request.body(Vec::new()).map_err(|e| CtlError::usage(format!("this cannot be asked of a server: {e}")))
+}
+
+fn print_tables(
+    args: &GetArgs,
+    asks: &[Ask<'_>],
+    answers: &[Value],
+    wide: bool,
+    columns: &mut Columns,
+) -> Result<(), CtlError> {
+    let several = asks.iter().map(|a| &a.resource.api.plural).collect::<std::collections::BTreeSet<_>>().len() > 1;
+    let mut printed = 0;
+    let mut last = "";
+    for (ask, answer) in asks.iter().zip(answers) {
+        let rows = rows(answer, args, wide, several.then_some(ask.resource));
+        if rows.is_empty() {
+            continue;
+        }
+        let repeated = last == ask.resource.api.plural;
+        if printed > 0 && !repeated {
+            print("\n")?;
+            *columns = Columns::default();
+        }
+        let mut lines = Vec::new();
+        if !args.no_headers && !repeated {
+            lines.push(headings(answer, args, wide));
+        }
+        lines.extend(rows);
+        print(&columns.lines(&lines))?;
+        printed += 1;
+        last = &ask.resource.api.plural;
+    }
+    if printed == 0 && !args.watch && !args.ignore_not_found {
+        let namespaced = asks.iter().any(|a| a.resource.namespaced && a.namespace.is_some());
+        let place = asks.iter().find_map(|a| a.namespace.clone()).filter(|_| namespaced);
+        eprintln!("No resources found{}", place.map_or(String::new(), |n| format!(" in {n} namespace.")));
+    }
+    Ok(())
+}
+
+fn columns_of(table: &Value, wide: bool) -> impl Iterator<Item = (usize, &Value)> {
+    let definitions = table["columnDefinitions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    definitions.iter().enumerate().filter(move |(_, c)| wide || c["priority"].as_i64().unwrap_or_default() == 0)
+}
+
+fn headings(table: &Value, args: &GetArgs, wide: bool) -> Vec<String> {
+    let mut line = Vec::new();
+    if args.selection.all_namespaces {
+        line.push("NAMESPACE".to_owned());
+    }
+    line.extend(columns_of(table, wide).map(|(_, c)| c["name"].as_str().unwrap_or_default().to_uppercase()));
+    if args.show_labels {
+        line.push("LABELS".to_owned());
+    }
+    line
+}
+
+fn rows(table: &Value, args: &GetArgs, wide: bool, prefix: Option<&Resource>) -> Vec<Vec<String>> {
+    let rows = table["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
+    rows.iter()
+        .map(|row| {
+            let meta = &row["object"]["metadata"];
+            let mut line = Vec::new();
+            if args.selection.all_namespaces {
+                line.push(meta["namespace"].as_str().unwrap_or_default().to_owned());
+            }
+            line.extend(columns_of(table, wide).map(|(i, _)| cell(&row["cells"][i])));
+            if let (Some(resource), Some(name)) = (prefix, line.get_mut(usize::from(args.selection.all_namespaces))) {
+                *name = format!("{}/{name}", resource.qualified());
+            }
+            if args.show_labels {
+                line.push(labels(meta));
+            }
+            line
+        })
+        .collect()
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "<none>".into(),
+        Value::String(text) => text.replace('\n', "\\n"),
+        other => other.to_string(),
+    }
+}
+
+fn labels(meta: &Value) -> String {
+    let pairs: Vec<_> =
+        meta["labels"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", cell(v))).collect();
+    if pairs.is_empty() { "<none>".into() } else { pairs.join(",") }
+}
+
+fn print_objects(format: &Format, asks: &[Ask<'_>], answers: &[Value]) -> Result<(), CtlError> {
+    if *format == Format::Name {
+        for (ask, answer) in asks.iter().zip(answers) {
+            let one = std::slice::from_ref(answer);
+            for object in answer["items"].as_array().map_or(one, Vec::as_slice) {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                print(&format!("{}/{name}\n", ask.resource.qualified()))?;
+            }
+        }
+        return Ok(());
+    }
+    let single = asks.len() == 1 && asks[0].name.is_some();
+    let document = match answers {
+        [one] if single => one.clone(),
+        several => {
+            let items: Vec<_> = several.iter().flat_map(items).collect();
+            serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items, "metadata": {"resourceVersion": ""}})
+        }
+    };
+    print(&formatted(format, document)?)
+}
+
+/// The objects of a list, each saying what it is; or the one object.
+fn items(answer: &Value) -> Vec<Value> {
+    let Some(items) = answer["items"].as_array() else { return vec![answer.clone()] };
+    let kind = answer["kind"].as_str().unwrap_or_default().trim_end_matches("List");
+    let with_kind = |item: &Value| {
+        let mut item = item.clone();
+        item["apiVersion"] = answer["apiVersion"].clone();
+        item["kind"] = kind.into();
+        item
+    };
+    items.iter().map(with_kind).collect()
+}
+
+fn formatted(format: &Format, mut document: Value) -> Result<String, CtlError> {
+    strip_managed_fields(&mut document);
+    Ok(match format {
+        Format::Yaml => yaml(&document),
+        Format::JsonPath(pieces) => render(pieces, &document)?,
+        _ => json(&document),
+    })
+}
+
+/// As kubectl does unless asked: nobody reads them.
+fn strip_managed_fields(document: &mut Value) {
+    let strip = |object: &mut Value| {
+        if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            meta.remove("managedFields");
+        }
+    };
+    strip(document);
+    document.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten().for_each(strip);
+}
+
+async fn watch(
+    session: &Session,
+    ask: &Ask<'_>,
+    answer: &Value,
+    args: &GetArgs,
+    format: &Format,
+    columns: &mut Columns,
+) -> Result<(), CtlError> {
+    let revision = answer["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    let request = builder(ask, &args.selection, format, Some(revision))?;
+    let stream = session.client.request_stream(request).await?;
+    let mut lines = Box::pin(lines(stream));
+    // The first event of a watch of tables has the columns; later ones only rows.
+    let mut definitions = answer["columnDefinitions"].clone();
+    while let Some(line) = lines.next().await {
+        let line = line.map_err(|e| CtlError::Unreachable(e.to_string()))?;
+        let event: Value = serde_json::from_str(&line).unwrap_or_default();
+        let mut object = event["object"].clone();
+        match event["type"].as_str() {
+            Some("ERROR") => {
+                let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+                return Err(CtlError::Server { reason: text("reason"), message: text("message") });
+            }
+            Some("BOOKMARK") | None => continue,
+            _ => {}
+        }
+        if let Format::Table { wide } = format {
+            if object["columnDefinitions"].as_array().is_some_and(|d| !d.is_empty()) {
+                definitions = object["columnDefinitions"].clone();
+            }
+            object["columnDefinitions"] = definitions.clone();
+            print(&columns.lines(&rows(&object, args, *wide, None)))?;
+        } else if *format == Format::Name {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            print(&format!("{}/{name}\n", ask.resource.qualified()))?;
+        } else {
+            print(&formatted(format, object)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn lines(stream: impl AsyncBufRead) -> impl futures::Stream<Item = std::io::Result<String>> {
+    futures::stream::unfold(Box::pin(stream), |mut stream| async move {
+        let mut line = String::new();
+        match stream.read_line(&mut line).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(line), stream)),
+            Err(error) => Some((Err(error), stream)),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn wide_columns_show_only_when_asked() {
+        let table = json!({
+            "columnDefinitions": [{"name": "Name", "priority": 0}, {"name": "IP", "priority": 1}],
+            "rows": [{"cells": ["a", null], "object": {"metadata": {"namespace": "n", "labels": {"x": "y"}}}}],
+        });
+        let mut args = GetArgs {
+            selection: Selection::default(),
+            output: String::new(),
+            watch: false,
+            no_headers: false,
+            show_labels: false,
+            ignore_not_found: false,
+        };
+        assert_eq!(headings(&table, &args, false), ["NAME"]);
+        assert_eq!(rows(&table, &args, true, None), [["a", "<none>"]]);
+        args.selection.all_namespaces = true;
+        args.show_labels = true;
+        assert_eq!(headings(&table, &args, true), ["NAMESPACE", "NAME", "IP", "LABELS"]);
+        assert_eq!(rows(&table, &args, false, None), [["n", "a", "x=y"]]);
+    }
+
+    #[test]
+    fn queries_are_escaped() {
+        assert_eq!(escape("a in (b,c)"), "a%20in%20%28b%2Cc%29");
+    }
+}
