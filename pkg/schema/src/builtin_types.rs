@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The published types of Kubernetes, read from `data/types.tsv` one at a time, when first reached.
 //!
 //! `scripts/generate-schema.py` makes that file and says what its lines hold.
@@ -117,7 +118,7 @@ fn read_field(row: &'static str) -> Field {
             Some(b'U') => Emission::OmitUnset,
             _ => Emission::OmitEmpty,
         },
-        default: serde_json::from_str(default).ok(),
+        default: if default.is_empty() { None } else { serde_json::from_str(default).ok() },
         patch: read_patch(patch),
         values: values.split(',').filter(|v| !v.is_empty()).map(str::to_owned).collect(),
     }

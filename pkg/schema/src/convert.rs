@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Between the version in which an object is stored and the others in which its kind is served.
 //!
 //! Events are stored as the core group's, autoscalers as `autoscaling/v2`. Objects are in their

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! From the bytes of a request to an object's tree, with upstream's words for what is wrong.
 //!
 //! One pass over the JSON builds the tree and checks it against the field table. Field names are

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The documents that say which kinds there are: `/api`, `/apis` and what is below them.
 //! <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>
 

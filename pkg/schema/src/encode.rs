@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! From an object's tree to the bytes that are stored and sent.
 
 mod yaml;

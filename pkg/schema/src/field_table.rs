@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The shape of objects as data: what each field is, how it merges, when it is written.
 //!
 //! Built-in kinds get theirs from the published schema of Kubernetes (`scripts/` makes the rows),

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The kinds that the cluster knows: one row each, built in or made from a CRD.
 
 use std::sync::{Arc, LazyLock};

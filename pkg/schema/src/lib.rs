@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What each kind is: its fields, defaults, validation, patches, columns and published documents.
 //!
 //! Pure: no I/O, no locks held for longer than a lookup, no async. The write path works on

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The one form in which an object is stored and sent: what Go would print after decoding it.
 //!
 //! Amounts and times are written one way, fields that the type does not know are dropped, empty

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The OpenAPI documents of the kinds, made when they are asked for and not kept.
 //!
 //! They hold what kubectl and other clients look for: the types with their merge rules, which kind

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The tables that `kubectl get` prints, and objects cut down to their metadata.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables>
 //!

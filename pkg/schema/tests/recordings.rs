@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What can be tried without a server against recorded answers of kube-apiserver 1.36.
 //!
 //! The recordings are not part of the repository: `KNARR_RECORDINGS` names their folder, by default

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Amounts of resources: `100m`, `1.5Gi`, `2e3`.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! HorizontalPodAutoscaler: `autoscaling/v1` has one CPU target; what else `v2` says is in
 //! annotations there. <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/>
 
@@ -244,7 +245,9 @@ fn metric_v2(metric: &Value, side: &str) -> Value {
     };
     let mut amounts = json!({});
     for (name, amount) in [("averageUtilization", utilization), ("averageValue", average), ("value", value)] {
-        if !amount.is_null() && !(ty != "Value" && name == "value" && amount == "0") {
+        // v1 prints a plain value even where an average is meant.
+        let filler = ty != "Value" && name == "value" && amount == "0";
+        if !amount.is_null() && !filler {
             amounts[name] = amount;
         }
     }

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! JSON text with the fields of an object in a given order, as Go's structs print them. Annotations
 //! hold such text, and clients compare it.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Base64 as Go reads it: standard alphabet, padded, line breaks left out.
 
 use base64::Engine as _;

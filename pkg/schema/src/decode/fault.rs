@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What is wrong with a body, and where. Paths are built on the way out of the tree, so that a
 //! body without faults pays nothing for them.
 

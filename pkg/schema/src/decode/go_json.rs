@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What Go's JSON scanner says about text that is not JSON. Only run once a body was refused.
 
 /// Deeper nesting than this is refused.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Times as Go reads and prints them: `metav1.Time` and `metav1.MicroTime`.
 
 use jiff::Timestamp;

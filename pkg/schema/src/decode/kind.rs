@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A request's body as an object of the kind that its path names: the whole of what upstream's
 //! handlers say before they look at the object itself.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The pass itself: a visitor that builds the tree of a value of a given type.
 
 use std::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! YAML to a tree, as upstream turns YAML into JSON first.
 //!
 //! Aliases are bounded by the parser (a document that repeats more than it holds is refused).

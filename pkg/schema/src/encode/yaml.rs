@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A tree as YAML, laid out as upstream does: sorted keys, lists not indented, and quotes around all
 //! text that YAML 1.1 would take for something else (`yes`, `1:20`, `2024-01-01`).
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The operations on kinds, with the parameters that clients look for.
 
 use std::sync::Arc;

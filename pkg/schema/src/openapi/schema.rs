@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Types as OpenAPI schemas. A published type is a schema of its own that others refer to.
 
 use std::collections::BTreeMap;

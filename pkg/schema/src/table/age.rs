@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! How long ago, as kubectl says it.
 
 use jiff::Timestamp;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Cells from the JSON paths of a CRD's printer columns; without any, the name and the age.
 
 use serde_json::{Value, json};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Reading an object's fields for cells: what is not there is empty.
 
 use jiff::Timestamp;

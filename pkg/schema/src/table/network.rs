@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The rows of services, endpoints, ingresses and what belongs to them.
 
 use serde_json::Value;

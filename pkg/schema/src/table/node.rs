@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The rows of nodes, namespaces and the small kinds of the core group.
 
 use serde_json::Value;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The rows of events, leases, classes, quotas and the API's own kinds.
 
 use serde_json::Value;

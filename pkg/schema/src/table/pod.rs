@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The row of a pod: what kubectl shows as its status is computed from its containers.
 
 use serde_json::{Value, json};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The rows of RBAC, admission, disruption budgets and certificate requests.
 
 use serde_json::Value;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The rows of volumes, claims, classes and CSI kinds.
 
 use serde_json::Value;

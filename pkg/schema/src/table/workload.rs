@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The rows of what makes pods, and of what scales it.
 
 use serde_json::{Value, json};
