@@ -27,6 +27,13 @@ pub fn find(name: &str) -> Option<&'static NamedType> {
     types.binary_search_by(|t| t.name.cmp(name)).ok().map(|i| &types[i])
 }
 
+/// The type of objects of that kind.
+#[must_use]
+pub fn of_kind(group: &str, version: &str, kind: &str) -> Option<&'static NamedType> {
+    let types: &'static [NamedType] = &TYPES;
+    types.iter().find(|ty| ty.kinds().any(|it| it == (group, version, kind)))
+}
+
 /// The full names of all published types, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TYPES.iter().map(|t| t.name)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The kinds that the cluster knows: one row each, built in or made from a CRD.
 
+use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use knarr_types::ResourceId;
 
+use crate::builtin_types;
 use crate::field_table::TypeRef;
 use crate::rules::{self, Rules};
 
@@ -21,17 +23,17 @@ pub enum Tier {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its heading.
-    pub name: Arc<str>,
+    pub name: Cow<'static, str>,
     /// `string`, `integer`, `boolean`, `date`, ...
-    pub ty: Arc<str>,
+    pub ty: Cow<'static, str>,
     /// `name` for the name, else mostly empty.
-    pub format: Arc<str>,
+    pub format: Cow<'static, str>,
     /// Shown by default where it is 0, with `-o wide` above.
     pub priority: u32,
     /// For people.
-    pub description: Arc<str>,
+    pub description: Cow<'static, str>,
     /// Where a CRD says the value is; empty for built-in kinds, whose cells are computed.
-    pub json_path: Arc<str>,
+    pub json_path: Cow<'static, str>,
 }
 
 /// A path below an object: `status`, `scale`, `log`.
@@ -104,6 +106,35 @@ impl Kind {
     #[must_use]
     pub fn id(&self) -> ResourceId {
         ResourceId { group: self.group.clone(), resource: self.resource.clone() }
+    }
+
+    /// The kind of a request's body that is no resource itself: Scale, Eviction, DeleteOptions.
+    /// Nothing can be done with it but to decode and to encode it.
+    #[must_use]
+    pub fn of_body(group: &str, version: &str, kind: &str) -> Option<Self> {
+        let ty = builtin_types::of_kind(group, version, kind)?;
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        Some(Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            list_kind: "".into(),
+            resource: "".into(),
+            singular: "".into(),
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            namespaced: false,
+            verbs: Vec::new(),
+            subresources: Vec::new(),
+            ty: TypeRef::Named(ty),
+            columns: Vec::new(),
+            selectable: Vec::new(),
+            tier: Tier::Volatile,
+            history: false,
+            storage: ResourceId::new(group, ""),
+            storage_version: api_version.into(),
+            rules: rules::for_kind(group, kind),
+        })
     }
 
     /// Objects of it can be read: it is more than a question that is answered on creation.
@@ -267,7 +298,7 @@ fn read_subresource(text: &str, group: &str, version: &str) -> Option<Subresourc
 }
 
 /// `Name:string:name@0`.
-fn read_column(text: &str) -> Option<Column> {
+fn read_column(text: &'static str) -> Option<Column> {
     let (rest, priority) = text.rsplit_once('@')?;
     let mut parts = rest.split(':');
     let (name, ty, format) = (parts.next()?, parts.next()?, parts.next().unwrap_or_default());
@@ -302,6 +333,15 @@ mod tests {
         assert_eq!(lease.tier_in("kube-system"), Tier::Durable);
         assert_eq!(registry.by_kind("", "v1", "Event").unwrap().tier_in("x"), Tier::Volatile);
         assert_eq!(registry.by_kind("", "v1", "Pod").unwrap().tier_in("kube-node-lease"), Tier::Durable);
+    }
+
+    #[test]
+    fn bodies_that_are_no_resources_have_a_kind_too() {
+        for (group, kind) in [("autoscaling", "Scale"), ("policy", "Eviction"), ("", "DeleteOptions")] {
+            let kind = Kind::of_body(group, "v1", kind).unwrap();
+            assert!(matches!(kind.ty.get(), crate::field_table::Type::Struct(_)));
+        }
+        assert!(Kind::of_body("", "v1", "Nope").is_none());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use knarr_types::{GroupVersion, Object, Status};
 use serde_json::Value;
 
 use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, yaml};
+use crate::builtin_types::of_kind;
 use crate::kinds::{Kind, Registry};
 
 /// What happens to fields that are unknown or come twice (`?fieldValidation=`).

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Recorded wording, and inputs that nobody means well with.
+
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -200,6 +202,20 @@ proptest! {
         let kind = registry.by_kind("", "v1", "Pod").unwrap();
         for media in [MediaType::Json, MediaType::Yaml] {
             let _ = decode_as(kind, &registry, text.as_bytes(), media, FieldValidation::Strict);
+        }
+    }
+
+    #[test]
+    fn what_was_decoded_has_one_normal_form(text in jsonish(), wrapped in any::<bool>()) {
+        let ty = TypeRef::named("io.k8s.api.core.v1.Pod").unwrap();
+        let text = if wrapped { format!("{{\"spec\":{{\"containers\":[{text}]}}}}") } else { text };
+        if let Ok(mut decoded) = decode(text.as_bytes(), MediaType::Json, ty.get()) {
+            crate::normalize(&mut decoded.object, ty.get());
+            let once = decoded.object.clone();
+            crate::normalize(&mut decoded.object, ty.get());
+            prop_assert_eq!(&decoded.object, &once);
+            let again = check(once.clone(), ty.get()).map(|decoded| decoded.faults);
+            prop_assert_eq!(again, Ok(Vec::new()));
         }
     }
 
