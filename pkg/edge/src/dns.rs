@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Names of the cluster answered, others forwarded.
 //!
 //! What a name means is decided by [`answer`] from the index of one snapshot ([`Zone`]); the listeners read,
@@ -13,6 +15,7 @@ use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 pub(crate) use forward::Forwarder;
+pub use server::respond;
 pub(crate) use server::{Dns, serve_tcp, serve_udp};
 pub use zone::Zone;
 use zone::{Place, Target};

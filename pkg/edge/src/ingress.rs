@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! HTTP from outside to the pods behind ingresses.
 //!
 //! Where a request goes is decided by [`route`] from the [`Router`] of one snapshot; Pingora carries it. Its

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! DNS and ingress of a node, answered from the last snapshot.
 //!
 //! A process of its own that needs neither the agent nor the server: the agent writes [`snapshot::Snapshot`]

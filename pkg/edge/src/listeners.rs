@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Listening sockets: bound once, then handed from process to process.
 //!
 //! They travel over a unix socket (SCM_RIGHTS) with their names and addresses: from the agent to a new

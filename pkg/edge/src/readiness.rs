@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Descriptors whose readiness the runtime waits for.
 //!
 //! The one `unsafe` of this crate: tokio asks its callers to promise that a descriptor stays what it is

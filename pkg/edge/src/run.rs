@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The process: adopts its sockets, follows the snapshot, serves until it is told to end.
 
 use std::net::{TcpListener, UdpSocket};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What is being served: the last good snapshot, indexed for DNS and for ingress.
 
 use std::path::Path;

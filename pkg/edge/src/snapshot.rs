@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What edge knows of the cluster: written whole by the agent, read whole by edge.
 //!
 //! The file is replaced atomically, so a reader sees one snapshot or the next. Keys of TLS certificates are
@@ -20,7 +22,7 @@ pub const FORMAT: u32 = 1;
 /// All that DNS and ingress answer from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// [`FORMAT`]; written by [`write`].
+    /// [`FORMAT`]; written by [`write()`].
     #[serde(default)]
     pub format: u32,
     /// "cluster.local".

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The agent's side: keeps edge running and its sockets open.
 
 use std::ffi::OsString;

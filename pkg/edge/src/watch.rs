@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Waits until the snapshot is replaced: inotify, no polling.
 
 use std::ffi::OsString;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Edge as a process: queried, browsed, killed, adopted. The process is this test program itself, started
 //! with the one test [`edge_process`] and the folder to work in.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Everything of one node off the host again.
 
 use std::path::Path;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What can go wrong on the way to the kernel.
 
 use std::net::IpAddr;

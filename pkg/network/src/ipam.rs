@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which pod has which address of the node's ranges: a pure allocator, and its record on disk.
 
 use std::collections::{BTreeMap, HashSet};
@@ -207,6 +209,10 @@ mod tests {
         assert_eq!(again.addresses("a"), given);
         again.retain(|_| false).unwrap();
         assert!(Ipam::open(&file, nets(&["10.42.3.0/24"])).unwrap().addresses("a").is_empty());
+        std::fs::write(&file, "").unwrap();
+        assert!(Ipam::open(&file, nets(&["10.42.3.0/24"])).is_ok());
+        std::fs::write(&file, "{").unwrap();
+        assert!(matches!(Ipam::open(&file, nets(&["10.42.3.0/24"])), Err(Error::Record { .. })));
     }
 
     proptest! {

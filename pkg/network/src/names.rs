@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The node's id, and the names and numbers derived from it: links, table, routes, addresses.
 
 use std::fmt;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The few netlink requests that links and routes need, in the caller's network namespace.
 
 use std::net::IpAddr;

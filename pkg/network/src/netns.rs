@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Network namespaces with a name: made, entered for a task, removed.
 
 use std::fs::File;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The node's own part: forwarding, the route for the service range, routes to other nodes' pods.
 
 use std::net::IpAddr;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A pod's network: its named namespace, its link to the host, its addresses and sysctls.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Services as packet rules: what the node knows goes in, the one nftables table comes out.
 
 mod conntrack;

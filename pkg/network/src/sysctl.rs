@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Kernel parameters of the calling thread's network namespace.
 
 use crate::Error;

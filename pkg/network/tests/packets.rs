@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Real packets through real rules: every test makes a network namespace that is the node, one that is the
 //! outside, and pods; all of it goes with the test's thread. Needs root and `nft`; else it says so and passes.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the host's resolvers said, for as long as it holds, at most half a minute.
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Questions about the rest of the world, put to the host's resolvers.
 
 use std::io;

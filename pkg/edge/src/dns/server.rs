@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The listeners: bytes to questions, answers to bytes.
 
 use std::io;
@@ -59,7 +61,7 @@ pub(crate) async fn serve_udp(dns: Arc<Dns>, socket: UdpSocket) {
                 continue;
             }
         };
-        match step(&dns, &buffer[..length]) {
+        match step(&dns.zone.load(), &buffer[..length]) {
             Step::Silence => {}
             Step::Reply(reply) => {
                 let limit = udp_limit(&reply);
@@ -112,7 +114,8 @@ async fn converse(dns: &Dns, mut stream: TcpStream) -> io::Result<()> {
             stream.read_exact(&mut buffer).await
         };
         tokio::time::timeout(TCP_IDLE, read).await??;
-        let Some(reply) = finish(dns, step(dns, &buffer), true).await else { return Ok(()) };
+        let next = step(&dns.zone.load(), &buffer);
+        let Some(reply) = finish(dns, next, true).await else { return Ok(()) };
         if !encode(&reply, u16::MAX, &mut out) {
             return Ok(());
         }
@@ -122,8 +125,17 @@ async fn converse(dns: &Dns, mut stream: TcpStream) -> io::Result<()> {
     }
 }
 
+/// Answers a packet from the zone alone, as over UDP: bytes in, bytes out. False where there is nothing to send,
+/// or where the host's resolvers have to be asked first. What fuzzers and benchmarks call.
+pub fn respond(zone: &Zone, packet: &[u8], out: &mut Vec<u8>) -> bool {
+    match step(zone, packet) {
+        Step::Reply(reply) => encode(&reply, udp_limit(&reply), out),
+        Step::Silence | Step::Ask(_) | Step::Chase(_) => false,
+    }
+}
+
 /// Reads a packet and says what to do; never waits.
-fn step(dns: &Dns, packet: &[u8]) -> Step {
+fn step(zone: &Zone, packet: &[u8]) -> Step {
     let query = match Message::from_vec(packet) {
         Ok(query) => query,
         Err(_) => return malformed(packet),
@@ -145,7 +157,7 @@ fn step(dns: &Dns, packet: &[u8]) -> Step {
     if matches!(question.query_type(), RecordType::AXFR | RecordType::IXFR) {
         return refuse(ResponseCode::Refused);
     }
-    match answer(&dns.zone.load(), question.name(), question.query_type()) {
+    match answer(zone, question.name(), question.query_type()) {
         Answer::Forward => Step::Ask(query),
         Answer::Cluster(found) => {
             let chase = found.chase.clone();

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 use super::*;
 use crate::snapshot::{Endpoint, Port, Service, Snapshot};
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The index of a snapshot by name: what stands where in the cluster's zone.
 
 use std::collections::{HashMap, HashSet};

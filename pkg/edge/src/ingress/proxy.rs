@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What Pingora asks on a request's way: where to, with which headers, and what if that fails.
 
 use std::sync::Arc;

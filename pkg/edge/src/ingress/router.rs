@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! From host and path to the endpoints of a Service: pure, and rebuilt with every snapshot.
 
 use std::cmp::Reverse;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! TLS towards clients: certificates by server name, and the stream that Pingora reads.
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! API objects made into what the snapshot holds.
 
 use k8s_openapi::api::core::v1 as core;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Connections that the kernel still sends to endpoints that are gone.
 //!
 //! A TCP client notices and connects again. UDP has no connection to end: as long as a client keeps sending

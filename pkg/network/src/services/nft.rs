@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Transactions through the `nft` program.
 
 use std::process::Stdio;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! From what a node knows of services to its table.
 //!
 //! A new connection is looked up once, by address, protocol and port (`services4`, `services6`) or, on an

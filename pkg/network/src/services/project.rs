@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Services and their slices, as the API has them, made into what the rules need.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! One nftables table as data, and the transaction that makes it of another.
 
 use std::collections::{BTreeMap, BTreeSet};
