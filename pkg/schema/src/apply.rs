@@ -127,7 +127,7 @@ pub fn apply(
     if object != bare {
         entries.set_time(&Id::apply(manager.name, manager.subresource), managed_fields::timestamp(now));
     }
-    let list = entries.to_value();
+    let list = entries.publish();
     if manager.name == "kubectl" {
         renew_last_applied(&mut object, config);
     }

@@ -14,6 +14,20 @@ use crate::field_table::Type;
 use crate::typed::{self, Comparison};
 pub(crate) use entries::{Entries, Id};
 
+/// The fields that a write through a subresource (`""` for the object itself) resets: spec and status are
+/// written through their own paths only. Kinds without a status subresource reset nothing.
+#[must_use]
+pub fn reset_fields_of(kind: &str, subresource: &str, has_status: bool) -> &'static [&'static [&'static str]] {
+    match (subresource, kind) {
+        _ if !has_status => &[],
+        ("status", "Deployment") => &[&["spec"], &["metadata", "labels"]],
+        ("status", "Pod") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
+        ("status", _) => &[&["spec"]],
+        ("", _) => &[&["status"]],
+        _ => &[],
+    }
+}
+
 /// How many managers of updates an object has at most; the oldest become `ancient-changes`.
 pub const MAX_UPDATE_MANAGERS: usize = 10;
 
@@ -57,7 +71,7 @@ pub fn track_update(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let through_subresource = !manager.subresource.is_empty();
     let list: &[Value] = match &sent {
         Some(list) if !through_subresource && is_reset(list) => &[],
-        Some(list) if !through_subresource && !list.is_empty() => list,
+        Some(list) if !through_subresource => list,
         _ => kept.unwrap_or_default(),
     };
     // Nobody has been tracked since they were forgotten: that goes on until the first apply.
@@ -68,7 +82,7 @@ pub fn track_update(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let old = old.or(empty.as_ref()).unwrap_or(&Value::Null);
     let mut found = typed::compare(old, new, ty);
     strip_server_fields(&mut found);
-    if found.is_empty() && (kept == Some(list) || Entries::parse(list).is_ok()) {
+    if found.is_empty() && kept == Some(list) {
         let list = list.to_vec();
         put(new, Some(Value::Array(list)));
         return;
@@ -77,7 +91,7 @@ pub fn track_update(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let mut entries = entries.unwrap_or_default();
     record(&mut entries, &found, manager, now);
     entries.cap(MAX_UPDATE_MANAGERS);
-    let list = entries.to_value();
+    let list = entries.publish();
     put(new, list);
 }
 
@@ -190,7 +204,7 @@ fn equal_but_managed(old: &Object, new: &Object) -> bool {
 /// The client wants all owners forgotten.
 fn is_reset(list: &[Value]) -> bool {
     match list {
-        [] => false,
+        [] => true,
         [one] => one.as_object().is_some_and(serde_json::Map::is_empty),
         _ => false,
     }

@@ -3,7 +3,7 @@
 //! JSON patch is RFC 6902 with the leniencies of upstream's library, merge patch is RFC 7386, and
 //! strategic merge patch knows from an object's type how its lists merge. None panics on any input.
 
-mod go_text;
+pub(crate) mod go_text;
 mod json;
 mod strategic;
 

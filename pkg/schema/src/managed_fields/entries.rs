@@ -123,18 +123,19 @@ impl<'a> Entries<'a> {
     }
 
     /// The published form, sorted as upstream does; `None` where nobody owns anything.
-    pub(crate) fn to_value(&mut self) -> Option<Value> {
+    pub(crate) fn publish(mut self) -> Option<Value> {
         if self.all.is_empty() {
             return None;
         }
-        self.all.sort_by(|a, b| {
-            let key = |e: &Entry<'a>| (e.id.operation, e.time.clone());
-            key(a)
-                .cmp(&key(b))
-                .then_with(|| a.id.manager.cmp(&b.id.manager))
-                .then_with(|| a.version.cmp(&b.version))
-                .then_with(|| a.id.subresource.cmp(&b.id.subresource))
-        });
+        self.all.sort_by(|a, b| a.id.cmp(&b.id));
+        // Not a total order where times are missing, so no library sort.
+        for end in 1..self.all.len() {
+            let mut at = end;
+            while at > 0 && self.all[at].comes_before(&self.all[at - 1]) {
+                self.all.swap(at, at - 1);
+                at -= 1;
+            }
+        }
         Some(Value::Array(self.all.iter().map(Entry::to_value).collect()))
     }
 
@@ -225,10 +226,9 @@ impl<'a> Entries<'a> {
                 subresource: "".into(),
             };
             let first = first.clone();
-            if self.get(&bucket).is_none() {
-                if let Some(entry) = self.all.iter_mut().find(|entry| entry.id == first) {
-                    entry.id = bucket.clone();
-                }
+            let is_new = self.get(&bucket).is_none();
+            if let Some(entry) = self.all.iter_mut().find(|entry| is_new && entry.id == first) {
+                entry.id = bucket.clone();
             }
             if id == bucket {
                 continue;
@@ -254,6 +254,16 @@ impl Entry<'_> {
             subresource: owned(self.id.subresource),
         };
         Entry { id, version: owned(self.version), time: self.time.map(owned), fields: self.fields.into_owned() }
+    }
+
+    /// Appliers first, then by time where both have one, then by name.
+    fn comes_before(&self, other: &Self) -> bool {
+        let times = match (&self.time, &other.time) {
+            (Some(a), Some(b)) => a.cmp(b),
+            _ => std::cmp::Ordering::Equal,
+        };
+        let names = |e: &Self| (e.id.manager.to_string(), e.version.to_string(), e.id.subresource.to_string());
+        self.id.operation.cmp(&other.id.operation).then(times).then_with(|| names(self).cmp(&names(other))).is_lt()
     }
 
     fn to_value(&self) -> Value {

@@ -6,6 +6,7 @@ use super::elements::element_of;
 use super::{Shape, field};
 use crate::field_set::{Element, FieldSet};
 use crate::field_table::{Struct, Type, TypeRef};
+use crate::patch::go_text::plain;
 
 /// The paths that an applied object claims.
 #[must_use]
@@ -151,12 +152,9 @@ fn nested(step: &str, value: &Value, ty: &Type, path: &mut String, faults: &mut 
     path.truncate(length);
 }
 
-/// A value as upstream's message shows it.
+/// A value as upstream's message shows it: its wrapper, printed by Go.
 fn go_value(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("\"{text}\""),
-        other => other.to_string(),
-    }
+    format!("&{{{}}}", plain(value))
 }
 
 fn go_type(value: &Value) -> &'static str {
@@ -172,5 +170,8 @@ fn go_type(value: &Value) -> &'static str {
 }
 
 fn go_struct(value: &Value) -> String {
-    format!("&value.valueUnstructured{{Value:{}}}", go_value(value))
+    match value {
+        Value::String(text) => format!("&value.valueUnstructured{{Value:{text:?}}}"),
+        other => format!("&value.valueUnstructured{{Value:{}}}", plain(other)),
+    }
 }
