@@ -21,6 +21,17 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// Versions that upstream still knows but serves no more.
+const NO_LONGER_SERVED: [(&str, &str); 7] = [
+    ("apps", "v1beta1"),
+    ("apps", "v1beta2"),
+    ("batch", "v1beta1"),
+    ("policy", "v1beta1"),
+    ("networking.k8s.io", "v1beta1"),
+    ("storage.k8s.io", "v1beta1"),
+    ("rbac.authorization.k8s.io", "v1beta1"),
+];
+
 /// How many bytes of a body are shown in an error.
 const SHOWN: usize = 30;
 
@@ -131,24 +142,23 @@ fn check_kind(kind: &Kind, registry: &Registry, head: &Head) -> Result<(), Statu
     if api_version == kind.api_version() && name == &*kind.kind {
         return Ok(());
     }
-    let known =
-        GroupVersion::parse(&api_version).and_then(|gv| registry.by_kind(&gv.group, &gv.version, name).cloned());
-    let why = match known {
-        None => format!(
+    let group_version = GroupVersion::parse(&api_version).unwrap_or_else(|| GroupVersion::new("", ""));
+    let (group, version) = (&*group_version.group, &*group_version.version);
+    let resource = registry.by_kind(group, version, name);
+    let was_served = name == &*kind.kind && group == &*kind.group && NO_LONGER_SERVED.contains(&(group, version));
+    if was_served || resource.is_some_and(|other| other.storage == kind.storage) {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({})",
+            kind.api_version()
+        )));
+    }
+    let why = if resource.is_some() || of_kind(group, version, name).is_some() {
+        let package = internal_package(&kind.group);
+        format!("converting ({version}.{name}) to ({package}.{}): unknown conversion", kind.kind)
+    } else {
+        format!(
             "no kind {name:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        ),
-        Some(other) if other.storage == kind.storage => {
-            return Err(Status::bad_request(format!(
-                "the API version in the data ({api_version}) does not match the expected API version ({})",
-                kind.api_version()
-            )));
-        }
-        Some(other) => format!(
-            "converting ({}.{name}) to ({}.{}): unknown conversion",
-            other.version,
-            internal_package(&kind.group),
-            kind.kind
-        ),
+        )
     };
     Err(cannot_be_handled(head, kind, &why))
 }
