@@ -6,13 +6,14 @@ use std::time::Instant;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_client::events::Severity;
 use knarr_image::{Keyring, PullOptions, PullPolicy};
+use knarr_network::services::{HostPort, Protocol};
 use knarr_runtime::{Namespaces, SandboxConfig};
 use tokio::sync::mpsc;
 
 use crate::context::{Context, PodNetwork, PodView};
 use crate::fields::Addresses;
 use crate::objects::Kind;
-use crate::pod::{Action, Event, Exit, Moment, Sandbox, find_container};
+use crate::pod::{Action, Event, Exit, Moment, Sandbox, containers, find_container};
 use crate::worker::Mail;
 use crate::{container, dns, hooks, probes, resources, volumes};
 
@@ -120,6 +121,7 @@ impl Doer {
         container::write_pod_files(context, pod, &dir, &network.addresses).map_err(|error| error.to_string())?;
         let config = self.sandbox_config(pod, network.netns.clone(), others);
         context.runtime.run_pod_sandbox(&config).await.map_err(|error| error.to_string())?;
+        context.network.host_ports(uid, host_ports(pod, &network.addresses));
         Ok(network.addresses)
     }
 
@@ -344,13 +346,13 @@ impl Doer {
             refuse("CreateContainerError", message.clone());
             return self.warn(pod, name, "Failed", &format!("Error: {message}")).await;
         }
-        let created = format!("Container created: {}", spec.name);
+        let created = "Container created".to_owned();
         let begun = Moment::now();
         match self.context.runtime.start_container(&id).await {
             Ok(_) => {
                 self.send(Event::Started(spec.name.clone(), run, id.uri(), begun));
                 self.context.tell(pod, name, Severity::Normal, "Created", &created).await;
-                let started = format!("Container started: {}", spec.name);
+                let started = "Container started".to_owned();
                 self.context.tell(pod, name, Severity::Normal, "Started", &started).await;
             }
             Err(error) => {
@@ -396,6 +398,28 @@ impl Doer {
             tracing::debug!(pod = %self.view.uid, container = name, %error, "a signal was not delivered");
         }
     }
+}
+
+/// The ports of the host that lead to the pod; none for a pod in the host's network.
+#[must_use]
+pub fn host_ports(pod: &Pod, ips: &[std::net::IpAddr]) -> Vec<HostPort> {
+    if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    for port in containers(pod).flat_map(|(_, container)| container.ports.iter().flatten()) {
+        let number = |port: i32| u16::try_from(port).ok().filter(|port| *port > 0);
+        let (Some(host), Some(inner)) = (port.host_port.and_then(number), number(port.container_port)) else { continue };
+        let protocol = match port.protocol.as_deref() {
+            Some("UDP") => Protocol::Udp,
+            Some("SCTP") => continue,
+            _ => Protocol::Tcp,
+        };
+        let host_ip = port.host_ip.as_deref().and_then(|ip| ip.parse().ok());
+        let to = |ip: &std::net::IpAddr| std::net::SocketAddr::new(*ip, inner);
+        all.extend(ips.iter().map(|ip| HostPort { host_ip, port: host, protocol, pod: to(ip) }));
+    }
+    all
 }
 
 /// The pod's sysctls: those of the network, and the others.

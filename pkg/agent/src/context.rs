@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use knarr_client::events::{Recorder, Severity};
 use knarr_image::{Image, PullOptions};
+use knarr_network::services::HostPort;
 use knarr_runtime::{ContainerId, PodRuntime, PodUid};
 use kube::Client;
 use parking_lot::{Mutex, RwLock};
@@ -18,7 +19,7 @@ use crate::dns::Resolver;
 use crate::env::ServiceLink;
 use crate::join::Cluster;
 use crate::layout::Layout;
-use crate::objects::Objects;
+use crate::objects::{Name, Objects};
 use crate::pod::Memory;
 use crate::volumes::Mounted;
 
@@ -45,6 +46,10 @@ pub trait PodNetworks: Send + Sync {
     async fn set_up(&self, pod_uid: &str, sysctls: &[(String, String)]) -> Result<PodNetwork, String>;
     /// Takes it away; idempotent.
     async fn tear_down(&self, pod_uid: &str) -> Result<(), String>;
+    /// Tells which ports of the host lead to the pod, in place of what was told of it before.
+    fn host_ports(&self, pod_uid: &str, ports: Vec<HostPort>);
+    /// A ConfigMap or Secret has changed that may be the network's.
+    fn object_changed(&self, name: &Name);
     /// The services that a pod of the namespace is told of in its environment.
     async fn service_links(&self, namespace: &str, all: bool) -> Vec<ServiceLink>;
 }
@@ -93,6 +98,8 @@ pub struct PodView {
     pub memory: Mutex<Memory>,
     /// The volumes that are there.
     pub volumes: Mutex<Mounted>,
+    /// Changes with every step of the pod.
+    pub changed: tokio::sync::watch::Sender<()>,
     /// The image of each container's next or current run.
     pub images: Mutex<HashMap<String, Image>>,
 }

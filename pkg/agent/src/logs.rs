@@ -124,7 +124,6 @@ pub fn tail_offset(file: &mut File, lines: usize) -> io::Result<(u64, usize)> {
     let mut found = 0;
     let mut position = end;
     let mut chunk = vec![0; CHUNK];
-    let mut begin_of_line = end;
     while position > 0 {
         let size = usize::try_from(position).unwrap_or(CHUNK).min(CHUNK);
         position -= size as u64;
@@ -136,14 +135,12 @@ pub fn tail_offset(file: &mut File, lines: usize) -> io::Result<(u64, usize)> {
                 continue;
             }
             // A line begins after this line end.
-            begin_of_line = at + 1;
             found += 1;
             if found == lines {
-                return Ok((begin_of_line, found));
+                return Ok((at + 1, found));
             }
         }
     }
-    let _ = begin_of_line;
     Ok((0, found + usize::from(end > 0)))
 }
 

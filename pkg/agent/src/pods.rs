@@ -126,6 +126,7 @@ impl Pods {
     }
 
     fn object_changed(&self, name: &Name) {
+        self.context.network.object_changed(name);
         self.context.objects.users(name).iter().for_each(|uid| self.send(uid, Mail::Refresh));
     }
 

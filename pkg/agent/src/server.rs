@@ -62,6 +62,7 @@ impl Server {
     pub async fn connect(&self, tls: Arc<ClientConfig>) -> Result<TlsStream<TcpStream>, AgentError> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(|e| self.error(e))?;
         tcp.set_nodelay(true).map_err(|e| self.error(e))?;
+        keep_alive(&tcp).map_err(|e| self.error(e))?;
         let name = ServerName::try_from(self.host.clone()).map_err(|e| self.error(e))?;
         TlsConnector::from(tls).connect(name, tcp).await.map_err(|e| self.error(e))
     }
@@ -101,6 +102,16 @@ impl Server {
         driver.abort();
         Ok((status, body))
     }
+}
+
+/// The kernel finds out when the other host is gone, without a timer here.
+fn keep_alive(tcp: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(tcp, true)?;
+    sockopt::set_tcp_keepidle(tcp, std::time::Duration::from_secs(20))?;
+    sockopt::set_tcp_keepintvl(tcp, std::time::Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(tcp, 3)?;
+    Ok(())
 }
 
 /// Trusts the CA alone, and shows the node's certificate where there is one.

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
-use crate::actions::Doer;
+use crate::actions::{Doer, host_ports};
 use crate::container::{TERMINATION_MESSAGE_MAX, termination_file};
 use crate::context::{Context, PodView};
 use crate::layout::{read_record, write_record};
@@ -69,6 +69,7 @@ pub fn start(
         pod: RwLock::new(Arc::new(record.pod)),
         memory: Mutex::new(record.memory),
         volumes: Mutex::default(),
+        changed: watch::Sender::new(()),
         images: Mutex::default(),
     });
     context.pods.write().insert(key(&view.pod()), Arc::clone(&view));
@@ -149,6 +150,7 @@ impl Worker {
     }
 
     fn carry_out(&self, plan: &Plan, wanted: &watch::Sender<Wanted>) {
+        self.view.changed.send_replace(());
         let remove = plan.actions.contains(&Action::Remove) || wanted.borrow().remove;
         let next = Wanted { status: Some(plan.status.clone()), remove };
         wanted.send_if_modified(|current| {
@@ -313,7 +315,11 @@ impl Worker {
                 _ => {}
             }
         }
-        self.view.memory.lock().forget_in_flight();
+        let mut memory = self.view.memory.lock();
+        memory.forget_in_flight();
+        if let Sandbox::Ready(ips) = &memory.sandbox {
+            self.context.network.host_ports(self.view.uid.as_str(), host_ports(&self.view.pod(), ips));
+        }
     }
 
     /// The last of a pod: its folder, and what only it needed.
