@@ -257,13 +257,13 @@ impl Doer {
                 PullOptions { policy: PullPolicy::Never, registries: Arc::clone(&registries), ..Default::default() };
             match self.context.images.ensure(name, options).await {
                 Err(knarr_image::Error::NeverPull(_)) if policy == PullPolicy::IfNotPresent => {}
-                other => return other,
+                other => return other.map(|image| (image, false)),
             }
         }
         let message = format!("Pulling image \"{name}\"");
         self.context.tell(pod, Some(&spec.name), Severity::Normal, "Pulling", &message).await;
         let options = PullOptions { policy, keyring: self.keyring(pod).await, registries, platform: None };
-        self.context.images.ensure(name, options).await.map(|(image, _)| (image, true))
+        self.context.images.ensure(name, options).await.map(|image| (image, true))
     }
 
     async fn image_failed(&self, pod: &Pod, spec: &Container, name: &str, error: &knarr_image::Error) {
@@ -409,7 +409,9 @@ pub fn host_ports(pod: &Pod, ips: &[std::net::IpAddr]) -> Vec<HostPort> {
     let mut all = Vec::new();
     for port in containers(pod).flat_map(|(_, container)| container.ports.iter().flatten()) {
         let number = |port: i32| u16::try_from(port).ok().filter(|port| *port > 0);
-        let (Some(host), Some(inner)) = (port.host_port.and_then(number), number(port.container_port)) else { continue };
+        let (Some(host), Some(inner)) = (port.host_port.and_then(number), number(port.container_port)) else {
+            continue;
+        };
         let protocol = match port.protocol.as_deref() {
             Some("UDP") => Protocol::Udp,
             Some("SCTP") => continue,

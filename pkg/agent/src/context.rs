@@ -14,6 +14,8 @@ use knarr_network::services::HostPort;
 use knarr_runtime::{ContainerId, PodRuntime, PodUid};
 use kube::Client;
 use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::dns::Resolver;
 use crate::env::ServiceLink;
@@ -26,8 +28,8 @@ use crate::volumes::Mounted;
 /// Where images come from.
 #[async_trait]
 pub trait ImageSource: Send + Sync {
-    /// The image, pulled by the options' policy; true when a registry gave it.
-    async fn ensure(&self, name: &str, options: PullOptions) -> knarr_image::Result<(Image, bool)>;
+    /// The image, pulled by the options' policy.
+    async fn ensure(&self, name: &str, options: PullOptions) -> knarr_image::Result<Image>;
 }
 
 /// A pod's network as its sandbox needs it.
@@ -84,6 +86,10 @@ pub struct Context {
     pub allocatable: BTreeMap<String, Quantity>,
     /// All memory of the host.
     pub memory_bytes: u64,
+    /// Everything that runs for pods.
+    pub tasks: TaskTracker,
+    /// Ends all of it; pods go on.
+    pub cancel: CancellationToken,
     /// The pods by namespace and name, for logs and exec.
     pub pods: RwLock<HashMap<(String, String), Arc<PodView>>>,
 }
@@ -130,6 +136,14 @@ impl Context {
     #[must_use]
     pub fn find(&self, namespace: &str, name: &str) -> Option<Arc<PodView>> {
         self.pods.read().get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Runs a task for a pod, until it ends or all are to end.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move {
+            cancel.run_until_cancelled(task).await;
+        });
     }
 
     /// Writes an Event about a pod, or one of its containers.

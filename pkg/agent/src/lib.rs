@@ -1,7 +1,7 @@
 //! The node: it joins, runs its pods, and reports.
 //!
-//! The agent decides (with the pure state machine in `pod`) and others hold what
-//! lives: containers belong to their shims, traffic to the kernel and to `edge`. So killing the
+//! The agent decides (with the pure state machine in [`pod`]) and others hold what lives:
+//! containers belong to their shims, traffic to the kernel and to the edge process. So killing the
 //! agent stops nothing, and a new one adopts what it finds in the data dir.
 
 mod actions;
@@ -14,6 +14,7 @@ mod env;
 mod error;
 mod fields;
 mod hooks;
+mod images;
 mod join;
 mod layout;
 mod logs;
@@ -25,6 +26,7 @@ pub mod pod;
 mod pods;
 mod probes;
 mod resources;
+mod run;
 mod security;
 mod serve;
 mod server;
@@ -36,14 +38,4 @@ mod writer;
 pub use config::AgentConfig;
 pub use down::{Report, down};
 pub use error::AgentError;
-
-/// Runs the node until `shutdown` resolves; pods go on afterwards.
-///
-/// # Errors
-/// When the node cannot join, or its data dir, network or runtime cannot be prepared. A server
-/// that cannot be reached is no error for a node that joined before.
-pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()> + Send) -> Result<(), AgentError> {
-    let _ = config;
-    shutdown.await;
-    Ok(())
-}
+pub use run::run;

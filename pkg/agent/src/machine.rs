@@ -1,6 +1,7 @@
 //! What the host is and has: read from /proc, /sys and /etc, for the Node's status.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::NodeSystemInfo;
@@ -87,6 +88,18 @@ pub fn resources(figures: &Figures, max_pods: u32) -> (BTreeMap<String, Quantity
         of(figures.memory_bytes, format!("{}Ki", disk >> 10)),
         of(figures.memory_bytes.saturating_sub(RESERVED_MEMORY_BYTES), (disk / 10 * 9).to_string()),
     )
+}
+
+/// The address by which this host reaches others, for a node whose server is on the same host.
+#[must_use]
+pub fn outward_address() -> Option<IpAddr> {
+    // Connecting a datagram socket sends nothing; it only asks the routing table.
+    let outward = |target: &str, any: &str| {
+        let socket = std::net::UdpSocket::bind(any).ok()?;
+        socket.connect(target).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    };
+    outward("192.0.2.1:9", "0.0.0.0:0").or_else(|| outward("[2001:db8::1]:9", "[::]:0")).filter(|ip| !ip.is_loopback())
 }
 
 /// The Node's nodeInfo.

@@ -33,7 +33,7 @@ pub async fn run(context: Arc<Context>, mut changed_objects: mpsc::UnboundedRece
     let mut pods = Pods { context: Arc::clone(&context), tasks: HashMap::new(), done: done_sender };
     pods.adopt().await;
     let (tell, mut told) = mpsc::unbounded_channel();
-    let _follower = follow(&context, tell);
+    follow(&context, tell);
     loop {
         tokio::select! {
             Some(told) = told.recv() => pods.told(told),
@@ -115,7 +115,8 @@ impl Pods {
                 tracing::warn!(pod = %uid, "the shim of a pod is gone");
                 // What it leaves is in the way of the next one.
                 let (context, task) = (Arc::clone(&self.context), self.tasks.get(uid.as_str()).cloned());
-                tokio::spawn(async move {
+                let spawner = Arc::clone(&self.context);
+                spawner.spawn(async move {
                     let _ = context.runtime.remove_pod(&uid).await;
                     if let Some(task) = task {
                         let _ = task.send(Mail::Event(Event::SandboxGone));
@@ -139,7 +140,7 @@ impl Pods {
 }
 
 /// Follows the pods that are assigned to this node.
-fn follow(context: &Arc<Context>, tell: mpsc::UnboundedSender<Told>) -> tokio::task::JoinHandle<()> {
+fn follow(context: &Arc<Context>, tell: mpsc::UnboundedSender<Told>) {
     let api = Api::<Pod>::all(context.client.clone());
     let selection = Selection { fields: format!("spec.nodeName={}", context.node_name), ..Selection::default() };
     let changes = tell.clone();
@@ -165,11 +166,11 @@ fn follow(context: &Arc<Context>, tell: mpsc::UnboundedSender<Told>) -> tokio::t
             }
         },
     );
-    tokio::spawn(async move {
+    context.spawn(async move {
         cache.synced().await;
         let uids = cache.list().iter().filter_map(|(_, pod)| pod.metadata.uid.clone()).collect();
         let _ = tell.send(Told::All(uids));
         // The cache follows for as long as it is held.
         std::future::pending::<()>().await;
-    })
+    });
 }

@@ -74,7 +74,8 @@ pub fn start(
     });
     context.pods.write().insert(key(&view.pod()), Arc::clone(&view));
     let worker = Worker { context, view, mail: sender.clone(), gone: false, kept: None };
-    tokio::spawn(async move {
+    let spawner = Arc::clone(&worker.context);
+    spawner.spawn(async move {
         let uid = worker.view.uid.clone();
         worker.run(receiver, found).await;
         let _ = done.send(uid);
@@ -104,7 +105,11 @@ impl Worker {
             uid: self.view.uid.as_str().to_owned(),
         };
         let writer = keep_written(self.context.client.clone(), target, pod.status.clone(), writes, gone);
-        let writer = tokio::spawn(writer);
+        let end_writer = self.context.cancel.child_token();
+        let end = end_writer.clone().drop_guard();
+        self.context.spawn(async move {
+            end_writer.run_until_cancelled(writer).await;
+        });
         let mut refreshing = false;
         loop {
             let (plan, over) = self.step();
@@ -125,7 +130,7 @@ impl Worker {
                 () = sleep_until(wake) => {}
             }
         }
-        writer.abort();
+        drop(end);
         self.forget();
     }
 
@@ -160,7 +165,7 @@ impl Worker {
         });
         for note in plan.notes.clone() {
             let (context, pod) = (Arc::clone(&self.context), self.view.pod());
-            tokio::spawn(async move {
+            self.context.spawn(async move {
                 let severity = match note.severity {
                     Severity::Normal => EventSeverity::Normal,
                     Severity::Warning => EventSeverity::Warning,
@@ -169,7 +174,7 @@ impl Worker {
             });
         }
         for action in plan.actions.iter().filter(|action| **action != Action::Remove) {
-            tokio::spawn(self.doer().act(action.clone()));
+            self.context.spawn(self.doer().act(action.clone()));
         }
     }
 
@@ -214,7 +219,7 @@ impl Worker {
         let memory = self.view.memory.lock();
         if memory.volumes == Volumes::Ready && memory.ending.is_none() && !*refreshing {
             *refreshing = true;
-            tokio::spawn(self.doer().act(Action::SetUpVolumes));
+            self.context.spawn(self.doer().act(Action::SetUpVolumes));
         }
     }
 

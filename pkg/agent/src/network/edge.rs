@@ -21,7 +21,7 @@ pub async fn supervise(layout: &Layout, dns: IpAddr, (http, https): (u16, u16)) 
         let edge = supervised(layout, dns, (http, https), &without);
         match knarr_edge::supervise::supervise(edge, std::future::pending()).await {
             Ok(()) => {}
-            Err(error @ Error::Listen { .. }) => {
+            Err(error @ Error::Listen { name, .. }) if without.is_empty() && name.starts_with("ingress") => {
                 tracing::error!(%error, "ingress is off: free the port, or choose others with --ingress-http-port and --ingress-https-port, then start the agent again");
                 without = vec![Purpose::Http, Purpose::Https];
             }

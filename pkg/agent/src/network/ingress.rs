@@ -108,7 +108,11 @@ pub async fn report(client: &Client, view: &ClusterView, node_name: &str) {
 
 fn told(ingress: &Ingress) -> BTreeSet<String> {
     let balancer = ingress.status.as_ref().and_then(|status| status.load_balancer.as_ref());
-    balancer.iter().flat_map(|balancer| balancer.ingress.iter().flatten()).filter_map(|entry| entry.ip.clone()).collect()
+    balancer
+        .iter()
+        .flat_map(|balancer| balancer.ingress.iter().flatten())
+        .filter_map(|entry| entry.ip.clone())
+        .collect()
 }
 
 #[cfg(test)]

@@ -128,6 +128,10 @@ impl Network {
 
     /// Keeps the edge process running, until dropped; it goes on afterwards.
     pub async fn keep_edge(self: Arc<Self>, ingress_ports: (u16, u16)) {
+        // Its DNS address is there as soon as the network is.
+        if self.ready.subscribe().wait_for(Result::is_ok).await.is_err() {
+            return;
+        }
         edge::supervise(&self.layout, self.id.local_address().into(), ingress_ports).await;
     }
 
@@ -164,6 +168,8 @@ impl Network {
         };
         let snapshot = Snapshot {
             cluster_cidrs: ranges(&self.cluster.cluster_cidr),
+            pod_cidrs: record.pod_cidrs.clone(),
+            service_cidrs: ranges(&self.cluster.service_cidr),
             node_addresses: self.addresses.clone(),
             services: record.services.clone(),
             host_ports: self.host_ports.lock().values().flatten().cloned().collect(),
@@ -216,7 +222,10 @@ impl Network {
             upstreams: self.upstreams.clone(),
             namespaces: self.view.namespaces(),
             services: self.view.edge_services(),
-            ingresses: ingress::ours(&self.view).iter().filter_map(|i| knarr_edge::snapshot::Ingress::project(i)).collect(),
+            ingresses: ingress::ours(&self.view)
+                .iter()
+                .filter_map(|i| knarr_edge::snapshot::Ingress::project(i))
+                .collect(),
             certificates,
             ..knarr_edge::Snapshot::default()
         };

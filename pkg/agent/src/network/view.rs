@@ -84,7 +84,7 @@ impl ClusterView {
 
     /// The names of all namespaces.
     pub fn namespaces(&self) -> Vec<String> {
-        self.namespaces.list().into_iter().map(|(key, ())| key.name).collect()
+        self.namespaces.list().into_iter().map(|(key, _)| key.name).collect()
     }
 
     /// All ingresses.

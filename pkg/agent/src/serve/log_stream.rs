@@ -217,7 +217,7 @@ impl Watch {
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&fd, dir, events)?;
-        Ok(Self(AsyncFd::new(fd)?))
+        Ok(Self(AsyncFd::register(fd)?))
     }
 
     async fn next(&self) -> io::Result<()> {

@@ -140,7 +140,7 @@ fn streaming(pieces: tokio::sync::mpsc::Receiver<bytes::Bytes>) -> Body {
 }
 
 fn octets(body: Body) -> Response {
-    ([(axum::http::header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
+    ([(http::header::CONTENT_TYPE, "application/octet-stream")], body).into_response()
 }
 
 #[cfg(test)]
