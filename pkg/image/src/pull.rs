@@ -80,9 +80,10 @@ impl ImageStore {
         let store = self.clone();
         let _until_the_image_is_written = blocking(move || store.keep_all_layers()).await?;
         let mut seen = HashSet::new();
-        let wanted: Vec<_> = layers.iter().zip(&diff_ids).filter(|(_, diff_id)| seen.insert(*diff_id)).collect();
-        futures::stream::iter(wanted)
-            .map(|(layer, diff_id)| self.fetch_layer(&source, layer, diff_id))
+        let wanted = layers.iter().zip(&diff_ids).filter(|(_, diff_id)| seen.insert(*diff_id));
+        // All futures at once, not a stream that makes them: that one's closure would not be Send.
+        let fetches: Vec<_> = wanted.map(|(layer, diff_id)| self.fetch_layer(&source, layer, diff_id)).collect();
+        futures::stream::iter(fetches)
             .buffer_unordered(PARALLEL_LAYERS)
             .try_collect::<()>()
             .await?;

@@ -235,7 +235,7 @@ impl Memory {
             | Event::PostStarted(name, run, _)
             | Event::PreStopped(name, run, _)
             | Event::Probed(name, run, ..)
-                if self.containers.get(&name).is_none_or(|container| container.starts != run + 1) => {}
+                if self.containers.get(&name).is_none_or(|c| c.starts != run + 1 || !c.is_alive()) => {}
             event => self.observe_run(pod, event, now),
         }
     }
@@ -243,9 +243,6 @@ impl Memory {
     fn observe_run(&mut self, pod: &Pod, event: Event, now: Moment) {
         match event {
             Event::Started(name, _, id, at) => self.with(&name, |container| {
-                if matches!(container.run, Run::Exited(_)) {
-                    return;
-                }
                 container.configs = BackOff::default();
                 container.run = Run::Running(id, at);
             }),

@@ -145,18 +145,9 @@ fn state(memory: &Memory, pod: &Pod, role: Role, spec: &Spec, container: &Contai
             }
             waiting(reason, Some(message.clone()))
         }
-        _ if role == Role::App && !memory.initialized && has_init(pod) => waiting("PodInitializing", None),
-        _ if role != Role::App && has_init(pod) && !may_start(memory, pod, spec) => waiting("PodInitializing", None),
+        _ if has_init(pod) && container.last.is_none() => waiting("PodInitializing", None),
         _ => waiting("ContainerCreating", None),
     }
-}
-
-/// Whether it is the init container's turn: it was started, or is the first that was not.
-fn may_start(memory: &Memory, pod: &Pod, spec: &Spec) -> bool {
-    let first = containers(pod)
-        .find(|(_, other)| memory.containers.get(&other.name).is_none_or(|c| c.starts == 0 || c.run == Run::Idle));
-    first.is_some_and(|(_, other)| other.name == spec.name)
-        || memory.containers.get(&spec.name).is_some_and(|container| container.starts > 0)
 }
 
 fn has_init(pod: &Pod) -> bool {

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use rustix::fs::inotify;
 use tokio::fs::File;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::{Answer, Query, Refusal, Request, find, streaming};
@@ -208,7 +208,7 @@ fn begin(newest: &FilePath, tail: Option<usize>) -> io::Result<Vec<(PathBuf, u64
 }
 
 /// Tells when something in a log's folder changes.
-struct Watch(AsyncFd<std::os::fd::OwnedFd>);
+struct Watch(pipe::Receiver);
 
 impl Watch {
     fn new(log: &FilePath) -> io::Result<Self> {
@@ -217,14 +217,14 @@ impl Watch {
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let events = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
         inotify::add_watch(&fd, dir, events)?;
-        Ok(Self(AsyncFd::register(fd)?))
+        // It reads like a pipe, and tokio has no type of its own for it.
+        Ok(Self(pipe::Receiver::from_owned_fd_unchecked(fd)?))
     }
 
     async fn next(&self) -> io::Result<()> {
-        let mut ready = self.0.readable().await?;
+        self.0.readable().await?;
         let mut events = [0; 4096];
-        while rustix::io::read(self.0.get_ref(), &mut events).is_ok_and(|count| count > 0) {}
-        ready.clear_ready();
+        while self.0.try_read(&mut events).is_ok_and(|count| count > 0) {}
         Ok(())
     }
 }
