@@ -181,11 +181,14 @@ impl<'a> Applied<'a> {
         managed_fields::without_reset(&mut claimed, self.manager);
         entries.set(id.clone(), self.manager.api_version, claimed);
         let merged = typed::merge(self.bare, self.config, self.ty);
-        let object = match last {
-            Some(last) if !last.is_empty() => self.prune(&merged, &entries, &last),
-            _ => merged,
+        let gone = match last {
+            Some(last) if !last.is_empty() => self.pruned(&merged, &entries, &last),
+            _ => FieldSet::default(),
         };
-        let found = typed::compare(self.bare, &object, self.ty);
+        let object = typed::remove(&merged, &gone, self.ty, true);
+        // What pruning left empty is no longer there, but its owners keep it.
+        let compared = typed::remove(&merged, &gone, self.ty, false);
+        let found = typed::compare(self.bare, &compared, self.ty);
         let filtered = managed_fields::reset_fields(&found, self.manager).unwrap_or(found);
         let changed = filtered.modified.clone().union(filtered.added.clone());
         if !force {
@@ -204,9 +207,8 @@ impl<'a> Applied<'a> {
         Ok((object, entries))
     }
 
-    /// The merged object without what this manager applied last time, does not apply now, and no other
-    /// manager owns.
-    fn prune(&self, merged: &Value, entries: &Entries<'a>, last: &FieldSet<'a>) -> Value {
+    /// What this manager applied last time, does not apply now, and no other manager owns.
+    fn pruned(&self, merged: &Value, entries: &Entries<'a>, last: &FieldSet<'a>) -> FieldSet<'static> {
         let ty = self.ty;
         let named = |set: &FieldSet<'_>| typed::name_fields(&set.clone().into_owned(), ty);
         let all = named(&typed::extract(merged, ty));
@@ -216,7 +218,7 @@ impl<'a> Applied<'a> {
         let left = named(&typed::extract(&pruned, ty)).union(named(&owned));
         let pruned = typed::remove(merged, &all.difference(&left), ty, false);
         let left = named(&typed::extract(&pruned, ty));
-        typed::remove(merged, &all.difference(&left).intersection(&last), ty, true)
+        all.difference(&left).intersection(&last).into_owned()
     }
 
     /// The conflicts that client-side apply does not explain: with fields that have another value than it
