@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Small images made on the spot, for tests and for the quickstart: files in, archive out.
 //!
 //! The same input gives the same bytes, so that an image that is made again has the same digest.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What an image says about running it.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Credentials for registries, from pull secrets.
 
 use base64::Engine;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Content and its digest: readers that compute what passes through them.
 
 use std::io::{self, Read};

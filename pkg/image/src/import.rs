@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Images from files: archives of the OCI and of `docker save`.
 
 use std::collections::BTreeSet;

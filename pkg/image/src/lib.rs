@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Container images: pulled, verified, unpacked, kept and pruned.
 //!
 //! Layers are unpacked once, each in a folder named after the digest of its content, and shared by

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Manifests, indexes and configurations, as far as they are needed.
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Images fetched from registries: mirrors in turn, layers in parallel, unpacked as they come.
 
 use std::collections::{BTreeSet, HashSet};

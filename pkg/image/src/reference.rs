@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Names of images: `[registry/]path[:tag][@digest]`.
 
 use std::fmt;

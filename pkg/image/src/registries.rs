@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! `registries.yaml`: mirrors, credentials and TLS by registry, in k3s' format.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! [`ImageStore`]: what is here, found by name, and what may go.
 //!
 //! `layers/HEX` are unpacked layers by the digest of their uncompressed content, `images/HEX.json`

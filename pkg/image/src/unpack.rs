@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Layers unpacked into folders, in the form that overlayfs mounts.
 //!
 //! A layer comes from strangers. Every path is resolved by the kernel as if the layer's folder were

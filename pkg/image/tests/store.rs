@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The store with a registry of its own on loopback, as root: pull, import, remove, prune.
 #![allow(clippy::unwrap_used)] // all of it is tests
 

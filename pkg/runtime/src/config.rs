@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the agent asks for: sandboxes, containers and processes, as plain data.
 //!
 //! These types travel to the shim as JSON and lie in the pod's folder, and an older shim may read

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The trait of a pod runtime, with the OCI runtime behind it.
 //!
 //! The agent decides; this crate acts. A pod is one folder, one shim process and one cgroup, all

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What agent and shim say to each other, on the socket in the pod's folder.
 //!
 //! A message is a length (u32, big endian) and JSON. One connection carries one request and its

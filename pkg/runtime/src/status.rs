@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the runtime tells the agent: states, exits, events, figures.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Real pods: started, watched, adopted and removed, as root. The test program is also its own
 //! shim, so it has a `main`.
 

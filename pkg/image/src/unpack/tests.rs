@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Layers, well-meant and not.
 
 use std::fs;

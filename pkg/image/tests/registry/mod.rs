@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A registry that serves what it was told, in this process, on loopback.
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Limits as files and values, for v1 and v2.
 
 use std::fs;

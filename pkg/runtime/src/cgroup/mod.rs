@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Control groups, v1, hybrid and v2 alike: made, limited, joined, read, killed and removed by path.
 //!
 //! A path is relative to the root of every hierarchy (`knarr-<node>/pod<uid>/<container>`). All
@@ -12,11 +14,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::PidfdFlags;
+
 use crate::config::Resources;
 use crate::status::ContainerStats;
 
 /// How long killed processes may take to be gone from a group.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How soon a group that is busy is tried again.
+const BUSY_RETRY: Duration = Duration::from_millis(1);
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,22 +113,17 @@ impl Cgroups {
     /// Kills everything in the group and below it, and waits until it is gone.
     pub fn kill(&self, path: &str) -> io::Result<()> {
         let deadline = Instant::now() + KILL_PATIENCE;
-        let mut pause = Duration::from_micros(200);
         loop {
             let pids = self.processes(path);
             if pids.is_empty() {
                 return Ok(());
             }
-            for &pid in &pids {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
-            }
             if Instant::now() > deadline {
                 return Err(io::Error::other(format!("processes {pids:?} of {path} do not die")));
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
+            for pid in pids.into_iter().filter_map(rustix::process::Pid::from_raw) {
+                kill_and_wait(pid, deadline);
+            }
         }
     }
 
@@ -211,17 +214,30 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
     for child in subgroups(dir) {
         remove_tree(&child)?;
     }
-    // A process that just died may hold its group for a moment longer.
+    // A process that just died may hold its group for a moment longer, and nothing tells when.
     let deadline = Instant::now() + KILL_PATIENCE;
     loop {
         match fs::remove_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1));
+                wait(&mut [], BUSY_RETRY);
             }
             other => return other,
         }
     }
+}
+
+/// Kills a process and waits until it has left its groups.
+fn kill_and_wait(pid: rustix::process::Pid, deadline: Instant) {
+    let Ok(process) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let _gone = rustix::process::pidfd_send_signal(&process, rustix::process::Signal::KILL);
+    let left = deadline.saturating_duration_since(Instant::now());
+    wait(&mut [PollFd::new(&process, PollFlags::IN)], left);
+}
+
+fn wait(fds: &mut [PollFd<'_>], at_most: Duration) {
+    let at_most = Timespec { tv_sec: at_most.as_secs().cast_signed(), tv_nsec: at_most.subsec_nanos().into() };
+    let _looked_at_again_either_way = rustix::event::poll(fds, Some(&at_most));
 }
 
 fn subgroups(dir: &Path) -> Vec<PathBuf> {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a group uses, read from its files.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The OCI runtime: one shim process a pod, containers through libcontainer.
 
 pub(crate) mod client;

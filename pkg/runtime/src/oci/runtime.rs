@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! [`OciRuntime`]: finds shims by folder, starts them, asks them, and cleans up after them.
 
 use std::collections::HashMap;
@@ -128,6 +130,22 @@ impl OciRuntime {
         Ok(())
     }
 
+    /// Removes all of a pod that is left, whether its shim ended well or not.
+    async fn sweep(&self, pod: &PodUid) -> Result<()> {
+        let (cgroups, group, dir) = (self.cgroups.clone(), self.pod_cgroup(pod), self.dir(pod));
+        let work = move || {
+            cgroups.kill(&group)?;
+            cgroups.remove(&group)?;
+            remove_dir(&dir.0)
+        };
+        let left = match tokio::task::spawn_blocking(work).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(e)) => e.to_string(),
+            Err(e) => e.to_string(),
+        };
+        Err(Error::Leftover { pod: pod.clone(), left })
+    }
+
     fn status_from_files(&self, pod: &PodUid) -> Result<PodStatus> {
         let dir = self.dir(pod);
         let sandbox: Sandbox = read_json(&dir.sandbox()).map_err(|_| Error::PodNotFound(pod.clone()))?;
@@ -155,6 +173,8 @@ impl PodRuntime for OciRuntime {
     async fn run_pod_sandbox(&self, config: &SandboxConfig) -> Result<PodStatus> {
         let dir = self.dir(&config.uid);
         if self.connect(&config.uid).await.is_err() {
+            // What a shim left that is gone is of no use to the next.
+            self.sweep(&config.uid).await?;
             fs::create_dir_all(&dir.0).map_err(Error::io("cannot make", &dir.0))?;
             private(&dir.0).map_err(Error::io("cannot protect", &dir.0))?;
             let sandbox = Sandbox { config: config.clone(), cgroup: self.pod_cgroup(&config.uid) };
@@ -268,14 +288,7 @@ impl PodRuntime for OciRuntime {
             // Its end of the connection closes when it is gone.
             let _gone = tokio::time::timeout(KILL_PATIENCE, connection.next()).await;
         }
-        let (cgroups, group, dir) = (self.cgroups.clone(), self.pod_cgroup(pod), self.dir(pod));
-        let swept = tokio::task::spawn_blocking(move || sweep(&cgroups, &group, &dir.0)).await;
-        let left = match swept {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(e)) => e.to_string(),
-            Err(e) => e.to_string(),
-        };
-        Err(Error::Leftover { pod: pod.clone(), left })
+        self.sweep(pod).await
     }
 
     fn events(&self) -> mpsc::UnboundedReceiver<Event> {
@@ -302,13 +315,6 @@ pub fn cleanup_all(root: &Path, cgroup: &str) -> Result<Vec<String>> {
         removed.push(format!("pod {}", entry.file_name().to_string_lossy()));
     }
     Ok(removed)
-}
-
-/// Removes all of a pod that is left, whether its shim ended well or not.
-fn sweep(cgroups: &Cgroups, group: &str, dir: &Path) -> io::Result<()> {
-    cgroups.kill(group)?;
-    cgroups.remove(group)?;
-    remove_dir(dir)
 }
 
 fn remove_dir(dir: &Path) -> io::Result<()> {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The streams of an `exec` or `attach`: descriptors that the shim handed over.
 //!
 //! The shim makes pipes or a terminal and sends the agent its ends, so no byte of a session passes

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Filters of system calls, compiled by seccompiler from data.
 //!
 //! Two programs may be needed for one profile, because one program has one action for what it

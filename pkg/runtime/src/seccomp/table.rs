@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which system calls a container may make by default: the list that container runtimes share
 //! (the default profile of moby and containerd), as data.
 

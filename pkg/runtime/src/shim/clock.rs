@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The wall clock, and how log entries write it.
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Terminals: libcontainer makes one inside the container and sends it over a socket.
 
 use std::io;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! One run of a container: prepared, started, watched, ended.
 
 use std::fs;
@@ -36,6 +38,8 @@ pub struct Pod {
     pub cgroups: Cgroups,
     /// First process of the shared process id namespace.
     pub pause_pid: Option<i32>,
+    /// Capabilities that can be given.
+    pub held: Vec<&'static str>,
     /// The least inclination to be killed for memory that may be given.
     pub oom_score_adj_min: i32,
 }
@@ -126,7 +130,7 @@ impl Container {
         let failed = |path: &Path, e| format!("cannot write {}: {e}", path.display());
         let outputs = Outputs::new(log_path.clone()).map_err(|e| failed(&log_path, e))?;
         write_json(&dir.spec(), &spec).map_err(|e| failed(&dir.spec(), e))?;
-        let launcher = Launcher::new(&config)?;
+        let launcher = Launcher::new(&config, &pod.held)?;
         let created_at_ns = clock::now_ns();
         let record = Record { name, attempt, created_at_ns, config };
         write_json(&dir.record(), &record).map_err(|e| failed(&dir.record(), e))?;
@@ -327,6 +331,7 @@ fn specification(
         shm: &pod.dir.shm(),
         pause_pid: pod.pause_pid,
         devices: &nodes,
+        held: &pod.held,
         cgroup_v2: pod.cgroups.is_v2(),
     };
     Ok(spec::build(config, &around))

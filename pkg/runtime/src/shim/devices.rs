@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Devices of the host for containers that ask for them, or that are privileged.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! One more process in a running container, and joining the streams of its first.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What lies where in a pod's folder, and how files there are written: whole or not at all.
 
 use std::fs::{self, OpenOptions};

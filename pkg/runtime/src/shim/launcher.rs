@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The last steps before the container's program: filters, capabilities, `exec`.
 //!
 //! Runs inside the container, in the child that libcontainer prepared. Without
@@ -33,8 +35,8 @@ pub struct Launcher {
 
 impl Launcher {
     /// Compiles the container's profile.
-    pub fn new(config: &ContainerConfig) -> Result<Launcher, String> {
-        let granted = spec::capabilities::granted(config);
+    pub fn new(config: &ContainerConfig, held: &[&'static str]) -> Result<Launcher, String> {
+        let granted = spec::capabilities::granted(config, held);
         let filters = match &config.seccomp {
             _ if config.privileged => Vec::new(),
             Seccomp::Unconfined => Vec::new(),

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Log files of containers, in CRI's format, with rotation.
 //!
 //! `2026-01-02T03:04:05.000000006Z stdout F the line`: `F` ends a line, `P` is a part of one that

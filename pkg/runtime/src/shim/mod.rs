@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The shim: one small process a pod that holds its namespaces, processes, logs and exit codes.
 //!
 //! It has one thread, no async and no allocation that stays large, so that libcontainer may fork
@@ -125,7 +127,8 @@ fn set_up(dir: &PodDir) -> Result<server::Server, String> {
     let listener = listen(dir).map_err(|e| told("listen in the pod's folder", &e))?;
     let _only_a_name = rustix::thread::set_name(c"knarr-shim");
     let pause_pid = pause.map(nix::unistd::Pid::as_raw);
-    let pod = Pod { sandbox, dir: dir.clone(), cgroups, pause_pid, oom_score_adj_min };
+    let held = crate::spec::capabilities::held();
+    let pod = Pod { sandbox, held, dir: dir.clone(), cgroups, pause_pid, oom_score_adj_min };
     Ok(server::Server::new(pod, listener, signals))
 }
 

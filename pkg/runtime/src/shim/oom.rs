@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The kernel's choice of whom to kill for memory: the shim last of all.
 
 use std::fs;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What comes out of a container: into its log file, and to those who attached.
 
 use std::io;

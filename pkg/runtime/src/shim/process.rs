@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The calls that Rust's libraries offer only as unsafe: forking, filters, signals.
 //!
 //! They are sound here because the shim has one thread: a fork copies all of the program, and no

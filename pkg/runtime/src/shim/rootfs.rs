@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Root file systems: an overlay of the image's layers with a layer of the container's own.
 
 use std::fs;

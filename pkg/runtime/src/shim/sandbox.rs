@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The pod's sandbox: the namespaces that its containers share are the shim's own.
 //!
 //! Mounts are made in a mount namespace of the shim too, so that they are gone with it, and no

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The shim's loop: requests, output, dead children; one thread, woken by `poll` alone.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What libcontainer says when it fails: its errors name the step, its messages the cause.
 //!
 //! The messages come from processes that are half a container: they go to the shim's log through a

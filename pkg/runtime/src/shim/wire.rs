@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The shim's side of its socket: requests in, answers and descriptors out.
 
 use std::io::{self, IoSlice, Read, Write};

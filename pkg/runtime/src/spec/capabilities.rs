@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Which capabilities a container gets.
 
 use crate::config::ContainerConfig;
@@ -66,10 +68,11 @@ const DEFAULT: [&str; 14] = [
 ];
 
 /// The names, without `CAP_`, that a container gets: the default, with `ALL` taken first, then
-/// single names dropped, then added: what is both added and dropped is there.
-pub fn granted(config: &ContainerConfig) -> Vec<&'static str> {
+/// single names dropped, then added: what is both added and dropped is there. Nobody can give what
+/// he does not hold himself: inside a container that may be less than all.
+pub fn granted(config: &ContainerConfig, held: &[&'static str]) -> Vec<&'static str> {
     if config.privileged {
-        return ALL.to_vec();
+        return held.to_vec();
     }
     let (add, drop) = (&config.capabilities.add, &config.capabilities.drop);
     let named = |list: &[String], name: &str| list.iter().any(|n| plain(n) == name);
@@ -77,7 +80,16 @@ pub fn granted(config: &ContainerConfig) -> Vec<&'static str> {
         if named(add, "ALL") { true } else { !named(drop, "ALL") && DEFAULT.contains(name) }
     };
     let kept = |name: &&str| named(add, name) || (base(name) && !named(drop, name));
-    ALL.into_iter().filter(|name| kept(name)).collect()
+    held.iter().copied().filter(|name| kept(name)).collect()
+}
+
+/// Those that this process holds.
+pub fn held() -> Vec<&'static str> {
+    let has = |name: &&str| {
+        let capability = format!("CAP_{name}").parse::<caps::Capability>().ok();
+        capability.is_some_and(|c| caps::has_cap(None, caps::CapSet::Permitted, c).unwrap_or(false))
+    };
+    ALL.into_iter().filter(has).collect()
 }
 
 /// Names that Linux does not know.
@@ -102,7 +114,7 @@ mod tests {
     fn count(add: &[&str], drop: &[&str]) -> usize {
         let own = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
         let capabilities = Capabilities { add: own(add), drop: own(drop) };
-        granted(&ContainerConfig { capabilities, ..Default::default() }).len()
+        granted(&ContainerConfig { capabilities, ..Default::default() }, &ALL).len()
     }
 
     #[test]
@@ -120,6 +132,7 @@ mod tests {
             assert_eq!(count(add, drop), want, "add {add:?} drop {drop:?}");
         }
         let privileged = ContainerConfig { privileged: true, ..Default::default() };
-        assert_eq!(granted(&privileged).len(), 41);
+        assert_eq!(granted(&privileged, &ALL).len(), 41);
+        assert_eq!(granted(&privileged, &["KILL"]), ["KILL"]);
     }
 }

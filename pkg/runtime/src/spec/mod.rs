@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The OCI specification of a container, built from its config: pure, data in and data out.
 //!
 //! It is built as the JSON that lies in the container's folder, so that nothing is in it that was
@@ -54,6 +56,8 @@ pub struct Surroundings<'a> {
     /// Devices of the host for a privileged container, and those asked for: (path in the
     /// container, `c` or `b`, major, minor, access).
     pub devices: &'a [DeviceNode],
+    /// Capabilities that can be given.
+    pub held: &'a [&'static str],
     /// Whether the host has only cgroup v2.
     pub cgroup_v2: bool,
 }
@@ -82,7 +86,7 @@ pub fn build(config: &ContainerConfig, around: &Surroundings<'_>) -> Value {
     json!({
         "ociVersion": "1.2.0",
         "root": {"path": around.rootfs, "readonly": config.read_only_root},
-        "process": process(config, around.sandbox, around.ids),
+        "process": process(config, around),
         "mounts": mounts::all(config, around),
         "linux": {
             "namespaces": namespaces(around),
@@ -97,14 +101,15 @@ pub fn build(config: &ContainerConfig, around: &Surroundings<'_>) -> Value {
 }
 
 /// The process of the container itself.
-fn process(config: &ContainerConfig, sandbox: &SandboxConfig, ids: &Ids) -> Value {
+fn process(config: &ContainerConfig, around: &Surroundings<'_>) -> Value {
+    let ids = around.ids;
     let cwd = if config.cwd.as_os_str().is_empty() { Path::new("/") } else { &config.cwd };
-    let launch = launch_capabilities(config);
+    let launch = launch_capabilities(config, around.held);
     let mut process = json!({
         "terminal": config.tty,
         "user": {"uid": ids.uid, "gid": ids.gid, "additionalGids": ids.groups},
         "args": config.args,
-        "env": environment(config, sandbox),
+        "env": environment(config, around.sandbox),
         "cwd": cwd,
         "capabilities": {
             "bounding": launch, "effective": launch, "permitted": launch,
@@ -138,8 +143,8 @@ pub fn exec_process(spec: &Value, exec: &ExecConfig) -> Value {
 /// The capabilities at the time of launch, with names as OCI has them. Installing a filter of
 /// system calls without `no_new_privileges` takes SYS_ADMIN, so the launcher gets it, and SETPCAP
 /// to give both up again before the container's program runs.
-fn launch_capabilities(config: &ContainerConfig) -> Vec<String> {
-    let mut names = capabilities::granted(config);
+fn launch_capabilities(config: &ContainerConfig, held: &[&'static str]) -> Vec<String> {
+    let mut names = capabilities::granted(config, held);
     if needs_power_to_filter(config) {
         for name in ["SETPCAP", "SYS_ADMIN"] {
             if !names.contains(&name) {

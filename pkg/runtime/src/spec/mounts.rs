@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The mounts of a container: the kernel's file systems first, then its own.
 
 use serde_json::{Value, json};

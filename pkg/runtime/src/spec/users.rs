@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Who runs in a container: names of the image's `USER` looked up in the image's own files.
 
 use crate::config::User;

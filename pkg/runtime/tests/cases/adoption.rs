@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The agent's death ends no container.
 
 use knarr_runtime::{ContainerState, Event, PodRuntime, SandboxState};
@@ -38,6 +40,8 @@ async fn a_pod_whose_shim_died_is_told_and_can_be_removed(host: Host) {
     let status = host.runtime.status(&id.pod).await.unwrap();
     assert_eq!(status.state, SandboxState::NotReady);
     assert!(matches!(status.containers[0].state, ContainerState::Exited(_)));
+    let again = host.pod("p1", host.shell("sleep 1000")).await;
+    assert!(matches!(host.state(&again).await, ContainerState::Running { .. }), "a new shim begins anew");
     host.runtime.remove_pod(&id.pod).await.unwrap();
     let left = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     assert!(left.is_empty() || left.contains(") Z "), "{left}");

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A removed pod leaves nothing.
 
 use knarr_runtime::oci::cleanup_all;

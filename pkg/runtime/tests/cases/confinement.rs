@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a container is, may and may not.
 
 use knarr_runtime::{Capabilities, ContainerConfig, Mount, MountKind, Propagation, Resources, Seccomp, User};
@@ -16,6 +18,8 @@ pub const CASES: &[Case] = &[
     case!(memory_limits_kill_and_say_so),
     case!(process_limits_hold),
     case!(processes_may_be_shared_in_the_pod),
+    case!(a_privileged_container_has_the_host_s_devices_and_rights),
+    case!(the_host_s_processes_show_when_asked_for),
     case!(a_missing_working_directory_is_made),
 ];
 
@@ -152,6 +156,23 @@ async fn processes_may_be_shared_in_the_pod(host: Host) {
     assert!(out.contains("sleep 54321") && out.contains("pause"), "{out}");
     let (out, ..) = host.exec(&second, "ls /proc/1/root/ 2>&1").await;
     assert!(out.contains("Permission denied"), "the pause process cannot be looked into: {out}");
+}
+
+async fn a_privileged_container_has_the_host_s_devices_and_rights(host: Host) {
+    let config = ContainerConfig {
+        privileged: true,
+        ..host.shell("mount -t tmpfs x /tmp && echo mounted; ls /dev/kmsg; head -c 0 /dev/kmsg && echo opened")
+    };
+    assert_eq!(stdout(&host, config).await, ["mounted", "/dev/kmsg", "opened"]);
+}
+
+async fn the_host_s_processes_show_when_asked_for(host: Host) {
+    let mut sandbox = host.sandbox("p1");
+    sandbox.namespaces.host_pid = true;
+    knarr_runtime::PodRuntime::run_pod_sandbox(&host.runtime, &sandbox).await.unwrap();
+    let mine = std::process::id();
+    let config = host.shell(&format!("sleep 1000 & ls -d /proc/{mine}"));
+    assert_eq!(stdout(&host, config).await, [format!("/proc/{mine}")]);
 }
 
 async fn a_missing_working_directory_is_made(host: Host) {

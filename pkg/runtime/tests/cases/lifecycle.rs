@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Start, exit, stop.
 
 use std::time::Duration;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! exec, attach, terminals.
 
 use knarr_runtime::{ContainerConfig, Error, ExecConfig, PodRuntime};
@@ -13,6 +15,7 @@ pub const CASES: &[Case] = &[
     case!(exec_of_what_is_not_there_says_so),
     case!(attach_joins_input_and_output),
     case!(attach_to_a_terminal_talks_to_it),
+    case!(an_exec_whose_client_left_is_killed),
     case!(much_output_is_all_in_the_log),
 ];
 
@@ -104,6 +107,15 @@ async fn attach_to_a_terminal_talks_to_it(host: Host) {
     let (out, _, code) = output(&mut session).await;
     assert!(out.contains("got hi"), "{out:?}");
     assert_eq!(code, 6);
+}
+
+async fn an_exec_whose_client_left_is_killed(host: Host) {
+    let id = host.pod("p1", host.shell(IDLE)).await;
+    let session = host.runtime.exec(&id, &exec(&["sleep", "98765"])).await.unwrap();
+    let count = "ps | grep -c '[s]leep 98765'";
+    assert_eq!(host.exec(&id, count).await.0, "1\n");
+    drop(session);
+    while host.exec(&id, count).await.0 != "0\n" {}
 }
 
 async fn much_output_is_all_in_the_log(host: Host) {

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A small test harness, and fixtures that are gone afterwards, also after a failure.
 
 use std::collections::BTreeMap;
