@@ -52,6 +52,26 @@ pub fn table<'a>(
     })
 }
 
+/// The table of one object, for a get or for an event of a watch; only the first event of a watch
+/// brings its `columns`.
+#[must_use]
+pub fn table_of_one(kind: &Kind, object: &Object, include: IncludeObject, with_columns: bool, now: Timestamp) -> Value {
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+        "metadata": { "resourceVersion": object["metadata"]["resourceVersion"] },
+        "columnDefinitions": if with_columns { columns(kind) } else { Value::Null },
+        "rows": [row(kind, object, include, now)],
+    })
+}
+
+/// The same table for clients that ask for `meta.k8s.io/v1beta1`.
+pub fn as_v1beta1(table: &mut Value) {
+    let rows = table.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten();
+    let objects = rows.filter_map(|row| row.get_mut("object")).filter(|o| o["kind"] == "PartialObjectMetadata");
+    objects.for_each(|object| object["apiVersion"] = json!("meta.k8s.io/v1beta1"));
+    table["apiVersion"] = json!("meta.k8s.io/v1beta1");
+}
+
 /// The `columnDefinitions` of a kind's table.
 #[must_use]
 pub fn columns(kind: &Kind) -> Value {
@@ -121,4 +141,36 @@ fn cells(kind: &Kind, object: &Object, now: Timestamp) -> Vec<Value> {
         _ => None,
     };
     built_in.unwrap_or_else(|| custom::cells(&kind.columns, fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::Registry;
+
+    #[test]
+    fn a_row_carries_as_much_of_the_object_as_was_asked_for() {
+        let registry = Registry::builtin();
+        let kind = registry.by_kind("", "v1", "ConfigMap").unwrap();
+        let object =
+            json!({"kind": "ConfigMap", "metadata": {"name": "a", "resourceVersion": "7"}, "data": {"x": "y"}});
+        let now = Timestamp::UNIX_EPOCH;
+        let of = |include| table_of_one(kind, &object, include, false, now)["rows"][0]["object"].clone();
+        assert_eq!(of(IncludeObject::None), Value::Null);
+        assert_eq!(of(IncludeObject::Object), object);
+        assert_eq!(of(IncludeObject::Metadata)["metadata"], object["metadata"]);
+        let mut table = table_of_one(kind, &object, IncludeObject::Metadata, false, now);
+        as_v1beta1(&mut table);
+        assert_eq!(table["rows"][0]["object"]["apiVersion"], "meta.k8s.io/v1beta1");
+        assert_eq!((&table["columnDefinitions"], &table["metadata"]["resourceVersion"]), (&Value::Null, &json!("7")));
+    }
+
+    #[test]
+    fn every_kind_has_a_cell_for_each_of_its_columns() {
+        let empty = json!({"metadata": {"name": "x"}});
+        for kind in Registry::builtin().iter().filter(|kind| kind.has_verb("list")) {
+            let cells = cells(kind, &empty, Timestamp::UNIX_EPOCH);
+            assert_eq!(cells.len(), kind.columns.len(), "{} {}", kind.api_version(), kind.kind);
+        }
+    }
 }
