@@ -31,6 +31,13 @@ impl Amount {
         self.0 / (NANO / 1000) % 1000 == 0
     }
 
+    /// In whole units, rounded away from zero.
+    pub fn rounded(self) -> i64 {
+        let whole = self.0 / NANO;
+        let up = if self.0 % NANO == 0 { 0 } else { self.0.signum() };
+        i64::try_from(whole + up).unwrap_or(i64::MAX)
+    }
+
     /// A whole number of `unit`s.
     pub fn is_multiple_of(self, unit: Self) -> bool {
         unit.0 > 0 && self.0 % unit.0 == 0

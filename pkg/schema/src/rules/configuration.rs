@@ -120,15 +120,11 @@ fn secret(secret: &At<'_>) -> ErrorList {
         }
         "kubernetes.io/dockercfg" => errors.extend(json_key(&key(".dockercfg"))),
         "kubernetes.io/dockerconfigjson" => errors.extend(json_key(&key(".dockerconfigjson"))),
-        "kubernetes.io/basic-auth" => {
-            if missing("username").is_some() && missing("password").is_some() {
-                errors.extend(["username", "password"].iter().filter_map(|name| missing(name)));
-            }
+        "kubernetes.io/basic-auth" if missing("username").is_some() && missing("password").is_some() => {
+            errors.extend(["username", "password"].iter().filter_map(|name| missing(name)));
         }
-        "kubernetes.io/ssh-auth" => {
-            if key("ssh-privatekey").text().is_empty() {
-                errors.push(key("ssh-privatekey").required(""));
-            }
+        "kubernetes.io/ssh-auth" if key("ssh-privatekey").text().is_empty() => {
+            errors.push(key("ssh-privatekey").required(""));
         }
         "kubernetes.io/tls" => errors.extend(["tls.crt", "tls.key"].iter().filter_map(|name| missing(name))),
         _ => {}
@@ -147,7 +143,8 @@ fn json_key(value: &At<'_>) -> Option<FieldError> {
 
 /// A JSON syntax error in Go's words, as far as they differ by what was found.
 fn go_json_error(bytes: &[u8], fault: &serde_json::Error) -> String {
-    if fault.is_eof() {
+    let syntax = serde_json::from_slice::<Value>(bytes);
+    if fault.is_eof() || syntax.is_err_and(|error| error.is_eof()) {
         return "unexpected end of JSON input".to_owned();
     }
     let at = fault.column().saturating_sub(1);

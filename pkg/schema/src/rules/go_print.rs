@@ -37,3 +37,12 @@ fn go_name(published: &str) -> String {
     let mut letters = published.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
+
+/// A struct whose fields print as they are published, such as selectors.
+pub fn structure_of_values(value: &Value, fields: &[(&str, &str)]) -> Shown {
+    let shown: Vec<_> = fields
+        .iter()
+        .map(|(go, published)| format!("\"{go}\":{}", value.get(*published).unwrap_or(&Value::Null)))
+        .collect();
+    Shown::Printed(format!("{{{}}}", shown.join(",")))
+}

@@ -18,6 +18,7 @@ pub fn prepare_create(object: &mut Object) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
         fill::remove(metadata, field);
     }
+    fill::remove(metadata, "managedFields");
 }
 
 /// Keeps what an update may leave out or may not change: uid, creation and deletion.

@@ -7,37 +7,52 @@
 //! [`check_create`] or [`check_update`].
 
 mod addresses;
+mod admission_policies;
 mod amount;
 mod apps;
 mod at;
+mod autoscaling;
+mod certificates;
 mod configuration;
 mod containers;
 mod coordination;
+mod cron;
+mod cron_job;
+mod devices;
 mod endpoints;
 mod environment;
 mod event;
 mod fill;
 mod go_print;
 mod ingress;
+mod job;
+mod job_policies;
 pub mod metadata;
 pub mod names;
 mod namespace;
+mod network_policy;
 mod node;
+mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
 mod pod_defaults;
 mod pod_spec;
 mod pod_warnings;
 mod probes;
+mod quota;
+mod rbac;
 mod resources;
 mod scheduling;
+mod scheduling_classes;
 mod security;
 mod selectors;
 pub mod service;
 mod service_ports;
 mod stateful_set;
+mod storage;
 mod volume_mounts;
 mod volumes;
+mod webhooks;
 mod workload;
 
 use knarr_types::{ErrorList, Object};
@@ -95,25 +110,58 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
         ("", "ConfigMap") => &configuration::CONFIG_MAP,
         ("", "Endpoints") => &endpoints::ENDPOINTS,
         ("", "Event") => &event::EVENT,
+        ("", "LimitRange") => &quota::LIMIT_RANGE,
         ("", "Namespace") => &namespace::NAMESPACE,
         ("", "Node") => &node::NODE,
+        ("", "PersistentVolume") => &persistent_volume::PERSISTENT_VOLUME,
         ("", "PersistentVolumeClaim") => &persistent_volume_claim::PERSISTENT_VOLUME_CLAIM,
         ("", "Pod") => &pod::POD,
         ("", "PodTemplate") => &apps::POD_TEMPLATE,
         ("", "ReplicationController") => &apps::REPLICATION_CONTROLLER,
+        ("", "ResourceQuota") => &quota::RESOURCE_QUOTA,
         ("", "Secret") => &configuration::SECRET,
         ("", "Service") => &service::SERVICE,
         ("", "ServiceAccount") => &configuration::SERVICE_ACCOUNT,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy") => &admission_policies::MUTATING_POLICY,
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding") => &admission_policies::MUTATING_BINDING,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &webhooks::MUTATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission_policies::VALIDATING_POLICY,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission_policies::VALIDATING_BINDING,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &webhooks::VALIDATING_WEBHOOKS,
         ("apps", "ControllerRevision") => &apps::CONTROLLER_REVISION,
         ("apps", "DaemonSet") => &stateful_set::DAEMON_SET,
         ("apps", "Deployment") => &apps::DEPLOYMENT,
         ("apps", "ReplicaSet") => &apps::REPLICA_SET,
         ("apps", "StatefulSet") => &stateful_set::STATEFUL_SET,
+        ("autoscaling", "HorizontalPodAutoscaler") => &autoscaling::HORIZONTAL_POD_AUTOSCALER,
+        ("batch", "CronJob") => &cron_job::CRON_JOB,
+        ("batch", "Job") => &job::JOB,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &certificates::CERTIFICATE_SIGNING_REQUEST,
         ("coordination.k8s.io", "Lease") => &coordination::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &endpoints::ENDPOINT_SLICE,
         ("events.k8s.io", "Event") => &event::NEW_EVENT,
+        ("networking.k8s.io", "IPAddress") => &network_policy::IP_ADDRESS,
         ("networking.k8s.io", "Ingress") => &ingress::INGRESS,
         ("networking.k8s.io", "IngressClass") => &ingress::INGRESS_CLASS,
+        ("networking.k8s.io", "NetworkPolicy") => &network_policy::NETWORK_POLICY,
+        ("networking.k8s.io", "ServiceCIDR") => &network_policy::SERVICE_CIDR,
+        ("node.k8s.io", "RuntimeClass") => &scheduling_classes::RUNTIME_CLASS,
+        ("policy", "PodDisruptionBudget") => &scheduling_classes::POD_DISRUPTION_BUDGET,
+        ("rbac.authorization.k8s.io", "ClusterRole") => &rbac::CLUSTER_ROLE,
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &rbac::CLUSTER_ROLE_BINDING,
+        ("rbac.authorization.k8s.io", "Role") => &rbac::ROLE,
+        ("rbac.authorization.k8s.io", "RoleBinding") => &rbac::ROLE_BINDING,
+        ("resource.k8s.io", "DeviceClass") => &devices::DEVICE_CLASS,
+        ("resource.k8s.io", "ResourceClaim") => &devices::RESOURCE_CLAIM,
+        ("resource.k8s.io", "ResourceClaimTemplate") => &devices::RESOURCE_CLAIM_TEMPLATE,
+        ("resource.k8s.io", "ResourceSlice") => &devices::RESOURCE_SLICE,
+        ("scheduling.k8s.io", "PriorityClass") => &scheduling_classes::PRIORITY_CLASS,
+        ("storage.k8s.io", "CSIDriver") => &storage::CSI_DRIVER,
+        ("storage.k8s.io", "CSINode") => &storage::CSI_NODE,
+        ("storage.k8s.io", "CSIStorageCapacity") => &storage::CSI_STORAGE_CAPACITY,
+        ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
+        ("storage.k8s.io", "VolumeAttachment") => &storage::VOLUME_ATTACHMENT,
+        ("storage.k8s.io", "VolumeAttributesClass") => &storage::VOLUME_ATTRIBUTES_CLASS,
         _ => &NONE,
     }
 }

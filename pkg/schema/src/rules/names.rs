@@ -310,7 +310,8 @@ mod tests {
 
     #[test]
     fn names_are_judged_in_upstreams_words() {
-        let cases: [(fn(&str) -> Vec<String>, &str, &[&str]); 9] = [
+        type Check = fn(&str) -> Vec<String>;
+        let cases: [(Check, &str, &[&str]); 9] = [
             (dns1123_label, "a-b", &[]),
             (dns1123_label, "a.b", &["must not contain dots"]),
             (port_name, "-a", &["must not begin or end with a hyphen"]),

@@ -28,7 +28,7 @@ fn default(node: &mut Object) {
     let first = node["spec"]["podCIDRs"][0].as_str().map(str::to_owned);
     let single = node["spec"]["podCIDR"].as_str().filter(|cidr| !cidr.is_empty()).map(str::to_owned);
     match (single, first) {
-        (Some(single), None) => node["spec"]["podCIDRs"] = json!([single]),
+        (Some(single), first) if first.as_ref() != Some(&single) => node["spec"]["podCIDRs"] = json!([single]),
         (None, Some(first)) => node["spec"]["podCIDR"] = json!(first),
         _ => {}
     }

@@ -25,7 +25,20 @@ fn default(claim: &mut Object) {
 
 fn prepare_create(claim: &mut Object) {
     claim["status"] = serde_json::json!({"phase": "Pending"});
+    // A source of a kind that cannot fill a volume is dropped, as if it had never been given.
+    if !claim["spec"]["dataSource"].is_null() && !is_core_source(&claim["spec"]["dataSource"]) {
+        fill::remove(&mut claim["spec"], "dataSource");
+    }
     mirror_data_source(&mut claim["spec"]);
+}
+
+/// A claim or a snapshot.
+fn is_core_source(source: &serde_json::Value) -> bool {
+    let text = |field: &str| source[field].as_str().unwrap_or_default();
+    matches!(
+        (text("apiGroup"), text("kind")),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    )
 }
 
 /// `dataSource` and `dataSourceRef` say the same where only one is given.

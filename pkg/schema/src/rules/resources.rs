@@ -211,6 +211,7 @@ pub fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-fn is_standard(name: &str) -> bool {
+/// The cluster knows this resource by itself.
+pub fn is_standard(name: &str) -> bool {
     STANDARD_RESOURCES.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-")
 }

@@ -1,6 +1,6 @@
 //! Label and node selectors inside objects (`k8s.io/apimachinery/pkg/apis/meta/v1/validation`).
 
-use knarr_types::{ErrorList, FieldError};
+use knarr_types::{ErrorList, FieldError, Shown};
 
 use super::at::At;
 use super::metadata::{faults, labels};
@@ -18,6 +18,17 @@ pub fn label_selector(selector: &At<'_>) -> ErrorList {
         errors.extend(key_and_values(&requirement));
     }
     errors
+}
+
+/// The selector as messages print it: labels first.
+pub fn shown(selector: &At<'_>) -> Shown {
+    let fields = ["matchLabels", "matchExpressions"];
+    let parts: Vec<_> = fields
+        .iter()
+        .filter(|field| selector.has(field))
+        .map(|field| format!("\"{field}\":{}", selector.raw(field)))
+        .collect();
+    Shown::Printed(format!("{{{}}}", parts.join(",")))
 }
 
 /// The selector selects everything: it has no requirement.

@@ -143,7 +143,7 @@ fn keep_node_ports(spec: &mut Value, before: &Value) {
 
 /// Fields that the new type cannot have go, where the update did not set them itself.
 fn drop_what_the_type_forbids(spec: &mut Value, before: &Value) {
-    let mut drop_unchanged = |field: &str, spec: &mut Value| {
+    let drop_unchanged = |field: &str, spec: &mut Value| {
         if same(&spec[field], &before[field]) {
             remove(spec, field);
         }
@@ -209,7 +209,8 @@ pub fn settle_families(service: &mut Object) -> ErrorList {
         let message = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
         errors.push(at.get("ipFamilyPolicy").invalid_as(policy.as_str(), message));
     }
-    for (index, _) in families.iter().enumerate().filter(|(_, family)| **family == "IPv6") {
+    let refused = !errors.is_empty();
+    for (index, _) in families.iter().enumerate().filter(|(_, family)| !refused && **family == "IPv6") {
         let path = at.get("ipFamilies").path.index(index);
         errors.push(FieldError::invalid(&path, "IPv6", "not configured on this cluster"));
     }

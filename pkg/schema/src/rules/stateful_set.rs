@@ -8,6 +8,7 @@ use super::at::{At, same};
 use super::containers::required_one_of;
 use super::fill::{self, each, empty, object, unset};
 use super::go_print;
+use super::metadata;
 use super::names;
 use super::persistent_volume_claim;
 use super::pod_spec;
@@ -15,7 +16,7 @@ use super::pod_warnings;
 use super::selectors;
 use super::workload::{
     always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative, plain_number,
-    required_selector, template, template_defaults, within_replicas,
+    required_selector, template_defaults, within_replicas,
 };
 
 pub(super) static STATEFUL_SET: Rules = Rules {
@@ -126,12 +127,31 @@ fn stateful_set(set: &Object) -> ErrorList {
         errors.extend(persistent_volume_claim::spec(&claim.get("spec")));
     }
     errors.extend(required_selector(&spec, "statefulset"));
-    errors.extend(template(&spec, "StatefulSet"));
+    errors.extend(stateful_template(&spec));
     errors.extend(not_negative(&spec, &["revisionHistoryLimit"]));
     let service = spec.get("serviceName");
     if !service.text().is_empty() {
         errors.extend(service.faults(names::dns1123_label(service.text())));
     }
+    errors
+}
+
+/// The volumes that its claims will bring are not in the template, so its spec is left to the pods.
+fn stateful_template(spec: &At<'_>) -> ErrorList {
+    let (selector, template) = (spec.get("selector"), spec.get("template"));
+    let labels = template.get("metadata.labels");
+    let mut errors = ErrorList::new();
+    if !selectors::label_selector(&selector).is_empty() {
+        return vec![selector.invalid_as("", "invalid label selector")];
+    }
+    let selects_all = selector.is_set() && selectors::is_empty(&selector);
+    if !selects_all && (!selector.is_set() || !selectors::matches(&selector, &labels)) {
+        errors.push(labels.invalid("`selector` does not match template `labels`"));
+    }
+    errors.extend(metadata::labels(&labels.named(template.path.child("labels"))));
+    let annotations = template.get("metadata.annotations").named(template.path.child("annotations"));
+    errors.extend(metadata::annotations(&annotations));
+    errors.extend(always_restarting(&template, "StatefulSet"));
     errors
 }
 

@@ -44,7 +44,7 @@ pub fn required_selector(spec: &At<'_>, what: &str) -> ErrorList {
 pub fn template(spec: &At<'_>, what: &str) -> ErrorList {
     let selector = spec.get("selector");
     if !selectors::label_selector(&selector).is_empty() {
-        return vec![selector.invalid("invalid label selector")];
+        return vec![selector.invalid_as(selectors::shown(&selector), "invalid label selector")];
     }
     let template = spec.get("template");
     let mut errors = ErrorList::new();
@@ -117,5 +117,5 @@ pub fn within_replicas(status: &At<'_>, fields: &[&str]) -> ErrorList {
 /// A selector must stay as it is.
 pub fn immutable_selector(new: &Object, old: &Object) -> Option<FieldError> {
     let (new, old) = (At::root(new).get("spec.selector"), At::root(old).get("spec.selector"));
-    (!same(new.value, old.value)).then(|| new.invalid("field is immutable"))
+    (!same(new.value, old.value)).then(|| new.invalid_as(selectors::shown(&new), "field is immutable"))
 }

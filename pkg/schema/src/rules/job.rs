@@ -1,0 +1,311 @@
+//! Jobs (`pkg/registry/batch/job/strategy.go`, `pkg/apis/batch/validation`).
+
+use knarr_types::{ErrorList, FieldError, FieldErrorType, Object};
+use serde_json::{Value, json};
+
+use super::Rules;
+use super::at::{At, same};
+use super::fill::{self, each, empty, object, unset};
+use super::ingress::domain_prefixed_path;
+use super::job_policies;
+use super::metadata;
+use super::names;
+use super::pod_spec;
+use super::pod_warnings;
+use super::selectors;
+use super::workload::{not_negative, template_defaults};
+
+pub(super) static JOB: Rules = Rules {
+    default,
+    prepare_create,
+    prepare_update: fill::spec_and_status,
+    validate: |job| validate(&At::root(job)),
+    validate_update,
+    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    fields: |job| vec![("status.successful", At::root(job).int("status.succeeded").to_string())],
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
+const NAME_LABELS: [&str; 2] = ["job-name", "batch.kubernetes.io/job-name"];
+const MANY_INDEXES: i64 = 100_000;
+
+fn default(job: &mut Object) {
+    let spec = object(job, "spec");
+    if spec["completions"].is_null() && spec["parallelism"].is_null() {
+        spec["completions"] = json!(1);
+    }
+    unset(spec, "parallelism", 1);
+    let retries = if spec["backoffLimitPerIndex"].is_null() { 6 } else { i64::from(i32::MAX) };
+    unset(spec, "backoffLimit", retries);
+    unset(spec, "completionMode", "NonIndexed");
+    unset(spec, "suspend", false);
+    let replacement = if spec["podFailurePolicy"].is_null() { "TerminatingOrFailed" } else { "Failed" };
+    unset(spec, "podReplacementPolicy", replacement);
+    if let Some(policy) = fill::at(spec, "podFailurePolicy") {
+        for rule in each(policy, "rules") {
+            each(rule, "onPodConditions").for_each(|condition| empty(condition, "status", "True"));
+        }
+    }
+    template_defaults(spec);
+    labels_from_template(job);
+}
+
+/// A job without labels has those of its pods.
+fn labels_from_template(job: &mut Object) {
+    let labels = job["spec"]["template"]["metadata"]["labels"].clone();
+    if labels.is_object() {
+        empty(object(job, "metadata"), "labels", labels);
+    }
+}
+
+/// Pods of a job are told apart by its uid, which the server must have set before.
+fn prepare_create(job: &mut Object) {
+    fill::first_generation(job);
+    if job["spec"]["manualSelector"] == true {
+        return;
+    }
+    let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
+    let spec = object(job, "spec");
+    let labels = object(object(object(spec, "template"), "metadata"), "labels");
+    NAME_LABELS.iter().for_each(|label| unset(labels, label, name.clone()));
+    UID_LABELS.iter().for_each(|label| unset(labels, label, uid.clone()));
+    unset(object(object(spec, "selector"), "matchLabels"), UID_LABELS[1], uid);
+    labels_from_template(job);
+}
+
+fn validate(job: &At<'_>) -> ErrorList {
+    let job_spec = job.get("spec");
+    let mut errors = generated_selector(job);
+    errors.extend(spec_with_selector(&job_spec));
+    if job_spec.str("completionMode") == "Indexed" && job_spec.int("completions") > 0 {
+        let pod = format!("{}-{}", job.str("metadata.name"), job_spec.int("completions") - 1);
+        if !names::dns1123_label(&pod).is_empty() {
+            let message = format!("will not able to create pod with invalid DNS label: {pod}");
+            errors.push(job.get("metadata.name").invalid(message));
+        }
+    }
+    errors
+}
+
+fn generated_selector(job: &At<'_>) -> ErrorList {
+    let selector = job.get("spec.selector");
+    if job.flag("spec.manualSelector") || !selector.is_set() {
+        return ErrorList::new();
+    }
+    let mut errors = ErrorList::new();
+    let labels = job.get("spec.template.metadata.labels");
+    let (uid, name) = (job.str("metadata.uid"), job.str("metadata.name"));
+    let expected = [(UID_LABELS[0], uid), (NAME_LABELS[0], name), (UID_LABELS[1], uid), (NAME_LABELS[1], name)];
+    for (label, value) in expected {
+        let path = labels.path.key(label);
+        let message = format!("must be '{value}'");
+        match labels.value.get(label).and_then(Value::as_str) {
+            None => errors.push(FieldError::required(&path, message)),
+            Some(given) if given != value => {
+                errors.push(FieldError::invalid(&path, labels.value.clone(), message));
+            }
+            Some(_) => {}
+        }
+    }
+    let generated: Value = expected.iter().map(|(label, value)| ((*label).to_owned(), json!(value))).collect();
+    if !selectors::matches(&selector, &At::root(&generated)) {
+        errors.push(selector.invalid("`selector` not auto-generated"));
+    }
+    errors
+}
+
+fn spec_with_selector(spec: &At<'_>) -> ErrorList {
+    let mut errors = self::spec(spec);
+    let selector = spec.get("selector");
+    if selector.is_set() {
+        errors.extend(selectors::label_selector(&selector));
+    } else {
+        errors.push(selector.required(""));
+    }
+    let labels = spec.get("template.metadata.labels");
+    if !selector.is_set() || !selectors::matches(&selector, &labels) {
+        errors.push(labels.invalid("`selector` does not match template `labels`"));
+    }
+    errors
+}
+
+/// What is wrong with the spec of a job, its selector aside.
+pub fn spec(spec: &At<'_>) -> ErrorList {
+    let mut errors = not_negative(
+        spec,
+        &[
+            "parallelism",
+            "completions",
+            "activeDeadlineSeconds",
+            "backoffLimit",
+            "ttlSecondsAfterFinished",
+            "backoffLimitPerIndex",
+        ],
+    );
+    if spec.has("maxFailedIndexes") {
+        errors.extend(not_negative(spec, &["maxFailedIndexes"]));
+        if !spec.has("backoffLimitPerIndex") {
+            errors.push(spec.get("backoffLimitPerIndex").required("when maxFailedIndexes is specified"));
+        }
+    }
+    let manager = spec.get("managedBy");
+    if manager.is_set() {
+        errors.extend(domain_prefixed_path(&manager));
+        if manager.text().len() > 63 {
+            errors.push(FieldError::too_long(&manager.path, 63));
+        }
+    }
+    let mode = spec.get("completionMode");
+    errors.extend(super::security::one_of(&mode, &["NonIndexed", "Indexed"]));
+    if mode.text() == "Indexed" {
+        errors.extend(indexed(spec));
+    } else if spec.has("backoffLimitPerIndex") {
+        errors.push(spec.get("backoffLimitPerIndex").invalid("requires indexed completion mode"));
+    }
+    errors.extend(job_policies::failure(spec));
+    errors.extend(job_policies::success(spec));
+    errors.extend(job_policies::replacement(spec));
+    errors.extend(pod_spec::template(&spec.get("template")));
+    errors.extend(restart_policy(spec));
+    errors
+}
+
+fn indexed(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (parallelism, most_failed) = (spec.get("parallelism"), spec.get("maxFailedIndexes"));
+    let Some(completions) = spec.opt_int("completions") else {
+        errors.push(spec.get("completions").required("when completion mode is Indexed"));
+        return errors;
+    };
+    if spec.int("parallelism") > MANY_INDEXES {
+        let message = format!("must be less than or equal to {MANY_INDEXES} when completion mode is Indexed");
+        errors.push(parallelism.invalid(message));
+    }
+    if spec.int("maxFailedIndexes") > completions {
+        errors.push(most_failed.invalid("must be less than or equal to completions"));
+    }
+    if spec.int("maxFailedIndexes") > MANY_INDEXES {
+        errors.push(most_failed.invalid(format!("must be less than or equal to {MANY_INDEXES}")));
+    }
+    if completions > MANY_INDEXES && spec.has("backoffLimitPerIndex") {
+        if !most_failed.is_set() {
+            errors.push(most_failed.required(&format!("must be specified when completions is above {MANY_INDEXES}")));
+        }
+        for number in [&parallelism, &most_failed] {
+            if number.value.as_i64().unwrap_or_default() > 10_000 {
+                errors.push(number.invalid(format!(
+                    "must be less than or equal to 10000 when completions are above {MANY_INDEXES} and used with \
+                     backoff limit per index"
+                )));
+            }
+        }
+    }
+    errors
+}
+
+fn restart_policy(spec: &At<'_>) -> ErrorList {
+    let policy = spec.get("template.spec.restartPolicy");
+    let mut errors = ErrorList::new();
+    match policy.text() {
+        "Always" => errors.push(policy.required("valid values: \"OnFailure\", \"Never\"")),
+        "OnFailure" | "Never" => {}
+        _ => errors.push(policy.not_supported(&["OnFailure", "Never"])),
+    }
+    if spec.has("podFailurePolicy") && policy.text() != "Never" {
+        errors.push(policy.invalid("only \"Never\" is supported when podFailurePolicy is specified"));
+    }
+    errors
+}
+
+fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
+    let (job, before) = (At::root(new), At::root(old));
+    if subresource == "status" {
+        return status(&job.get("status"), &before.get("status"));
+    }
+    let (spec, old_spec) = (job.get("spec"), before.get("spec"));
+    let mut errors = spec_with_selector(&spec);
+    errors.extend(completions_update(&spec, &old_spec));
+    errors.extend(metadata::immutable(&spec.get("selector"), &old_spec.get("selector")));
+    let mut template = spec.raw("template").clone();
+    if old_spec.flag("suspend") && !before.has("status.startTime") {
+        // Before it starts, what places its pods may still change.
+        let old_template = old_spec.raw("template");
+        for field in ["nodeSelector", "tolerations", "schedulingGates", "affinity"] {
+            fill::keep(object(&mut template, "spec"), &old_template["spec"], field);
+        }
+        for field in ["labels", "annotations"] {
+            fill::keep(object(&mut template, "metadata"), &old_template["metadata"], field);
+        }
+        if same(&template["metadata"], &json!({})) && old_template["metadata"].is_null() {
+            fill::remove(&mut template, "metadata");
+        }
+    }
+    errors.extend(metadata::immutable(&At::new(&template, spec.get("template").path), &old_spec.get("template")));
+    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+        errors.extend(metadata::immutable(&spec.get(field), &old_spec.get(field)));
+    }
+    errors
+}
+
+fn completions_update(spec: &At<'_>, old_spec: &At<'_>) -> Option<FieldError> {
+    let completions = spec.get("completions");
+    if same(completions.value, old_spec.raw("completions")) {
+        return None;
+    }
+    if spec.str("completionMode") != "Indexed" {
+        return Some(completions.invalid("field is immutable"));
+    }
+    if !completions.is_set() {
+        return None;
+    }
+    let in_tandem = completions.value == spec.raw("parallelism");
+    (!in_tandem).then(|| completions.invalid("can only be modified in tandem with spec.parallelism"))
+}
+
+fn status(status: &At<'_>, before: &At<'_>) -> ErrorList {
+    let mut errors = not_negative(status, &["active", "succeeded", "failed", "ready", "terminating"]);
+    let has = |type_name: &str| {
+        status.items("conditions").iter().any(|c| c.str("type") == type_name && c.str("status") == "True")
+    };
+    let had = |type_name: &str| {
+        before.items("conditions").iter().any(|c| c.str("type") == type_name && c.str("status") == "True")
+    };
+    let completion = status.get("completionTime");
+    if completion.is_set() && !has("Complete") {
+        errors.push(completion.invalid("cannot set completionTime when there is no Complete=True condition"));
+    } else if has("Complete") && !completion.is_set() {
+        errors.push(completion.required("completionTime is required for Complete jobs"));
+    }
+    for type_name in ["Complete", "Failed"] {
+        if had(type_name) && !has(type_name) {
+            let message = format!("cannot disable the terminal {type_name}=True condition");
+            errors.push(without_value(&status.get("conditions"), message));
+        }
+    }
+    for field in ["failed", "succeeded"] {
+        if status.int(field) < before.int(field) {
+            let message = format!("cannot decrease the {field} counter");
+            errors.push(status.get(field).invalid_as(status.int(field), message));
+        }
+    }
+    let uncounted = status.get("uncountedTerminatedPods");
+    let mut seen = Vec::new();
+    for list in ["succeeded", "failed"] {
+        for uid in uncounted.items(list) {
+            if uid.text().is_empty() {
+                errors.push(uid.invalid("must not be empty"));
+            } else if seen.contains(&uid.text()) {
+                errors.push(uid.duplicate());
+            }
+            seen.push(uid.text());
+        }
+    }
+    errors
+}
+
+/// A fault whose message shows no value.
+pub fn without_value(at: &At<'_>, detail: impl Into<String>) -> FieldError {
+    FieldError { kind: FieldErrorType::Invalid, path: at.path.clone(), value: None, detail: detail.into() }
+}

@@ -1,0 +1,284 @@
+//! LimitRanges and ResourceQuotas.
+
+use std::cmp::Ordering;
+
+use knarr_types::{ErrorList, FieldError, Object};
+
+use super::Rules;
+use super::amount::{Amount, compare};
+use super::at::{At, same};
+use super::fill::{self, each, object, unset};
+use super::names;
+use super::resources;
+
+pub(super) static LIMIT_RANGE: Rules = Rules {
+    default: limit_range_defaults,
+    validate: limit_range,
+    validate_update: |new, _, _| limit_range(new),
+    allow_create_on_update: true,
+    ..Rules::DEFAULT
+};
+
+pub(super) static RESOURCE_QUOTA: Rules = Rules {
+    prepare_create: |quota| fill::remove(quota, "status"),
+    prepare_update: |new, old, subresource| {
+        fill::keep(new, old, if subresource == "status" { "spec" } else { "status" })
+    },
+    validate: |quota| resource_quota(&At::root(quota).get("spec")),
+    validate_update: |new, old, subresource| {
+        let quota = At::root(new);
+        if subresource == "status" {
+            return amounts(&quota, &["status.hard", "status.used"]);
+        }
+        let mut errors = resource_quota(&quota.get("spec"));
+        let (scopes, before) = (quota.get("spec.scopes"), At::root(old).get("spec.scopes"));
+        let sorted = |at: &At<'_>| {
+            let mut all: Vec<String> = super::at::strings(at.value).into_iter().map(str::to_owned).collect();
+            all.sort_unstable();
+            all
+        };
+        if sorted(&scopes) != sorted(&before) {
+            errors.push(scopes.invalid("field is immutable"));
+        }
+        let (selector, before) = (quota.get("spec.scopeSelector"), At::root(old).get("spec.scopeSelector"));
+        if !same(selector.value, before.value) {
+            errors.push(selector.invalid("field is immutable"));
+        }
+        errors
+    },
+    ..Rules::DEFAULT
+};
+
+/// A container's limit where none is given is the maximum, its request the limit or the minimum.
+fn limit_range_defaults(range: &mut Object) {
+    for limit in fill::at(range, "spec").into_iter().flat_map(|spec| each(spec, "limits")) {
+        if limit["type"] != "Container" {
+            continue;
+        }
+        for (target, source) in [("default", "max"), ("defaultRequest", "default"), ("defaultRequest", "min")] {
+            let Some(amounts) = limit[source].as_object().cloned() else { continue };
+            let target = object(limit, target);
+            amounts.into_iter().for_each(|(name, amount)| unset(target, &name, amount));
+        }
+    }
+}
+
+fn limit_range(range: &Object) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut seen = Vec::new();
+    for limit in At::root(range).items("spec.limits") {
+        let kind = limit.get("type");
+        errors.extend(kind.faults(names::qualified_name(kind.text())));
+        if !kind.text().is_empty() && !kind.text().contains('/') {
+            let known = ["Pod", "Container", "PersistentVolumeClaim"].contains(&kind.text());
+            if !known && names::qualified_name(kind.text()).is_empty() {
+                errors.push(kind.invalid("must be a standard limit type or fully qualified"));
+            }
+        }
+        if seen.contains(&kind.text()) {
+            errors.push(kind.duplicate());
+        }
+        seen.push(kind.text());
+        errors.extend(limit_names(&limit));
+        errors.extend(limit_order(&limit));
+    }
+    errors
+}
+
+fn limit_names(limit: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let kind = limit.str("type");
+    let check = |field: &str, errors: &mut ErrorList| {
+        for (name, amount) in limit.entries(field) {
+            let judged = ["Pod", "Container"].contains(&kind);
+            errors.extend(if judged {
+                resources::container_resource_name(name, &amount)
+            } else {
+                resources::resource_name(name, &amount)
+            });
+        }
+    };
+    check("max", &mut errors);
+    check("min", &mut errors);
+    if kind == "Pod" {
+        for field in ["default", "defaultRequest"] {
+            if limit.len(field) > 0 {
+                errors.push(limit.get(field).forbidden("may not be specified when `type` is 'Pod'"));
+            }
+        }
+    } else {
+        check("default", &mut errors);
+        check("defaultRequest", &mut errors);
+    }
+    if kind == "PersistentVolumeClaim" && limit.raw("min.storage").is_null() && limit.raw("max.storage").is_null() {
+        let message = "either minimum or maximum storage value is required, but neither was provided";
+        errors.push(limit.get("limits").required(message));
+    }
+    check("maxLimitRequestRatio", &mut errors);
+    errors
+}
+
+fn limit_order(limit: &At<'_>) -> ErrorList {
+    let mut all: Vec<&str> = Vec::new();
+    for field in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+        all.extend(limit.entries(field).into_iter().map(|(name, _)| name));
+    }
+    all.sort_unstable();
+    all.dedup();
+    let mut errors = ErrorList::new();
+    for name in all {
+        let amount = |field: &str| limit.get(field).value.get(name).and_then(serde_json::Value::as_str);
+        let mut ordered = |low: &str, high: &str, at: &str, shown: &str, words: (&str, &str)| {
+            if let (Some(less), Some(more)) = (amount(low), amount(high))
+                && compare(less, more) == Ordering::Greater
+            {
+                let path = limit.get(at).path.key(name);
+                let shown = amount(shown).unwrap_or_default();
+                let message = format!("{} value {less} is greater than {} value {more}", words.0, words.1);
+                errors.push(FieldError::invalid(&path, shown, message));
+            }
+        };
+        ordered("min", "max", "min", "min", ("min", "max"));
+        ordered("min", "defaultRequest", "defaultRequest", "defaultRequest", ("min", "default request"));
+        ordered("defaultRequest", "max", "defaultRequest", "defaultRequest", ("default request", "max"));
+        ordered("defaultRequest", "default", "defaultRequest", "defaultRequest", ("default request", "default limit"));
+        ordered("min", "default", "default", "min", ("min", "default"));
+        ordered("default", "max", "default", "max", ("default", "max"));
+        let ratio = limit.get("maxLimitRequestRatio");
+        if let Some(given) = amount("maxLimitRequestRatio")
+            && compare(given, "1") == Ordering::Less
+        {
+            let message = format!("ratio {given} is less than 1");
+            errors.push(FieldError::invalid(&ratio.path.key(name), given, message));
+        }
+    }
+    errors
+}
+
+fn amounts(quota: &At<'_>, fields: &[&str]) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for (name, amount) in fields.iter().flat_map(|field| quota.entries(field)) {
+        errors.extend(quota_resource_name(name, &amount));
+        errors.extend(quota_amount(name, &amount));
+    }
+    errors
+}
+
+fn quota_resource_name(name: &str, amount: &At<'_>) -> ErrorList {
+    let mut errors = resources::resource_name(name, amount);
+    if !name.contains('/') && (!resources::is_standard(name)) {
+        errors.push(amount.invalid_as(name, "must be a standard resource for quota"));
+    }
+    errors
+}
+
+fn quota_amount(name: &str, amount: &At<'_>) -> ErrorList {
+    let mut errors = resources::quantity(name, amount);
+    let counted = name.starts_with("count/");
+    if counted && Amount::parse(amount.text()).is_some_and(|amount| !amount.is_whole()) {
+        errors.push(amount.invalid("must be an integer"));
+    }
+    errors
+}
+
+const SCOPES: &[&str] = &[
+    "Terminating",
+    "NotTerminating",
+    "BestEffort",
+    "NotBestEffort",
+    "PriorityClass",
+    "CrossNamespacePodAffinity",
+    "VolumeAttributesClass",
+];
+const ONLY_EXISTS: &str = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, \
+     ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
+     ResourceQuotaScopeCrossNamespacePodAffinity";
+
+fn resource_quota(spec: &At<'_>) -> ErrorList {
+    let mut errors = amounts(spec, &["hard"]);
+    errors.extend(scopes(spec));
+    errors.extend(scope_selector(spec));
+    errors
+}
+
+fn scopes(spec: &At<'_>) -> ErrorList {
+    let list = spec.get("scopes");
+    let given = spec.strings("scopes");
+    let mut errors = ErrorList::new();
+    for scope in &given {
+        if !SCOPES.contains(scope) {
+            errors.push(list.invalid("unsupported scope"));
+            continue;
+        }
+        for (name, _) in spec.entries("hard") {
+            if !fits_scope(name, scope) {
+                errors.push(list.invalid("unsupported scope applied to resource"));
+            }
+        }
+    }
+    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
+        if pair.iter().all(|scope| given.contains(scope)) {
+            errors.push(list.invalid("conflicting scopes"));
+        }
+    }
+    errors
+}
+
+/// Only pods have a quality of service and a deadline.
+fn fits_scope(resource: &str, scope: &str) -> bool {
+    match scope {
+        "BestEffort" => resource == "pods",
+        "VolumeAttributesClass" => true,
+        _ => {
+            let computed = [
+                "cpu",
+                "memory",
+                "pods",
+                "requests.cpu",
+                "requests.memory",
+                "limits.cpu",
+                "limits.memory",
+                "requests.ephemeral-storage",
+                "limits.ephemeral-storage",
+                "ephemeral-storage",
+            ];
+            !resources::is_standard(resource) || computed.contains(&resource)
+        }
+    }
+}
+
+fn scope_selector(spec: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let expressions = spec.get("scopeSelector.matchExpressions");
+    for requirement in spec.items("scopeSelector.matchExpressions") {
+        let (scope, operator) = (requirement.str("scopeName"), requirement.str("operator"));
+        if !SCOPES.contains(&scope) {
+            errors.push(expressions.get("scopeName").invalid_as(scope, "unsupported scope"));
+        }
+        for (name, _) in spec.entries("hard") {
+            if SCOPES.contains(&scope) && !fits_scope(name, scope) {
+                let at = spec.get("scopeSelector");
+                errors.push(at.invalid("unsupported scope applied to resource"));
+            }
+        }
+        let restricted = !["PriorityClass", "VolumeAttributesClass"].contains(&scope);
+        if restricted && operator != "Exists" {
+            errors.push(expressions.get("operator").invalid_as(operator, ONLY_EXISTS));
+            continue;
+        }
+        let values = expressions.get("values");
+        match (operator, requirement.len("values")) {
+            ("In" | "NotIn", 0) => {
+                let message = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                errors.push(values.required(message));
+            }
+            ("In" | "NotIn", _) | ("Exists" | "DoesNotExist", 0) => {}
+            ("Exists" | "DoesNotExist", _) => {
+                let message = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector";
+                errors.push(values.invalid_as(requirement.raw("values").clone(), message));
+            }
+            _ => errors.push(expressions.get("operator").invalid_as(operator, "not a valid selector operator")),
+        }
+    }
+    errors
+}

@@ -1,0 +1,159 @@
+//! Classes that pods name, and how many of them may be disturbed: PriorityClass, RuntimeClass,
+//! PodDisruptionBudget.
+
+use knarr_types::{ErrorList, FieldError};
+
+use super::Rules;
+use super::at::At;
+use super::fill::{self, unset};
+use super::go_print;
+use super::metadata;
+use super::names;
+use super::resources;
+use super::scheduling;
+use super::security::one_of;
+use super::selectors;
+use super::workload::{at_most_all, int_or_percent, not_negative};
+
+pub(super) static PRIORITY_CLASS: Rules = Rules {
+    default: |class| unset(class, "preemptionPolicy", "PreemptLowerPriority"),
+    prepare_create: |class| fill::generation(class, 1),
+    prepare_update: |new, old, _| fill::bump_generation(new, old, &["value", "globalDefault", "description"]),
+    validate: |class| priority_class(&At::root(class)),
+    validate_update: |new, old, _| {
+        let (class, before) = (At::root(new), At::root(old));
+        let mut errors = ErrorList::new();
+        if class.int("value") != before.int("value") {
+            errors.push(class.get("value").forbidden("may not be changed in an update."));
+        }
+        errors.extend(metadata::immutable(&class.get("preemptionPolicy"), &before.get("preemptionPolicy")));
+        errors
+    },
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+pub(super) static RUNTIME_CLASS: Rules = Rules {
+    validate: |class| runtime_class(&At::root(class)),
+    validate_update: |new, old, _| {
+        metadata::immutable(&At::root(new).get("handler"), &At::root(old).get("handler")).into_iter().collect()
+    },
+    allow_unconditional_update: false,
+    ..Rules::DEFAULT
+};
+
+pub(super) static POD_DISRUPTION_BUDGET: Rules = Rules {
+    prepare_create: fill::first_generation,
+    prepare_update: fill::spec_and_status,
+    validate: |budget| disruption_budget(&At::root(budget).get("spec")),
+    validate_update: |new, _, subresource| match subresource {
+        "status" => disruption_status(&At::root(new).get("status")),
+        _ => disruption_budget(&At::root(new).get("spec")),
+    },
+    allow_unconditional_update: false,
+    has_generation: true,
+    ..Rules::DEFAULT
+};
+
+/// The highest priority that is not the system's own.
+const HIGHEST_PRIORITY: i64 = 1_000_000_000;
+const SYSTEM_CLASSES: &[(&str, i64)] =
+    &[("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+
+fn priority_class(class: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let name = class.get("metadata.name");
+    if name.text().starts_with("system-") {
+        let known = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name.text());
+        let why = match known {
+            Some((_, value)) if class.int("value") == *value => None,
+            Some((_, value)) => Some(format!("value of {} PriorityClass must be {value}", name.text())),
+            None => Some(format!("{} is not a known system priority class", name.text())),
+        };
+        errors.extend(why.map(|why| {
+            name.forbidden(format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+            ))
+        }));
+    } else if class.int("value") > HIGHEST_PRIORITY {
+        let message = format!("maximum allowed value of a user defined priority is {HIGHEST_PRIORITY}");
+        errors.push(class.get("value").forbidden(message));
+    }
+    errors.extend(one_of(&class.get("preemptionPolicy"), &["PreemptLowerPriority", "Never"]));
+    errors
+}
+
+fn runtime_class(class: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let handler = class.get("handler");
+    if handler.text().is_empty() {
+        errors.push(handler.required(""));
+    } else {
+        errors.extend(handler.faults(names::dns1123_label(handler.text())));
+    }
+    let limits = class.get("overhead").path.child("limits");
+    for (name, amount) in class.entries("overhead.podFixed") {
+        let amount = amount.named(limits.key(name));
+        errors.extend(resources::container_resource_name(name, &amount));
+        errors.extend(resources::quantity(name, &amount));
+    }
+    let scheduling_at = class.get("scheduling");
+    errors.extend(metadata::labels(&scheduling_at.get("nodeSelector")));
+    let mut seen = Vec::new();
+    for toleration in scheduling_at.items("tolerations") {
+        if seen.contains(&toleration.value) {
+            errors.push(FieldError::duplicate(&toleration.path, toleration.value.clone()));
+        }
+        seen.push(toleration.value);
+    }
+    errors.extend(scheduling::tolerations(&scheduling_at));
+    errors
+}
+
+fn disruption_budget(spec: &At<'_>) -> ErrorList {
+    const FIELDS: &[(&str, &str)] = &[
+        ("MinAvailable", "minAvailable"),
+        ("Selector", "selector"),
+        ("MaxUnavailable", "maxUnavailable"),
+        ("UnhealthyPodEvictionPolicy", "unhealthyPodEvictionPolicy"),
+    ];
+    let mut errors = ErrorList::new();
+    if spec.has("minAvailable") && spec.has("maxUnavailable") {
+        let shown = go_print::structure_of_values(spec.value, FIELDS);
+        errors.push(spec.invalid_as(shown, "minAvailable and maxUnavailable cannot be both set"));
+    }
+    for field in ["minAvailable", "maxUnavailable"] {
+        let at = spec.get(field);
+        errors.extend(int_or_percent(&at));
+        errors.extend(at_most_all(&at));
+    }
+    errors.extend(selectors::label_selector(&spec.get("selector")));
+    errors.extend(one_of(&spec.get("unhealthyPodEvictionPolicy"), &["AlwaysAllow", "IfHealthyBudget"]));
+    errors
+}
+
+fn disruption_status(status: &At<'_>) -> ErrorList {
+    let mut errors: ErrorList = status.items("conditions").iter().flat_map(condition).collect();
+    errors.extend(not_negative(status, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"]));
+    errors
+}
+
+/// What is wrong with one of the conditions that all newer kinds share.
+pub(super) fn condition(condition: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let kind = condition.get("type");
+    errors.extend(kind.faults(names::qualified_name(kind.text())));
+    let status = condition.get("status");
+    if !["False", "True", "Unknown"].contains(&status.text()) {
+        errors.push(status.not_supported(&["False", "True", "Unknown"]));
+    }
+    if condition.int("observedGeneration") < 0 {
+        errors.push(condition.get("observedGeneration").invalid("must be greater than or equal to zero"));
+    }
+    for field in ["lastTransitionTime", "reason"] {
+        if condition.str(field).is_empty() {
+            errors.push(condition.get(field).required(""));
+        }
+    }
+    errors
+}

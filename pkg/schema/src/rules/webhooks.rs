@@ -1,0 +1,252 @@
+//! Webhook configurations (`pkg/apis/admissionregistration`). CEL expressions in match conditions
+//! are compiled where CEL lives, not here.
+
+use knarr_types::{ErrorList, Object, Shown};
+use serde_json::Value;
+
+use super::Rules;
+use super::at::At;
+use super::fill::{self, each, empty, object, unset};
+use super::names;
+use super::security::one_of;
+use super::selectors;
+
+pub(super) static VALIDATING_WEBHOOKS: Rules = Rules { default: |hooks| default(hooks, false), ..OF_BOTH };
+pub(super) static MUTATING_WEBHOOKS: Rules = Rules { default: |hooks| default(hooks, true), ..OF_BOTH };
+
+const OF_BOTH: Rules = Rules {
+    prepare_create: |hooks| fill::generation(hooks, 1),
+    prepare_update: |new, old, _| fill::bump_generation(new, old, &["webhooks"]),
+    validate: |hooks| validate(&At::root(hooks)),
+    validate_update: |new, _, _| validate(&At::root(new)),
+    has_generation: true,
+    allow_unconditional_update: false,
+    ..Rules::DEFAULT
+};
+
+fn default(hooks: &mut Object, mutating: bool) {
+    for hook in each(hooks, "webhooks") {
+        unset(hook, "failurePolicy", "Fail");
+        unset(hook, "matchPolicy", "Equivalent");
+        object(hook, "namespaceSelector");
+        object(hook, "objectSelector");
+        unset(hook, "timeoutSeconds", 10);
+        if mutating {
+            unset(hook, "reinvocationPolicy", "Never");
+        }
+        if let Some(service) = fill::at(hook, "clientConfig.service") {
+            unset(service, "port", 443);
+        }
+        each(hook, "rules").for_each(|rule| empty(rule, "scope", "*"));
+    }
+}
+
+fn validate(hooks: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut seen = Vec::new();
+    for hook in hooks.items("webhooks") {
+        errors.extend(webhook(&hook));
+        errors.extend(review_versions(&hook));
+        let name = hook.get("name");
+        if seen.contains(&name.text()) {
+            errors.push(name.duplicate());
+        }
+        seen.push(name.text());
+    }
+    errors
+}
+
+fn webhook(hook: &At<'_>) -> ErrorList {
+    let name = hook.get("name");
+    let mut errors = if name.text().is_empty() {
+        vec![name.required("")]
+    } else {
+        name.faults(names::fully_qualified_name(name.text()))
+    };
+    for rule in hook.items("rules") {
+        errors.extend(self::rule(&rule, true));
+    }
+    errors.extend(one_of(&hook.get("failurePolicy"), &["Fail", "Ignore"]));
+    errors.extend(one_of(&hook.get("matchPolicy"), &["Equivalent", "Exact"]));
+    let effects = hook.get("sideEffects");
+    if effects.is_set() {
+        errors.extend(one_of(&effects, &["None", "NoneOnDryRun"]));
+    } else {
+        errors.push(effects.required("must specify one of None, NoneOnDryRun"));
+    }
+    let timeout = hook.get("timeoutSeconds");
+    if timeout.value.as_i64().is_some_and(|seconds| !(1..=30).contains(&seconds)) {
+        errors.push(timeout.invalid("the timeout value must be between 1 and 30 seconds"));
+    }
+    for selector in ["namespaceSelector", "objectSelector"] {
+        errors.extend(selectors::label_selector(&hook.get(selector)));
+    }
+    errors.extend(client_config(&hook.get("clientConfig")));
+    errors.extend(one_of(&hook.get("reinvocationPolicy"), &["IfNeeded", "Never"]));
+    errors.extend(match_conditions(hook));
+    errors
+}
+
+/// Names of match conditions; their expressions are judged where CEL lives.
+pub fn match_conditions(holder: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut seen = Vec::new();
+    for condition in holder.items("matchConditions") {
+        if condition.str("expression").trim().is_empty() {
+            errors.push(condition.get("expression").required(""));
+        }
+        let name = condition.get("name");
+        if name.text().is_empty() {
+            errors.push(name.required(""));
+        } else {
+            errors.extend(name.faults(names::qualified_name(name.text())));
+        }
+        if seen.contains(&name.text()) {
+            errors.push(name.duplicate());
+        }
+        seen.push(name.text());
+    }
+    errors
+}
+
+fn review_versions(hook: &At<'_>) -> ErrorList {
+    let versions = hook.items("admissionReviewVersions");
+    let list = hook.get("admissionReviewVersions");
+    if versions.is_empty() {
+        return vec![list.required("must specify one of v1, v1beta1")];
+    }
+    let mut errors = ErrorList::new();
+    let mut seen = Vec::new();
+    for version in &versions {
+        if seen.contains(&version.text()) {
+            errors.push(version.invalid("duplicate version"));
+        }
+        seen.push(version.text());
+        errors.extend(version.faults(names::dns1035_label(version.text())));
+    }
+    if errors.is_empty() && !seen.iter().any(|version| ["v1", "v1beta1"].contains(version)) {
+        errors.push(list.invalid("must include at least one of v1, v1beta1"));
+    }
+    errors
+}
+
+/// What is wrong with which requests a webhook or policy is for.
+pub fn rule(rule: &At<'_>, with_subresources: bool) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let listed = |field: &str, what: &str, errors: &mut ErrorList| {
+        let (list, values) = (rule.get(field), rule.strings(field));
+        if values.is_empty() {
+            errors.push(list.required(""));
+        }
+        if values.len() > 1 && values.contains(&"*") {
+            errors.push(list.invalid(format!("if '*' is present, must not specify other {what}")));
+        }
+    };
+    listed("operations", "operations", &mut errors);
+    for operation in rule.items("operations") {
+        errors.extend(one_of(&operation, &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]));
+    }
+    listed("apiGroups", "API groups", &mut errors);
+    listed("apiVersions", "API versions", &mut errors);
+    for version in rule.items("apiVersions").iter().filter(|version| version.text().is_empty()) {
+        errors.push(version.required(""));
+    }
+    errors.extend(rule_resources(rule, with_subresources));
+    errors.extend(one_of(&rule.get("scope"), &["*", "Cluster", "Namespaced"]));
+    errors
+}
+
+fn rule_resources(rule: &At<'_>, _with_subresources: bool) -> ErrorList {
+    let (list, all) = (rule.get("resources"), rule.strings("resources"));
+    let mut errors = ErrorList::new();
+    if all.is_empty() {
+        errors.push(list.required(""));
+    }
+    let (mut whole, mut wild) = (Vec::new(), Vec::new());
+    for resource in rule.items("resources") {
+        let text = resource.text();
+        if text.is_empty() {
+            errors.push(resource.required(""));
+        }
+        let Some((parent, sub)) = text.split_once('/') else { continue };
+        if whole.contains(&parent) {
+            errors.push(resource.invalid(format!("if '{parent}/*' is present, must not specify {text}")));
+        }
+        if wild.contains(&sub) {
+            errors.push(resource.invalid(format!("if '*/{sub}' is present, must not specify {text}")));
+        }
+        if sub == "*" {
+            whole.push(parent);
+        }
+        if parent == "*" {
+            wild.push(sub);
+        }
+    }
+    if all.len() > 1 && all.contains(&"*/*") {
+        errors.push(list.invalid("if '*/*' is present, must not specify other resources"));
+    }
+    if all.contains(&"*") && all.iter().any(|other| *other != "*" && !other.contains('/')) {
+        errors.push(list.invalid("if '*' is present, must not specify other resources without subresources"));
+    }
+    errors
+}
+
+fn client_config(config: &At<'_>) -> ErrorList {
+    let (url, service) = (config.get("url"), config.get("service"));
+    if url.is_set() == service.is_set() {
+        return vec![config.required("exactly one of url or service is required")];
+    }
+    if service.is_set() { service_reference(&service) } else { webhook_url(&url) }
+}
+
+fn webhook_url(url: &At<'_>) -> ErrorList {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let mut errors = ErrorList::new();
+    let (scheme, rest) = url.text().split_once("://").unwrap_or(("", url.text()));
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if scheme != "https" {
+        errors.push(url.invalid_as(scheme, format!("'https' is the only allowed URL scheme{FORM}")));
+    }
+    if host.is_empty() {
+        errors.push(url.invalid_as(host, format!("host must be specified{FORM}")));
+    }
+    if !user.is_empty() {
+        errors.push(url.invalid_as(user, "user information is not permitted in the URL"));
+    }
+    if !fragment.is_empty() {
+        errors.push(url.invalid_as(fragment, "fragments are not permitted in the URL"));
+    }
+    if !query.is_empty() {
+        errors.push(url.invalid_as(query, "query parameters are not permitted in the URL"));
+    }
+    errors
+}
+
+fn service_reference(service: &At<'_>) -> ErrorList {
+    let mut errors = super::volumes::require(service, &["name", "namespace"]);
+    let port = service.get("port");
+    for fault in names::port_number(service.int("port")) {
+        errors.push(port.invalid(format!("port is not valid: {fault}")));
+    }
+    let path = service.get("path");
+    if !path.is_set() || path.text() == "/" {
+        return errors;
+    }
+    let Some(rest) = path.text().strip_prefix('/') else {
+        errors.push(path.invalid("must start with a '/'"));
+        return errors;
+    };
+    for (index, step) in rest.trim_end_matches('/').split('/').enumerate() {
+        if step.is_empty() {
+            errors.push(path.invalid(format!("segment[{index}] may not be empty")));
+            continue;
+        }
+        for fault in names::dns1123_subdomain(step) {
+            errors.push(path.invalid_as(Shown::Value(Value::from(path.text())), format!("segment[{index}]: {fault}")));
+        }
+    }
+    errors
+}
