@@ -8,6 +8,7 @@
 mod proxy;
 mod router;
 mod tls;
+mod upgrade;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,15 +14,19 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{ProxyHttp, Session};
 
 use super::router::{Router, Upstream, route};
+use super::upgrade::LateReader;
 
 /// How long a pod may take to accept a connection before another is tried.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
 
 /// How long an unused connection to a pod is kept.
 const KEEP: Duration = Duration::from_secs(30);
 
 /// Endpoints that one request tries.
 const TRIES: usize = 4;
+
+/// The pool of connections for requests that upgrade; others are in 0.
+const UPGRADES: u64 = 1;
 
 /// Routes and rewrites requests; Pingora does the rest.
 pub(super) struct Proxy {
@@ -74,7 +78,7 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, way: &mut Way) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, way: &mut Way) -> Result<Box<HttpPeer>> {
         let endpoints = way.upstream.as_ref().map_or(&[][..], |upstream| &upstream.endpoints);
         if endpoints.is_empty() {
             return Err(Error::new(ErrorType::HTTPStatus(503)));
@@ -83,6 +87,10 @@ impl ProxyHttp for Proxy {
         let mut peer = HttpPeer::new(address, false, String::new());
         peer.options.connection_timeout = Some(CONNECT);
         peer.options.idle_timeout = Some(KEEP);
+        if session.req_header().headers.contains_key(http::header::UPGRADE) {
+            peer.options.custom_l4 = Some(Arc::new(LateReader));
+            peer.group_key = UPGRADES; // never a connection that was made for other requests
+        }
         Ok(Box::new(peer))
     }
 
