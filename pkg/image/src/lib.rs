@@ -17,7 +17,7 @@ mod pull;
 pub mod reference;
 pub mod registries;
 mod store;
-mod unpack;
+pub mod unpack;
 
 pub use config::{ImageConfig, Platform};
 pub use credentials::{Credentials, Keyring};

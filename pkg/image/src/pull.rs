@@ -85,10 +85,7 @@ impl ImageStore {
         let wanted = layers.iter().zip(&diff_ids).filter(|(_, diff_id)| seen.insert(*diff_id));
         // All futures at once, not a stream that makes them: that one's closure would not be Send.
         let fetches: Vec<_> = wanted.map(|(layer, diff_id)| self.fetch_layer(&source, layer, diff_id)).collect();
-        futures::stream::iter(fetches)
-            .buffer_unordered(PARALLEL_LAYERS)
-            .try_collect::<()>()
-            .await?;
+        futures::stream::iter(fetches).buffer_unordered(PARALLEL_LAYERS).try_collect::<()>().await?;
         self.add(Record {
             id: config.digest,
             names: if reference.digest.is_none() { BTreeSet::from([reference.to_string()]) } else { BTreeSet::new() },

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use serde::Deserialize;
 
 use crate::credentials::{Credentials, decode_auth};
@@ -88,6 +89,20 @@ pub struct Endpoint {
     pub repository: String,
 }
 
+impl Mirror {
+    /// The repository's name at the mirror: the first pattern that matches says.
+    fn rewrite(&self, repository: &str) -> String {
+        self.rewrite
+            .iter()
+            .filter_map(|(pattern, to)| Some((Regex::new(pattern).ok()?, to)))
+            .find(|(pattern, _)| pattern.is_match(repository))
+            .map_or_else(
+                || repository.to_owned(),
+                |(pattern, to)| pattern.replace(repository, to.as_str()).into_owned(),
+            )
+    }
+}
+
 impl Registries {
     /// Reads the file; a file that is not there is an empty one.
     pub fn load(path: &Path) -> Result<Registries, Error> {
@@ -110,12 +125,21 @@ impl Registries {
             split_endpoint(endpoint)
                 .ok_or_else(|| format!("endpoint {endpoint:?} is no address: want http(s)://HOST[:PORT][/PATH]"))?;
         }
+        for pattern in parsed.mirrors.values().flat_map(|m| m.rewrite.keys()) {
+            Regex::new(pattern).map_err(|e| format!("rewrite {pattern:?} is no regular expression: {e}"))?;
+        }
+        let has_client_certificate =
+            |c: &RegistryConfig| c.tls.as_ref().is_some_and(|t| t.cert_file.is_some() || t.key_file.is_some());
+        if let Some((host, _)) = parsed.configs.iter().find(|(_, c)| has_client_certificate(c)) {
+            return Err(format!("configs of {host}: client certificates are not supported; use auth"));
+        }
         Ok(parsed)
     }
 
     /// The places to ask for an image, in order, the registry itself last.
     pub fn endpoints(&self, image: &Reference) -> Vec<Endpoint> {
         let mirror = self.mirrors.get(&image.registry).or_else(|| self.mirrors.get("*"));
+        let rewritten = mirror.map_or_else(|| image.repository.clone(), |m| m.rewrite(&image.repository));
         let mut endpoints: Vec<Endpoint> = mirror
             .into_iter()
             .flat_map(|m| &m.endpoint)
@@ -123,7 +147,7 @@ impl Registries {
             .map(|(plain_http, host, prefix)| Endpoint {
                 plain_http,
                 host: host.to_owned(),
-                repository: join(prefix, &image.repository),
+                repository: join(prefix, &rewritten),
             })
             .collect();
         let own_host = match image.registry.as_str() {
@@ -201,6 +225,9 @@ mirrors:
       - "https://cache.example/v2/hub"
   "*":
     endpoint: ["https://all.example"]
+  quay.io:
+    endpoint: ["https://all.example"]
+    rewrite: {"^(a)/(.*)$": "mirror/$1-$2"}
 configs:
   "mirror.local:5000":
     auth: {username: u, password: p}
@@ -218,7 +245,7 @@ configs:
 
     #[test]
     fn mirrors_come_in_order_and_the_registry_last() {
-        let table: [(&str, &[(bool, &str)]); 3] = [
+        let table: [(&str, &[(bool, &str)]); 4] = [
             (
                 "nginx",
                 &[
@@ -227,6 +254,7 @@ configs:
                     (false, "registry-1.docker.io/library/nginx"),
                 ],
             ),
+            ("quay.io/a/b", &[(false, "all.example/mirror/a-b"), (false, "quay.io/a/b")]),
             ("ghcr.io/a/b", &[(false, "all.example/a/b"), (false, "ghcr.io/a/b")]),
             ("127.0.0.1:5000/x", &[(false, "all.example/x"), (true, "127.0.0.1:5000/x")]),
         ];
@@ -252,5 +280,9 @@ configs:
         assert!(error.contains("mirors"), "{error}");
         let error = Registries::parse("mirrors: {a: {endpoint: ['ftp://x']}}").unwrap_err();
         assert!(error.contains("ftp://x"), "{error}");
+        let error = Registries::parse("mirrors: {a: {rewrite: {'(': b}}}").unwrap_err();
+        assert!(error.contains("\"(\" is no regular expression"), "{error}");
+        let error = Registries::parse("configs: {a: {tls: {cert_file: /c}}}").unwrap_err();
+        assert!(error.contains("client certificates are not supported"), "{error}");
     }
 }
