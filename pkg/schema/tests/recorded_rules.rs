@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The rules of kinds against answers recorded from a kube-apiserver: an accepted object must come
 //! out of defaults and strategy as it was recorded, a refused one must get the recorded Status.
 //! The recordings lie beside the repository; where they are absent the test says so and passes.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! IP addresses and CIDRs in upstream's words (`k8s.io/apimachinery/pkg/util/validation/ip.go`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Validating and mutating admission policies and their bindings, CEL aside.
 
 use knarr_types::{ErrorList, Object};

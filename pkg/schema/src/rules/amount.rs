@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Resource amounts as rules compare them.
 
 use std::cmp::Ordering;

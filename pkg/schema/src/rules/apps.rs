@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Deployments, ReplicaSets, ReplicationControllers, pod templates and controller revisions.
 
 use knarr_types::{ErrorList, FieldError, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! A place in an object: a value beside its path, so that rules read as sentences and their
 //! messages name the right field. A field that is absent reads as its type's zero value.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! HorizontalPodAutoscalers (`pkg/apis/autoscaling/{v1,v2}/defaults.go`, `validation`).
 
 use knarr_types::{ErrorList, FieldError, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! CertificateSigningRequests (`pkg/apis/certificates/validation`). What needs the request parsed is
 //! judged only as far as its PEM block.
 

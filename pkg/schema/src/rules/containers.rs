@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Containers, init containers and ephemeral containers of a pod.
 
 use knarr_types::{ErrorList, FieldError};

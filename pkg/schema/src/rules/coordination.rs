@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Leases (`pkg/registry/coordination/lease/strategy.go`).
 
 use knarr_types::{ErrorList, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Schedules of CronJobs: five fields, or a name such as `@hourly`, judged in the words of the
 //! library that upstream uses (`robfig/cron`).
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! CronJobs (`pkg/registry/batch/cronjob/strategy.go`).
 
 use knarr_types::{ErrorList, FieldError, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Device classes, resource claims and slices (`pkg/apis/resource`), CEL aside.
 
 use knarr_types::{ErrorList, FieldError};

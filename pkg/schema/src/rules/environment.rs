@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Environment variables of containers and the references to fields and resources in them.
 
 use knarr_types::{ErrorList, FieldError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Events of the core and the events.k8s.io group (`pkg/apis/core/validation/events.go`).
 
 use knarr_types::{ErrorList, FieldPath, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Filling in what a client left out: the verbs of defaults and strategies.
 
 use serde_json::{Map, Value};

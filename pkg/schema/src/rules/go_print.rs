@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Upstream's own structs as its messages print them: Go's field names, in Go's order.
 
 use knarr_types::Shown;

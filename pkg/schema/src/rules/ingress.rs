@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Ingresses and their classes (`pkg/apis/networking/validation`).
 
 use std::net::IpAddr;

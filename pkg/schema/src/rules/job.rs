@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Jobs (`pkg/registry/batch/job/strategy.go`, `pkg/apis/batch/validation`).
 
 use knarr_types::{ErrorList, FieldError, FieldErrorType, Object};

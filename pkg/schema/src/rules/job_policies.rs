@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! When a job has failed, when it has succeeded, and when its pods are replaced.
 
 use knarr_types::{ErrorList, FieldError};

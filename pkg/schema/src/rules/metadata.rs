@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What every object's metadata must be (`k8s.io/apimachinery/pkg/api/validation/objectmeta.go`).
 
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};

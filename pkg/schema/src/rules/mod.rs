@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What is special about each kind: its defaults, its strategy (what a write may touch), its
 //! validation, its warnings and its selectable fields.
 //!

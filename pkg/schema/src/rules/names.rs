@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What may be a name: DNS labels and subdomains, qualified names, label values, ports, in
 //! upstream's words (`k8s.io/apimachinery/pkg/util/validation`). Every function gives what is wrong.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Namespaces (`pkg/registry/core/namespace/strategy.go`).
 
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! NetworkPolicies, IP addresses and service CIDRs (`pkg/apis/networking/validation`).
 
 use ipnet::IpNet;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Nodes (`pkg/registry/core/node/strategy.go`, ValidateNode).
 
 use ipnet::IpNet;

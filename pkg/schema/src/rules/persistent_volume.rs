@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Persistent volumes (`pkg/registry/core/persistentvolume`, ValidatePersistentVolume).
 
 use knarr_types::{ErrorList, FieldPath, Object};

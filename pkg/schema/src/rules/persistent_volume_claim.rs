@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Claims for storage (`pkg/registry/core/persistentvolumeclaim`, ValidatePersistentVolumeClaim).
 
 use knarr_types::{ErrorList, FieldError, Object};

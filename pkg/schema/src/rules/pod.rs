@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Pods (`pkg/registry/core/pod/strategy.go`, ValidatePodUpdate and its kin).
 
 use knarr_types::{ErrorList, FieldPath, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What a pod gets where its maker said nothing (`pkg/apis/core/v1/defaults.go`).
 
 use knarr_types::Object;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The spec of a pod, which all workloads share in their templates
 //! (`pkg/apis/core/validation/validation.go`, ValidatePodSpec).
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What the maker of a pod should know (`pkg/api/pod/warnings.go`).
 
 use knarr_types::Object;

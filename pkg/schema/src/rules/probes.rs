@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Probes and lifecycle hooks of containers.
 
 use knarr_types::{ErrorList, FieldError};

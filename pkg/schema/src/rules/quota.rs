@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! LimitRanges and ResourceQuotas.
 
 use std::cmp::Ordering;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Roles and bindings (`pkg/apis/rbac/validation`).
 
 use knarr_types::{ErrorList, FieldError, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Resource names, amounts, requests and limits of containers and pods.
 
 use std::cmp::Ordering;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Where a pod may run: affinity, tolerations, topology spread.
 
 use knarr_types::{ErrorList, FieldError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Classes that pods name, and how many of them may be disturbed: PriorityClass, RuntimeClass,
 //! PodDisruptionBudget.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Label and node selectors inside objects (`k8s.io/apimachinery/pkg/apis/meta/v1/validation`).
 
 use knarr_types::{ErrorList, FieldError, Shown};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Services (`pkg/registry/core/service`, ValidateService). Addresses and node ports are given out
 //! by the server; what can be said about them without an allocator is here.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! The ports of a Service, one by one and together.
 
 use knarr_types::{ErrorList, FieldError};

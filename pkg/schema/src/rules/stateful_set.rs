@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! StatefulSets and DaemonSets.
 
 use knarr_types::{ErrorList, FieldError, Object};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Storage classes, CSI drivers and nodes, attachments and capacities (`pkg/apis/storage`).
 
 use knarr_types::{ErrorList, FieldError, FieldPath};

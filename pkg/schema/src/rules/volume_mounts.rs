@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Volumes as containers see them: mounts and block devices.
 
 use knarr_types::{ErrorList, FieldError};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Volumes of pods and the volume sources that pods and persistent volumes share.
 
 use knarr_types::{ErrorList, FieldError};

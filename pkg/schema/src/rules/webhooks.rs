@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! Webhook configurations (`pkg/apis/admissionregistration`). CEL expressions in match conditions
 //! are compiled where CEL lives, not here.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //! What workloads share: selectors that must match the template, numbers, parts of a rollout.
 
 use knarr_types::{ErrorList, FieldError, Object};
