@@ -27,7 +27,6 @@ impl Served {
         let serial = u32::try_from(started.as_secs()).unwrap_or(1);
         let dns = Dns {
             zone: ArcSwap::from_pointee(Zone::new(&Snapshot::default(), serial)),
-            upstreams: ArcSwap::default(),
             forwarder: Forwarder::default(),
         };
         Self { dns: Arc::new(dns), ingress: Arc::new(Ingress::new()), serial: AtomicU32::new(serial) }
@@ -44,7 +43,6 @@ impl Served {
     fn set(&self, snapshot: &Snapshot) {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         self.dns.zone.store(Arc::new(Zone::new(snapshot, serial)));
-        self.dns.upstreams.store(Arc::new(snapshot.upstreams.clone()));
         self.ingress.set(snapshot);
         tracing::debug!(serial, services = snapshot.services.len(), "snapshot taken");
     }

@@ -43,16 +43,11 @@ struct Edge {
     supervisor: Option<(tokio::sync::oneshot::Sender<()>, tokio::task::JoinHandle<()>)>,
 }
 
-/// An address that was free a moment ago.
-fn free(purpose: Purpose) -> Listen {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    Listen { purpose, address }
-}
-
 impl Edge {
     fn start(snapshot: &Snapshot) -> Self {
-        let dns = free(Purpose::DnsUdp);
-        let listen = vec![dns, Listen { purpose: Purpose::DnsTcp, ..dns }, free(Purpose::Http), free(Purpose::Https)];
+        let any = "127.0.0.1:0".parse().unwrap();
+        let purposes = [Purpose::DnsUdp, Purpose::DnsTcp, Purpose::Http, Purpose::Https];
+        let listen = purposes.map(|purpose| Listen { purpose, address: any }).to_vec();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut edge = Self { dir: tempfile::tempdir().unwrap(), runtime, listen, supervisor: None };
         edge.set(snapshot);
@@ -80,7 +75,9 @@ impl Edge {
         };
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let held = self.runtime.block_on(supervise::take_over(supervised)).unwrap();
-        assert_eq!(held.listens().count(), self.listen.len());
+        let listens: Vec<Listen> = held.listens().collect();
+        assert_eq!(listens.len(), self.listen.len());
+        self.listen = listens;
         let task = self.runtime.spawn(async move {
             held.run(async { ended.await.unwrap_or(()) }).await.unwrap();
         });
@@ -324,7 +321,7 @@ fn names_of_the_cluster_are_answered_others_forwarded_and_remembered() {
 #[test]
 fn requests_go_by_host_and_path_with_forwarding_headers_and_past_dead_endpoints() {
     let (a, b) = (backend("backend-a"), backend("backend-b"));
-    let dead = free(Purpose::Http).address;
+    let dead = "127.0.0.1:1".parse().unwrap();
     let services =
         vec![service("a", "10.43.0.1", &[a, dead]), service("b", "10.43.0.2", &[b]), service("none", "10.43.0.3", &[])];
     let rules = [("a.test", "/", "a"), ("a.test", "/b", "b"), ("*.wild.test", "/", "b"), ("none.test", "/", "none")];

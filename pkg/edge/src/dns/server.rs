@@ -3,7 +3,6 @@
 //! The listeners: bytes to questions, answers to bytes.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +28,6 @@ const TCP_IDLE: Duration = Duration::from_secs(10);
 /// What all listeners answer from.
 pub(crate) struct Dns {
     pub zone: ArcSwap<Zone>,
-    pub upstreams: ArcSwap<Vec<SocketAddr>>,
     pub forwarder: Forwarder,
 }
 
@@ -182,12 +180,12 @@ fn malformed(packet: &[u8]) -> Step {
 }
 
 async fn finish(dns: &Dns, step: Step, over_tcp: bool) -> Option<Message> {
-    let upstreams = dns.upstreams.load_full();
+    let zone = dns.zone.load_full();
     match step {
         Step::Silence => None,
         Step::Reply(reply) => Some(reply),
         Step::Ask(query) => {
-            let reply = dns.forwarder.ask(&query, &upstreams, over_tcp).await;
+            let reply = dns.forwarder.ask(&query, &zone.upstreams, over_tcp).await;
             Some(reply.unwrap_or_else(|| reply_to(&query, ResponseCode::ServFail)))
         }
         Step::Chase(parts) => {
@@ -195,7 +193,7 @@ async fn finish(dns: &Dns, step: Step, over_tcp: bool) -> Option<Message> {
             if let Some(question) = query.queries.first_mut() {
                 question.set_name(name);
             }
-            if let Some(found) = dns.forwarder.ask(&query, &upstreams, over_tcp).await {
+            if let Some(found) = dns.forwarder.ask(&query, &zone.upstreams, over_tcp).await {
                 reply.add_answers(found.answers);
             }
             Some(reply)

@@ -3,7 +3,7 @@
 //! The index of a snapshot by name: what stands where in the cluster's zone.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hickory_proto::rr::Name;
 
@@ -16,6 +16,8 @@ pub struct Zone {
     pub(super) server: Name,
     pub(super) contact: Name,
     pub(super) serial: u32,
+    /// Who answers other names.
+    pub(super) upstreams: Vec<SocketAddr>,
     namespaces: HashSet<Vec<u8>>,
     services: HashMap<Vec<u8>, Entry>,
     pointers: HashMap<IpAddr, Vec<Name>>,
@@ -69,6 +71,7 @@ impl Zone {
             contact: below("hostmaster"),
             origin,
             serial,
+            upstreams: snapshot.upstreams.clone(),
             namespaces: snapshot.namespaces.iter().map(|name| name.to_ascii_lowercase().into_bytes()).collect(),
             services: HashMap::with_capacity(snapshot.services.len()),
             pointers: HashMap::new(),
