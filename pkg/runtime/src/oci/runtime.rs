@@ -246,13 +246,14 @@ impl PodRuntime for OciRuntime {
         let mut pods = Vec::new();
         for entry in entries.flatten() {
             let Some(pod) = entry.file_name().to_str().and_then(PodUid::new) else { continue };
+            // Listen first, then look, so that no exit falls between. A shim that is gone shows in
+            // the status.
+            let _gone = self.watch(&pod).await;
             match self.status(&pod).await {
                 Ok(status) => pods.push(status),
                 Err(Error::PodNotFound(_)) => continue,
                 Err(e) => return Err(e),
             }
-            // A shim that died a moment ago is seen by the next list.
-            let _gone = self.watch(&pod).await;
         }
         Ok(pods)
     }
