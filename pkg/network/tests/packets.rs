@@ -173,6 +173,16 @@ impl Node {
     }
 }
 
+impl Drop for Node {
+    /// A folder with a namespace mounted in it cannot be removed.
+    fn drop(&mut self) {
+        let pods = std::fs::read_dir(self.run_dir()).into_iter().flatten().flatten().map(|entry| entry.path());
+        for path in pods.chain([self.outside()]) {
+            let _ = nix::mount::umount2(&path, nix::mount::MntFlags::MNT_DETACH); // torn down already
+        }
+    }
+}
+
 fn wait_for(mut ready: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !ready() {

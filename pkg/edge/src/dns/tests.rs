@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//! Names and what they stand for, as tables.
+
 use super::*;
 use crate::snapshot::{Endpoint, Port, Service, Snapshot};
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//! Packets as clients send them, and as they should not.
+
 use super::*;
 use hickory_proto::op::Query;
 use proptest::prelude::*;
