@@ -72,6 +72,8 @@ impl Ipam {
     pub fn open(file: impl Into<PathBuf>, ranges: Vec<IpNet>) -> Result<Self, Error> {
         let file = file.into();
         let allocations = match std::fs::read(&file) {
+            // What a power cut can leave of an unsynced file. No pod of before it runs any more.
+            Ok(bytes) if bytes.is_empty() => Allocations::default(),
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|source| Error::Record { path: file.clone(), source })?
             }
