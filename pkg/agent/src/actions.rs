@@ -424,8 +424,11 @@ pub fn host_ports(pod: &Pod, ips: &[std::net::IpAddr]) -> Vec<HostPort> {
     all
 }
 
+/// Names and values of kernel parameters.
+type Sysctls = Vec<(String, String)>;
+
 /// The pod's sysctls: those of the network, and the others.
-fn sysctls(pod: &Pod) -> (Vec<(String, String)>, Vec<(String, String)>) {
+fn sysctls(pod: &Pod) -> (Sysctls, Sysctls) {
     let security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let all = security.iter().flat_map(|security| security.sysctls.iter().flatten());
     all.map(|sysctl| (sysctl.name.replace('/', "."), sysctl.value.clone()))

@@ -284,7 +284,8 @@ mod tests {
     fn the_command_replaces_the_entrypoint_and_args_replace_cmd() {
         let list = |items: &[&str]| items.iter().map(ToString::to_string).collect::<Vec<_>>();
         let (entrypoint, cmd) = (list(&["e"]), list(&["c"]));
-        let cases: [(Option<&[&str]>, Option<&[&str]>, &[&str]); 4] = [
+        type Words<'a> = Option<&'a [&'a str]>;
+        let cases: [(Words<'_>, Words<'_>, &[&str]); 4] = [
             (None, None, &["e", "c"]),
             (Some(&["x"]), None, &["x"]),
             (None, Some(&["y"]), &["e", "y"]),

@@ -11,6 +11,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,6 +57,8 @@ pub struct Network {
     host_ports: Mutex<BTreeMap<String, Vec<HostPort>>>,
     changed: Arc<Notify>,
     upstreams: Vec<SocketAddr>,
+    /// Nobody has to wait again for what did not come.
+    server_is_away: AtomicBool,
 }
 
 /// What is kept for a start without a server.
@@ -97,6 +100,7 @@ impl Network {
             host_ports: Mutex::default(),
             changed,
             upstreams,
+            server_is_away: AtomicBool::new(false),
         })
     }
 
@@ -294,8 +298,12 @@ impl PodNetworks for Network {
     }
 
     async fn service_links(&self, namespace: &str, all: bool) -> Vec<ServiceLink> {
-        // Without a server pods start all the same, with the services that were known last.
-        if tokio::time::timeout(PATIENCE, self.view.synced()).await.is_ok() {
+        // Without a server pods start all the same, with the services that were known last; only
+        // the first one waits for it.
+        let patience = if self.server_is_away.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        let synced = tokio::time::timeout(patience, self.view.synced()).await.is_ok();
+        self.server_is_away.store(!synced, Ordering::Relaxed);
+        if synced {
             return self.view.links(namespace, all);
         }
         let record = read_record::<Record>(&record_path(&self.layout)).unwrap_or_default();
