@@ -227,7 +227,9 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         return status(&job.get("status"), &before.get("status"));
     }
     let (spec, old_spec) = (job.get("spec"), before.get("spec"));
-    let mut errors = spec_with_selector(&spec);
+    // As upstream does, once as a new job and once as a change.
+    let mut errors = validate(&job);
+    errors.extend(spec_with_selector(&spec));
     errors.extend(completions_update(&spec, &old_spec));
     errors.extend(metadata::immutable(&spec.get("selector"), &old_spec.get("selector")));
     let mut template = spec.raw("template").clone();

@@ -32,7 +32,9 @@ pub fn prepare_update(new: &mut Object, old: &Object) {
             fill::keep(metadata, before, field);
         }
     }
-    fill::keep(metadata, before, "creationTimestamp");
+    for field in ["creationTimestamp", "generation"] {
+        fill::keep(metadata, before, field);
+    }
     if !before["deletionTimestamp"].is_null() {
         fill::keep(metadata, before, "deletionTimestamp");
         if metadata["deletionGracePeriodSeconds"].is_null() {

@@ -3,7 +3,7 @@
 //! NetworkPolicies, IP addresses and service CIDRs (`pkg/apis/networking/validation`).
 
 use ipnet::IpNet;
-use knarr_types::{ErrorList, FieldError};
+use knarr_types::ErrorList;
 use serde_json::{Value, json};
 
 use super::Rules;
@@ -54,24 +54,24 @@ pub(super) static IP_ADDRESS: Rules = Rules {
 };
 
 pub(super) static SERVICE_CIDR: Rules = Rules {
-    prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_create: |cidr| fill::remove(cidr, "status"),
+    prepare_update: |new, old, subresource| {
+        fill::keep(new, old, if subresource == "status" { "spec" } else { "status" });
+    },
     validate: |cidr| service_cidr(&At::root(cidr).get("spec")),
     validate_update: |new, old, subresource| {
         if subresource == "status" {
             return ErrorList::new();
         }
         let (list, before) = (At::root(new).get("spec.cidrs"), At::root(old).get("spec.cidrs"));
-        let (new, old) = (super::at::strings(list.value), super::at::strings(before.value));
-        match (new.as_slice(), old.as_slice()) {
-            (new, old) if new == old => ErrorList::new(),
-            ([first, _], [only]) if first == only => ErrorList::new(),
-            ([_, _], [_]) => vec![FieldError::invalid(&list.path.index(0), new[0], "field is immutable")],
-            _ => vec![list.invalid("field is immutable")],
+        let (new, old) = (At::root(new).items("spec.cidrs"), super::at::strings(before.value));
+        if new.len() < old.len() {
+            return vec![list.invalid("field is immutable")];
         }
+        let changed = new.iter().zip(old).filter(|(new, old)| new.text() != *old);
+        changed.map(|(new, _)| new.invalid("field is immutable")).collect()
     },
     allow_unconditional_update: false,
-    has_generation: true,
     ..Rules::DEFAULT
 };
 

@@ -11,6 +11,7 @@ use super::amount::Amount;
 use super::at::{At, same};
 use super::containers;
 use super::fill;
+use super::metadata;
 use super::names;
 use super::pod_defaults;
 use super::pod_spec;
@@ -190,7 +191,9 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
 }
 
 fn validate_spec_update(pod: &At<'_>, before: &At<'_>) -> ErrorList {
-    let mut errors = metadata_and_spec(pod);
+    // A pod's labels are judged twice more than those of other kinds.
+    let mut errors = metadata::labels(&pod.get("metadata.labels"));
+    errors.extend(metadata_and_spec(pod));
     let (spec, old_spec) = (pod.get("spec"), before.get("spec"));
     for list in ["containers", "initContainers"] {
         if spec.len(list) != old_spec.len(list) {

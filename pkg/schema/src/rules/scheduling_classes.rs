@@ -20,7 +20,7 @@ use super::workload::{at_most_all, int_or_percent, not_negative};
 pub(super) static PRIORITY_CLASS: Rules = Rules {
     default: |class| unset(class, "preemptionPolicy", "PreemptLowerPriority"),
     prepare_create: |class| fill::generation(class, 1),
-    prepare_update: |new, old, _| fill::bump_generation(new, old, &["value", "globalDefault", "description"]),
+    prepare_update: |new, old, _| fill::bump_generation(new, old, &["value"]),
     validate: |class| priority_class(&At::root(class)),
     validate_update: |new, old, _| {
         let (class, before) = (At::root(new), At::root(old));

@@ -151,7 +151,7 @@ fn drop_what_the_type_forbids(spec: &mut Value, before: &Value) {
         }
     };
     if kind(before) != "ExternalName" && kind(spec) == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
             drop_unchanged(field, spec);
         }
     }

@@ -52,11 +52,9 @@ pub(super) static DAEMON_SET: Rules = Rules {
     },
     prepare_update: |new, old, subresource| {
         fill::spec_and_status(new, old, subresource);
-        if subresource != "status" {
-            let before = template_generation_of(old);
-            let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
-            template_generation(new, if changed { before + 1 } else { before });
-        }
+        let before = template_generation_of(old);
+        let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
+        template_generation(new, if changed { before + 1 } else { before });
     },
     validate: daemon_set,
     validate_update: |new, old, subresource| {

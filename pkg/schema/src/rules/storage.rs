@@ -92,8 +92,14 @@ pub(super) static CSI_NODE: Rules = Rules {
         let old_drivers = before.items("spec.drivers");
         for driver in node.items("spec.drivers") {
             let same_name = old_drivers.iter().find(|old| old.str("name") == driver.str("name"));
-            if same_name.is_some_and(|old| !same(old.value, driver.value)) {
-                errors.push(list.invalid_as(go_print::structure(driver.value, FIELDS), "field is immutable"));
+            // How many volumes fit may change; who the driver is may not.
+            let who = |driver: &At<'_>| {
+                let mut who = driver.value.clone();
+                fill::remove(&mut who, "allocatable");
+                who
+            };
+            if same_name.is_some_and(|old| !same(&who(old), &who(&driver))) {
+                errors.push(list.invalid_as(go_print::structure(&who(&driver), FIELDS), "field is immutable"));
             }
         }
         errors
