@@ -78,8 +78,8 @@ impl Doer {
         let _ = self.mail.send(Mail::Event(event));
     }
 
-    async fn warn(&self, pod: &Pod, container: Option<&str>, reason: &str, message: &str) {
-        self.context.tell(pod, container, Severity::Warning, reason, message).await;
+    fn warn(&self, pod: &Pod, container: Option<&str>, reason: &str, message: &str) {
+        self.context.tell(pod, container, Severity::Warning, reason, message);
     }
 
     fn ips(&self) -> Vec<std::net::IpAddr> {
@@ -102,7 +102,7 @@ impl Doer {
             Err(error) => {
                 let message = format!("Failed to create pod sandbox: {error}");
                 self.send(Event::SandboxFailed(message.clone()));
-                self.warn(pod, None, "FailedCreatePodSandBox", &message).await;
+                self.warn(pod, None, "FailedCreatePodSandBox", &message);
             }
         }
     }
@@ -188,7 +188,7 @@ impl Doer {
             }
             Err(message) => {
                 self.send(Event::VolumesFailed(message.clone()));
-                self.warn(pod, None, "FailedMount", &message).await;
+                self.warn(pod, None, "FailedMount", &message);
             }
         }
     }
@@ -237,9 +237,9 @@ impl Doer {
                 let reference = image.names.first().cloned().unwrap_or_else(|| name.to_owned());
                 self.view.images.lock().insert(spec.name.clone(), image);
                 self.send(Event::ImageReady(spec.name.clone(), (reference, id)));
-                self.context.tell(pod, Some(&spec.name), Severity::Normal, "Pulled", &message).await;
+                self.context.tell(pod, Some(&spec.name), Severity::Normal, "Pulled", &message);
             }
-            Err(error) => self.image_failed(pod, spec, name, &error).await,
+            Err(error) => self.image_failed(pod, spec, name, &error),
         }
     }
 
@@ -261,37 +261,37 @@ impl Doer {
             }
         }
         let message = format!("Pulling image \"{name}\"");
-        self.context.tell(pod, Some(&spec.name), Severity::Normal, "Pulling", &message).await;
+        self.context.tell(pod, Some(&spec.name), Severity::Normal, "Pulling", &message);
         let options = PullOptions { policy, keyring: self.keyring(pod).await, registries, platform: None };
         self.context.images.ensure(name, options).await.map(|image| (image, true))
     }
 
-    async fn image_failed(&self, pod: &Pod, spec: &Container, name: &str, error: &knarr_image::Error) {
+    fn image_failed(&self, pod: &Pod, spec: &Container, name: &str, error: &knarr_image::Error) {
         let container = Some(spec.name.as_str());
         let (reason, message) = match error {
             knarr_image::Error::NeverPull(_) => {
                 let message = format!("Container image \"{name}\" is not present with pull policy of Never");
-                self.warn(pod, container, "ErrImageNeverPull", &message).await;
+                self.warn(pod, container, "ErrImageNeverPull", &message);
                 ("ErrImageNeverPull", message)
             }
             knarr_image::Error::InvalidName { .. } => {
                 let message = format!(
                     "Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\": invalid reference format"
                 );
-                self.warn(pod, container, "InspectFailed", &message).await;
+                self.warn(pod, container, "InspectFailed", &message);
                 ("InvalidImageName", message)
             }
             error => {
-                self.warn(pod, container, "Failed", &format!("Failed to pull image \"{name}\": {error}")).await;
+                self.warn(pod, container, "Failed", &format!("Failed to pull image \"{name}\": {error}"));
                 ("ErrImagePull", error.to_string())
             }
         };
         self.send(Event::ImageFailed(spec.name.clone(), reason.to_owned(), message));
-        self.warn(pod, container, "Failed", &format!("Error: {reason}")).await;
+        self.warn(pod, container, "Failed", &format!("Error: {reason}"));
         if reason == "ErrImagePull" {
             let message = format!("Back-off pulling image \"{name}\"");
-            self.context.tell(pod, container, Severity::Normal, "BackOff", &message).await;
-            self.warn(pod, container, "Failed", "Error: ImagePullBackOff").await;
+            self.context.tell(pod, container, Severity::Normal, "BackOff", &message);
+            self.warn(pod, container, "Failed", "Error: ImagePullBackOff");
         }
     }
 
@@ -314,7 +314,7 @@ impl Doer {
             if let Err(error) = added {
                 let message =
                     format!("Unable to use image pull secret {}: {error}; the pull may fail.", reference.name);
-                self.warn(pod, None, "FailedToRetrieveImagePullSecret", &message).await;
+                self.warn(pod, None, "FailedToRetrieveImagePullSecret", &message);
             }
         }
         keyring
@@ -336,7 +336,7 @@ impl Doer {
             Ok(config) => config,
             Err(message) => {
                 refuse("CreateContainerConfigError", message.clone());
-                return self.warn(pod, name, "Failed", &format!("Error: {message}")).await;
+                return self.warn(pod, name, "Failed", &format!("Error: {message}"));
             }
         };
         // What an attempt that was cut short has left is in the way.
@@ -344,16 +344,16 @@ impl Doer {
         if let Err(error) = self.context.runtime.create_container(&id, &config).await {
             let message = error.to_string();
             refuse("CreateContainerError", message.clone());
-            return self.warn(pod, name, "Failed", &format!("Error: {message}")).await;
+            return self.warn(pod, name, "Failed", &format!("Error: {message}"));
         }
         let created = "Container created".to_owned();
         let begun = Moment::now();
         match self.context.runtime.start_container(&id).await {
             Ok(_) => {
                 self.send(Event::Started(spec.name.clone(), run, id.uri(), begun));
-                self.context.tell(pod, name, Severity::Normal, "Created", &created).await;
+                self.context.tell(pod, name, Severity::Normal, "Created", &created);
                 let started = "Container started".to_owned();
-                self.context.tell(pod, name, Severity::Normal, "Started", &started).await;
+                self.context.tell(pod, name, Severity::Normal, "Started", &started);
             }
             Err(error) => {
                 let message = error.to_string();
@@ -366,8 +366,8 @@ impl Doer {
                     finished: Moment::now(),
                 };
                 self.send(Event::Exited(spec.name.clone(), run, exit));
-                self.context.tell(pod, name, Severity::Normal, "Created", &created).await;
-                self.warn(pod, name, "Failed", &format!("Error: {message}")).await;
+                self.context.tell(pod, name, Severity::Normal, "Created", &created);
+                self.warn(pod, name, "Failed", &format!("Error: {message}"));
             }
         }
         self.forget_runs_before(&spec.name, run).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use knarr_client::events::{Recorder, Severity};
+use knarr_client::events::Severity;
 use knarr_image::{Image, PullOptions};
 use knarr_network::services::HostPort;
 use knarr_runtime::{ContainerId, PodRuntime, PodUid};
@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::dns::Resolver;
 use crate::env::ServiceLink;
+use crate::events::{EventQueue, QueuedEvent};
 use crate::join::Cluster;
 use crate::layout::Layout;
 use crate::objects::{Name, Objects};
@@ -64,8 +65,8 @@ pub struct Context {
     pub node_name: String,
     /// The API.
     pub client: Client,
-    /// Events.
-    pub recorder: Recorder,
+    /// Events on their way to the API.
+    pub events: EventQueue,
     /// Runs containers.
     pub runtime: Arc<dyn PodRuntime>,
     /// Images.
@@ -146,8 +147,8 @@ impl Context {
         });
     }
 
-    /// Writes an Event about a pod, or one of its containers.
-    pub async fn tell(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &str, message: &str) {
+    /// Has an Event written about a pod, or one of its containers.
+    pub fn tell(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &str, message: &str) {
         let object = ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("Pod".to_owned()),
@@ -157,7 +158,7 @@ impl Context {
             resource_version: pod.metadata.resource_version.clone(),
             field_path: container.map(|name| field_path(pod, name)),
         };
-        self.recorder.record(&object, severity, reason, message).await;
+        self.events.put(QueuedEvent { object, severity, reason: reason.to_owned(), message: message.to_owned() });
     }
 }
 

@@ -12,6 +12,7 @@ mod dns;
 mod down;
 mod env;
 mod error;
+mod events;
 mod fields;
 mod hooks;
 mod images;

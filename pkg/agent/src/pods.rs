@@ -174,3 +174,6 @@ fn follow(context: &Arc<Context>, tell: mpsc::UnboundedSender<Told>) {
         std::future::pending::<()>().await;
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::context::Context;
 use crate::dns::Resolver;
+use crate::events::{EventQueue, QueuedEvent};
 use crate::images::Images;
 use crate::join::{Identity, identity, renewal_due};
 use crate::layout::{Layout, make_dir, read_record, write_record};
@@ -24,7 +25,7 @@ use crate::node::{NodeReporter, parse_taint};
 use crate::objects::{Name, Objects};
 use crate::pod::Moment;
 use crate::server::{Server, trusting};
-use crate::{AgentConfig, AgentError, pods, serve, tunnel};
+use crate::{AgentConfig, AgentError, events, pods, serve, tunnel};
 
 /// No timer is set for longer; a certificate may well live for a year.
 const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
@@ -100,6 +101,7 @@ struct Agent {
     network: Arc<Network>,
     reporter: NodeReporter,
     changed_objects: mpsc::UnboundedReceiver<Name>,
+    events: (Recorder, mpsc::Receiver<QueuedEvent>),
     tunnel: (Server, Arc<rustls::ClientConfig>),
     edge: Option<(u16, u16)>,
 }
@@ -130,6 +132,8 @@ impl Agent {
             upstreams(&resolver),
         );
         let changed = Arc::new(Notify::new());
+        let (events, queued_events) = EventQueue::new();
+        let recorder = Recorder::new(client.clone(), "kubelet", &config.node_name);
         let images = Images::open(&layout.images(), Arc::clone(&changed))?;
         let runtime = runtime(layout)?;
         let figures = Figures::read(&layout.root);
@@ -137,7 +141,7 @@ impl Agent {
             layout: layout.clone(),
             node_name: config.node_name.clone(),
             client: client.clone(),
-            recorder: Recorder::new(client.clone(), "kubelet", &config.node_name),
+            events,
             runtime,
             images: Arc::clone(&images) as _,
             registries: Arc::new(registries(config)?),
@@ -166,7 +170,8 @@ impl Agent {
         };
         let tls = trusting(&identity.ca, Some(identity))?;
         let edge = config.edge.then_some(config.ingress_ports);
-        Ok(Self { context, network, reporter, changed_objects, tunnel: (server.clone(), tls), edge })
+        let events = (recorder, queued_events);
+        Ok(Self { context, network, reporter, changed_objects, events, tunnel: (server.clone(), tls), edge })
     }
 
     /// Runs all parts; none of them ends by itself.
@@ -182,6 +187,7 @@ impl Agent {
             Arc::clone(&self.network).run(),
             self.reporter.run(),
             tunnel::keep_open(server, tls, self.context.node_name.clone(), routes),
+            events::write(self.events.0, self.events.1),
             pods::run(Arc::clone(&self.context), self.changed_objects),
             edge,
         );

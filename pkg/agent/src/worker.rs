@@ -163,15 +163,12 @@ impl Worker {
             *current = next;
             differs
         });
-        for note in plan.notes.clone() {
-            let (context, pod) = (Arc::clone(&self.context), self.view.pod());
-            self.context.spawn(async move {
-                let severity = match note.severity {
-                    Severity::Normal => EventSeverity::Normal,
-                    Severity::Warning => EventSeverity::Warning,
-                };
-                context.tell(&pod, note.container.as_deref(), severity, note.reason, &note.message).await;
-            });
+        for note in &plan.notes {
+            let severity = match note.severity {
+                Severity::Normal => EventSeverity::Normal,
+                Severity::Warning => EventSeverity::Warning,
+            };
+            self.context.tell(&self.view.pod(), note.container.as_deref(), severity, note.reason, &note.message);
         }
         for action in plan.actions.iter().filter(|action| **action != Action::Remove) {
             self.context.spawn(self.doer().act(action.clone()));

@@ -251,7 +251,11 @@ impl Memory {
                 container.configs.tried(now);
                 container.run = Run::Refused(reason, message, now.after(container.configs.delay()));
             }),
-            Event::Exited(name, _, exit) => self.with(&name, |container| container.exited(exit)),
+            Event::Exited(name, _, mut exit) => {
+                // A clock that was set back must not make a restart wait for the time before.
+                exit.finished = exit.finished.min(now);
+                self.with(&name, |container| container.exited(exit));
+            }
             Event::PostStarted(name, _, error) => {
                 self.with(&name, |container| container.post_start = Hook::Done);
                 if let Some(error) = error {
@@ -281,6 +285,10 @@ impl Memory {
         for (role, spec) in containers(pod) {
             let Some(container) = self.containers.get_mut(&spec.name) else { continue };
             container.lost(now);
+            if matches!(container.run, Run::Refused(..)) {
+                // Whatever was wrong, the next sandbox is another one.
+                container.run = Run::Idle;
+            }
             let starts_over = role == Role::Init && !wanted && matches!(container.run, Run::Exited(_));
             if let (true, Run::Exited(exit)) = (starts_over, container.run.clone()) {
                 container.last = Some(exit);
