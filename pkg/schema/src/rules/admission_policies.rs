@@ -105,7 +105,7 @@ fn match_resources(matching: &At<'_>) -> ErrorList {
         errors.extend(selectors::label_selector(&matching.get(selector)));
     }
     for list in ["resourceRules", "excludeResourceRules"] {
-        errors.extend(matching.items(list).iter().flat_map(|rule| webhooks::rule(rule, true)));
+        errors.extend(matching.items(list).iter().flat_map(webhooks::rule));
     }
     errors
 }

@@ -52,7 +52,7 @@ pub(super) static DEPLOYMENT: Rules = Rules {
         errors.extend(immutable_selector(new, old));
         errors
     },
-    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    warnings: pod_warnings::workload,
     has_generation: true,
     ..Rules::DEFAULT
 };
@@ -74,7 +74,7 @@ pub(super) static REPLICA_SET: Rules = Rules {
         errors.extend(immutable_selector(new, old));
         errors
     },
-    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    warnings: pod_warnings::workload,
     has_generation: true,
     ..Rules::DEFAULT
 };

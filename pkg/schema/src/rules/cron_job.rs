@@ -30,7 +30,12 @@ pub(super) static CRON_JOB: Rules = Rules {
         "status" => ErrorList::new(),
         _ => spec(&At::root(new)),
     },
-    warnings: |object| pod_warnings::template(&At::root(object).get("spec.jobTemplate.spec.template")),
+    warnings: |object| {
+        let cron_job = At::root(object);
+        let mut warnings = pod_warnings::name(&cron_job, "Pod names and hostnames");
+        warnings.extend(pod_warnings::template(&cron_job.get("spec.jobTemplate.spec.template")));
+        warnings
+    },
     has_generation: true,
     ..Rules::DEFAULT
 };

@@ -20,7 +20,7 @@ pub(super) static ENDPOINTS: Rules = Rules {
     },
     validate: |endpoints| subsets(&At::root(endpoints)),
     validate_update: |new, _, _| subsets(&At::root(new)),
-    warnings: |_| vec!["v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned()],
+    deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     allow_create_on_update: true,
     ..Rules::DEFAULT
 };
@@ -50,6 +50,10 @@ pub(super) static ENDPOINT_SLICE: Rules = Rules {
         let mut errors = endpoint_slice(&slice);
         errors.extend(metadata::immutable(&slice.get("addressType"), &At::root(old).get("addressType")));
         errors
+    },
+    warnings: |slice| match At::root(slice).str("addressType") {
+        "FQDN" => vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()],
+        _ => Vec::new(),
     },
     has_generation: true,
     ..Rules::DEFAULT

@@ -10,6 +10,7 @@ use super::at::{At, same};
 use super::fill::{self, each, empty, object, unset};
 use super::ingress::domain_prefixed_path;
 use super::job_policies;
+use super::job_status;
 use super::metadata;
 use super::names;
 use super::pod_spec;
@@ -23,7 +24,7 @@ pub(super) static JOB: Rules = Rules {
     prepare_update: fill::spec_and_status,
     validate: |job| validate(&At::root(job)),
     validate_update,
-    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    warnings: pod_warnings::workload,
     fields: |job| vec![("status.successful", At::root(job).int("status.succeeded").to_string())],
     has_generation: true,
     ..Rules::DEFAULT
@@ -224,7 +225,7 @@ fn restart_policy(spec: &At<'_>) -> ErrorList {
 fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let (job, before) = (At::root(new), At::root(old));
     if subresource == "status" {
-        return status(&job.get("status"), &before.get("status"));
+        return job_status::validate(&job, &before);
     }
     let (spec, old_spec) = (job.get("spec"), before.get("spec"));
     // As upstream does, once as a new job and once as a change.
@@ -266,47 +267,6 @@ fn completions_update(spec: &At<'_>, old_spec: &At<'_>) -> Option<FieldError> {
     }
     let in_tandem = completions.value == spec.raw("parallelism");
     (!in_tandem).then(|| completions.invalid("can only be modified in tandem with spec.parallelism"))
-}
-
-fn status(status: &At<'_>, before: &At<'_>) -> ErrorList {
-    let mut errors = not_negative(status, &["active", "succeeded", "failed", "ready", "terminating"]);
-    let has = |type_name: &str| {
-        status.items("conditions").iter().any(|c| c.str("type") == type_name && c.str("status") == "True")
-    };
-    let had = |type_name: &str| {
-        before.items("conditions").iter().any(|c| c.str("type") == type_name && c.str("status") == "True")
-    };
-    let completion = status.get("completionTime");
-    if completion.is_set() && !has("Complete") {
-        errors.push(completion.invalid("cannot set completionTime when there is no Complete=True condition"));
-    } else if has("Complete") && !completion.is_set() {
-        errors.push(completion.required("completionTime is required for Complete jobs"));
-    }
-    for type_name in ["Complete", "Failed"] {
-        if had(type_name) && !has(type_name) {
-            let message = format!("cannot disable the terminal {type_name}=True condition");
-            errors.push(without_value(&status.get("conditions"), message));
-        }
-    }
-    for field in ["failed", "succeeded"] {
-        if status.int(field) < before.int(field) {
-            let message = format!("cannot decrease the {field} counter");
-            errors.push(status.get(field).invalid_as(status.int(field), message));
-        }
-    }
-    let uncounted = status.get("uncountedTerminatedPods");
-    let mut seen = Vec::new();
-    for list in ["succeeded", "failed"] {
-        for uid in uncounted.items(list) {
-            if uid.text().is_empty() {
-                errors.push(uid.invalid("must not be empty"));
-            } else if seen.contains(&uid.text()) {
-                errors.push(uid.duplicate());
-            }
-            seen.push(uid.text());
-        }
-    }
-    errors
 }
 
 /// A fault whose message shows no value.

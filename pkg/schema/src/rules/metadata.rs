@@ -43,6 +43,30 @@ pub fn prepare_update(new: &mut Object, old: &Object) {
     }
 }
 
+/// Takes away owners that are named twice; what the client should know of it.
+pub fn deduplicate_owners(object: &mut Object) -> Option<String> {
+    let owners = object["metadata"].get_mut("ownerReferences")?.as_array_mut()?;
+    let (mut kept, mut twice): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+    for owner in owners.drain(..) {
+        if kept.contains(&owner) {
+            let uid = owner["uid"].as_str().unwrap_or_default().to_owned();
+            if !twice.contains(&uid) {
+                twice.push(uid);
+            }
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    let what = "API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix \
+         your requests";
+    let message = format!(
+        ".metadata.ownerReferences contains duplicate entries; {what}; duplicate UID(s) observed: {}",
+        twice.join(", ")
+    );
+    (!twice.is_empty()).then_some(message)
+}
+
 /// What is wrong with the metadata of a new object.
 #[must_use]
 pub fn validate_create(object: &Object, namespaced: bool, name_check: NameCheck) -> ErrorList {

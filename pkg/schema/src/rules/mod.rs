@@ -4,9 +4,11 @@
 //! validation, its warnings and its selectable fields.
 //!
 //! The functions work on decoded trees, checked against [`crate::field_table`]: types are right, a
-//! field may be absent. The API server calls [`Rules::default`] after decoding,
-//! [`Rules::prepare_create`] or [`Rules::prepare_update`] before admission's validation stage, then
-//! [`check_create`] or [`check_update`].
+//! field may be absent. A create is `default`, [`crate::normalize()`], `metadata.uid` and
+//! `creationTimestamp` set, [`metadata::prepare_create`], `prepare_create`, a name from generateName,
+//! [`check_create`], and for Services [`service::settle_families`]. An update is `default`,
+//! [`crate::normalize()`], [`metadata::prepare_update`], `prepare_update`, [`check_update`]. Admission
+//! stands where it does upstream: behind defaults, before the strategy.
 
 mod addresses;
 mod admission_policies;
@@ -29,6 +31,7 @@ mod go_print;
 mod ingress;
 mod job;
 mod job_policies;
+mod job_status;
 pub mod metadata;
 pub mod names;
 mod namespace;
@@ -77,6 +80,8 @@ pub struct Rules {
     pub validate_update: fn(&Object, &Object, &str) -> ErrorList,
     /// What a client should know about an object that is accepted.
     pub warnings: fn(&Object) -> Vec<String>,
+    /// What every answer about this kind warns of, reads among them.
+    pub deprecation: Option<&'static str>,
     /// Selectable fields beyond metadata.name and metadata.namespace.
     pub fields: fn(&Object) -> Vec<(&'static str, String)>,
     /// A PUT to a name that does not exist creates it.
@@ -97,6 +102,7 @@ impl Rules {
         validate: |_| ErrorList::new(),
         validate_update: |_, _, _| ErrorList::new(),
         warnings: |_| Vec::new(),
+        deprecation: None,
         fields: |_| Vec::new(),
         allow_create_on_update: false,
         allow_unconditional_update: true,
@@ -108,7 +114,10 @@ impl Rules {
 #[must_use]
 pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
     static NONE: Rules = Rules::DEFAULT;
+    static COMPONENT_STATUS: Rules =
+        Rules { deprecation: Some("v1 ComponentStatus is deprecated in v1.19+"), ..Rules::DEFAULT };
     match (group, kind) {
+        ("", "ComponentStatus") => &COMPONENT_STATUS,
         ("", "ConfigMap") => &configuration::CONFIG_MAP,
         ("", "Endpoints") => &endpoints::ENDPOINTS,
         ("", "Event") => &event::EVENT,

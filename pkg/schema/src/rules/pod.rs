@@ -47,7 +47,32 @@ fn prepare_create(pod: &mut Object) {
             "lastProbeTime": null, "lastTransitionTime": now,
         }]);
     }
+    app_armor_from_annotations(pod);
     merge_label_keys(pod);
+}
+
+/// Profiles that are still given as annotations become fields where these are unset.
+fn app_armor_from_annotations(pod: &mut Object) {
+    const PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let annotations = pod["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    if annotations.is_empty() || pod["spec"]["os"]["name"] == "windows" {
+        return;
+    }
+    for list in ["initContainers", "containers"] {
+        for container in fill::each(&mut pod["spec"], list) {
+            let key = format!("{PREFIX}{}", container["name"].as_str().unwrap_or_default());
+            let profile = match annotations.get(&key).and_then(Value::as_str) {
+                Some("runtime/default") => json!({"type": "RuntimeDefault"}),
+                Some("unconfined") => json!({"type": "Unconfined"}),
+                Some(text) => match text.strip_prefix("localhost/") {
+                    Some(name) => json!({"type": "Localhost", "localhostProfile": name}),
+                    None => continue,
+                },
+                None => continue,
+            };
+            fill::unset(fill::object(container, "securityContext"), "appArmorProfile", profile);
+        }
+    }
 }
 
 /// The pod's own values of the labels that affinity and spread constraints name become part of

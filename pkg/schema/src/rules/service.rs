@@ -22,6 +22,7 @@ pub(super) static SERVICE: Rules = Rules {
     name: names::dns_label_name,
     validate: |service| validate(&At::root(service)),
     validate_update,
+    warnings,
     fields,
     allow_create_on_update: true,
     ..Rules::DEFAULT
@@ -434,6 +435,22 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     errors.extend(load_balancer_class(&spec, Some(&old_spec)));
     errors.extend(validate(&service));
     errors
+}
+
+fn warnings(service: &Object) -> Vec<String> {
+    let spec = At::root(service).get("spec");
+    let mut warnings = Vec::new();
+    if spec.len("externalIPs") > 0 {
+        warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+    }
+    if !spec.str("externalName").is_empty() && spec.str("type") != "ExternalName" {
+        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if spec.str("trafficDistribution") == "PreferClose" {
+        let message = "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
+        warnings.push(message.to_owned());
+    }
+    warnings
 }
 
 fn fields(service: &Object) -> Vec<(&'static str, String)> {

@@ -73,6 +73,13 @@ pub(super) static CSI_DRIVER: Rules = Rules {
         errors.extend(metadata::immutable(&spec.get("volumeLifecycleModes"), &before.get("volumeLifecycleModes")));
         errors
     },
+    warnings: |driver| {
+        let spec = At::root(driver).get("spec");
+        let unset = spec.len("tokenRequests") > 0 && !spec.has("serviceAccountTokenInSecrets");
+        let message = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+             prevent possible logging of tokens in volume attributes";
+        if unset { vec![message.to_owned()] } else { Vec::new() }
+    },
     allow_unconditional_update: false,
     ..Rules::DEFAULT
 };

@@ -66,7 +66,7 @@ fn webhook(hook: &At<'_>) -> ErrorList {
         name.faults(names::fully_qualified_name(name.text()))
     };
     for rule in hook.items("rules") {
-        errors.extend(self::rule(&rule, true));
+        errors.extend(self::rule(&rule));
     }
     errors.extend(one_of(&hook.get("failurePolicy"), &["Fail", "Ignore"]));
     errors.extend(one_of(&hook.get("matchPolicy"), &["Equivalent", "Exact"]));
@@ -133,7 +133,7 @@ fn review_versions(hook: &At<'_>) -> ErrorList {
 }
 
 /// What is wrong with which requests a webhook or policy is for.
-pub fn rule(rule: &At<'_>, with_subresources: bool) -> ErrorList {
+pub fn rule(rule: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let listed = |field: &str, what: &str, errors: &mut ErrorList| {
         let (list, values) = (rule.get(field), rule.strings(field));
@@ -153,12 +153,12 @@ pub fn rule(rule: &At<'_>, with_subresources: bool) -> ErrorList {
     for version in rule.items("apiVersions").iter().filter(|version| version.text().is_empty()) {
         errors.push(version.required(""));
     }
-    errors.extend(rule_resources(rule, with_subresources));
+    errors.extend(rule_resources(rule));
     errors.extend(one_of(&rule.get("scope"), &["*", "Cluster", "Namespaced"]));
     errors
 }
 
-fn rule_resources(rule: &At<'_>, _with_subresources: bool) -> ErrorList {
+fn rule_resources(rule: &At<'_>) -> ErrorList {
     let (list, all) = (rule.get("resources"), rule.strings("resources"));
     let mut errors = ErrorList::new();
     if all.is_empty() {
