@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `knarr agent`: the flags of a node, and how they become a configuration.
 
 use std::net::IpAddr;

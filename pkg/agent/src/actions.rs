@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Doing what the state machine asks for, and telling it how that went.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What an agent is told when it starts.
 
 use std::net::IpAddr;

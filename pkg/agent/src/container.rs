@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A container of the API as the runtime wants it: command, environment, mounts, user, limits.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What the tasks of all pods share: the ways to the API, the runtime, images and network.
 
 use std::collections::{BTreeMap, HashMap};

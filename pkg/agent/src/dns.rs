@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Names inside a pod: its resolv.conf, its /etc/hosts and its host name.
 
 use std::net::IpAddr;

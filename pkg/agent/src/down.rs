@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Undoing everything that the node of a data dir made on its host.
 //!
 //! What is found goes by the node's id alone, so other nodes on the host are not touched. Its

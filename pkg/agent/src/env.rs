@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A container's environment and command: sources in upstream's order, `$(VAR)` expanded.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What can go wrong on a node so that the agent itself cannot go on.
 
 use std::path::PathBuf;

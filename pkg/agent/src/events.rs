@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Events wait in a queue of their own: nothing that a pod needs waits for the server.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Fields of a pod as its containers see them: the downward API, for environment and volumes.
 
 use std::collections::BTreeMap;

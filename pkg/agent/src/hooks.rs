@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Lifecycle hooks of a container: what is done right after its start and before its stop.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The node's images: one pull at a time of each, and the list for the Node's status.
 
 use std::collections::HashMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Becoming a node: trust in the CA, a key of its own, a certificate for it, and all that kept.
 
 use std::time::Duration;
@@ -232,38 +233,4 @@ fn message_of(body: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_has_a_hash_and_a_secret_or_is_a_secret() {
-        let cases = [
-            ("K10AB01::node:s3cret", Some("ab01"), "s3cret"),
-            ("K10ab01::s3cret", Some("ab01"), "s3cret"),
-            ("s3cret\n", None, "s3cret"),
-            ("id.secret", None, "id.secret"),
-        ];
-        for (token, hash, expected) in cases {
-            assert_eq!(token_hash(token).as_deref(), hash, "{token}");
-            assert_eq!(secret(token), expected, "{token}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_is_renewed_after_70_percent_of_its_life() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::default();
-        parameters.not_before = rcgen::date_time_ymd(2026, 1, 1);
-        parameters.not_after = rcgen::date_time_ymd(2026, 1, 11);
-        let certificate = parameters.self_signed(&key).unwrap();
-        let begin = parameters.not_before.unix_timestamp() * 1000;
-        assert_eq!(renewal_due(&certificate.pem()).unwrap(), Moment(begin + 7 * 86_400_000));
-    }
-
-    #[test]
-    fn the_request_names_the_node() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let request = signing_request("n1", &key).unwrap();
-        assert!(request.contains("BEGIN CERTIFICATE REQUEST"));
-    }
-}
+mod tests;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Where a node keeps what: one folder, nothing outside it but what the kernel holds.
 
 use std::fs::{File, OpenOptions};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The node: it joins, runs its pods, and reports.
 //!
 //! The agent decides (with the pure state machine in [`pod`]) and others hold what lives:

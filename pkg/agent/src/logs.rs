@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Container logs: CRI lines on disk, as `kubectl logs` asks for them.
 //!
 //! A line is `<RFC 3339 time> <stdout|stderr> <F|P> <text>`; P marks a part of a longer line.

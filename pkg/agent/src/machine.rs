@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What the host is and has: read from /proc, /sys and /etc, for the Node's status.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The Node object and its lease: registered once, written on change and every five minutes, the
 //! lease every ten seconds.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! ConfigMaps and Secrets that pods of this node use: each followed by name while a pod needs it,
 //! and kept on disk so that pods start again without a server.
 

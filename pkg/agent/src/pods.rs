@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The pods of this node: those that the API assigns to it, and those that already run here.
 
 use std::collections::{HashMap, HashSet};

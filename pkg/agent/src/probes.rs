@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Running one probe or hook once: a command in the container, an HTTP request, a connection.
 
 use std::net::{IpAddr, SocketAddr};

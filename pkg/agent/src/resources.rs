@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Requests and limits: quantities as numbers, and as the values that cgroups take.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The life of an agent: join, build what pods need, run it all until the end or a new certificate.
 
 use std::net::{IpAddr, SocketAddr};

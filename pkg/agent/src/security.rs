@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The security context of a container: the pod's and its own, merged; what is refused before a start.
 
 use std::path::Path;

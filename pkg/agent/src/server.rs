@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The way to the API server outside the Kubernetes API: the join call and the tunnel.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The connection over which the server reaches the node: dialled by the node, so that it works
 //! from behind NAT and the node opens no port.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The task of one pod: steps the state machine on each event or wake-up, never on a tick.
 
 use std::collections::HashMap;

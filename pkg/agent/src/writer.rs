@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Status writes of one pod: the latest only, one at a time, until it is written.
 //!
 //! While a write is under way newer statuses replace each other, so a pod that changes quickly

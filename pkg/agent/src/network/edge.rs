@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The edge process beside the agent: started, watched, started again; never ended with the agent.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

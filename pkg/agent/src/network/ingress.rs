@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Ingresses of this distribution's class: which they are, their certificates, and the addresses
 //! that they are told.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The node's network: addresses and links of pods, packet rules of services, and the edge process.
 //!
 //! One task follows Nodes, Services, EndpointSlices and Ingresses. A change makes it compute all

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The cluster as the node's network sees it: Nodes, Services, EndpointSlices, Ingresses.
 
 use std::collections::BTreeMap;

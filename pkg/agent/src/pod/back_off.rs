@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Growing pauses: 10 s, doubled by each failure up to 300 s, forgotten after 10 good minutes.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What the node knows of one pod: built from events, kept on disk, read by the steps.
 
 use std::collections::BTreeMap;

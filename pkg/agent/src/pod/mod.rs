@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What a pod's life asks for next: a pure state machine, playable without a container.
 //!
 //! ```text

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Wall-clock time as the node counts it: milliseconds, so that a record on disk is small.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

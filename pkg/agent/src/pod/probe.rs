@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Probes: when the next one is due, and what a run of answers means.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A pod's specification seen by its lifecycle: which containers, in which role, restarted when.
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};

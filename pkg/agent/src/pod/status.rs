@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A pod's status, as clients read it, from what the node remembers.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! One step of a pod: what to do now, what to say, and when to look again.
 
 use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Stopping: the preStop hook, SIGTERM, and SIGKILL when the grace is over; sidecars last.
 
 use std::time::Duration;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Pods played by hand and by chance: a world that does what the machine asks, with luck from a seed.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A node's pods against an API, a runtime, images and a network that are all made up.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Exec and attach: the client's frames to the process, the process' output to the client.
 
 use std::os::fd::OwnedFd;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The framing of exec and attach between node and server: `[channel][length, big endian][payload]`.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};

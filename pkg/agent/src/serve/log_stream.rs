@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Container logs over HTTP: the part that is asked for, then, when followed, what comes.
 //!
 //! Following is driven by inotify on the log's folder and by changes of the pod: nothing polls.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What the server asks of the node through the tunnel: logs, exec, attach, port-forward, figures.
 //!
 //! Paths are those of upstream's kubelet. Exec and attach carry frames both ways, see [`frames`].

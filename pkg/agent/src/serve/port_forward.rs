@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Port-forward: one request carries the bytes of one connection to a port of the pod.
 
 use std::fs::File;

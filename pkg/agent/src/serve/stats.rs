@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What the node and its pods use, in the form of upstream's summary.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A folder of files that changes all at once: readers see the old set or the new one.
 //!
 //! As upstream lays it out: the files lie in `..<time>/`, `..data` points to it, and each top-level

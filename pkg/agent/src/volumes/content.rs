@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Volumes that are files with a known content: ConfigMaps, Secrets, downward API, tokens, and
 //! projections of them.
 

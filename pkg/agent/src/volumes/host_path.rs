@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! hostPath: a place of the host, checked or made by its type.
 
 use std::fs;

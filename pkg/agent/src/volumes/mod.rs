@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The volumes of a pod: made before its containers, kept current, removed after them.
 //!
 //! Each volume is a folder (or a place of the host) that containers see through bind mounts. All

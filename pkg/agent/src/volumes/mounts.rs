@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Mounts that the node itself makes: memory volumes and sub paths; and taking them away.
 
 use std::path::{Path, PathBuf};

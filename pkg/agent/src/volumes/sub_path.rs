@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! subPath: a part of a volume, resolved so that no link in the volume leads out of it.
 //!
 //! The part is opened beneath the volume's root and bound, by its descriptor, to a place of the
