@@ -13,6 +13,7 @@
 mod addresses;
 mod admission_policies;
 mod amount;
+mod api_service;
 mod apps;
 mod at;
 mod autoscaling;
@@ -27,6 +28,7 @@ mod endpoints;
 mod environment;
 mod event;
 mod fill;
+mod flow_control;
 mod go_print;
 mod ingress;
 mod job;
@@ -139,6 +141,7 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission_policies::VALIDATING_POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission_policies::VALIDATING_BINDING,
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &webhooks::VALIDATING_WEBHOOKS,
+        ("apiregistration.k8s.io", "APIService") => &api_service::API_SERVICE,
         ("apps", "ControllerRevision") => &apps::CONTROLLER_REVISION,
         ("apps", "DaemonSet") => &stateful_set::DAEMON_SET,
         ("apps", "Deployment") => &apps::DEPLOYMENT,
@@ -151,6 +154,8 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
         ("coordination.k8s.io", "Lease") => &coordination::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &endpoints::ENDPOINT_SLICE,
         ("events.k8s.io", "Event") => &event::NEW_EVENT,
+        ("flowcontrol.apiserver.k8s.io", "FlowSchema") => &flow_control::FLOW_SCHEMA,
+        ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration") => &flow_control::PRIORITY_LEVEL,
         ("networking.k8s.io", "IPAddress") => &network_policy::IP_ADDRESS,
         ("networking.k8s.io", "Ingress") => &ingress::INGRESS,
         ("networking.k8s.io", "IngressClass") => &ingress::INGRESS_CLASS,
