@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Becoming a node: trust in the CA, a key of its own, a certificate for it, and all that kept.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use knarr_pki::{JoinToken, PkiError, authority, certificate};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::layout::{Layout, read_record, write_private, write_record};
 use crate::pod::Moment;
@@ -72,21 +68,14 @@ struct Joined {
 /// a valid one keeps it when the server is away.
 pub async fn identity(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<Identity, AgentError> {
     let known = load(layout);
+    let token = parse(&config.token)?;
     if let Some(known) = &known {
-        let hash = token_hash(&config.token);
-        if let Some(expected) = hash.filter(|hash| ca_hash(&known.ca).is_ok_and(|actual| actual != *hash)) {
-            let actual = ca_hash(&known.ca)?;
-            return Err(AgentError::WrongCa {
-                server: format!("the data dir {}", layout.root.display()),
-                actual,
-                expected,
-            });
-        }
+        check(&token, &known.ca, &format!("the data dir {}", layout.root.display()))?;
         if renewal_due(&known.certificate)? > Moment::now() {
             return Ok(known.clone());
         }
     }
-    match (join(config, layout, server).await, known) {
+    match (join(config, &token, layout, server).await, known) {
         (Ok(identity), _) => Ok(identity),
         (Err(error @ AgentError::Server { .. }), Some(known)) => {
             tracing::warn!(%error, "the certificate is due for renewal; the old one is used meanwhile");
@@ -101,12 +90,8 @@ pub async fn identity(config: &AgentConfig, layout: &Layout, server: &Server) ->
 /// # Errors
 /// When it cannot be parsed.
 pub fn renewal_due(certificate: &str) -> Result<Moment, AgentError> {
-    let bad = |error: &dyn std::fmt::Display| AgentError::Certificate(error.to_string());
-    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(|e| bad(&e))?;
-    let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(|e| bad(&e))?;
-    let begin = parsed.validity().not_before.timestamp();
-    let life = u64::try_from(parsed.validity().not_after.timestamp() - begin).unwrap_or(0);
-    Ok(Moment(begin * 1000).after(Duration::from_millis(life * 700)))
+    let at = certificate::renew_at(certificate).map_err(|error| AgentError::Certificate(error.to_string()))?;
+    Ok(Moment(at.as_millisecond()))
 }
 
 fn load(layout: &Layout) -> Option<Identity> {
@@ -119,14 +104,20 @@ fn load(layout: &Layout) -> Option<Identity> {
     })
 }
 
-async fn join(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<Identity, AgentError> {
-    let ca = trusted_ca(config, server).await?;
-    let key = rcgen::KeyPair::generate().map_err(|error| AgentError::Certificate(error.to_string()))?;
-    let body = serde_json::json!({ "nodeName": config.node_name, "csr": signing_request(&config.node_name, &key)? });
+async fn join(
+    config: &AgentConfig,
+    token: &JoinToken,
+    layout: &Layout,
+    server: &Server,
+) -> Result<Identity, AgentError> {
+    let ca = trusted_ca(config, token, server).await?;
+    let user = format!("system:node:{}", config.node_name);
+    let (key, csr) = authority::request(&user).map_err(|error| AgentError::Certificate(error.to_string()))?;
+    let body = serde_json::json!({ "nodeName": config.node_name, "csr": csr });
     let request = Request::post("/knarr/v1/join")
         .header(header::HOST, server.authority())
         .header(header::CONTENT_TYPE, "application/json")
-        .header(header::AUTHORIZATION, format!("Bearer {}", secret(&config.token)))
+        .header(header::AUTHORIZATION, format!("Bearer {}", token.secret))
         .body(Full::new(Bytes::from(body.to_string())))
         .map_err(|e| server.error(e))?;
     let (status, body) = server.request(trusting(&ca, None)?, request).await?;
@@ -141,11 +132,10 @@ async fn join(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<
         });
     }
     let joined: Joined = serde_json::from_slice(&body).map_err(|e| server.error(format!("answer to join: {e}")))?;
-    if ca_hash(&joined.ca)? != ca_hash(&ca)? {
+    if hash(&joined.ca)? != hash(&ca)? {
         return Err(server.error("it answered the join call with another CA than the one it shows"));
     }
-    let identity =
-        Identity { ca: joined.ca, certificate: joined.certificate, key: key.serialize_pem(), cluster: joined.cluster };
+    let identity = Identity { ca: joined.ca, certificate: joined.certificate, key, cluster: joined.cluster };
     keep(layout, &identity)?;
     Ok(identity)
 }
@@ -159,9 +149,8 @@ fn keep(layout: &Layout, identity: &Identity) -> Result<(), AgentError> {
 }
 
 /// The CA: from the file, or the server's if its hash is the token's.
-async fn trusted_ca(config: &AgentConfig, server: &Server) -> Result<String, AgentError> {
-    let expected = token_hash(&config.token);
-    let ca = match (&config.ca_file, &expected) {
+async fn trusted_ca(config: &AgentConfig, token: &JoinToken, server: &Server) -> Result<String, AgentError> {
+    let ca = match (&config.ca_file, &token.authority_hash) {
         (Some(path), _) => std::fs::read_to_string(path).map_err(AgentError::file("read the CA", path))?,
         (None, None) => {
             return Err(AgentError::Token(
@@ -182,47 +171,25 @@ async fn trusted_ca(config: &AgentConfig, server: &Server) -> Result<String, Age
             String::from_utf8(body.to_vec()).map_err(|_| server.error("its CA is not PEM"))?
         }
     };
-    let actual = ca_hash(&ca)?;
-    match expected {
-        Some(expected) if expected != actual => {
-            Err(AgentError::WrongCa { server: server.url.clone(), actual, expected })
+    check(token, &ca, &server.url).map(|()| ca)
+}
+
+fn parse(token: &str) -> Result<JoinToken, AgentError> {
+    token.parse().map_err(|error: PkiError| AgentError::Token(error.to_string()))
+}
+
+/// That the CA found at `place` is the one that the token names.
+fn check(token: &JoinToken, ca: &str, place: &str) -> Result<(), AgentError> {
+    token.check_authority(ca).map_err(|error| match error {
+        PkiError::OtherAuthority { expected, actual } => {
+            AgentError::WrongCa { server: place.to_owned(), actual, expected }
         }
-        _ => Ok(ca),
-    }
+        other => AgentError::Certificate(other.to_string()),
+    })
 }
 
-/// A request for a certificate of user `system:node:NAME` in group `system:nodes`.
-fn signing_request(node_name: &str, key: &rcgen::KeyPair) -> Result<String, AgentError> {
-    let mut parameters = rcgen::CertificateParams::default();
-    parameters.distinguished_name = rcgen::DistinguishedName::new();
-    parameters.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
-    parameters.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node_name}"));
-    parameters
-        .serialize_request(key)
-        .and_then(|request| request.pem())
-        .map_err(|error| AgentError::Certificate(error.to_string()))
-}
-
-/// The hash in a token of the form `K10<hash>::<user>:<secret>`.
-fn token_hash(token: &str) -> Option<String> {
-    let (hash, _) = token.trim().strip_prefix("K10")?.split_once("::")?;
-    Some(hash.to_lowercase())
-}
-
-/// The part of a token that is shown to the server.
-fn secret(token: &str) -> &str {
-    let token = token.trim();
-    match token.strip_prefix("K10").and_then(|rest| rest.split_once("::")) {
-        Some((_, credentials)) => credentials.split_once(':').map_or(credentials, |(_, secret)| secret),
-        None => token,
-    }
-}
-
-/// SHA-256 of the first certificate's DER, in hexadecimal.
-fn ca_hash(ca: &str) -> Result<String, AgentError> {
-    let der = CertificateDer::from_pem_slice(ca.as_bytes())
-        .map_err(|error| AgentError::Certificate(format!("the CA is not PEM: {error}")))?;
-    Ok(Sha256::digest(&der).iter().map(|byte| format!("{byte:02x}")).collect())
+fn hash(ca: &str) -> Result<String, AgentError> {
+    certificate::hash(ca).map_err(|error| AgentError::Certificate(error.to_string()))
 }
 
 /// The message of a Status, or the text itself.

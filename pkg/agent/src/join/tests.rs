@@ -90,7 +90,7 @@ fn config(server: &Server, token: &str) -> AgentConfig {
 }
 
 fn full_token(authority: &Authority, secret: &str) -> String {
-    format!("K10{}::node:{secret}", ca_hash(&authority.ca).unwrap())
+    format!("K10{}::node:{secret}", hash(&authority.ca).unwrap())
 }
 
 #[tokio::test]
@@ -147,20 +147,6 @@ async fn a_plain_secret_needs_the_ca_and_a_wrong_one_is_said() {
 }
 
 #[test]
-fn a_token_has_a_hash_and_a_secret_or_is_a_secret() {
-    let cases = [
-        ("K10AB01::node:s3cret", Some("ab01"), "s3cret"),
-        ("K10ab01::s3cret", Some("ab01"), "s3cret"),
-        ("s3cret\n", None, "s3cret"),
-        ("id.secret", None, "id.secret"),
-    ];
-    for (token, hash, expected) in cases {
-        assert_eq!(token_hash(token).as_deref(), hash, "{token}");
-        assert_eq!(secret(token), expected, "{token}");
-    }
-}
-
-#[test]
 fn a_certificate_is_renewed_after_70_percent_of_its_life() {
     let key = KeyPair::generate().unwrap();
     let mut parameters = CertificateParams::default();
@@ -169,11 +155,4 @@ fn a_certificate_is_renewed_after_70_percent_of_its_life() {
     let certificate = parameters.self_signed(&key).unwrap();
     let begin = parameters.not_before.unix_timestamp() * 1000;
     assert_eq!(renewal_due(&certificate.pem()).unwrap(), Moment(begin + 7 * 86_400_000));
-}
-
-#[test]
-fn the_request_names_the_node() {
-    let key = KeyPair::generate().unwrap();
-    let request = signing_request("n1", &key).unwrap();
-    assert!(request.contains("BEGIN CERTIFICATE REQUEST"));
 }
