@@ -17,43 +17,15 @@ const CPU_SHARES_MAX: u64 = 262_144;
 /// A quantity in thousandths, rounded up: `100m` is 100, `1Ki` is 1,024,000.
 #[must_use]
 pub fn milli(quantity: &Quantity) -> Option<i128> {
-    let text = quantity.0.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && !"+-.".contains(c)).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(end);
-    let (scale, divisor): (i128, i128) = match suffix {
-        "" => (1000, 1),
-        "n" => (1, 1_000_000),
-        "u" => (1, 1000),
-        "m" => (1, 1),
-        "k" => (1_000_000, 1),
-        "M" => (1_000_000_000, 1),
-        "G" => (1_000_000_000_000, 1),
-        "T" => (1_000_000_000_000_000, 1),
-        "P" => (1_000_000_000_000_000_000, 1),
-        "E" => (1_000_000_000_000_000_000_000, 1),
-        "Ki" => (1000 << 10, 1),
-        "Mi" => (1000 << 20, 1),
-        "Gi" => (1000 << 30, 1),
-        "Ti" => (1000 << 40, 1),
-        "Pi" => (1000 << 50, 1),
-        "Ei" => (1000 << 60, 1),
-        _ => {
-            let exponent: u32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-            (1000 * 10_i128.checked_pow(exponent)?, 1)
-        }
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits: i128 = format!("{whole}{fraction}").parse().ok()?;
-    let divisor = divisor * 10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
-    let product = digits.checked_mul(scale)?;
-    Some(product.div_euclid(divisor) + i128::from(product.rem_euclid(divisor) != 0))
+    let nanos = quantity.0.parse::<knarr_types::quantity::Quantity>().ok()?.nanos();
+    Some(round_up(nanos, 1_000_000))
 }
 
 /// A quantity in whole units, rounded up.
 #[must_use]
 pub fn whole(quantity: &Quantity) -> Option<i64> {
     let milli = milli(quantity)?;
-    i64::try_from(milli.div_euclid(1000) + i128::from(milli.rem_euclid(1000) != 0)).ok()
+    i64::try_from(round_up(milli, 1000)).ok()
 }
 
 /// The limit (or request) of a container by the resource's name.
@@ -134,7 +106,11 @@ pub fn downward(spec: &Container, resource: &str, divisor: &str, node: &BTreeMap
         "" | "0" => 1000,
         text => milli(&Quantity(text.to_owned()))?.max(1),
     };
-    Some((value.div_euclid(divisor) + i128::from(value.rem_euclid(divisor) != 0)).to_string())
+    Some(round_up(value, divisor).to_string())
+}
+
+fn round_up(value: i128, divisor: i128) -> i128 {
+    value.div_euclid(divisor) + i128::from(value.rem_euclid(divisor) != 0)
 }
 
 fn shares(milli_cpu: i128) -> u64 {
