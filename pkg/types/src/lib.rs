@@ -11,6 +11,7 @@ pub mod quantity;
 pub mod revision;
 pub mod selector;
 pub mod status;
+pub mod stream;
 
 pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown};
 pub use key::{Key, ResourceId};

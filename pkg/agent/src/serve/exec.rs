@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures::StreamExt as _;
 use knarr_runtime::oci::stream::Session;
 use knarr_runtime::{Error, ExecConfig};
+use knarr_types::stream::{self, Decoder};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, watch};
 
-use super::frames::{self, Decoder};
 use super::{Answer, Query, Refusal, Request, find, octets, running, streaming};
 use crate::context::Context;
 
@@ -42,7 +42,7 @@ pub async fn exec(
     match context.runtime.exec(&id, &config).await {
         Ok(session) => Ok(connect(session, body, &query)),
         // The client learns of it as of a command that failed, as with a shell.
-        Err(Error::CannotExecute(message)) => Ok(octets(Body::from(frames::failure(&message)))),
+        Err(Error::CannotExecute(message)) => Ok(octets(Body::from(stream::failure(&message)))),
         Err(error) => Err(Refusal::internal(error)),
     }
 }
@@ -67,9 +67,9 @@ fn connect(mut session: Session, body: Body, query: &Query) -> axum::response::R
     let stderr = session.stderr.take();
     let input = tokio::spawn(feed(body, stdin, terminal));
     let output = sender.clone();
-    let stdout = tokio::spawn(pump(frames::STDOUT, stdout, output, has_ended.clone()));
+    let stdout = tokio::spawn(pump(stream::STDOUT, stdout, output, has_ended.clone()));
     let output = sender.clone();
-    let stderr = tokio::spawn(pump(frames::STDERR, stderr, output, has_ended));
+    let stderr = tokio::spawn(pump(stream::STDERR, stderr, output, has_ended));
     tokio::spawn(async move {
         let exit = tokio::select! {
             exit = session.wait() => exit,
@@ -82,8 +82,8 @@ fn connect(mut session: Session, body: Body, query: &Query) -> axum::response::R
         ended.send_replace(true);
         let _ = tokio::join!(stdout, stderr);
         let last = match exit {
-            Ok(exit) => frames::exit_status(exit.code),
-            Err(error) => frames::failure(&error.to_string()),
+            Ok(exit) => stream::exit_status(exit.code),
+            Err(error) => stream::failure(&error.to_string()),
         };
         let _ = sender.send(last).await;
         input.abort();
@@ -99,7 +99,7 @@ async fn feed(body: Body, mut stdin: Option<impl AsyncWrite + Unpin>, terminal: 
         decoder.push(&piece);
         loop {
             match decoder.next() {
-                Ok(Some((frames::STDIN, payload))) => {
+                Ok(Some((stream::STDIN, payload))) => {
                     if let Some(pipe) = &mut stdin
                         && pipe.write_all(&payload).await.is_err()
                     {
@@ -107,11 +107,11 @@ async fn feed(body: Body, mut stdin: Option<impl AsyncWrite + Unpin>, terminal: 
                         stdin = None;
                     }
                 }
-                Ok(Some((frames::CLOSE, payload))) if payload.first() == Some(&frames::STDIN) => stdin = None,
-                Ok(Some((frames::RESIZE, payload))) => resize(terminal.as_ref(), &payload),
+                Ok(Some((stream::CLOSE, payload))) if payload.first() == Some(&stream::STDIN) => stdin = None,
+                Ok(Some((stream::RESIZE, payload))) => resize(terminal.as_ref(), &payload),
                 Ok(Some(_)) => {}
                 Ok(None) => break,
-                Err(error) => return tracing::warn!(error, "a client of exec is broken"),
+                Err(error) => return tracing::warn!(%error, "a client of exec is broken"),
             }
         }
     }
@@ -149,7 +149,7 @@ async fn pump(
         match read {
             Ok(0) | Err(_) => return,
             Ok(count) => {
-                if output.send(frames::encode(channel, &chunk[..count])).await.is_err() {
+                if output.send(stream::encode(channel, &chunk[..count])).await.is_err() {
                     return;
                 }
             }

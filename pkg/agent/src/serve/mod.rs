@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the server asks of the node through the tunnel: logs, exec, attach, port-forward, figures.
 //!
-//! Paths are those of upstream's kubelet. Exec and attach carry frames both ways, see [`frames`].
+//! Paths are those of upstream's kubelet. Exec and attach carry frames both ways, see [`knarr_types::stream`].
 
 mod exec;
-mod frames;
 mod log_stream;
 mod port_forward;
 mod stats;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The framing of exec and attach between node and server: `[channel][length, big endian][payload]`.
+//!
+//! Channels are numbered as in Kubernetes' own WebSocket protocols, and so is the final Status:
+//! <https://kubernetes.io/docs/reference/using-api/websockets/>.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use serde_json::json;
@@ -18,7 +21,12 @@ pub const RESIZE: u8 = 4;
 pub const CLOSE: u8 = 255;
 
 /// No client sends longer frames; one that says so is broken.
-const FRAME_MAX: usize = 32 << 20;
+pub const FRAME_MAX: usize = 32 << 20;
+
+/// A frame that nobody would send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a frame of {0} bytes is too long")]
+pub struct FrameTooLong(pub usize);
 
 /// One frame.
 #[must_use]
@@ -31,7 +39,7 @@ pub fn encode(channel: u8, payload: &[u8]) -> Bytes {
 }
 
 /// Takes frames out of bytes as they arrive.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Decoder(BytesMut);
 
 impl Decoder {
@@ -40,12 +48,16 @@ impl Decoder {
         self.0.extend_from_slice(bytes);
     }
 
-    /// The next whole frame, if there is one; `Err` for one that is too long.
-    pub fn next(&mut self) -> Result<Option<(u8, Bytes)>, String> {
+    /// The next whole frame, if there is one.
+    ///
+    /// # Errors
+    /// [`FrameTooLong`], after which nothing that follows makes sense.
+    #[allow(clippy::should_implement_trait, reason = "an error ends it, and `None` does not")]
+    pub fn next(&mut self) -> Result<Option<(u8, Bytes)>, FrameTooLong> {
         let Some(header) = self.0.get(..5) else { return Ok(None) };
         let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
         if length > FRAME_MAX {
-            return Err(format!("a frame of {length} bytes is too long"));
+            return Err(FrameTooLong(length));
         }
         if self.0.len() < 5 + length {
             return Ok(None);
