@@ -1,1 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The HTTP API of the cluster: one pipeline for every request of every kind.
+//!
+//! [`pipeline`] takes a request through its stages: what it asks ([`request`]), who asks, whether they
+//! may, and then one of [`read`], [`watch`] and [`write`], which know kinds only as data. Reads send
+//! the bytes that the store holds; writes are re-run on the newest state until they are committed.
+
+pub mod app;
+pub mod body;
+pub mod documents;
+pub mod negotiate;
+pub mod pipeline;
+pub mod query;
+pub mod read;
+pub mod request;
+pub mod selection;
+pub mod serve_object;
+pub mod watch;
+pub mod write;
+
+pub use app::{App, PeerCertificate, Settings};
+pub use body::Response;

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What every request shares.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use knarr_auth::{Authenticator, Authorizer};
+use knarr_schema::{Kind, Registry};
+use knarr_store::{ResourceOptions, Store, Tier};
+use knarr_types::{Key, Object};
+
+/// What the server was told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The ranges of service addresses.
+    pub service_cidrs: Vec<IpNet>,
+    /// The ports that services may have on nodes, first and last.
+    pub node_ports: (u16, u16),
+    /// Where clients reach the server: `ADDRESS:PORT`, for discovery.
+    pub address: String,
+    /// Whom tokens must be for.
+    pub audiences: Vec<String>,
+}
+
+/// The leaf of a client's certificate chain, DER, as the TLS layer verified it. A request extension.
+#[derive(Clone, Debug)]
+pub struct PeerCertificate(pub Arc<[u8]>);
+
+/// The server's parts.
+pub struct App {
+    /// The state of the cluster.
+    pub store: Store,
+    /// The kinds that are served.
+    pub registry: ArcSwap<Registry>,
+    /// Knows who asks.
+    pub authenticator: Authenticator,
+    /// Knows what they may.
+    pub authorizer: Authorizer,
+    /// What the server was told.
+    pub settings: Settings,
+}
+
+impl App {
+    /// An object as a tree with its apiVersion and kind, in the version it is stored in.
+    #[must_use]
+    pub fn object(&self, kind: &Kind, namespace: &str, name: &str) -> Option<Object> {
+        let record = self.store.get(&Key::new(kind.storage.clone(), namespace, name))?;
+        Some(crate::serve_object::tree(kind, &record))
+    }
+}
+
+impl knarr_auth::Objects for App {
+    fn core(&self, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+        let registry = self.registry.load();
+        self.object(registry.by_resource("", "v1", resource)?, namespace, name)
+    }
+}
+
+/// How the store is to treat the objects of each kind.
+#[must_use]
+pub fn resource_options(registry: &Registry) -> Vec<ResourceOptions> {
+    /// Events go an hour after they were last seen.
+    const EVENT_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
+    let mut seen = std::collections::BTreeSet::new();
+    let stored = registry.iter().filter(|kind| kind.stored() && seen.insert(kind.storage.clone()));
+    stored
+        .map(|kind| {
+            let mut options = ResourceOptions::new(kind.storage.clone(), &kind.storage_version);
+            options.history = kind.history;
+            options.volatile = kind.tier == knarr_schema::Tier::Volatile && &*kind.storage.resource == "events";
+            options.expire_after = options.volatile.then_some(EVENT_LIFE);
+            options.tier = |key| {
+                let heartbeat = &*key.resource.resource == "leases"
+                    && &*key.namespace == knarr_types::labels::NAMESPACE_NODE_LEASE;
+                if heartbeat { Tier::Memory } else { Tier::Durable }
+            };
+            if &*kind.kind == "Pod" && kind.group.is_empty() { options.indexed_by("spec.nodeName") } else { options }
+        })
+        .collect()
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A request's way through the server: what it asks, who asks, whether they may, the answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Request};
+use jiff::Timestamp;
+use knarr_auth::{Attributes, Decision, UserInfo};
+use knarr_schema::Kind;
+use knarr_types::{Reason, ResourceId, Status, StatusDetails};
+
+use crate::app::{App, PeerCertificate};
+use crate::body::{self, Response};
+use crate::query::{self, Query};
+use crate::request::{RequestContext, RequestInfo};
+use crate::{documents, nonresource, read, streams, subresources, watch, write};
+
+/// How long a request may take that names no time. Upstream's default.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// What an answer is called by, for those who look for it in logs.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// Subresources of pods that are connections to their node.
+const STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
+/// Subresources that are actions of their own.
+const SPECIAL: [&str; 7] = ["binding", "eviction", "ephemeralcontainers", "resize", "token", "finalize", "approval"];
+
+/// Answers a request. It never fails: what goes wrong is an answer too.
+pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
+    let started = Instant::now();
+    let head = request.method() == http::Method::HEAD;
+    let (verb, resource, answer) = run(&app, request).await;
+    let mut response = answer.unwrap_or_else(|status| body::status(&status));
+    app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
+    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+        response.headers_mut().insert(AUDIT_ID, id);
+    }
+    response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    if head {
+        *response.body_mut() = Body::empty();
+    }
+    response
+}
+
+async fn run(app: &Arc<App>, request: Request<Body>) -> (&'static str, String, Result<Response, Status>) {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let path = query::decode_path(request.uri().path());
+    let info = RequestInfo::parse(request.method(), &path, &query);
+    let (verb, resource) = (info.verb, info.resource.clone());
+    let answer = match context(app, &request, info, query) {
+        Ok(context) => dispatch(app, &context, request).await,
+        Err(status) => Err(status),
+    };
+    (verb, resource, answer)
+}
+
+fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) -> Result<RequestContext, Status> {
+    let user = authenticate(app, request, &info)?;
+    let user = impersonate(app, user, request.headers())?;
+    authorize(app, &user, &info.attributes())?;
+    let text = |name: HeaderName| {
+        request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
+    };
+    let accept: Vec<_> = request.headers().get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    Ok(RequestContext {
+        user,
+        info,
+        user_agent: text(USER_AGENT),
+        accept: accept.join(","),
+        content_type: text(CONTENT_TYPE),
+        gzip: text(ACCEPT_ENCODING).contains("gzip"),
+        deadline: Instant::now() + deadline(&query),
+        query,
+    })
+}
+
+fn deadline(query: &Query) -> Duration {
+    let asked = query.filled("timeout").and_then(|t| t.trim_end_matches('s').parse().ok());
+    asked.map_or(DEADLINE, |s: u64| Duration::from_secs(s).min(DEADLINE))
+}
+
+/// Who asks: somebody in this process, a certificate, a token, or nobody.
+fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> Result<UserInfo, Status> {
+    if let Some(user) = request.extensions().get::<UserInfo>() {
+        return Ok(user.clone());
+    }
+    // A node that joins shows a secret that is no user's.
+    if info.path == "/knarr/v1/join" {
+        return Ok(UserInfo::anonymous());
+    }
+    let bearer = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    if let Some(token) = bearer {
+        let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();
+        return app.authenticator.token(token.trim(), &audiences, app, Timestamp::now()).map_err(|why| {
+            tracing::debug!(%why, "a bearer token was refused");
+            Status::unauthorized()
+        });
+    }
+    if let Some(PeerCertificate(der)) = request.extensions().get()
+        && let Some(user) = app.authenticator.certificate(der)
+    {
+        return Ok(user);
+    }
+    Ok(UserInfo::anonymous())
+}
+
+/// <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
+fn impersonate(app: &App, user: UserInfo, headers: &HeaderMap) -> Result<UserInfo, Status> {
+    let all = |name: &str| -> Vec<String> {
+        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
+    };
+    let (name, mut groups) = (all("impersonate-user").pop().unwrap_or_default(), all("impersonate-group"));
+    let uid = all("impersonate-uid").pop().unwrap_or_default();
+    if name.is_empty() {
+        if groups.is_empty() && uid.is_empty() {
+            return Ok(user);
+        }
+        let message = "requested impersonation of groups or uid without impersonating a user";
+        return Err(Status::internal(message));
+    }
+    let may = |resource: &str, name: &str| {
+        authorize(app, &user, &Attributes { verb: "impersonate", resource, name, ..Attributes::default() })
+    };
+    match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, account)) => {
+            let wanted = Attributes { verb: "impersonate", resource: "serviceaccounts", namespace, name: account, ..Attributes::default() };
+            authorize(app, &user, &wanted)?;
+            if groups.is_empty() {
+                groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")].into();
+            }
+        }
+        None => may("users", &name)?,
+    }
+    for group in &groups {
+        may("groups", group)?;
+    }
+    let everybody = if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
+    if !groups.iter().any(|g| g == everybody) {
+        groups.push(everybody.into());
+    }
+    let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for (key, value) in headers {
+        if let (Some(key), Ok(value)) = (key.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
+            extra.entry(query::decode(key)).or_default().push(value.to_owned());
+        }
+    }
+    Ok(UserInfo { name, uid, groups, extra })
+}
+
+fn authorize(app: &App, user: &UserInfo, wanted: &Attributes<'_>) -> Result<(), Status> {
+    if app.authorizer.decide(user, wanted) == Decision::Allow {
+        return Ok(());
+    }
+    let resource = match wanted.subresource {
+        "" => wanted.resource.to_owned(),
+        below => format!("{}/{below}", wanted.resource),
+    };
+    let refusal = app.authorizer.refusal(user, wanted);
+    Err(Status::forbidden(&ResourceId::new(wanted.group, &resource), wanted.name, &refusal))
+}
+
+async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
+    let info = &context.info;
+    if !info.is_resource {
+        if info.verb == "get"
+            && let Some(answer) = documents::serve(app, &info.path, &context.query, request.headers())
+        {
+            return answer;
+        }
+        return nonresource::handle(app, context, request).await.unwrap_or_else(|| Ok(no_such_path()));
+    }
+    let registry = app.registry.load();
+    let Some(kind) = registry.by_resource(&info.group, &info.version, &info.resource).cloned() else {
+        return Ok(no_such_path());
+    };
+    if kind.namespaced && info.namespace.is_empty() && !matches!(info.verb, "list" | "watch" | "deletecollection") && kind.stored() {
+        return Ok(no_such_path());
+    }
+    if &*kind.kind == "Pod" && STREAMS.contains(&info.below()) {
+        return streams::handle(app, context, request).await.unwrap_or_else(|| Ok(no_such_path()));
+    }
+    if SPECIAL.contains(&info.below()) || !kind.stored() {
+        return subresources::handle(app, context, request).await.unwrap_or_else(|| Err(method_not_allowed(&kind)));
+    }
+    let body = request.into_body();
+    if !info.subresource.is_empty() {
+        return below_object(app, context, &kind, body).await;
+    }
+    if !kind.has_verb(info.verb) {
+        return Err(method_not_allowed(&kind));
+    }
+    match info.verb {
+        "get" => read::get(app, context, &kind).await,
+        "list" => read::list(app, context, &kind).await,
+        "watch" => watch::watch(app, context, &kind).await,
+        "create" => write::create(app, context, &kind, body::read(body).await?).await,
+        "update" => write::update(app, context, &kind, "", body::read(body).await?).await,
+        "patch" => write::patch(app, context, &kind, "", body::read(body).await?).await,
+        "delete" => write::delete(app, context, &kind, body::read(body).await?).await,
+        "deletecollection" => write::delete_collection(app, context, &kind, body::read(body).await?).await,
+        _ => Err(method_not_allowed(&kind)),
+    }
+}
+
+/// The subresources that every kind may have: status and scale.
+async fn below_object(app: &Arc<App>, context: &RequestContext, kind: &Kind, body: Body) -> Result<Response, Status> {
+    let info = &context.info;
+    let Some(sub) = kind.subresource(&info.subresource) else { return Ok(no_such_path()) };
+    if !sub.verbs.iter().any(|v| &**v == info.verb) {
+        return Err(method_not_allowed(kind));
+    }
+    match (&*sub.name, info.verb) {
+        ("status", "get") => read::get(app, context, kind).await,
+        ("status", "update") => write::update(app, context, kind, "status", body::read(body).await?).await,
+        ("status", "patch") => write::patch(app, context, kind, "status", body::read(body).await?).await,
+        ("scale", "get") => write::scale::get(app, context, kind),
+        ("scale", "update" | "patch") => write::scale::write(app, context, kind, body::read(body).await?).await,
+        _ => Err(method_not_allowed(kind)),
+    }
+}
+
+/// The server has no such path: plain text, as upstream's router.
+#[must_use]
+pub fn no_such_path() -> Response {
+    let status = Status::new(404, Reason::NotFound, "the server could not find the requested resource");
+    body::status(&status.with_details(StatusDetails::default()))
+}
+
+/// The resource has no such verb.
+#[must_use]
+pub fn method_not_allowed(_kind: &Kind) -> Status {
+    let message = "the server does not allow this method on the requested resource";
+    Status::new(405, Reason::MethodNotAllowed, message).with_details(StatusDetails::default())
+}

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Get and list: bytes of the store, in the state that the client asked for.
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use jiff::Timestamp;
+use knarr_schema::{Kind, table};
+use knarr_store::{ReadError, Record, Snapshot};
+use knarr_types::{Cause, ErrorList, FieldError, FieldPath, Key, Reason, Revision, Status, StatusDetails};
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::body::{self, Response};
+use crate::negotiate::{Answer, Encoding, Form, answer};
+use crate::request::RequestContext;
+use crate::selection::Selection;
+use crate::serve_object;
+
+/// How much of a list goes into one chunk of the response.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Answers a get.
+///
+/// # Errors
+/// 404 where it is not there; what a resourceVersion asks for may not be possible.
+pub async fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
+    let answer = answer(&context.accept, &context.query)?;
+    if let Some(text) = context.query.filled("resourceVersion") {
+        let revision = parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why))?;
+        app.store.not_older_than(&kind.storage, revision).await.map_err(|e| read_error(&e))?;
+    }
+    let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
+    let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
+    Ok(body::bytes(200, answer.encoding.media_type(), serve_object::encode_one(kind, &record, answer)))
+}
+
+/// The namespace in which an object of `kind` lies: none for those of the cluster, whatever a path says.
+#[must_use]
+pub fn namespace_of(kind: &Kind, context: &RequestContext) -> String {
+    if kind.namespaced { context.info.namespace.clone() } else { String::new() }
+}
+
+/// Answers a list.
+///
+/// # Errors
+/// What the query asks for may make no sense (400, 422), be gone (410) or not be there yet (504).
+pub async fn list(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
+    let answer = answer(&context.accept, &context.query)?;
+    let page = Page::of(context)?;
+    let snapshot = snapshot(app, kind, &page).await?;
+    let selection = Selection::of(context, kind, &snapshot)?;
+    let after = page.after.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+    let mut selected = snapshot.list(&selection.scope, after).filter(|r| selection.contains(r));
+    let records: Vec<Arc<Record>> = match page.limit {
+        Some(limit) => selected.by_ref().take(limit).cloned().collect(),
+        None => selected.by_ref().cloned().collect(),
+    };
+    let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
+    if let (Some(last), Some(_)) = (records.last(), page.limit)
+        && selected.next().is_some()
+    {
+        meta["continue"] = continue_token(snapshot.revision(), &last.key).into();
+        if selection.is_plain() {
+            meta["remainingItemCount"] = (1 + selected.count()).into();
+        }
+    }
+    Ok(respond(kind, &records, &meta, answer))
+}
+
+fn respond(kind: &Kind, records: &[Arc<Record>], meta: &Value, answer: Answer) -> Response {
+    if answer == Answer::default() {
+        return stream_items(kind, records, meta);
+    }
+    let trees: Vec<_> = records.iter().map(|r| serve_object::tree(kind, r)).collect();
+    let document = match answer.form {
+        Form::Table { include, beta } => {
+            let mut table = table::table(kind, meta.clone(), &trees, include, Timestamp::now());
+            if beta {
+                table::as_v1beta1(&mut table);
+            }
+            table
+        }
+        Form::Metadata { beta } => {
+            let version = if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
+            let item = |tree: &Value| serve_object::formed(kind, tree, answer.form, false);
+            let items: Vec<_> = trees.iter().map(item).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": meta, "items": items})
+        }
+        Form::Object => {
+            let bare = |mut tree: Value| {
+                tree.as_object_mut().map(|t| (t.remove("apiVersion"), t.remove("kind")));
+                tree
+            };
+            let items: Vec<_> = trees.into_iter().map(bare).collect();
+            json!({"kind": &*kind.list_kind, "apiVersion": kind.api_version(), "metadata": meta, "items": items})
+        }
+    };
+    body::bytes(200, answer.encoding.media_type(), serve_object::in_encoding(&document, answer.encoding))
+}
+
+/// The list as JSON: the items' bytes between a head and a tail, in chunks that are made as they are sent.
+fn stream_items(kind: &Kind, records: &[Arc<Record>], meta: &Value) -> Response {
+    let head = format!(
+        r#"{{"kind":"{}","apiVersion":"{}","metadata":{meta},"items":["#,
+        kind.list_kind,
+        kind.api_version()
+    );
+    let total: usize = records.iter().map(|r| r.json.len() + 1).sum();
+    if total < CHUNK_BYTES {
+        let mut out = BytesMut::with_capacity(head.len() + total + 2);
+        out.put_slice(head.as_bytes());
+        put_items(&mut out, kind, records, true);
+        out.put_slice(b"]}\n");
+        return body::bytes(200, Encoding::Json.media_type(), out.freeze());
+    }
+    let chunks = Chunks { kind: kind.clone(), records: records.to_vec(), at: 0, head: Some(head), done: false };
+    let stream = futures::stream::iter(chunks.map(Ok::<_, std::convert::Infallible>));
+    let mut response = http::Response::new(Body::from_stream(stream));
+    let media = http::HeaderValue::from_static(Encoding::Json.media_type());
+    response.headers_mut().insert(http::header::CONTENT_TYPE, media);
+    response
+}
+
+fn put_items(out: &mut BytesMut, kind: &Kind, records: &[Arc<Record>], first: bool) {
+    for (i, record) in records.iter().enumerate() {
+        if !(first && i == 0) {
+            out.put_u8(b',');
+        }
+        out.put_slice(&serve_object::item_json(kind, record));
+    }
+}
+
+/// A long list, chunk by chunk.
+struct Chunks {
+    kind: Kind,
+    records: Vec<Arc<Record>>,
+    at: usize,
+    head: Option<String>,
+    done: bool,
+}
+
+impl Iterator for Chunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity(CHUNK_BYTES + 8 * 1024);
+        if let Some(head) = self.head.take() {
+            out.put_slice(head.as_bytes());
+        }
+        while out.len() < CHUNK_BYTES
+            && let Some(record) = self.records.get(self.at)
+        {
+            put_items(&mut out, &self.kind, std::slice::from_ref(record), self.at == 0);
+            self.at += 1;
+        }
+        if self.at == self.records.len() {
+            out.put_slice(b"]}\n");
+            self.done = true;
+        }
+        Some(out.freeze())
+    }
+}
+
+/// What of the collection, in which state.
+#[derive(Debug, Default)]
+struct Page {
+    limit: Option<usize>,
+    /// Where the page before ended.
+    after: Option<(String, String)>,
+    state: State,
+}
+
+/// Which state of the collection.
+#[derive(Debug, Default, PartialEq)]
+enum State {
+    /// The newest.
+    #[default]
+    Newest,
+    /// One at least as new.
+    NotOlderThan(Revision),
+    /// Exactly that one.
+    Exact(Revision),
+    /// That of the pages before.
+    Continued(Revision),
+}
+
+impl Page {
+    fn of(context: &RequestContext) -> Result<Self, Status> {
+        let query = &context.query;
+        let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let errors = check_options(query.filled("resourceVersion"), query.filled("resourceVersionMatch"), query.filled("continue").is_some());
+        if !errors.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
+        }
+        if let Some(token) = query.filled("continue") {
+            if query.filled("resourceVersion").is_some_and(|v| v != "0") {
+                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            }
+            let (revision, after) = read_token(token)?;
+            let state = if revision == Revision::ZERO { State::Newest } else { State::Continued(revision) };
+            return Ok(Self { limit, after: Some(after), state });
+        }
+        let state = match query.filled("resourceVersion") {
+            None => State::Newest,
+            Some(text) => {
+                let revision = parse_revision(text)
+                    .map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?;
+                match query.filled("resourceVersionMatch") {
+                    Some("Exact") => State::Exact(revision),
+                    // A page of an exact state, as clients from before resourceVersionMatch mean it.
+                    None if limit.is_some() && revision != Revision::ZERO => State::Exact(revision),
+                    _ => State::NotOlderThan(revision),
+                }
+            }
+        };
+        Ok(Self { limit, after: None, state })
+    }
+}
+
+/// What is wrong with the options of a list, as upstream validates them.
+fn check_options(version: Option<&str>, matching: Option<&str>, continued: bool) -> ErrorList {
+    let path = FieldPath::new("resourceVersionMatch");
+    let mut errors = ErrorList::new();
+    let Some(matching) = matching else { return errors };
+    if version.is_none() {
+        errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+    }
+    if continued {
+        errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+    }
+    if !["Exact", "NotOlderThan"].contains(&matching) {
+        errors.push(FieldError::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
+    }
+    if matching == "Exact" && version == Some("0") {
+        let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+        errors.push(FieldError::forbidden(&path, why));
+    }
+    errors
+}
+
+async fn snapshot(app: &App, kind: &Kind, page: &Page) -> Result<Snapshot, Status> {
+    let resource = &kind.storage;
+    match page.state {
+        State::Newest => Ok(app.store.snapshot(resource)),
+        State::NotOlderThan(revision) => {
+            app.store.not_older_than(resource, revision).await.map_err(|e| read_error(&e))?;
+            Ok(app.store.snapshot(resource))
+        }
+        State::Exact(revision) => {
+            app.store.not_older_than(resource, revision).await.map_err(|e| read_error(&e))?;
+            app.store.snapshot_at(resource, revision).map_err(|e| match e {
+                ReadError::Compacted { .. } => too_old(revision),
+                other => read_error(&other),
+            })
+        }
+        State::Continued(revision) => app.store.snapshot_at(resource, revision).map_err(|e| match e {
+            ReadError::Compacted { .. } => expired_continue(page.after.as_ref()),
+            other => read_error(&other),
+        }),
+    }
+}
+
+fn too_old(revision: Revision) -> Status {
+    Status::expired(format!("The resourceVersion for the provided list is too old: {revision}"))
+}
+
+/// The state of the earlier pages is gone: the client may start over, or go on with the rest as it is now.
+fn expired_continue(after: Option<&(String, String)>) -> Status {
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                   list without the continue parameter, or use the continue token in this response to retrieve the \
+                   remainder of the results. Continuing with the provided token results in an inconsistent list - \
+                   objects that were created, modified, or deleted between the time the first chunk was returned and \
+                   now may show up in the list.";
+    let mut status = Status::expired(message);
+    if let Some((namespace, name)) = after {
+        status.continue_token = Some(token(Revision::ZERO, namespace, name));
+    }
+    status
+}
+
+/// A read that the store refused.
+#[must_use]
+pub fn read_error(error: &ReadError) -> Status {
+    match error {
+        ReadError::TooLarge { .. } => {
+            let cause = Cause {
+                reason: "ResourceVersionTooLarge".into(),
+                message: "Too large resource version".into(),
+                field: String::new(),
+            };
+            let details = StatusDetails { causes: vec![cause], retry_after_seconds: 1, ..StatusDetails::default() };
+            Status::timeout(format!("Timeout: {error}"), 1).with_details(details)
+        }
+        ReadError::Compacted { requested, oldest } => {
+            Status::expired(format!("too old resource version: {requested} ({oldest})"))
+        }
+        other => Status::internal(other),
+    }
+}
+
+/// A resourceVersion; the text is upstream's where it is none.
+///
+/// # Errors
+/// Says what it is instead.
+pub fn parse_revision(text: &str) -> Result<Revision, String> {
+    text.parse().map_err(|_| {
+        format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")
+    })
+}
+
+fn continue_token(revision: Revision, last: &Key) -> String {
+    token(revision, &last.namespace, &last.name)
+}
+
+fn token(revision: Revision, namespace: &str, name: &str) -> String {
+    let start = if namespace.is_empty() { format!("{name}\0") } else { format!("{namespace}/{name}\0") };
+    let document = json!({"v": "meta.k8s.io/v1", "rv": revision.0, "start": start});
+    URL_SAFE_NO_PAD.encode(document.to_string())
+}
+
+/// The state and the place that a continue token names.
+fn read_token(token: &str) -> Result<(Revision, (String, String)), Status> {
+    let bad = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(&e.to_string()))?;
+    let document: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
+    if document["v"] != "meta.k8s.io/v1" {
+        return Err(bad("server does not recognize this encoded version"));
+    }
+    let start = document["start"].as_str().filter(|s| !s.is_empty()).ok_or_else(|| bad("encoded start key empty"))?;
+    let start = start.trim_end_matches('\0');
+    let (namespace, name) = start.split_once('/').unwrap_or(("", start));
+    let revision = Revision(document["rv"].as_u64().unwrap_or_default());
+    Ok((revision, (namespace.to_owned(), name.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn continue_tokens_round_trip_or_are_refused() {
+        let token = token(Revision(7), "n", "a");
+        assert_eq!(read_token(&token).unwrap(), (Revision(7), ("n".into(), "a".into())));
+        for bad in ["x", "e30", "!!"] {
+            assert_eq!(read_token(bad).unwrap_err().code, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn options_that_contradict_each_other_are_refused() {
+        for (version, matching, continued, want) in [
+            (None, None, false, 0),
+            (Some("5"), Some("Exact"), false, 0),
+            (None, Some("Exact"), false, 1),
+            (Some("0"), Some("Exact"), false, 1),
+            (Some("5"), Some("Newest"), false, 1),
+            (Some("5"), Some("NotOlderThan"), true, 1),
+        ] {
+            assert_eq!(check_options(version, matching, continued).len(), want, "{version:?} {matching:?}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a request asks for, read from its method and path alone.
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-uris>
+
+use std::time::Instant;
+
+use http::Method;
+use knarr_auth::{Attributes, UserInfo};
+
+use crate::query::Query;
+
+/// What is asked, of what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestInfo {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; the method in
+    /// lower case for paths that are no resources.
+    pub verb: &'static str,
+    /// Whether the path is one of a resource.
+    pub is_resource: bool,
+    /// The group; empty for the core.
+    pub group: String,
+    /// The version.
+    pub version: String,
+    /// The namespace; empty for the cluster, or for all namespaces.
+    pub namespace: String,
+    /// The plural.
+    pub resource: String,
+    /// The object; empty for a collection.
+    pub name: String,
+    /// What is below the object: `status`, `log`; further parts of the path stay in it (`proxy/a/b`).
+    pub subresource: String,
+    /// The whole path.
+    pub path: String,
+}
+
+/// A request whose user is known.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// Who asks.
+    pub user: UserInfo,
+    /// What for.
+    pub info: RequestInfo,
+    /// The query of its URI.
+    pub query: Query,
+    /// Its `User-Agent`.
+    pub user_agent: String,
+    /// Its `Accept`.
+    pub accept: String,
+    /// Its `Content-Type`.
+    pub content_type: String,
+    /// Whether a compressed answer is welcome.
+    pub gzip: bool,
+    /// When it ends.
+    pub deadline: Instant,
+}
+
+impl RequestInfo {
+    /// Reads a request.
+    #[must_use]
+    pub fn parse(method: &Method, path: &str, query: &Query) -> Self {
+        let other = |verb| Self { verb, path: path.to_owned(), ..Self::default() };
+        let plain = match *method {
+            Method::GET => "get",
+            Method::HEAD => "head",
+            Method::POST => "post",
+            Method::PUT => "put",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            Method::OPTIONS => "options",
+            _ => "",
+        };
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let (group, version, rest) = match parts.as_slice() {
+            ["api", version, rest @ ..] => ("", *version, rest),
+            ["apis", group, version, rest @ ..] => (*group, *version, rest),
+            _ => return other(plain),
+        };
+        // The old form of watches: /api/v1/watch/...
+        let (watched, rest) = match rest {
+            ["watch", rest @ ..] if !rest.is_empty() => (true, rest),
+            rest => (false, rest),
+        };
+        let mut info = Self { group: group.into(), version: version.into(), is_resource: true, ..other("") };
+        match rest {
+            [] => return other(plain),
+            ["namespaces", name] => info.place("", "namespaces", name, &[]),
+            ["namespaces", name, sub @ ("status" | "finalize")] => info.place("", "namespaces", name, &[*sub]),
+            ["namespaces", namespace, resource] => info.place(namespace, resource, "", &[]),
+            ["namespaces", namespace, resource, name, sub @ ..] => info.place(namespace, resource, name, sub),
+            [resource] => info.place("", resource, "", &[]),
+            [resource, name, sub @ ..] => info.place("", resource, name, sub),
+        }
+        if info.resource == "namespaces" && !info.name.is_empty() {
+            info.namespace.clone_from(&info.name);
+        }
+        let one = !info.name.is_empty();
+        info.verb = match plain {
+            "get" | "head" if watched || (!one && query.is_true("watch")) => "watch",
+            "get" | "head" => {
+                if one { "get" } else { "list" }
+            }
+            "post" => "create",
+            "put" => "update",
+            "delete" if !one => "deletecollection",
+            other => other,
+        };
+        if watched && one {
+            info.subresource.clear();
+        }
+        info
+    }
+
+    fn place(&mut self, namespace: &str, resource: &str, name: &str, below: &[&str]) {
+        self.namespace = namespace.into();
+        self.resource = resource.into();
+        self.name = name.into();
+        self.subresource = below.join("/");
+    }
+
+    /// The first part of what is below the object.
+    #[must_use]
+    pub fn below(&self) -> &str {
+        self.subresource.split('/').next().unwrap_or_default()
+    }
+
+    /// What an authorizer looks at.
+    #[must_use]
+    pub fn attributes(&self) -> Attributes<'_> {
+        if !self.is_resource {
+            return Attributes { verb: self.verb, path: &self.path, ..Attributes::default() };
+        }
+        Attributes {
+            verb: self.verb,
+            group: &self.group,
+            resource: &self.resource,
+            subresource: self.below(),
+            namespace: &self.namespace,
+            name: &self.name,
+            path: "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_say_what_is_asked() {
+        for (method, uri, want) in [
+            (Method::GET, "/api/v1/pods", "list  v1  pods  "),
+            (Method::GET, "/api/v1/pods?watch=true", "watch  v1  pods  "),
+            (Method::GET, "/api/v1/namespaces/n/pods/p/log", "get  v1 n pods p log"),
+            (Method::POST, "/apis/apps/v1/namespaces/n/deployments", "create apps v1 n deployments  "),
+            (Method::PUT, "/api/v1/namespaces/n", "update  v1 n namespaces n "),
+            (Method::PUT, "/api/v1/namespaces/n/finalize", "update  v1 n namespaces n finalize"),
+            (Method::DELETE, "/api/v1/namespaces/n/pods", "deletecollection  v1 n pods  "),
+            (Method::DELETE, "/api/v1/nodes/a", "delete  v1  nodes a "),
+            (Method::GET, "/api/v1/watch/namespaces/n/pods", "watch  v1 n pods  "),
+            (Method::GET, "/api/v1/namespaces/n/services/s/proxy/a/b", "get  v1 n services s proxy/a/b"),
+        ] {
+            let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+            let i = RequestInfo::parse(&method, path, &Query::parse(query));
+            let got = [i.verb, &i.group, &i.version, &i.namespace, &i.resource, &i.name, &i.subresource].join(" ");
+            assert_eq!(got, want, "{method} {uri}");
+            assert!(i.is_resource);
+        }
+        for path in ["/", "/healthz", "/api", "/api/v1", "/apis/apps/v1", "/openapi/v3"] {
+            let info = RequestInfo::parse(&Method::GET, path, &Query::default());
+            assert_eq!((info.is_resource, info.verb), (false, "get"), "{path}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Which objects of a collection a request is about: its selectors and its namespace.
+
+use std::sync::Arc;
+
+use knarr_schema::Kind;
+use knarr_store::{Record, Scope, Snapshot};
+use knarr_types::Status;
+use knarr_types::selector::{FieldSelector, LabelSelector};
+
+use crate::request::RequestContext;
+
+/// The selectors of a request.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Where to look.
+    pub scope: Scope,
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Selection {
+    /// Reads the selectors of a request for a collection of `kind`.
+    ///
+    /// # Errors
+    /// 400 where a selector makes no sense or names a field that cannot be selected by.
+    pub fn of(context: &RequestContext, kind: &Kind, snapshot: &Snapshot) -> Result<Self, Status> {
+        let text = |name: &str| context.query.get(name).unwrap_or_default();
+        let labels = LabelSelector::parse(text("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        let fields = FieldSelector::parse(text("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        for term in fields.terms() {
+            if !kind.selectable.iter().any(|f| **f == *term.field) {
+                return Err(not_selectable(kind, &term.field));
+            }
+        }
+        let scope = scope(&context.info.namespace, &fields, snapshot);
+        Ok(Self { scope, labels, fields })
+    }
+
+    /// Whether it selects everything in its scope.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+
+    /// Whether a record is selected.
+    #[must_use]
+    pub fn contains(&self, record: &Record) -> bool {
+        self.scope.contains(record)
+            && (self.labels.is_everything() || self.labels.matches(&record.labels))
+            && self.fields.terms().iter().all(|term| {
+                let value = match term.field.as_str() {
+                    "metadata.name" => &*record.key.name,
+                    "metadata.namespace" => &*record.key.namespace,
+                    other => record.field(other).map_or("", |v| v),
+                };
+                (value == term.value) != term.negated
+            })
+    }
+
+    /// The one object that can be selected, if it is one by its name.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.fields.exactly("metadata.name")
+    }
+}
+
+/// The narrowest place where all that is selected must be.
+fn scope(namespace: &str, fields: &FieldSelector, snapshot: &Snapshot) -> Scope {
+    let namespace = if namespace.is_empty() { fields.exactly("metadata.namespace").unwrap_or_default() } else { namespace };
+    if let (Some(name), false) = (fields.exactly("metadata.name"), namespace.is_empty()) {
+        return Scope::Object { namespace: namespace.into(), name: name.into() };
+    }
+    let indexed = fields.terms().iter().find(|t| !t.negated && snapshot.is_indexed(&t.field));
+    match indexed {
+        // An index spans all namespaces; within one, walking that one is as good.
+        Some(term) if namespace.is_empty() => {
+            Scope::Index { field: term.field.as_str().into(), value: term.value.as_str().into() }
+        }
+        _ if namespace.is_empty() => Scope::All,
+        _ => Scope::Namespace(Arc::from(namespace)),
+    }
+}
+
+/// Kinds with selectable fields of their own have words of their own in upstream.
+fn not_selectable(kind: &Kind, field: &str) -> Status {
+    const NAMES: &str = "only \"metadata.name\", \"metadata.namespace\"";
+    let own = kind.selectable.len() > 2 || (kind.group.is_empty() && matches!(&*kind.kind, "Node" | "Namespace" | "Service" | "Secret"));
+    Status::bad_request(match (own, &*kind.kind) {
+        (true, "Job") => format!("field label {field:?} not supported for Job"),
+        (true, _) => format!("field label not supported: {field}"),
+        (false, _) => format!("{field:?} is not a known field selector: {NAMES}"),
+    })
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//! From a stored record to what a client gets.
+//!
+//! Records of built-in kinds are stored without `apiVersion` and `kind`, as the items of a list are
+//! sent; a single object gets them put in front. So the bytes of a record go out as they are, and
+//! only tables, other versions and YAML are made from a tree.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use jiff::Timestamp;
+use knarr_schema::table;
+use knarr_schema::{Encoded, Kind, convert, encode};
+use knarr_store::{Draft, Record};
+use knarr_types::Object;
+use serde_json::Value;
+
+use crate::negotiate::{Answer, Encoding, Form};
+
+/// The record as a tree with its apiVersion and kind, in the version of `kind`.
+#[must_use]
+pub fn tree(kind: &Kind, record: &Record) -> Object {
+    // What the store holds was JSON when it was written.
+    let mut object: Object = serde_json::from_slice(&record.json).unwrap_or_default();
+    object["apiVersion"] = kind.storage_version.to_string().into();
+    object["kind"] = kind.kind.to_string().into();
+    if convert::is_converted(kind) {
+        convert::from_storage(kind, &mut object);
+    }
+    object
+}
+
+/// The one object of a get, or of an event of a watch, as JSON.
+#[must_use]
+pub fn object_json(kind: &Kind, record: &Record) -> Bytes {
+    if convert::is_converted(kind) {
+        return Bytes::from(serde_json::to_vec(&tree(kind, record)).unwrap_or_default());
+    }
+    let head = head(kind);
+    let mut out = BytesMut::with_capacity(head.len() + record.json.len());
+    out.put_slice(head.as_bytes());
+    out.put_slice(&record.json[1..]);
+    out.freeze()
+}
+
+fn head(kind: &Kind) -> String {
+    format!(r#"{{"kind":"{}","apiVersion":"{}","#, kind.kind, kind.api_version())
+}
+
+/// An item of a list as JSON.
+#[must_use]
+pub fn item_json(kind: &Kind, record: &Record) -> Bytes {
+    if !convert::is_converted(kind) {
+        return record.json.clone();
+    }
+    let mut object = tree(kind, record);
+    remove_type(&mut object);
+    Bytes::from(serde_json::to_vec(&object).unwrap_or_default())
+}
+
+fn remove_type(object: &mut Object) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("apiVersion");
+        fields.remove("kind");
+    }
+}
+
+/// One object in the form that a client asked for.
+#[must_use]
+pub fn encode_one(kind: &Kind, record: &Record, answer: Answer) -> Bytes {
+    if answer == Answer::default() {
+        return object_json(kind, record);
+    }
+    in_encoding(&formed(kind, &tree(kind, record), answer.form, true), answer.encoding)
+}
+
+/// A tree in the form that a client asked for; `columns` is whether a table has its headings.
+#[must_use]
+pub fn formed(kind: &Kind, object: &Object, form: Form, columns: bool) -> Value {
+    match form {
+        Form::Object => object.clone(),
+        Form::Metadata { beta } => {
+            let mut metadata = table::partial_metadata(object);
+            if beta {
+                metadata["apiVersion"] = "meta.k8s.io/v1beta1".into();
+            }
+            metadata
+        }
+        Form::Table { include, beta } => {
+            let mut table = table::table_of_one(kind, object, include, columns, Timestamp::now());
+            if beta {
+                table::as_v1beta1(&mut table);
+            }
+            table
+        }
+    }
+}
+
+/// A document as bytes.
+#[must_use]
+pub fn in_encoding(document: &Value, encoding: Encoding) -> Bytes {
+    match encoding {
+        Encoding::Json => serde_json::to_vec(document).unwrap_or_default().into(),
+        Encoding::Yaml => encode::to_yaml(document).into(),
+    }
+}
+
+/// An object as the store takes it. Its kind's rules give the fields that selectors may name.
+#[must_use]
+pub fn draft(kind: &Kind, object: &Object) -> Draft {
+    let pairs = |map: &Value| -> Vec<(std::sync::Arc<str>, std::sync::Arc<str>)> {
+        let text = |v: &Value| v.as_str().unwrap_or_default().into();
+        map.as_object().into_iter().flatten().map(|(k, v)| (k.as_str().into(), text(v))).collect()
+    };
+    let mut fields: Vec<_> = (kind.rules.fields)(object).into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    fields.sort();
+    let mut bare = object.clone();
+    remove_type(&mut bare);
+    let Encoded { json, revision_at } = encode::encode(&bare);
+    Draft {
+        json: json.into(),
+        revision_at,
+        labels: pairs(&object["metadata"]["labels"]).into(),
+        fields: fields.into(),
+    }
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Watches: the commits of a collection as a client's selectors see them.
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
+//!
+//! The bytes of an event are made by the first watcher that needs them and shared by all others of the
+//! same form. A watcher is a cursor: one that does not read costs nothing, and one that falls behind
+//! what is kept is told so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures::Stream;
+use knarr_schema::Kind;
+use knarr_store::{Commit, Record, WatchEvent, Watcher};
+use knarr_types::{ErrorList, FieldError, FieldPath, Reason, Revision, Status};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::body::{self, Response};
+use crate::negotiate::{Answer, Encoding, Form, answer};
+use crate::query::Query;
+use crate::read::{parse_revision, read_error};
+use crate::request::RequestContext;
+use crate::selection::Selection;
+use crate::serve_object;
+
+/// How long a watch lasts that names no time: between this and twice as long, as upstream.
+const LEAST_LIFE: Duration = Duration::from_secs(1800);
+/// How often a client that allows bookmarks gets one.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// What marks the end of the initial events.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// From where on a watch tells.
+#[derive(Debug, PartialEq)]
+enum Start {
+    /// What comes after this revision.
+    After(Revision),
+    /// All objects as they are, then what comes; where a client asked for it, with a mark between.
+    Objects { marked: bool },
+}
+
+/// Answers a watch.
+///
+/// # Errors
+/// What the query asks for may make no sense (400, 422, 500 as upstream) or not be there yet (504).
+pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
+    let answer = answer(&context.accept, &context.query)?;
+    let errors = check_options(&context.query);
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
+    }
+    let life = life(&context.query)?;
+    let snapshot = app.store.snapshot(&kind.storage);
+    let selection = Selection::of(context, kind, &snapshot)?;
+    let (start, at_least) = start(&context.query)?;
+    if let Some(revision) = at_least {
+        app.store.not_older_than(&kind.storage, revision).await.map_err(|e| read_error(&e))?;
+    }
+    let bookmarks = context.query.is_true("allowWatchBookmarks");
+    let mut first = Vec::new();
+    let from = match start {
+        Start::After(revision) => revision,
+        Start::Objects { marked } => {
+            let snapshot = app.store.snapshot(&kind.storage);
+            let mut frames = Frames { kind, answer, columns: true };
+            let selected = snapshot.list(&selection.scope, None).filter(|r| selection.contains(r));
+            first.extend(selected.map(|record| frames.make("ADDED", record)));
+            if marked && bookmarks {
+                first.push(bookmark(kind, answer, snapshot.revision(), true));
+            }
+            snapshot.revision()
+        }
+    };
+    let watcher = match app.store.watch(&kind.storage, from, selection.scope.clone()) {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            first = vec![error_frame(&read_error(&error))];
+            None
+        }
+    };
+    let follower = Follower {
+        kind: Arc::clone(kind),
+        answer,
+        selection,
+        watcher,
+        bookmarks,
+        columns: first.is_empty(),
+        end: Instant::now() + life,
+        next_bookmark: Instant::now() + BOOKMARK_EVERY,
+    };
+    Ok(respond(answer, follower.stream(first)))
+}
+
+fn respond(answer: Answer, stream: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    use futures::StreamExt as _;
+    let body = Body::from_stream(stream.map(Ok::<_, std::convert::Infallible>));
+    let mut response = http::Response::new(body);
+    let media = match answer.encoding {
+        Encoding::Json => "application/json",
+        Encoding::Yaml => "application/yaml",
+    };
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media));
+    response
+}
+
+fn check_options(query: &Query) -> ErrorList {
+    let path = FieldPath::new("resourceVersionMatch");
+    let matching = query.filled("resourceVersionMatch");
+    let initial = query.filled("sendInitialEvents").is_some();
+    match (initial, matching) {
+        (false, Some(_)) => {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            vec![FieldError::forbidden(&path, why)]
+        }
+        (true, matching) if matching != Some("NotOlderThan") => {
+            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+            let mut errors = vec![FieldError::forbidden(&path, why)];
+            if matching.is_some_and(|m| m != "Exact") {
+                let matching = matching.unwrap_or_default();
+                errors.push(FieldError::not_supported(&path, matching, &["NotOlderThan"]));
+            }
+            errors
+        }
+        _ => ErrorList::new(),
+    }
+}
+
+fn life(query: &Query) -> Result<Duration, Status> {
+    let seconds = query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
+    Ok(seconds.map_or_else(|| LEAST_LIFE.mul_f64(1.0 + fastrand::f64()), Duration::from_secs))
+}
+
+/// Where to start, and which state must be reached before.
+fn start(query: &Query) -> Result<(Start, Option<Revision>), Status> {
+    let revision = query
+        .filled("resourceVersion")
+        .map(|text| parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why)))
+        .transpose()?;
+    let newest = revision.is_none_or(|r| r == Revision::ZERO);
+    Ok(match query.filled("sendInitialEvents") {
+        Some(_) if query.is_true("sendInitialEvents") => (Start::Objects { marked: true }, revision),
+        None if newest => (Start::Objects { marked: false }, None),
+        _ => (Start::After(revision.unwrap_or_default()), revision),
+    })
+}
+
+/// A watch while it lasts.
+struct Follower {
+    kind: Arc<Kind>,
+    answer: Answer,
+    selection: Selection,
+    watcher: Option<Watcher>,
+    bookmarks: bool,
+    columns: bool,
+    end: Instant,
+    next_bookmark: Instant,
+}
+
+impl Follower {
+    fn stream(self, first: Vec<Bytes>) -> impl Stream<Item = Bytes> + Send {
+        use futures::StreamExt as _;
+        let later = futures::stream::unfold(self, |mut follower| async move {
+            let bytes = follower.next().await?;
+            Some((bytes, follower))
+        });
+        futures::stream::iter(first).chain(later)
+    }
+
+    /// The next bytes, or `None` when the watch is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let watcher = self.watcher.as_mut()?;
+            let event = tokio::select! {
+                event = watcher.next() => event,
+                () = tokio::time::sleep_until(self.end) => return None,
+                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
+                    self.next_bookmark += BOOKMARK_EVERY;
+                    match watcher.bookmark() {
+                        Some(revision) => return Some(bookmark(&self.kind, self.answer, revision, false)),
+                        None => continue,
+                    }
+                }
+            };
+            match event {
+                WatchEvent::Commits(commits) => {
+                    let frames: Vec<_> = commits.iter().filter_map(|commit| self.frame(commit)).collect();
+                    match frames.as_slice() {
+                        [] => {}
+                        [one] => return Some(one.clone()),
+                        many => return Some(many.concat().into()),
+                    }
+                }
+                WatchEvent::Expired => {
+                    self.watcher = None;
+                    let status = Status::expired("The resourceVersion for the provided watch is too old.");
+                    return Some(error_frame(&status));
+                }
+                WatchEvent::Closed => return None,
+            }
+        }
+    }
+
+    /// The event that a commit is for these selectors, if it is any.
+    fn frame(&mut self, commit: &Commit) -> Option<Bytes> {
+        let was = commit.before.as_ref().is_some_and(|r| self.selection.contains(r));
+        let is = commit.after.as_ref().is_some_and(|r| self.selection.contains(r));
+        let (number, event) = match (was, is) {
+            (false, true) => (0, "ADDED"),
+            (true, true) => (1, "MODIFIED"),
+            (true, false) => (2, "DELETED"),
+            (false, false) => return None,
+        };
+        let columns = std::mem::take(&mut self.columns);
+        let mut frames = Frames { kind: &self.kind, answer: self.answer, columns };
+        let make = |frames: &mut Frames<'_>| match (&commit.after, is) {
+            (Some(after), true) => frames.make(event, after),
+            // It left the selection: the state before, at the revision of the change.
+            _ => match (&commit.deleted, &commit.before) {
+                (Some(last), _) => frames.make(event, last),
+                (None, Some(before)) => frames.make(event, &before.with_revision(commit.revision)),
+                (None, None) => Bytes::new(),
+            },
+        };
+        // The first table of a watch carries the columns: it is not everybody's.
+        if columns && matches!(self.answer.form, Form::Table { .. }) {
+            return Some(make(&mut frames));
+        }
+        Some(commit.frame(self.form(number), || make(&mut frames)))
+    }
+
+    /// A number for the bytes of an event in this watch's form.
+    fn form(&self, event: u64) -> u64 {
+        let yaml = u64::from(self.answer.encoding == Encoding::Yaml);
+        let converted = u64::from(knarr_schema::convert::is_converted(&self.kind));
+        event | (self.answer.form.number() << 2) | (yaml << 8) | (converted << 9)
+    }
+}
+
+/// Makes the bytes of events.
+struct Frames<'a> {
+    kind: &'a Kind,
+    answer: Answer,
+    columns: bool,
+}
+
+impl Frames<'_> {
+    fn make(&mut self, event: &str, record: &Record) -> Bytes {
+        if self.answer == Answer::default() {
+            let object = serve_object::object_json(self.kind, record);
+            let mut out = BytesMut::with_capacity(object.len() + 40);
+            out.put_slice(format!(r#"{{"type":"{event}","object":"#).as_bytes());
+            out.put_slice(&object);
+            out.put_slice(b"}\n");
+            return out.freeze();
+        }
+        let columns = std::mem::take(&mut self.columns);
+        let object = serve_object::formed(self.kind, &serve_object::tree(self.kind, record), self.answer.form, columns);
+        event_document(&json!({"type": event, "object": object}), self.answer.encoding)
+    }
+}
+
+fn event_document(document: &serde_json::Value, encoding: Encoding) -> Bytes {
+    match encoding {
+        Encoding::Json => format!("{document}\n").into(),
+        Encoding::Yaml => [b"---\n", serve_object::in_encoding(document, encoding).as_ref()].concat().into(),
+    }
+}
+
+/// An event that only says how far the watch has come.
+fn bookmark(kind: &Kind, answer: Answer, revision: Revision, initial_end: bool) -> Bytes {
+    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    if initial_end {
+        metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+    }
+    let object = match answer.form {
+        Form::Table { .. } => json!({
+            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
+            "columnDefinitions": null,
+            "rows": [{"cells": null, "object": {"kind": &*kind.kind, "apiVersion": kind.api_version(), "metadata": metadata}}],
+        }),
+        Form::Metadata { .. } => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+        Form::Object => json!({"kind": &*kind.kind, "apiVersion": kind.api_version(), "metadata": metadata}),
+    };
+    event_document(&json!({"type": "BOOKMARK", "object": object}), answer.encoding)
+}
+
+fn error_frame(status: &Status) -> Bytes {
+    format!("{}\n", json!({"type": "ERROR", "object": status.to_json()})).into()
+}
+
+/// A watch of one object by its path answers a plain get's 404 where the kind cannot be watched.
+#[must_use]
+pub fn not_watchable(kind: &Kind) -> Response {
+    body::status(&crate::pipeline::method_not_allowed(kind))
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Creates.
+
+use bytes::Bytes;
+use knarr_admission::Operation;
+use knarr_schema::managed_fields::track_update;
+use knarr_schema::{Kind, normalize, rules};
+use knarr_store::{Change, Precondition, ProposeError, Proposal};
+use knarr_types::{Object, Status};
+
+use super::{Write, failed, new_uid, seconds};
+use crate::app::App;
+use crate::body::Response;
+use crate::request::RequestContext;
+use crate::serve_object;
+
+/// How often a generated name may be taken before the client is told.
+const NAME_ATTEMPTS: usize = 8;
+/// The letters of generated names, as upstream's: none that make words.
+const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// The longest prefix of a generated name.
+const PREFIX_MAX: usize = 58;
+
+/// Answers a create.
+///
+/// # Errors
+/// What is wrong with the object, or why it cannot be kept.
+pub async fn create(app: &App, context: &RequestContext, kind: &Kind, body: Bytes) -> Result<Response, Status> {
+    let write = Write::new(app, context, kind, "")?;
+    let (mut object, mut warnings) = write.decode(&body)?;
+    write.place(&mut object, "")?;
+    let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if !version.is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let generated = name_prefix(&object);
+    for attempt in 1.. {
+        let mut named = object.clone();
+        if let Some(prefix) = &generated {
+            named["metadata"]["name"] = generate(prefix).into();
+        }
+        match commit_new(&write, named, &mut warnings).await {
+            Err(status) if generated.is_some() && status.code == 409 && attempt < NAME_ATTEMPTS => {}
+            other => return other,
+        }
+    }
+    Err(Status::internal("unreachable: attempts are bounded"))
+}
+
+/// The `generateName` of an object without a name.
+fn name_prefix(object: &Object) -> Option<String> {
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+    (text("name").is_empty() && !text("generateName").is_empty()).then(|| text("generateName").to_owned())
+}
+
+fn generate(prefix: &str) -> String {
+    let end = prefix.char_indices().map(|(i, _)| i).nth(PREFIX_MAX).unwrap_or(prefix.len());
+    let letters = std::iter::repeat_with(|| char::from(NAME_LETTERS[fastrand::usize(..NAME_LETTERS.len())]));
+    prefix[..end].chars().chain(letters.take(5)).collect()
+}
+
+/// Makes a decoded object with a name the newest of the cluster.
+pub(super) async fn commit_new(
+    write: &Write<'_>,
+    mut object: Object,
+    warnings: &mut Vec<String>,
+) -> Result<Response, Status> {
+    let conditions = finish(write, &mut object, warnings)?;
+    if write.options.dry_run {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if write.app.store.get(&write.key(name)).is_some() {
+            return Err(Status::already_exists(&write.kind.id(), name));
+        }
+        return write.respond_dry(201, &object, warnings);
+    }
+    let key = write.key(object["metadata"]["name"].as_str().unwrap_or_default());
+    let mut preconditions = vec![Precondition::Absent(key.clone())];
+    preconditions.extend(conditions);
+    let proposal = Proposal {
+        preconditions,
+        changes: vec![Change::Put(key.clone(), serve_object::draft(write.kind, &object))],
+        based_on: None,
+        context: write.write_context(),
+    };
+    let committed = write.app.store.propose(proposal).await.map_err(|e| match e {
+        // An address was taken since it was chosen: nobody's fault, and the client may try again.
+        ProposeError::Changed(resource, _) => Status::conflict(&resource, &key.name, "the collection changed meanwhile"),
+        other => failed(write.kind, &key, &other),
+    })?;
+    let record = committed.applied.first().ok_or_else(|| Status::internal("the store committed nothing"))?;
+    write.respond(201, &record.record, warnings)
+}
+
+/// All that happens to a new object before it is stored; gives what the store must check besides.
+pub(super) fn finish(
+    write: &Write<'_>,
+    object: &mut Object,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Precondition>, Status> {
+    let kind = write.kind;
+    let sent_managers = object["metadata"].get("managedFields").cloned();
+    rules::metadata::prepare_create(object);
+    object["metadata"]["uid"] = new_uid().into();
+    object["metadata"]["creationTimestamp"] = seconds(write.now).into();
+    (kind.rules.prepare_create)(object);
+    normalize(object, kind.ty_stored());
+    let api_version = kind.api_version();
+    if !write.is_apply() {
+        if let Some(managers) = sent_managers {
+            object["metadata"]["managedFields"] = managers;
+        }
+        track_update(None, object, kind.ty_stored(), &write.manager(&api_version), write.now);
+    } else if let Some(managers) = sent_managers {
+        object["metadata"]["managedFields"] = managers;
+    }
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let request = write.admission(Operation::Create, &name, None);
+    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission())?;
+    (kind.rules.default)(object);
+    let errors = rules::check_create(kind.rules, kind.namespaced, object);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors));
+    }
+    knarr_admission::validate(&request, Some(object), write.app)?;
+    warnings.extend((kind.rules.warnings)(object));
+    normalize(object, kind.ty_stored());
+    Ok(knarr_admission::conditions(&request, Some(object), write.app))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_keep_their_prefix_and_fit() {
+        let name = generate("web-");
+        assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+        assert_eq!(generate(&"a".repeat(100)).len(), 63);
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writes: from a request's body to a committed object.
+//!
+//! What a client sent is decoded once; what follows from the object as it is now is computed again each
+//! time somebody else was faster, until it is committed or the request's time is over.
+
+mod create;
+mod delete;
+mod options;
+mod outcome;
+mod patch;
+pub mod scale;
+mod update;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use knarr_admission::{Lookup, Operation};
+use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of};
+use knarr_schema::{Kind, MediaType, convert, decode_as};
+use knarr_store::{Author, Lane, ProposeError, Record, WriteContext};
+use knarr_types::{Key, Object, Status};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::body::{self, Response};
+use crate::negotiate::{answer, body_media};
+use crate::read::namespace_of;
+use crate::request::RequestContext;
+use crate::serve_object;
+
+pub use create::create;
+pub use delete::{delete, delete_collection};
+pub use options::WriteOptions;
+pub use outcome::propose_error;
+pub use patch::patch;
+pub use update::update;
+
+/// A write of one object, while it is worked on.
+pub struct Write<'a> {
+    /// The server.
+    pub app: &'a App,
+    /// The request.
+    pub context: &'a RequestContext,
+    /// The kind, in the version of the path.
+    pub kind: &'a Kind,
+    /// `status`, or empty for the object itself.
+    pub subresource: &'a str,
+    /// What the query says.
+    pub options: WriteOptions,
+    /// When the request came.
+    pub now: Timestamp,
+}
+
+impl<'a> Write<'a> {
+    /// A write as the request asks for it.
+    ///
+    /// # Errors
+    /// Where the query makes no sense.
+    pub fn new(app: &'a App, context: &'a RequestContext, kind: &'a Kind, subresource: &'a str) -> Result<Self, Status> {
+        let options = WriteOptions::of(&context.query)?;
+        Ok(Self { app, context, kind, subresource, options, now: Timestamp::now() })
+    }
+
+    /// Where the object is.
+    #[must_use]
+    pub fn key(&self, name: &str) -> Key {
+        Key::new(self.kind.storage.clone(), &namespace_of(self.kind, self.context), name)
+    }
+
+    /// The body as an object in the stored version, with warnings for the client.
+    fn decode(&self, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
+        let media = body_media(&self.context.content_type)?;
+        self.decode_as(body, media)
+    }
+
+    fn decode_as(&self, body: &[u8], media: MediaType) -> Result<(Object, Vec<String>), Status> {
+        let registry = self.app.registry.load();
+        let (mut object, warnings) = decode_as(self.kind, &registry, body, media, self.options.validation)?;
+        convert::to_storage(self.kind, &mut object);
+        (self.kind.rules.default)(&mut object);
+        Ok((object, warnings))
+    }
+
+    /// Checks that the body is about the object of the path, and fills in what it left out.
+    fn place(&self, object: &mut Object, name: &str) -> Result<(), Status> {
+        let namespace = namespace_of(self.kind, self.context);
+        let metadata = &mut object["metadata"];
+        let given = |field: &str, metadata: &Value| metadata[field].as_str().unwrap_or_default().to_owned();
+        let sent = given("namespace", metadata);
+        if self.kind.namespaced && !sent.is_empty() && sent != namespace {
+            return Err(Status::bad_request(format!(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )));
+        }
+        match (self.kind.namespaced, metadata.as_object_mut()) {
+            (true, _) => metadata["namespace"] = namespace.into(),
+            (false, Some(fields)) if !sent.is_empty() => drop(fields.remove("namespace")),
+            _ => {}
+        }
+        let sent = given("name", &object["metadata"]);
+        if !name.is_empty() && !sent.is_empty() && sent != name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({sent}) does not match the name on the URL ({name})"
+            )));
+        }
+        if !name.is_empty() {
+            object["metadata"]["name"] = name.into();
+        }
+        Ok(())
+    }
+
+    /// Who writes, as managed fields have it.
+    #[must_use]
+    pub fn manager<'m>(&'m self, api_version: &'m str) -> Manager<'m> {
+        Manager {
+            name: manager_name(&self.options.manager, &self.context.user_agent),
+            api_version,
+            subresource: self.subresource,
+            reset: reset_fields_of(&self.kind.kind, self.subresource, self.kind.subresource("status").is_some()),
+        }
+    }
+
+    /// How the store is to carry the write out.
+    #[must_use]
+    pub fn write_context(&self) -> WriteContext {
+        write_context(self.context, &self.options.manager)
+    }
+
+    /// What admission is asked.
+    fn admission(&'a self, operation: Operation, name: &'a str, old: Option<&'a Object>) -> knarr_admission::Request<'a> {
+        knarr_admission::Request {
+            kind: self.kind,
+            operation,
+            namespace: if self.kind.namespaced { &self.context.info.namespace } else { "" },
+            name,
+            subresource: self.subresource,
+            user: &self.context.user,
+            old,
+            dry_run: self.options.dry_run,
+        }
+    }
+
+    /// The answer with the object as it was written, or would have been.
+    fn respond(&self, code: u16, record: &Record, warnings: &[String]) -> Result<Response, Status> {
+        let answer = answer(&self.context.accept, &self.context.query)?;
+        let bytes = serve_object::encode_one(self.kind, record, answer);
+        let mut response = body::bytes(code, answer.encoding.media_type(), bytes);
+        body::warn(&mut response, warnings);
+        Ok(response)
+    }
+
+    /// The answer to a dry run: the object as a tree, with the revision that it has now.
+    fn respond_dry(&self, code: u16, object: &Object, warnings: &[String]) -> Result<Response, Status> {
+        let answer = answer(&self.context.accept, &self.context.query)?;
+        let mut object = object.clone();
+        convert::from_storage(self.kind, &mut object);
+        let document = serve_object::formed(self.kind, &object, answer.form, true);
+        let bytes = serve_object::in_encoding(&document, answer.encoding);
+        let mut response = body::bytes(code, answer.encoding.media_type(), bytes);
+        body::warn(&mut response, warnings);
+        Ok(response)
+    }
+}
+
+/// How the store is to carry a request's write out: the cluster's own parts have a lane of their own.
+#[must_use]
+pub fn write_context(context: &RequestContext, manager: &str) -> WriteContext {
+    let user = &context.user.name;
+    let system = user.starts_with("system:node:")
+        || user.starts_with("system:kube-")
+        || user.starts_with("system:serviceaccount:kube-system:");
+    WriteContext {
+        author: Author {
+            user: user.as_str().into(),
+            manager: manager_name(manager, &context.user_agent).into(),
+            verb: context.info.verb.into(),
+        },
+        lane: if system { Lane::System } else { Lane::Normal },
+        flow: user.as_str().into(),
+        deadline: context.deadline,
+    }
+}
+
+/// Admission's view of the other objects.
+impl Lookup for App {
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+        let registry = self.registry.load();
+        let kind = registry.iter().find(|k| *k.group == *group && *k.resource == *resource)?;
+        self.object(kind, namespace, name)
+    }
+
+    fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object> {
+        let registry = self.registry.load();
+        let Some(kind) = registry.iter().find(|k| *k.group == *group && *k.resource == *resource) else {
+            return Vec::new();
+        };
+        let snapshot = self.store.snapshot(&kind.storage);
+        let scope = namespace.map_or(knarr_store::Scope::All, |n| knarr_store::Scope::Namespace(n.into()));
+        snapshot.list(&scope, None).map(|record| serve_object::tree(kind, record)).collect()
+    }
+}
+
+/// A failure of the store, for a write of this key.
+fn failed(kind: &Kind, key: &Key, error: &ProposeError) -> Status {
+    propose_error(&kind.id(), &key.name, error)
+}
+
+/// A fresh `metadata.uid`.
+fn new_uid() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// `now` as metadata has it: to the second.
+fn seconds(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a client is told of a write that the store did not take.
+
+use knarr_store::ProposeError;
+use knarr_types::{Key, ResourceId, Status};
+
+/// The answer to a write that was not committed, or of which nobody knows.
+#[must_use]
+pub fn propose_error(resource: &ResourceId, name: &str, error: &ProposeError) -> Status {
+    match error {
+        ProposeError::AlreadyExists(_) => Status::already_exists(resource, name),
+        ProposeError::NotFound(key) if *key.name == *name => Status::not_found(resource, name),
+        // A namespace that must be there.
+        ProposeError::NotFound(key) => Status::not_found(&key.resource, &key.name),
+        ProposeError::Conflict(_) | ProposeError::Changed(..) => {
+            Status::modified(&Key::new(resource.clone(), "", name))
+        }
+        ProposeError::TooManyRequests { retry_after } => {
+            let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(1).max(1);
+            Status::too_many_requests("too many writes are waiting, please try again later", seconds)
+        }
+        ProposeError::Timeout | ProposeError::Unknown => Status::timeout(format!("Timeout: {error}"), 1),
+        ProposeError::Unavailable { retry_after, .. } => {
+            let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(1).max(1);
+            Status::service_unavailable(error.to_string(), seconds)
+        }
+        ProposeError::Closed => Status::service_unavailable("the server is shutting down", 1),
+        other => Status::internal(other),
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The scale subresource: the replicas of a workload under one form.
+
+use bytes::Bytes;
+use knarr_schema::patch::{json_patch, merge_patch, strategic_merge_patch};
+use knarr_schema::{Kind, MediaType, decode_as};
+use knarr_types::{Key, Object, Status};
+use knarr_types::selector::LabelSelector;
+use serde_json::{Value, json};
+
+use super::Write;
+use super::update::commit;
+use crate::app::App;
+use crate::body::{self, Response};
+use crate::negotiate::{answer, body_media};
+use crate::request::RequestContext;
+use crate::serve_object;
+
+/// Answers a get of a workload's scale.
+///
+/// # Errors
+/// 404 where the workload is not there.
+pub fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
+    let object = app
+        .object(kind, &context.info.namespace, &context.info.name)
+        .ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
+    let answer = answer(&context.accept, &context.query)?;
+    let bytes = serve_object::in_encoding(&scale_of(&object), answer.encoding);
+    Ok(body::bytes(200, answer.encoding.media_type(), bytes))
+}
+
+/// The scale of a workload. Pure.
+fn scale_of(object: &Object) -> Value {
+    let meta = &object["metadata"];
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if !meta[field].is_null() {
+            metadata[field] = meta[field].clone();
+        }
+    }
+    let mut spec = json!({});
+    let replicas = object["spec"]["replicas"].as_i64().unwrap_or_default();
+    if replicas != 0 {
+        spec["replicas"] = replicas.into();
+    }
+    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or_default()});
+    let selector = &object["spec"]["selector"];
+    let text = match selector.get("matchLabels").or_else(|| selector.get("matchExpressions")) {
+        Some(_) => LabelSelector::from_object(selector).map(|s| s.to_string()).unwrap_or_default(),
+        None => {
+            let pairs = selector.as_object().into_iter().flatten();
+            pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
+        }
+    };
+    if !text.is_empty() {
+        status["selector"] = text.into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// Answers an update or a patch of a workload's scale.
+///
+/// # Errors
+/// What is wrong with it.
+pub async fn write(app: &App, context: &RequestContext, kind: &Kind, body: Bytes) -> Result<Response, Status> {
+    let mut answer_context = context.clone();
+    answer_context.accept = "application/json".into();
+    let write = Write::new(app, &answer_context, kind, "scale")?;
+    let key: Key = write.key(&context.info.name);
+    let scale_kind = Kind::of_body("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is unknown"))?;
+    let decode = |bytes: &[u8], media: MediaType| {
+        decode_as(&scale_kind, &app.registry.load(), bytes, media, write.options.validation)
+    };
+    commit(&write, &key, Vec::new(), |old, warnings| {
+        let scale = if context.info.verb == "update" {
+            let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
+            warnings.extend(said);
+            scale
+        } else {
+            let patch = knarr_schema::decode::decode_any(&body).map_err(|e| Status::bad_request(e.to_string()))?;
+            let patched = match context.content_type.split(';').next().unwrap_or_default() {
+                "application/json-patch+json" => json_patch(scale_of(old), &patch),
+                "application/strategic-merge-patch+json" => strategic_merge_patch(scale_of(old), &patch, scale_kind.ty.get()),
+                _ => merge_patch(scale_of(old), &patch),
+            };
+            let patched = patched.map_err(|e| e.to_status())?;
+            let bytes = serde_json::to_vec(&patched).map_err(Status::internal)?;
+            decode(&bytes, MediaType::Json)?.0
+        };
+        scaled(kind, old, &scale)
+    })
+    .await?;
+    get(app, context, kind)
+}
+
+/// The workload with the replicas of its scale.
+fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
+    let name = old["metadata"]["name"].as_str().unwrap_or_default();
+    let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if !version.is_empty() && version != "0" && version != old["metadata"]["resourceVersion"].as_str().unwrap_or_default() {
+        return Err(Status::modified(&Key::new(kind.id(), "", name)));
+    }
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+    if replicas < 0 {
+        let path = knarr_types::FieldPath::new("spec.replicas");
+        let error = knarr_types::FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid("autoscaling", "Scale", name, &vec![error]));
+    }
+    let mut new = old.clone();
+    new["spec"]["replicas"] = replicas.into();
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_shows_what_a_workload_wants_and_has() {
+        let object = json!({
+            "metadata": {"name": "d", "namespace": "n", "labels": {"a": "b"}},
+            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "x"}}}, "status": {"replicas": 2},
+        });
+        let scale = scale_of(&object);
+        assert_eq!(scale["spec"]["replicas"], 3);
+        assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=x"}));
+        assert!(scale["metadata"].get("labels").is_none());
+    }
+}

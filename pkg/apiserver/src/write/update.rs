@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Updates: a whole object in place of another.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use knarr_admission::Operation;
+use knarr_schema::managed_fields::{keep_times, track_update};
+use knarr_schema::{Kind, normalize, rules};
+use knarr_store::{Decision, Record, UpdateError};
+use knarr_types::{Key, Object, Status};
+
+use super::{Write, create, failed};
+use crate::app::App;
+use crate::body::Response;
+use crate::request::RequestContext;
+use crate::serve_object;
+
+/// Answers an update of the object, or of its status.
+///
+/// # Errors
+/// What is wrong with the object, or why it cannot be kept.
+pub async fn update(
+    app: &App,
+    context: &RequestContext,
+    kind: &Kind,
+    subresource: &str,
+    body: Bytes,
+) -> Result<Response, Status> {
+    let write = Write::new(app, context, kind, subresource)?;
+    let (mut object, warnings) = write.decode(&body)?;
+    write.place(&mut object, &context.info.name)?;
+    let key = write.key(&context.info.name);
+    if app.store.get(&key).is_none() && kind.rules.allow_create_on_update && subresource.is_empty() {
+        let mut warnings = warnings;
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        return create::commit_new(&write, object, &mut warnings).await;
+    }
+    commit(&write, &key, warnings, |old, _| {
+        let mut new = object.clone();
+        check_version(&write, &new, old)?;
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        Ok(new)
+    })
+    .await
+}
+
+/// What the client says it saw must be what there is; kinds may insist that it says so.
+pub(super) fn check_version(write: &Write<'_>, new: &Object, old: &Object) -> Result<(), Status> {
+    let text = |object: &Object, field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let name = &write.context.info.name;
+    let (uid, old_uid) = (text(new, "uid"), text(old, "uid"));
+    if !uid.is_empty() && uid != old_uid {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+        return Err(Status::conflict(&write.kind.id(), name, &why));
+    }
+    let version = text(new, "resourceVersion");
+    if version.is_empty() || version == "0" {
+        if !write.kind.rules.allow_unconditional_update {
+            let errors = rules::metadata::resource_version_required();
+            return Err(Status::invalid(&write.kind.group, &write.kind.kind, name, &errors));
+        }
+        return Ok(());
+    }
+    if version != text(old, "resourceVersion") {
+        return Err(Status::modified(&Key::new(write.kind.id(), "", name)));
+    }
+    Ok(())
+}
+
+/// Runs `change` on the newest state until what it gives is committed, and answers with it. `change`
+/// gets the object as stored, with its revision, and gives the new one.
+pub(super) async fn commit(
+    write: &Write<'_>,
+    key: &Key,
+    mut warnings: Vec<String>,
+    change: impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status>,
+) -> Result<Response, Status> {
+    let not_found = || Status::not_found(&write.kind.id(), &key.name);
+    if write.options.dry_run {
+        let record = write.app.store.get(key).ok_or_else(not_found)?;
+        let old = serve_object::stored_tree(write.kind, &record);
+        let mut new = change(&old, &mut warnings)?;
+        finish(write, &mut new, &old, &mut warnings)?;
+        new["metadata"]["resourceVersion"] = record.revision.to_string().into();
+        return write.respond_dry(200, &new, &warnings);
+    }
+    let mut said = Vec::new();
+    let mut kept: Option<Arc<Record>> = None;
+    let result = write
+        .app
+        .store
+        .update(key, write.write_context(), |current| {
+            said.clear();
+            let record = current.ok_or_else(not_found)?;
+            let old = serve_object::stored_tree(write.kind, record);
+            let mut new = change(&old, &mut said)?;
+            let conditions = finish(write, &mut new, &old, &mut said)?;
+            if is_over(&new) {
+                return Ok(Decision::Delete);
+            }
+            let draft = serve_object::draft(write.kind, &new);
+            if draft == record.to_draft() {
+                kept = Some(Arc::clone(record));
+                return Ok(Decision::Keep);
+            }
+            Ok(if conditions.is_empty() {
+                Decision::Put(draft)
+            } else {
+                Decision::With { draft: Some(draft), preconditions: conditions, changes: Vec::new() }
+            })
+        })
+        .await;
+    warnings.append(&mut said);
+    match result {
+        Ok(committed) => {
+            let record = committed.applied.first().map(|a| Arc::clone(&a.record)).or(kept).ok_or_else(not_found)?;
+            write.respond(200, &record, &warnings)
+        }
+        Err(UpdateError::Refused(status)) => Err(status),
+        Err(UpdateError::Store(error)) => Err(failed(write.kind, key, &error)),
+    }
+}
+
+/// Whether nothing keeps an object any more that is being deleted: its last finalizer went.
+fn is_over(object: &Object) -> bool {
+    let metadata = &object["metadata"];
+    let none = metadata["finalizers"].as_array().is_none_or(Vec::is_empty);
+    let grace = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
+    let spec_finalizers = object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    !metadata["deletionTimestamp"].is_null() && none && grace == 0 && (object["kind"] != "Namespace" || spec_finalizers)
+}
+
+/// All that happens to a changed object before it is stored; gives what the store must check besides.
+fn finish(
+    write: &Write<'_>,
+    object: &mut Object,
+    old: &Object,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<knarr_store::Precondition>, Status> {
+    let kind = write.kind;
+    rules::metadata::prepare_update(object, old);
+    (kind.rules.prepare_update)(object, old, write.subresource);
+    normalize(object, kind.ty_stored());
+    let api_version = kind.api_version();
+    if !write.is_apply() {
+        track_update(Some(old), object, kind.ty_stored(), &write.manager(&api_version), write.now);
+    }
+    let name = &*write.context.info.name;
+    let request = write.admission(Operation::Update, name, Some(old));
+    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission())?;
+    (kind.rules.default)(object);
+    let errors = rules::check_update(kind.rules, object, old, write.subresource);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
+    }
+    knarr_admission::validate(&request, Some(object), write.app)?;
+    if write.subresource.is_empty() {
+        warnings.extend((kind.rules.warnings)(object));
+    }
+    normalize(object, kind.ty_stored());
+    keep_times(old, object);
+    Ok(knarr_admission::conditions(&request, Some(object), write.app))
+}
