@@ -10,6 +10,10 @@ use knarr_schema::{Kind, Registry};
 use knarr_store::{ResourceOptions, Store, Tier};
 use knarr_types::{Key, Object};
 
+use crate::join::Joining;
+use crate::metrics::Metrics;
+use crate::tunnel::Tunnels;
+
 /// What the server was told.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -21,6 +25,8 @@ pub struct Settings {
     pub address: String,
     /// Whom tokens must be for.
     pub audiences: Vec<String>,
+    /// What admission plugins are told.
+    pub admission: knarr_admission::Settings,
 }
 
 /// The leaf of a client's certificate chain, DER, as the TLS layer verified it. A request extension.
@@ -39,9 +45,27 @@ pub struct App {
     pub authorizer: Authorizer,
     /// What the server was told.
     pub settings: Settings,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The ways to the nodes.
+    pub tunnels: Tunnels,
+    /// What nodes need to join.
+    pub joining: Joining,
 }
 
 impl App {
+    /// The kind in the version that its objects are stored in.
+    #[must_use]
+    pub fn stored_kind(&self, kind: &Arc<Kind>) -> Arc<Kind> {
+        if *kind.api_version() == *kind.storage_version {
+            return Arc::clone(kind);
+        }
+        let registry = self.registry.load();
+        let version = knarr_types::GroupVersion::parse(&kind.storage_version);
+        let stored = version.and_then(|v| registry.by_kind(&v.group, &v.version, &kind.kind).cloned());
+        stored.unwrap_or_else(|| Arc::clone(kind))
+    }
+
     /// An object as a tree with its apiVersion and kind, in the version it is stored in.
     #[must_use]
     pub fn object(&self, kind: &Kind, namespace: &str, name: &str) -> Option<Object> {
@@ -71,8 +95,8 @@ pub fn resource_options(registry: &Registry) -> Vec<ResourceOptions> {
             options.volatile = kind.tier == knarr_schema::Tier::Volatile && &*kind.storage.resource == "events";
             options.expire_after = options.volatile.then_some(EVENT_LIFE);
             options.tier = |key| {
-                let heartbeat = &*key.resource.resource == "leases"
-                    && &*key.namespace == knarr_types::labels::NAMESPACE_NODE_LEASE;
+                let heartbeat =
+                    &*key.resource.resource == "leases" && &*key.namespace == knarr_types::labels::NAMESPACE_NODE_LEASE;
                 if heartbeat { Tier::Memory } else { Tier::Durable }
             };
             if &*kind.kind == "Pod" && kind.group.is_empty() { options.indexed_by("spec.nodeName") } else { options }

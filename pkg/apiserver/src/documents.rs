@@ -2,8 +2,8 @@
 //! What the server publishes about itself: discovery, OpenAPI, its version.
 
 use bytes::Bytes;
-use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::HeaderMap;
+use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use knarr_schema::{Registry, discovery, openapi};
 use knarr_types::Status;
 use serde_json::{Value, json};
@@ -32,7 +32,9 @@ pub fn serve(app: &App, path: &str, query: &Query, headers: &HeaderMap) -> Optio
         ["openapi", "v2"] => return Some(Ok(with_etag(&openapi::document_v2(&registry), headers))),
         ["openapi", "v3"] => openapi::index(&registry),
         ["openapi", "v3", "api", version] => return Some(openapi_v3(&registry, "", version, query, headers)),
-        ["openapi", "v3", "apis", group, version] => return Some(openapi_v3(&registry, group, version, query, headers)),
+        ["openapi", "v3", "apis", group, version] => {
+            return Some(openapi_v3(&registry, group, version, query, headers));
+        }
         [".well-known", "openid-configuration"] => openid(app),
         ["openid", "v1", "jwks"] => app.authenticator.keys().jwks(),
         _ => return None,
@@ -90,7 +92,9 @@ fn openapi_v3(
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Response, Status> {
-    let Some(document) = openapi::document(registry, group, version) else { return Ok(crate::pipeline::no_such_path()) };
+    let Some(document) = openapi::document(registry, group, version) else {
+        return Ok(crate::pipeline::no_such_path());
+    };
     let mut response = with_etag(&document, headers);
     if query.filled("hash").is_some_and(|hash| hash == openapi::document_hash(registry, group, version)) {
         let for_ever = HeaderValue::from_static("public, immutable");

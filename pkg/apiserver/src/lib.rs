@@ -8,13 +8,19 @@
 pub mod app;
 pub mod body;
 pub mod documents;
+pub mod join;
+pub mod metrics;
 pub mod negotiate;
+pub mod nonresource;
 pub mod pipeline;
 pub mod query;
 pub mod read;
 pub mod request;
 pub mod selection;
 pub mod serve_object;
+pub mod streams;
+pub mod subresources;
+pub mod tunnel;
 pub mod watch;
 pub mod write;
 

@@ -94,7 +94,12 @@ pub fn answer(accept: &str, query: &Query) -> Result<Answer, Status> {
         let beta = parameter("v") == Some("v1beta1");
         let form = match parameter("as") {
             None => Form::Object,
-            Some(_) if parameter("g") != Some("meta.k8s.io") || !["v1", "v1beta1"].contains(&parameter("v").unwrap_or_default()) => continue,
+            Some(_)
+                if parameter("g") != Some("meta.k8s.io")
+                    || !["v1", "v1beta1"].contains(&parameter("v").unwrap_or_default()) =>
+            {
+                continue;
+            }
             Some("Table") => Form::Table { include: include_object(query)?, beta },
             Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::Metadata { beta },
             Some(_) => continue,

@@ -61,9 +61,8 @@ fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) 
     let user = authenticate(app, request, &info)?;
     let user = impersonate(app, user, request.headers())?;
     authorize(app, &user, &info.attributes())?;
-    let text = |name: HeaderName| {
-        request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned()
-    };
+    let text =
+        |name: HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let accept: Vec<_> = request.headers().get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     Ok(RequestContext {
         user,
@@ -91,7 +90,8 @@ fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> Resul
     if info.path == "/knarr/v1/join" {
         return Ok(UserInfo::anonymous());
     }
-    let bearer = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    let bearer =
+        request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
     if let Some(token) = bearer {
         let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();
         return app.authenticator.token(token.trim(), &audiences, app, Timestamp::now()).map_err(|why| {
@@ -126,7 +126,13 @@ fn impersonate(app: &App, user: UserInfo, headers: &HeaderMap) -> Result<UserInf
     };
     match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
         Some((namespace, account)) => {
-            let wanted = Attributes { verb: "impersonate", resource: "serviceaccounts", namespace, name: account, ..Attributes::default() };
+            let wanted = Attributes {
+                verb: "impersonate",
+                resource: "serviceaccounts",
+                namespace,
+                name: account,
+                ..Attributes::default()
+            };
             authorize(app, &user, &wanted)?;
             if groups.is_empty() {
                 groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")].into();
@@ -176,7 +182,11 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
     let Some(kind) = registry.by_resource(&info.group, &info.version, &info.resource).cloned() else {
         return Ok(no_such_path());
     };
-    if kind.namespaced && info.namespace.is_empty() && !matches!(info.verb, "list" | "watch" | "deletecollection") && kind.stored() {
+    if kind.namespaced
+        && info.namespace.is_empty()
+        && !matches!(info.verb, "list" | "watch" | "deletecollection")
+        && kind.stored()
+    {
         return Ok(no_such_path());
     }
     if &*kind.kind == "Pod" && STREAMS.contains(&info.below()) {
@@ -206,7 +216,12 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
 }
 
 /// The subresources that every kind may have: status and scale.
-async fn below_object(app: &Arc<App>, context: &RequestContext, kind: &Kind, body: Body) -> Result<Response, Status> {
+async fn below_object(
+    app: &Arc<App>,
+    context: &RequestContext,
+    kind: &Arc<Kind>,
+    body: Body,
+) -> Result<Response, Status> {
     let info = &context.info;
     let Some(sub) = kind.subresource(&info.subresource) else { return Ok(no_such_path()) };
     if !sub.verbs.iter().any(|v| &**v == info.verb) {

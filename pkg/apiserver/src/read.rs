@@ -105,11 +105,8 @@ fn respond(kind: &Kind, records: &[Arc<Record>], meta: &Value, answer: Answer) -
 
 /// The list as JSON: the items' bytes between a head and a tail, in chunks that are made as they are sent.
 fn stream_items(kind: &Kind, records: &[Arc<Record>], meta: &Value) -> Response {
-    let head = format!(
-        r#"{{"kind":"{}","apiVersion":"{}","metadata":{meta},"items":["#,
-        kind.list_kind,
-        kind.api_version()
-    );
+    let head =
+        format!(r#"{{"kind":"{}","apiVersion":"{}","metadata":{meta},"items":["#, kind.list_kind, kind.api_version());
     let total: usize = records.iter().map(|r| r.json.len() + 1).sum();
     if total < CHUNK_BYTES {
         let mut out = BytesMut::with_capacity(head.len() + total + 2);
@@ -196,7 +193,11 @@ impl Page {
     fn of(context: &RequestContext) -> Result<Self, Status> {
         let query = &context.query;
         let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        let errors = check_options(query.filled("resourceVersion"), query.filled("resourceVersionMatch"), query.filled("continue").is_some());
+        let errors = check_options(
+            query.filled("resourceVersion"),
+            query.filled("resourceVersionMatch"),
+            query.filled("continue").is_some(),
+        );
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
         }
@@ -231,7 +232,8 @@ fn check_options(version: Option<&str>, matching: Option<&str>, continued: bool)
     let mut errors = ErrorList::new();
     let Some(matching) = matching else { return errors };
     if version.is_none() {
-        errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        errors
+            .push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
     }
     if continued {
         errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));

@@ -97,7 +97,11 @@ impl RequestInfo {
         info.verb = match plain {
             "get" | "head" if watched || (!one && query.is_true("watch")) => "watch",
             "get" | "head" => {
-                if one { "get" } else { "list" }
+                if one {
+                    "get"
+                } else {
+                    "list"
+                }
             }
             "post" => "create",
             "put" => "update",

@@ -67,7 +67,8 @@ impl Selection {
 
 /// The narrowest place where all that is selected must be.
 fn scope(namespace: &str, fields: &FieldSelector, snapshot: &Snapshot) -> Scope {
-    let namespace = if namespace.is_empty() { fields.exactly("metadata.namespace").unwrap_or_default() } else { namespace };
+    let namespace =
+        if namespace.is_empty() { fields.exactly("metadata.namespace").unwrap_or_default() } else { namespace };
     if let (Some(name), false) = (fields.exactly("metadata.name"), namespace.is_empty()) {
         return Scope::Object { namespace: namespace.into(), name: name.into() };
     }
@@ -85,7 +86,8 @@ fn scope(namespace: &str, fields: &FieldSelector, snapshot: &Snapshot) -> Scope 
 /// Kinds with selectable fields of their own have words of their own in upstream.
 fn not_selectable(kind: &Kind, field: &str) -> Status {
     const NAMES: &str = "only \"metadata.name\", \"metadata.namespace\"";
-    let own = kind.selectable.len() > 2 || (kind.group.is_empty() && matches!(&*kind.kind, "Node" | "Namespace" | "Service" | "Secret"));
+    let own = kind.selectable.len() > 2
+        || (kind.group.is_empty() && matches!(&*kind.kind, "Node" | "Namespace" | "Service" | "Secret"));
     Status::bad_request(match (own, &*kind.kind) {
         (true, "Job") => format!("field label {field:?} not supported for Job"),
         (true, _) => format!("field label not supported: {field}"),

@@ -15,13 +15,20 @@ use serde_json::Value;
 
 use crate::negotiate::{Answer, Encoding, Form};
 
-/// The record as a tree with its apiVersion and kind, in the version of `kind`.
+/// The record as a tree with its apiVersion and kind, in the version that it is stored in.
 #[must_use]
-pub fn tree(kind: &Kind, record: &Record) -> Object {
+pub fn stored_tree(kind: &Kind, record: &Record) -> Object {
     // What the store holds was JSON when it was written.
     let mut object: Object = serde_json::from_slice(&record.json).unwrap_or_default();
     object["apiVersion"] = kind.storage_version.to_string().into();
     object["kind"] = kind.kind.to_string().into();
+    object
+}
+
+/// The record as a tree with its apiVersion and kind, in the version of `kind`.
+#[must_use]
+pub fn tree(kind: &Kind, record: &Record) -> Object {
+    let mut object = stored_tree(kind, record);
     if convert::is_converted(kind) {
         convert::from_storage(kind, &mut object);
     }
@@ -103,7 +110,8 @@ pub fn in_encoding(document: &Value, encoding: Encoding) -> Bytes {
     }
 }
 
-/// An object as the store takes it. Its kind's rules give the fields that selectors may name.
+/// An object as the store takes it. `kind` is that of its stored version, whose rules give the fields
+/// that selectors may name.
 #[must_use]
 pub fn draft(kind: &Kind, object: &Object) -> Draft {
     let pairs = |map: &Value| -> Vec<(std::sync::Arc<str>, std::sync::Arc<str>)> {
@@ -114,11 +122,6 @@ pub fn draft(kind: &Kind, object: &Object) -> Draft {
     fields.sort();
     let mut bare = object.clone();
     remove_type(&mut bare);
-    let Encoded { json, revision_at } = encode::encode(&bare);
-    Draft {
-        json: json.into(),
-        revision_at,
-        labels: pairs(&object["metadata"]["labels"]).into(),
-        fields: fields.into(),
-    }
+    let Encoded { json, revision_at } = encode(&bare);
+    Draft { json: json.into(), revision_at, labels: pairs(&object["metadata"]["labels"]).into(), fields: fields.into() }
 }

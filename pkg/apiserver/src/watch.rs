@@ -282,7 +282,9 @@ fn bookmark(kind: &Kind, answer: Answer, revision: Revision, initial_end: bool) 
             "columnDefinitions": null,
             "rows": [{"cells": null, "object": {"kind": &*kind.kind, "apiVersion": kind.api_version(), "metadata": metadata}}],
         }),
-        Form::Metadata { .. } => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+        Form::Metadata { .. } => {
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+        }
         Form::Object => json!({"kind": &*kind.kind, "apiVersion": kind.api_version(), "metadata": metadata}),
     };
     event_document(&json!({"type": "BOOKMARK", "object": object}), answer.encoding)

@@ -88,6 +88,8 @@ pub struct Status {
     pub message: String,
     /// What it is about.
     pub details: Option<Box<StatusDetails>>,
+    /// How a list whose state is gone can go on all the same: `metadata.continue`.
+    pub continue_token: Option<String>,
 }
 
 impl std::error::Error for Status {}
@@ -102,7 +104,7 @@ impl Status {
     /// A failure without details.
     #[must_use]
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None }
     }
 
     /// The same with details.
@@ -244,6 +246,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {},
             "status": "Failure", "message": self.message, "code": self.code,
         });
+        if let Some(token) = &self.continue_token {
+            body["metadata"]["continue"] = token.as_str().into();
+        }
         if self.reason != Reason::Unknown {
             body["reason"] = serde_json::json!(self.reason);
         }

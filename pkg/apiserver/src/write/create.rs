@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Creates.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::track_update;
 use knarr_schema::{Kind, normalize, rules};
-use knarr_store::{Change, Precondition, ProposeError, Proposal};
+use knarr_store::{Change, Precondition, Proposal, ProposeError};
 use knarr_types::{Object, Status};
 
 use super::{Write, failed, new_uid, seconds};
@@ -25,7 +27,7 @@ const PREFIX_MAX: usize = 58;
 ///
 /// # Errors
 /// What is wrong with the object, or why it cannot be kept.
-pub async fn create(app: &App, context: &RequestContext, kind: &Kind, body: Bytes) -> Result<Response, Status> {
+pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     let write = Write::new(app, context, kind, "")?;
     let (mut object, mut warnings) = write.decode(&body)?;
     write.place(&mut object, "")?;
@@ -78,13 +80,15 @@ pub(super) async fn commit_new(
     preconditions.extend(conditions);
     let proposal = Proposal {
         preconditions,
-        changes: vec![Change::Put(key.clone(), serve_object::draft(write.kind, &object))],
+        changes: vec![Change::Put(key.clone(), serve_object::draft(&write.stored, &object))],
         based_on: None,
         context: write.write_context(),
     };
     let committed = write.app.store.propose(proposal).await.map_err(|e| match e {
         // An address was taken since it was chosen: nobody's fault, and the client may try again.
-        ProposeError::Changed(resource, _) => Status::conflict(&resource, &key.name, "the collection changed meanwhile"),
+        ProposeError::Changed(resource, _) => {
+            Status::conflict(&resource, &key.name, "the collection changed meanwhile")
+        }
         other => failed(write.kind, &key, &other),
     })?;
     let record = committed.applied.first().ok_or_else(|| Status::internal("the store committed nothing"))?;
@@ -97,33 +101,35 @@ pub(super) fn finish(
     object: &mut Object,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Precondition>, Status> {
-    let kind = write.kind;
+    let (kind, stored) = (write.kind, &*write.stored);
     let sent_managers = object["metadata"].get("managedFields").cloned();
     rules::metadata::prepare_create(object);
     object["metadata"]["uid"] = new_uid().into();
     object["metadata"]["creationTimestamp"] = seconds(write.now).into();
-    (kind.rules.prepare_create)(object);
-    normalize(object, kind.ty_stored());
+    normalize(object, stored.ty.get());
     let api_version = kind.api_version();
     if !write.is_apply() {
         if let Some(managers) = sent_managers {
             object["metadata"]["managedFields"] = managers;
         }
-        track_update(None, object, kind.ty_stored(), &write.manager(&api_version), write.now);
+        track_update(None, object, stored.ty.get(), &write.manager(&api_version), write.now);
     } else if let Some(managers) = sent_managers {
         object["metadata"]["managedFields"] = managers;
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let request = write.admission(Operation::Create, &name, None);
-    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission())?;
-    (kind.rules.default)(object);
-    let errors = rules::check_create(kind.rules, kind.namespaced, object);
+    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission)?;
+    (stored.rules.default)(object);
+    (stored.rules.prepare_create)(object);
+    warnings.extend(rules::metadata::deduplicate_owners(object));
+    normalize(object, stored.ty.get());
+    let errors = rules::check_create(stored.rules, kind.namespaced, object);
     if !errors.is_empty() {
-        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors));
+        return Err(super::invalid(kind, &name, &errors));
     }
     knarr_admission::validate(&request, Some(object), write.app)?;
-    warnings.extend((kind.rules.warnings)(object));
-    normalize(object, kind.ty_stored());
+    warnings.extend((stored.rules.warnings)(object));
+    normalize(object, stored.ty.get());
     Ok(knarr_admission::conditions(&request, Some(object), write.app))
 }
 

@@ -62,10 +62,15 @@ impl DeleteOptions {
         let orphan = document["orphanDependents"].as_bool().or(query.get("orphanDependents").map(|o| o == "true"));
         if orphan.is_some() && propagation.is_some() {
             let why = "orphanDependents and deletionPropagation cannot be both set";
-            errors.push(FieldError::invalid(&FieldPath::new("propagationPolicy"), json!(text("propagationPolicy")), why));
+            errors.push(FieldError::invalid(
+                &FieldPath::new("propagationPolicy"),
+                json!(text("propagationPolicy")),
+                why,
+            ));
         }
         let dry = document["dryRun"].as_array().cloned().unwrap_or_default();
-        let dry: Vec<String> = dry.iter().filter_map(Value::as_str).chain(query.all("dryRun")).map(str::to_owned).collect();
+        let dry: Vec<String> =
+            dry.iter().filter_map(Value::as_str).chain(query.all("dryRun")).map(str::to_owned).collect();
         for value in dry.iter().filter(|v| *v != "All" && !v.is_empty()) {
             errors.push(FieldError::not_supported(&FieldPath::new("dryRun"), value.as_str(), &["All"]));
         }
@@ -98,7 +103,7 @@ fn decode(body: &[u8]) -> Result<Value, Status> {
 ///
 /// # Errors
 /// 404 where it is not there, 409 where it is not as the client said.
-pub async fn delete(app: &App, context: &RequestContext, kind: &Kind, body: Bytes) -> Result<Response, Status> {
+pub async fn delete(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     let mut write = Write::new(app, context, kind, "")?;
     let options = DeleteOptions::of(&context.query, &body)?;
     write.options.dry_run |= options.dry_run;
@@ -109,7 +114,8 @@ pub async fn delete(app: &App, context: &RequestContext, kind: &Kind, body: Byte
         if !kind.group.is_empty() {
             details["group"] = (*kind.group).into();
         }
-        let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
         return Ok(body::json(200, &status));
     }
     write.respond(200, &record, &[])
@@ -117,7 +123,17 @@ pub async fn delete(app: &App, context: &RequestContext, kind: &Kind, body: Byte
 
 /// Most kinds answer a delete that is done with a Status; those with a grace answer with the object.
 fn answers_status(kind: &Kind) -> bool {
-    !(kind.group.is_empty() && matches!(&*kind.kind, "Pod" | "Service" | "ServiceAccount" | "PersistentVolume" | "PersistentVolumeClaim" | "ResourceQuota" | "PodTemplate"))
+    !(kind.group.is_empty()
+        && matches!(
+            &*kind.kind,
+            "Pod"
+                | "Service"
+                | "ServiceAccount"
+                | "PersistentVolume"
+                | "PersistentVolumeClaim"
+                | "ResourceQuota"
+                | "PodTemplate"
+        ))
 }
 
 /// What a delete makes of an object.
@@ -159,7 +175,7 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
                 }
                 Fate::Stays(object) => {
                     gone = false;
-                    Decision::Put(serve_object::draft(write.kind, &object))
+                    Decision::Put(serve_object::draft(&write.stored, &object))
                 }
                 Fate::Unchanged => {
                     kept = Some(Arc::clone(record));
@@ -183,7 +199,8 @@ fn check_preconditions(kind: &Kind, options: &DeleteOptions, old: &Object, name:
         let actual = old["metadata"][field].as_str().unwrap_or_default();
         match wanted {
             Some(wanted) if wanted != actual => {
-                let why = format!("Precondition failed: {label} in precondition: {wanted}, {words} in object meta: {actual}");
+                let why =
+                    format!("Precondition failed: {label} in precondition: {wanted}, {words} in object meta: {actual}");
                 Err(Status::conflict(&kind.id(), name, &why))
             }
             _ => Ok(()),
@@ -202,7 +219,9 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
     let pending = !metadata["deletionTimestamp"].is_null();
     let before = metadata["deletionGracePeriodSeconds"].as_i64();
     metadata["finalizers"] = json!(finalizers);
-    if finalizers.is_empty() && let Some(fields) = metadata.as_object_mut() {
+    if finalizers.is_empty()
+        && let Some(fields) = metadata.as_object_mut()
+    {
         fields.remove("finalizers");
     }
     let waits_for_spec = &*kind.kind == "Namespace" && !old["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
@@ -250,7 +269,8 @@ fn finalizers(kind: &Kind, options: &DeleteOptions, old: &Object) -> Vec<String>
     let Some(policy) = options.propagation else { return current };
     // Events and the like own nothing.
     let collected = &*kind.kind != "Event";
-    let mut new: Vec<String> = current.into_iter().filter(|f| f != FINALIZER_ORPHAN && f != FINALIZER_FOREGROUND).collect();
+    let mut new: Vec<String> =
+        current.into_iter().filter(|f| f != FINALIZER_ORPHAN && f != FINALIZER_FOREGROUND).collect();
     match policy {
         Propagation::Orphan if collected => new.push(FINALIZER_ORPHAN.into()),
         Propagation::Foreground if collected => new.push(FINALIZER_FOREGROUND.into()),
@@ -266,7 +286,7 @@ fn finalizers(kind: &Kind, options: &DeleteOptions, old: &Object) -> Vec<String>
 pub async fn delete_collection(
     app: &App,
     context: &RequestContext,
-    kind: &Kind,
+    kind: &Arc<Kind>,
     body: Bytes,
 ) -> Result<Response, Status> {
     let mut options = DeleteOptions::of(&context.query, &body)?;
@@ -317,7 +337,10 @@ mod tests {
         let pod = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}});
         let Fate::Stays(first) = fate(&kind("pods"), &options(""), &pod, Timestamp::UNIX_EPOCH) else { panic!() };
         assert_eq!(first["metadata"]["deletionGracePeriodSeconds"], 30);
-        assert!(matches!(fate(&kind("pods"), &options("gracePeriodSeconds=60"), &first, Timestamp::now()), Fate::Unchanged));
+        assert!(matches!(
+            fate(&kind("pods"), &options("gracePeriodSeconds=60"), &first, Timestamp::now()),
+            Fate::Unchanged
+        ));
         assert!(matches!(fate(&kind("pods"), &options("gracePeriodSeconds=0"), &first, Timestamp::now()), Fate::Gone));
         let waiting = json!({"metadata": {"name": "p"}, "spec": {}});
         assert!(matches!(fate(&kind("pods"), &options(""), &waiting, Timestamp::now()), Fate::Gone));
@@ -326,16 +349,24 @@ mod tests {
     #[test]
     fn propagation_policies_become_finalizers() {
         let object = json!({"metadata": {"name": "c", "finalizers": ["a/b"]}});
-        let Fate::Stays(new) = fate(&kind("configmaps"), &options("propagationPolicy=Foreground"), &object, Timestamp::now()) else { panic!() };
+        let Fate::Stays(new) =
+            fate(&kind("configmaps"), &options("propagationPolicy=Foreground"), &object, Timestamp::now())
+        else {
+            panic!()
+        };
         assert_eq!(new["metadata"]["finalizers"], json!(["a/b", "foregroundDeletion"]));
         let plain = json!({"metadata": {"name": "c"}});
-        assert!(matches!(fate(&kind("configmaps"), &options("propagationPolicy=Background"), &plain, Timestamp::now()), Fate::Gone));
+        assert!(matches!(
+            fate(&kind("configmaps"), &options("propagationPolicy=Background"), &plain, Timestamp::now()),
+            Fate::Gone
+        ));
         assert_eq!(DeleteOptions::of(&Query::parse("propagationPolicy=x"), b"").unwrap_err().code, 422);
     }
 
     #[test]
     fn a_namespace_waits_for_its_own_finalizers() {
-        let namespace = json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
+        let namespace =
+            json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
         let Fate::Stays(new) = fate(&kind("namespaces"), &options(""), &namespace, Timestamp::now()) else { panic!() };
         assert_eq!(new["status"]["phase"], "Terminating");
     }

@@ -20,7 +20,7 @@ use knarr_admission::{Lookup, Operation};
 use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of};
 use knarr_schema::{Kind, MediaType, convert, decode_as};
 use knarr_store::{Author, Lane, ProposeError, Record, WriteContext};
-use knarr_types::{Key, Object, Status};
+use knarr_types::{ErrorList, Key, Object, Status};
 use serde_json::Value;
 
 use crate::app::App;
@@ -44,7 +44,9 @@ pub struct Write<'a> {
     /// The request.
     pub context: &'a RequestContext,
     /// The kind, in the version of the path.
-    pub kind: &'a Kind,
+    pub kind: &'a Arc<Kind>,
+    /// The same in the version that its objects are stored in.
+    pub stored: Arc<Kind>,
     /// `status`, or empty for the object itself.
     pub subresource: &'a str,
     /// What the query says.
@@ -58,9 +60,15 @@ impl<'a> Write<'a> {
     ///
     /// # Errors
     /// Where the query makes no sense.
-    pub fn new(app: &'a App, context: &'a RequestContext, kind: &'a Kind, subresource: &'a str) -> Result<Self, Status> {
+    pub fn new(
+        app: &'a App,
+        context: &'a RequestContext,
+        kind: &'a Arc<Kind>,
+        subresource: &'a str,
+    ) -> Result<Self, Status> {
         let options = WriteOptions::of(&context.query)?;
-        Ok(Self { app, context, kind, subresource, options, now: Timestamp::now() })
+        let stored = app.stored_kind(kind);
+        Ok(Self { app, context, kind, stored, subresource, options, now: Timestamp::now() })
     }
 
     /// Where the object is.
@@ -79,7 +87,7 @@ impl<'a> Write<'a> {
         let registry = self.app.registry.load();
         let (mut object, warnings) = decode_as(self.kind, &registry, body, media, self.options.validation)?;
         convert::to_storage(self.kind, &mut object);
-        (self.kind.rules.default)(&mut object);
+        (self.stored.rules.default)(&mut object);
         Ok((object, warnings))
     }
 
@@ -90,9 +98,8 @@ impl<'a> Write<'a> {
         let given = |field: &str, metadata: &Value| metadata[field].as_str().unwrap_or_default().to_owned();
         let sent = given("namespace", metadata);
         if self.kind.namespaced && !sent.is_empty() && sent != namespace {
-            return Err(Status::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )));
+            let message = "the namespace of the provided object does not match the namespace sent on the request";
+            return Err(Status::bad_request(message));
         }
         match (self.kind.namespaced, metadata.as_object_mut()) {
             (true, _) => metadata["namespace"] = namespace.into(),
@@ -129,7 +136,12 @@ impl<'a> Write<'a> {
     }
 
     /// What admission is asked.
-    fn admission(&'a self, operation: Operation, name: &'a str, old: Option<&'a Object>) -> knarr_admission::Request<'a> {
+    fn admission(
+        &'a self,
+        operation: Operation,
+        name: &'a str,
+        old: Option<&'a Object>,
+    ) -> knarr_admission::Request<'a> {
         knarr_admission::Request {
             kind: self.kind,
             operation,
@@ -207,6 +219,13 @@ fn failed(kind: &Kind, key: &Key, error: &ProposeError) -> Status {
     propose_error(&kind.id(), &key.name, error)
 }
 
+/// What is wrong with an object of this kind.
+fn invalid(kind: &Kind, name: &str, errors: &ErrorList) -> Status {
+    // Events of both groups are the core's, and upstream says so here.
+    let group = if &*kind.group == "events.k8s.io" { "" } else { &kind.group };
+    Status::invalid(group, &kind.kind, name, errors)
+}
+
 /// A fresh `metadata.uid`.
 fn new_uid() -> String {
     uuid::Uuid::new_v4().to_string()
@@ -216,4 +235,3 @@ fn new_uid() -> String {
 fn seconds(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
-

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Patches of four kinds, server-side apply among them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use knarr_schema::apply::apply;
 use knarr_schema::patch::{json_patch, merge_patch, strategic_merge_patch};
@@ -30,7 +32,7 @@ enum Form {
 pub async fn patch(
     app: &App,
     context: &RequestContext,
-    kind: &Kind,
+    kind: &Arc<Kind>,
     subresource: &str,
     body: Bytes,
 ) -> Result<Response, Status> {
@@ -40,7 +42,10 @@ pub async fn patch(
         Form::Apply => apply_patch(&write, &body).await,
         form => {
             if context.query.get("force").is_some() {
-                return Err(options_refused(FieldError::forbidden(&FieldPath::new("force"), "may not be specified for non-apply patch")));
+                return Err(options_refused(FieldError::forbidden(
+                    &FieldPath::new("force"),
+                    "may not be specified for non-apply patch",
+                )));
             }
             let document: Value = knarr_schema::decode::decode_any(&body)
                 .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
@@ -146,7 +151,9 @@ fn configuration(write: &Write<'_>, body: &Bytes) -> Result<Object, Status> {
     let name = &write.context.info.name;
     let (sent_name, sent_namespace) = (sent("name"), sent("namespace"));
     if !sent_name.is_empty() && sent_name != *name {
-        return Err(Status::bad_request(format!("the name of the object ({sent_name}) does not match the name on the URL ({name})")));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({sent_name}) does not match the name on the URL ({name})"
+        )));
     }
     if write.kind.namespaced && !sent_namespace.is_empty() && sent_namespace != write.context.info.namespace {
         let message = "the namespace of the provided object does not match the namespace sent on the request";

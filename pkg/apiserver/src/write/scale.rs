@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The scale subresource: the replicas of a workload under one form.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use knarr_schema::patch::{json_patch, merge_patch, strategic_merge_patch};
 use knarr_schema::{Kind, MediaType, decode_as};
-use knarr_types::{Key, Object, Status};
 use knarr_types::selector::LabelSelector;
+use knarr_types::{Key, Object, Status};
 use serde_json::{Value, json};
 
 use super::Write;
@@ -62,7 +64,7 @@ fn scale_of(object: &Object) -> Value {
 ///
 /// # Errors
 /// What is wrong with it.
-pub async fn write(app: &App, context: &RequestContext, kind: &Kind, body: Bytes) -> Result<Response, Status> {
+pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     let mut answer_context = context.clone();
     answer_context.accept = "application/json".into();
     let write = Write::new(app, &answer_context, kind, "scale")?;
@@ -80,7 +82,9 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Kind, body: Bytes
             let patch = knarr_schema::decode::decode_any(&body).map_err(|e| Status::bad_request(e.to_string()))?;
             let patched = match context.content_type.split(';').next().unwrap_or_default() {
                 "application/json-patch+json" => json_patch(scale_of(old), &patch),
-                "application/strategic-merge-patch+json" => strategic_merge_patch(scale_of(old), &patch, scale_kind.ty.get()),
+                "application/strategic-merge-patch+json" => {
+                    strategic_merge_patch(scale_of(old), &patch, scale_kind.ty.get())
+                }
                 _ => merge_patch(scale_of(old), &patch),
             };
             let patched = patched.map_err(|e| e.to_status())?;
@@ -97,7 +101,10 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Kind, body: Bytes
 fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
     let name = old["metadata"]["name"].as_str().unwrap_or_default();
     let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    if !version.is_empty() && version != "0" && version != old["metadata"]["resourceVersion"].as_str().unwrap_or_default() {
+    if !version.is_empty()
+        && version != "0"
+        && version != old["metadata"]["resourceVersion"].as_str().unwrap_or_default()
+    {
         return Err(Status::modified(&Key::new(kind.id(), "", name)));
     }
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();

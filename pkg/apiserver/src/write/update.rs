@@ -23,7 +23,7 @@ use crate::serve_object;
 pub async fn update(
     app: &App,
     context: &RequestContext,
-    kind: &Kind,
+    kind: &Arc<Kind>,
     subresource: &str,
     body: Bytes,
 ) -> Result<Response, Status> {
@@ -60,7 +60,7 @@ pub(super) fn check_version(write: &Write<'_>, new: &Object, old: &Object) -> Re
     if version.is_empty() || version == "0" {
         if !write.kind.rules.allow_unconditional_update {
             let errors = rules::metadata::resource_version_required();
-            return Err(Status::invalid(&write.kind.group, &write.kind.kind, name, &errors));
+            return Err(super::invalid(write.kind, name, &errors));
         }
         return Ok(());
     }
@@ -101,7 +101,7 @@ pub(super) async fn commit(
             if is_over(&new) {
                 return Ok(Decision::Delete);
             }
-            let draft = serve_object::draft(write.kind, &new);
+            let draft = serve_object::draft(&write.stored, &new);
             if draft == record.to_draft() {
                 kept = Some(Arc::clone(record));
                 return Ok(Decision::Keep);
@@ -140,27 +140,27 @@ fn finish(
     old: &Object,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<knarr_store::Precondition>, Status> {
-    let kind = write.kind;
+    let (kind, stored) = (write.kind, &*write.stored);
     rules::metadata::prepare_update(object, old);
-    (kind.rules.prepare_update)(object, old, write.subresource);
-    normalize(object, kind.ty_stored());
+    (stored.rules.prepare_update)(object, old, write.subresource);
+    normalize(object, stored.ty.get());
     let api_version = kind.api_version();
     if !write.is_apply() {
-        track_update(Some(old), object, kind.ty_stored(), &write.manager(&api_version), write.now);
+        track_update(Some(old), object, stored.ty.get(), &write.manager(&api_version), write.now);
     }
     let name = &*write.context.info.name;
     let request = write.admission(Operation::Update, name, Some(old));
-    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission())?;
-    (kind.rules.default)(object);
-    let errors = rules::check_update(kind.rules, object, old, write.subresource);
+    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission)?;
+    (stored.rules.default)(object);
+    let errors = rules::check_update(stored.rules, object, old, write.subresource);
     if !errors.is_empty() {
-        return Err(Status::invalid(&kind.group, &kind.kind, name, &errors));
+        return Err(super::invalid(kind, name, &errors));
     }
     knarr_admission::validate(&request, Some(object), write.app)?;
     if write.subresource.is_empty() {
-        warnings.extend((kind.rules.warnings)(object));
+        warnings.extend((stored.rules.warnings)(object));
     }
-    normalize(object, kind.ty_stored());
+    normalize(object, stored.ty.get());
     keep_times(old, object);
     Ok(knarr_admission::conditions(&request, Some(object), write.app))
 }
