@@ -1,1 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What is changed or refused between decoding a request and storing it, in upstream's order.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
+//!
+//! A plugin is a module with functions over the object and what [`Lookup`] shows of others. Plugins of
+//! later work are added to [`mutate`] and [`validate`], which hold the order.
+
+mod namespace_lifecycle;
+mod node_restriction;
+mod pod_defaults;
+mod priority;
+mod service_account;
+pub mod services;
+
+use knarr_auth::UserInfo;
+use knarr_schema::Kind;
+use knarr_store::Precondition;
+use knarr_types::{Object, Status};
+
+/// What is done with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is deleted.
+    Delete,
+}
+
+/// What plugins are told about the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// A random text for the names of things that are made here.
+    pub suffix: Option<fn() -> String>,
+}
+
+/// What admission is asked.
+pub struct Request<'a> {
+    /// The kind.
+    pub kind: &'a Kind,
+    /// What is done.
+    pub operation: Operation,
+    /// Empty for the cluster.
+    pub namespace: &'a str,
+    /// The object.
+    pub name: &'a str,
+    /// `status`, or empty for the object itself.
+    pub subresource: &'a str,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// The object as it is, where there is one.
+    pub old: Option<&'a Object>,
+    /// Nothing will be kept.
+    pub dry_run: bool,
+}
+
+impl Request<'_> {
+    fn is(&self, group: &str, kind: &str) -> bool {
+        *self.kind.group == *group && *self.kind.kind == *kind
+    }
+
+    fn is_new_pod(&self) -> bool {
+        self.operation == Operation::Create && self.is("", "Pod") && self.subresource.is_empty()
+    }
+}
+
+/// Other objects of the cluster, as trees, by group, plural, namespace and name.
+pub trait Lookup {
+    /// One.
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
+    /// All of a namespace, or of the cluster.
+    fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object>;
+}
+
+/// Changes the object as the plugins want it.
+///
+/// # Errors
+/// Where a plugin refuses it already.
+pub fn mutate(
+    request: &Request<'_>,
+    object: &mut Object,
+    lookup: &dyn Lookup,
+    settings: &Settings,
+) -> Result<(), Status> {
+    namespace_lifecycle::check(request, lookup)?;
+    if request.is("", "Node") && request.operation == Operation::Create {
+        node_restriction::taint_new_node(object);
+    }
+    if request.is_new_pod() {
+        service_account::mutate(request, object, lookup, settings)?;
+        pod_defaults::taint_tolerations(object);
+        priority::mutate(request, object, lookup)?;
+    }
+    Ok(())
+}
+
+/// Refuses what the plugins do not allow; `object` is `None` for deletes.
+///
+/// # Errors
+/// In upstream's words.
+pub fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
+    namespace_lifecycle::check_delete(request)?;
+    node_restriction::validate(request, object, lookup)
+}
+
+/// What the store must check when it commits: what plugins decided on must still hold.
+#[must_use]
+pub fn conditions(request: &Request<'_>, _object: Option<&Object>, _lookup: &dyn Lookup) -> Vec<Precondition> {
+    namespace_lifecycle::conditions(request)
+}
+
+#[cfg(test)]
+mod table {
+    //! Other objects for tests.
+
+    use super::*;
+
+    /// Objects by `group/resource/namespace/name`.
+    pub struct Table(pub Vec<(&'static str, Object)>);
+
+    impl Lookup for Table {
+        fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+            let key = format!("{group}/{resource}/{namespace}/{name}");
+            self.0.iter().find(|(k, _)| *k == key).map(|(_, o)| o.clone())
+        }
+
+        fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object> {
+            let prefix = format!("{group}/{resource}/{}", namespace.map_or(String::new(), |n| format!("{n}/")));
+            self.0.iter().filter(|(k, _)| k.starts_with(&prefix)).map(|(_, o)| o.clone()).collect()
+        }
+    }
+
+    /// A request by an administrator.
+    pub fn request<'a>(kind: &'a Kind, operation: Operation, namespace: &'a str, user: &'a UserInfo) -> Request<'a> {
+        Request { kind, operation, namespace, name: "x", subresource: "", user, old: None, dry_run: false }
+    }
+
+    /// A built-in kind of the core.
+    pub fn kind(resource: &str) -> std::sync::Arc<Kind> {
+        std::sync::Arc::clone(knarr_schema::Registry::builtin().by_resource("", "v1", resource).unwrap())
+    }
+}

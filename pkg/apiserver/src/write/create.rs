@@ -10,7 +10,7 @@ use knarr_schema::{Kind, normalize, rules};
 use knarr_store::{Change, Precondition, Proposal, ProposeError};
 use knarr_types::{Object, Status};
 
-use super::{Write, failed, new_uid, seconds};
+use super::{Write, allocation, failed, new_uid, seconds};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -67,7 +67,8 @@ pub(super) async fn commit_new(
     mut object: Object,
     warnings: &mut Vec<String>,
 ) -> Result<Response, Status> {
-    let conditions = finish(write, &mut object, warnings)?;
+    let sent = (&*write.kind.kind == "Service").then(|| object.clone());
+    let mut conditions = finish(write, &mut object, warnings)?;
     if write.options.dry_run {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         if write.app.store.get(&write.key(name)).is_some() {
@@ -76,23 +77,31 @@ pub(super) async fn commit_new(
         return write.respond_dry(201, &object, warnings);
     }
     let key = write.key(object["metadata"]["name"].as_str().unwrap_or_default());
-    let mut preconditions = vec![Precondition::Absent(key.clone())];
-    preconditions.extend(conditions);
-    let proposal = Proposal {
-        preconditions,
-        changes: vec![Change::Put(key.clone(), serve_object::draft(&write.stored, &object))],
-        based_on: None,
-        context: write.write_context(),
-    };
-    let committed = write.app.store.propose(proposal).await.map_err(|e| match e {
-        // An address was taken since it was chosen: nobody's fault, and the client may try again.
-        ProposeError::Changed(resource, _) => {
-            Status::conflict(&resource, &key.name, "the collection changed meanwhile")
+    let mut attempts = 1;
+    loop {
+        let preconditions = [vec![Precondition::Absent(key.clone())], conditions].concat();
+        let proposal = Proposal {
+            preconditions,
+            changes: vec![Change::Put(key.clone(), serve_object::draft(&write.stored, &object))],
+            based_on: None,
+            context: write.write_context(),
+        };
+        match (write.app.store.propose(proposal).await, &sent) {
+            (Ok(committed), _) => {
+                let applied = committed.applied.first();
+                let record = applied.ok_or_else(|| Status::internal("the store committed nothing"))?;
+                return write.respond(201, &record.record, warnings);
+            }
+            // Another Service was written since the addresses in use were looked at: look again.
+            (Err(ProposeError::Changed(..)), Some(sent)) if attempts < allocation::ATTEMPTS => {
+                attempts += 1;
+                object = sent.clone();
+                warnings.clear();
+                conditions = finish(write, &mut object, warnings)?;
+            }
+            (Err(error), _) => return Err(failed(write.kind, &key, &error)),
         }
-        other => failed(write.kind, &key, &other),
-    })?;
-    let record = committed.applied.first().ok_or_else(|| Status::internal("the store committed nothing"))?;
-    write.respond(201, &record.record, warnings)
+    }
 }
 
 /// All that happens to a new object before it is stored; gives what the store must check besides.
@@ -130,7 +139,9 @@ pub(super) fn finish(
     knarr_admission::validate(&request, Some(object), write.app)?;
     warnings.extend((stored.rules.warnings)(object));
     normalize(object, stored.ty.get());
-    Ok(knarr_admission::conditions(&request, Some(object), write.app))
+    let mut conditions = knarr_admission::conditions(&request, Some(object), write.app);
+    conditions.extend(allocation::give(write, object, None)?);
+    Ok(conditions)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! What a client sent is decoded once; what follows from the object as it is now is computed again each
 //! time somebody else was faster, until it is committed or the request's time is over.
 
+mod allocation;
 mod create;
 mod delete;
 mod options;
@@ -232,6 +233,6 @@ fn new_uid() -> String {
 }
 
 /// `now` as metadata has it: to the second.
-fn seconds(now: Timestamp) -> String {
+pub(crate) fn seconds(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

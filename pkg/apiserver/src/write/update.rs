@@ -7,10 +7,10 @@ use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::{keep_times, track_update};
 use knarr_schema::{Kind, normalize, rules};
-use knarr_store::{Decision, Record, UpdateError};
+use knarr_store::{Decision, ProposeError, Record, UpdateError};
 use knarr_types::{Key, Object, Status};
 
-use super::{Write, create, failed};
+use super::{Write, allocation, create, failed};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -87,41 +87,53 @@ pub(super) async fn commit(
         new["metadata"]["resourceVersion"] = record.revision.to_string().into();
         return write.respond_dry(200, &new, &warnings);
     }
-    let mut said = Vec::new();
-    let mut kept: Option<Arc<Record>> = None;
-    let result = write
-        .app
-        .store
-        .update(key, write.write_context(), |current| {
-            said.clear();
-            let record = current.ok_or_else(not_found)?;
-            let old = serve_object::stored_tree(write.kind, record);
-            let mut new = change(&old, &mut said)?;
-            let conditions = finish(write, &mut new, &old, &mut said)?;
-            if is_over(&new) {
-                return Ok(Decision::Delete);
+    for attempt in 1.. {
+        let mut said = Vec::new();
+        match run(write, key, &mut said, &change).await {
+            Ok(record) => {
+                warnings.append(&mut said);
+                return write.respond(200, &record, &warnings);
             }
-            let draft = serve_object::draft(&write.stored, &new);
-            if draft == record.to_draft() {
-                kept = Some(Arc::clone(record));
-                return Ok(Decision::Keep);
-            }
-            Ok(if conditions.is_empty() {
-                Decision::Put(draft)
-            } else {
-                Decision::With { draft: Some(draft), preconditions: conditions, changes: Vec::new() }
-            })
-        })
-        .await;
-    warnings.append(&mut said);
-    match result {
-        Ok(committed) => {
-            let record = committed.applied.first().map(|a| Arc::clone(&a.record)).or(kept).ok_or_else(not_found)?;
-            write.respond(200, &record, &warnings)
+            Err(UpdateError::Store(ProposeError::Changed(..))) if attempt < allocation::ATTEMPTS => {}
+            Err(UpdateError::Refused(status)) => return Err(status),
+            Err(UpdateError::Store(error)) => return Err(failed(write.kind, key, &error)),
         }
-        Err(UpdateError::Refused(status)) => Err(status),
-        Err(UpdateError::Store(error)) => Err(failed(write.kind, key, &error)),
     }
+    Err(not_found())
+}
+
+/// One run of [`commit`] through the store.
+async fn run(
+    write: &Write<'_>,
+    key: &Key,
+    said: &mut Vec<String>,
+    change: &impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status>,
+) -> Result<Arc<Record>, UpdateError<Status>> {
+    let not_found = || Status::not_found(&write.kind.id(), &key.name);
+    let mut kept: Option<Arc<Record>> = None;
+    let decide = |current: Option<&Arc<Record>>| {
+        said.clear();
+        let record = current.ok_or_else(not_found)?;
+        let old = serve_object::stored_tree(write.kind, record);
+        let mut new = change(&old, said)?;
+        let conditions = finish(write, &mut new, &old, said)?;
+        if is_over(&new) {
+            return Ok(Decision::Delete);
+        }
+        let draft = serve_object::draft(&write.stored, &new);
+        if draft == record.to_draft() {
+            kept = Some(Arc::clone(record));
+            return Ok(Decision::Keep);
+        }
+        Ok(if conditions.is_empty() {
+            Decision::Put(draft)
+        } else {
+            Decision::With { draft: Some(draft), preconditions: conditions, changes: Vec::new() }
+        })
+    };
+    let committed = write.app.store.update(key, write.write_context(), decide).await?;
+    let applied = committed.applied.first().map(|a| Arc::clone(&a.record));
+    applied.or(kept).ok_or_else(|| UpdateError::Refused(not_found()))
 }
 
 /// Whether nothing keeps an object any more that is being deleted: its last finalizer went.
@@ -162,5 +174,7 @@ fn finish(
     }
     normalize(object, stored.ty.get());
     keep_times(old, object);
-    Ok(knarr_admission::conditions(&request, Some(object), write.app))
+    let mut conditions = knarr_admission::conditions(&request, Some(object), write.app);
+    conditions.extend(allocation::give(write, object, Some(old))?);
+    Ok(conditions)
 }

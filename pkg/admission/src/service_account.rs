@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ServiceAccount: every pod runs as an account of its namespace, and gets its token as a volume.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#bound-service-account-tokens>
+
+use knarr_types::{Object, Status};
+use serde_json::{Value, json};
+
+use crate::{Lookup, Request, Settings};
+
+const DEFAULT: &str = "default";
+/// The names of token volumes begin so.
+const VOLUME: &str = "kube-api-access-";
+const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How long a token lasts: an hour and a bit, as upstream.
+const TOKEN_SECONDS: i64 = 3607;
+
+pub(crate) fn mutate(
+    request: &Request<'_>,
+    pod: &mut Object,
+    lookup: &dyn Lookup,
+    settings: &Settings,
+) -> Result<(), Status> {
+    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
+    // A mirror of a pod that a node runs by itself.
+    if !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null() {
+        return Ok(());
+    }
+    let spec = &mut pod["spec"];
+    if spec["serviceAccountName"].as_str().unwrap_or_default().is_empty() {
+        spec["serviceAccountName"] = DEFAULT.into();
+        spec["serviceAccount"] = DEFAULT.into();
+    }
+    let name = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
+    let Some(account) = lookup.get("", "serviceaccounts", request.namespace, &name) else {
+        return refuse(format!(
+            "error looking up service account {}/{name}: serviceaccount \"{name}\" not found",
+            request.namespace
+        ));
+    };
+    let mounts = spec["automountServiceAccountToken"].as_bool().or(account["automountServiceAccountToken"].as_bool());
+    if mounts.unwrap_or(true) {
+        mount_token(spec, settings);
+    }
+    if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
+        && account["imagePullSecrets"].as_array().is_some_and(|s| !s.is_empty())
+    {
+        spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
+    }
+    Ok(())
+}
+
+fn mount_token(spec: &mut Value, settings: &Settings) {
+    let existing = spec["volumes"].as_array().into_iter().flatten().find_map(|v| {
+        let name = v["name"].as_str()?;
+        name.starts_with(VOLUME).then(|| name.to_owned())
+    });
+    let name = existing.clone().unwrap_or_else(|| {
+        let suffix = settings.suffix.map_or_else(|| "token".to_owned(), |make| make());
+        format!("{VOLUME}{suffix}")
+    });
+    let mut needed = false;
+    for list in ["initContainers", "containers"] {
+        for container in spec[list].as_array_mut().into_iter().flatten() {
+            let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+            if mounts.iter().any(|m| m["mountPath"] == MOUNT_PATH) {
+                continue;
+            }
+            let mount = json!({"name": name, "mountPath": MOUNT_PATH, "readOnly": true});
+            container["volumeMounts"] = mounts.into_iter().chain([mount]).collect();
+            needed = true;
+        }
+    }
+    if needed && existing.is_none() {
+        let volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
+        spec["volumes"] = volumes.into_iter().chain([token_volume(&name)]).collect();
+    }
+}
+
+fn token_volume(name: &str) -> Value {
+    json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [
+            {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+        ]}},
+    ]}})
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_auth::UserInfo;
+
+    use super::*;
+    use crate::Operation;
+    use crate::table::{Table, kind, request};
+
+    fn run(pod: Object, account: Object) -> Result<Object, Status> {
+        let user = UserInfo::anonymous();
+        let kind = kind("pods");
+        let request = request(&kind, Operation::Create, "n", &user);
+        let table = Table(vec![("/serviceaccounts/n/default", account)]);
+        let mut pod = pod;
+        mutate(&request, &mut pod, &table, &Settings::default()).map(|()| pod)
+    }
+
+    #[test]
+    fn a_pod_gets_its_account_and_token_once() {
+        let pod = run(json!({"spec": {"containers": [{"name": "c"}]}}), json!({})).unwrap();
+        assert_eq!(pod["spec"]["serviceAccountName"], "default");
+        assert_eq!(pod["spec"]["volumes"][0]["name"], "kube-api-access-token");
+        assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], MOUNT_PATH);
+        let again = run(pod.clone(), json!({})).unwrap();
+        assert_eq!(again, pod);
+    }
+
+    #[test]
+    fn an_account_can_keep_its_token_and_lend_its_pull_secrets() {
+        let account = json!({"automountServiceAccountToken": false, "imagePullSecrets": [{"name": "s"}]});
+        let pod = run(json!({"spec": {"containers": [{"name": "c"}]}}), account).unwrap();
+        assert!(pod["spec"]["volumes"].is_null());
+        assert_eq!(pod["spec"]["imagePullSecrets"][0]["name"], "s");
+    }
+
+    #[test]
+    fn a_missing_account_is_refused() {
+        let refused = run(json!({"spec": {"serviceAccountName": "none"}}), json!({})).unwrap_err();
+        assert!(refused.message.contains("service account n/none"), "{refused}");
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Addresses and node ports of Services: each belongs to one.
+//!
+//! What is in use follows from the Services that there are; the caller commits under the condition that
+//! none was written meanwhile, so that two writers never get the same.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use knarr_types::{ErrorList, FieldError, FieldPath, Object};
+use serde_json::{Value, json};
+
+/// What there is to give out.
+#[derive(Clone, Debug)]
+pub struct Ranges {
+    /// Of addresses, one a family.
+    pub addresses: Vec<IpNet>,
+    /// Of node ports, first and last.
+    pub ports: (u16, u16),
+}
+
+/// Whether a write of this Service needs something given out, or takes something.
+#[must_use]
+pub fn needs_allocation(service: &Object, old: Option<&Object>) -> bool {
+    let watched = ["type", "clusterIP", "clusterIPs", "ports", "healthCheckNodePort", "externalTrafficPolicy"];
+    old.is_none_or(|old| watched.iter().any(|f| old["spec"][*f] != service["spec"][*f]))
+}
+
+/// Gives the Service the addresses and node ports that it lacks, and checks those that it names;
+/// `others` are all other Services, `chance` gives a number below its argument.
+pub fn allocate(
+    service: &mut Object,
+    others: &[Object],
+    ranges: &Ranges,
+    chance: &mut dyn FnMut(u64) -> u64,
+) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let kind = service["spec"]["type"].as_str().unwrap_or("ClusterIP").to_owned();
+    if kind == "ExternalName" {
+        if let Some(spec) = service["spec"].as_object_mut() {
+            spec.remove("clusterIP");
+            spec.remove("clusterIPs");
+        }
+        return errors;
+    }
+    addresses(service, others, ranges, chance, &mut errors);
+    if kind == "NodePort" || kind == "LoadBalancer" {
+        let allocates = kind == "NodePort" || service["spec"]["allocateLoadBalancerNodePorts"] != false;
+        ports(service, others, ranges, chance, &mut errors, allocates);
+    }
+    errors
+}
+
+fn addresses(
+    service: &mut Object,
+    others: &[Object],
+    ranges: &Ranges,
+    chance: &mut dyn FnMut(u64) -> u64,
+    errors: &mut ErrorList,
+) {
+    let texts = |v: &Value| -> Vec<String> {
+        v.as_array().into_iter().flatten().filter_map(|a| a.as_str().map(str::to_owned)).collect()
+    };
+    let mut given = texts(&service["spec"]["clusterIPs"]);
+    let first = service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
+    if given.is_empty() && !first.is_empty() {
+        given.push(first);
+    }
+    if given.first().is_some_and(|a| a == "None") {
+        service["spec"]["clusterIP"] = "None".into();
+        service["spec"]["clusterIPs"] = json!(["None"]);
+        return;
+    }
+    let used: BTreeSet<IpAddr> =
+        others.iter().flat_map(|s| texts(&s["spec"]["clusterIPs"])).filter_map(|a| a.parse().ok()).collect();
+    let families = texts(&service["spec"]["ipFamilies"]);
+    let wanted = families.len().max(1);
+    let path = FieldPath::new("spec.clusterIPs");
+    let mut result = Vec::new();
+    for index in 0..wanted {
+        let six = families.get(index).is_some_and(|f| f == "IPv6");
+        let Some(range) = ranges.addresses.iter().find(|r| r.addr().is_ipv6() == six) else { continue };
+        match given.get(index).filter(|a| !a.is_empty()) {
+            Some(text) => match check_address(text, range, &used) {
+                Ok(()) => result.push(text.clone()),
+                Err(why) => {
+                    let message = format!("failed to allocate IP {text}: {why}");
+                    errors.push(FieldError::invalid(&path, json!(given), message));
+                }
+            },
+            None => match free_address(range, &used, chance) {
+                Some(address) => result.push(address.to_string()),
+                None => {
+                    errors.push(FieldError::invalid(&path, json!([]), "failed to allocate a serviceIP: range is full"))
+                }
+            },
+        }
+    }
+    if errors.is_empty()
+        && let Some(first) = result.first()
+    {
+        service["spec"]["clusterIP"] = first.clone().into();
+        service["spec"]["clusterIPs"] = json!(result);
+    }
+}
+
+fn check_address(text: &str, range: &IpNet, used: &BTreeSet<IpAddr>) -> Result<(), String> {
+    let address: IpAddr = text.parse().map_err(|_| "not a valid IP".to_owned())?;
+    if !range.contains(&address) || address == range.network() || address == range.broadcast() {
+        return Err(format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"));
+    }
+    if used.contains(&address) {
+        return Err("provided IP is already allocated".into());
+    }
+    Ok(())
+}
+
+/// A free address: by chance from the upper part of the range, which is kept clear of addresses that
+/// people choose themselves, then from the lower.
+/// <https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/>
+fn free_address(range: &IpNet, used: &BTreeSet<IpAddr>, chance: &mut dyn FnMut(u64) -> u64) -> Option<IpAddr> {
+    let width = if range.addr().is_ipv4() { 32 } else { 128 };
+    let size: u64 = 1_u64 << u32::from(width - range.prefix_len()).min(20);
+    let hosts = size.checked_sub(2).filter(|n| *n > 0)?;
+    let kept = (hosts / 16).clamp(16, 256).min(hosts / 2);
+    let at = |offset: u64| match range.network() {
+        IpAddr::V4(a) => IpAddr::V4(Ipv4Addr::from(u32::from(a) + u32::try_from(offset).unwrap_or_default())),
+        IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from(u128::from(a) + u128::from(offset))),
+    };
+    let search = |first: u64, count: u64, start: u64| {
+        (0..count).map(|i| at(first + (start + i) % count)).find(|a| !used.contains(a))
+    };
+    let upper = hosts - kept;
+    let start = if upper > 0 { chance(upper) } else { 0 };
+    search(1 + kept, upper, start).or_else(|| search(1, kept, 0))
+}
+
+fn ports(
+    service: &mut Object,
+    others: &[Object],
+    ranges: &Ranges,
+    chance: &mut dyn FnMut(u64) -> u64,
+    errors: &mut ErrorList,
+    allocates: bool,
+) {
+    let node_port = |p: &Value| p["nodePort"].as_u64().filter(|n| *n > 0);
+    let protocol = |p: &Value| p["protocol"].as_str().unwrap_or("TCP").to_owned();
+    let of = |s: &Object| s["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    let mut used: BTreeSet<u64> =
+        others.iter().flat_map(|s| of(s).iter().filter_map(node_port).collect::<Vec<_>>()).collect();
+    used.extend(others.iter().filter_map(|s| s["spec"]["healthCheckNodePort"].as_u64()));
+    let (first, last) = (u64::from(ranges.ports.0), u64::from(ranges.ports.1));
+    let mut mine: BTreeSet<(u64, String)> = BTreeSet::new();
+    let mut list = of(service);
+    for (index, port) in list.iter().enumerate() {
+        let Some(number) = node_port(port) else { continue };
+        let path = FieldPath::new("spec").child("ports").index(index).child("nodePort");
+        // One number may serve several protocols of one Service.
+        let shared = mine.iter().any(|(n, p)| *n == number && *p != protocol(port));
+        if !(first..=last).contains(&number) {
+            let why = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+            errors.push(FieldError::invalid(&path, number, why));
+        } else if used.contains(&number) && !shared {
+            errors.push(FieldError::invalid(&path, number, "provided port is already allocated"));
+        }
+        mine.insert((number, protocol(port)));
+    }
+    used.extend(mine.iter().map(|(n, _)| *n));
+    for port in list.iter_mut().filter(|p| allocates && node_port(p).is_none()) {
+        let count = last - first + 1;
+        let start = chance(count);
+        let free = (0..count).map(|i| first + (start + i) % count).find(|n| !used.contains(n));
+        match free {
+            Some(number) => {
+                used.insert(number);
+                port["nodePort"] = number.into();
+            }
+            None => errors.push(FieldError::invalid(
+                &FieldPath::new("spec.ports"),
+                Value::Null,
+                "failed to allocate a nodePort: range is full",
+            )),
+        }
+    }
+    service["spec"]["ports"] = list.into();
+    health_check(service, &used, first, last, chance);
+}
+
+/// A load balancer that keeps traffic on the node asks there whether it has any endpoint.
+fn health_check(service: &mut Object, used: &BTreeSet<u64>, first: u64, last: u64, chance: &mut dyn FnMut(u64) -> u64) {
+    let spec = &mut service["spec"];
+    let needed = spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
+    if needed && spec["healthCheckNodePort"].as_u64().unwrap_or_default() == 0 {
+        let count = last - first + 1;
+        let start = chance(count);
+        if let Some(port) = (0..count).map(|i| first + (start + i) % count).find(|n| !used.contains(n)) {
+            spec["healthCheckNodePort"] = port.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ranges() -> Ranges {
+        Ranges { addresses: vec!["10.43.0.0/24".parse().unwrap()], ports: (30000, 30003) }
+    }
+
+    fn service(spec: Value) -> Object {
+        json!({"metadata": {"name": "s"}, "spec": spec})
+    }
+
+    #[test]
+    fn addresses_are_given_once() {
+        let mut others = Vec::new();
+        for _ in 0..254 {
+            let mut new = service(json!({"type": "ClusterIP"}));
+            assert!(allocate(&mut new, &others, &ranges(), &mut |n| n / 2).is_empty());
+            let address = new["spec"]["clusterIP"].clone();
+            assert!(others.iter().all(|o: &Object| o["spec"]["clusterIP"] != address));
+            others.push(new);
+        }
+        let mut full = service(json!({"type": "ClusterIP"}));
+        assert!(allocate(&mut full, &others, &ranges(), &mut |_| 0)[0].to_string().contains("range is full"));
+    }
+
+    #[test]
+    fn named_addresses_are_checked() {
+        let taken = [service(json!({"clusterIPs": ["10.43.0.5"]}))];
+        let check = |address: &str| {
+            let mut new = service(json!({"clusterIP": address}));
+            allocate(&mut new, &taken, &ranges(), &mut |_| 0).first().map(ToString::to_string).unwrap_or_default()
+        };
+        assert_eq!(check("10.43.0.6"), "");
+        assert_eq!(check("None"), "");
+        assert!(check("10.43.0.5").contains("provided IP is already allocated"));
+        assert!(check("10.44.0.5").contains("is not in the valid range"));
+    }
+
+    #[test]
+    fn node_ports_are_given_and_checked() {
+        let mut new = service(json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 81, "nodePort": 30001}]}));
+        assert!(allocate(&mut new, &[], &ranges(), &mut |_| 1).is_empty());
+        let ports: Vec<_> =
+            new["spec"]["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64().unwrap()).collect();
+        assert_eq!(ports, [30002, 30001]);
+        let mut twice = service(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}));
+        let errors = allocate(&mut twice, &[new], &ranges(), &mut |_| 0);
+        assert!(errors[0].to_string().contains("provided port is already allocated"), "{}", errors[0]);
+    }
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Subresources that are actions, and kinds that are only asked and never stored.
+
+mod binding;
+mod eviction;
+mod finalize;
+mod reviews;
+mod token;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Request;
+use knarr_schema::{FieldValidation, Kind, decode_as};
+use knarr_types::{Object, Status};
+use serde_json::json;
+
+use crate::app::App;
+use crate::body::{self, Response};
+use crate::negotiate::body_media;
+use crate::request::RequestContext;
+
+/// Answers a request for one of them; `None` where it is none.
+pub async fn handle(
+    app: &Arc<App>,
+    context: &RequestContext,
+    request: Request<Body>,
+) -> Option<Result<Response, Status>> {
+    let info = &context.info;
+    let body = match body::read(request.into_body()).await {
+        Ok(body) => body,
+        Err(status) => return Some(Err(status)),
+    };
+    let answer = match (&*info.group, &*info.resource, info.below(), info.verb) {
+        ("", "pods", "binding", "create") | ("", "bindings", "", "create") => {
+            binding::create(app, context, &body).await
+        }
+        ("", "pods", "eviction", "create") => eviction::create(app, context, &body).await,
+        ("", "serviceaccounts", "token", "create") => token::create(app, context, &body),
+        ("", "namespaces", "finalize", "update") => finalize::update(app, context, &body).await,
+        ("authentication.k8s.io", "tokenreviews", "", "create") => reviews::token(app, context, &body),
+        ("authentication.k8s.io", "selfsubjectreviews", "", "create") => reviews::myself(app, context, &body),
+        ("authorization.k8s.io", resource, "", "create") => reviews::access(app, context, resource, &body),
+        _ => return None,
+    };
+    Some(answer)
+}
+
+/// Reads a body that is no resource.
+fn decode(app: &App, context: &RequestContext, kind: &Kind, body: &Bytes) -> Result<Object, Status> {
+    let media = body_media(&context.content_type)?;
+    decode_as(kind, &app.registry.load(), body, media, FieldValidation::Ignore).map(|(object, _)| object)
+}
+
+/// The kind of a body by its names.
+fn body_kind(group: &str, version: &str, kind: &str) -> Result<Kind, Status> {
+    Kind::of_body(group, version, kind).ok_or_else(|| Status::internal(format!("{kind} is not known")))
+}
+
+/// The answer to an action that succeeded.
+fn done() -> Response {
+    body::json(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+}
+
+/// A subresource's object must be about the object of the path.
+fn check_name(context: &RequestContext, object: &Object, what: &str) -> Result<(), Status> {
+    if object["metadata"]["name"].as_str().unwrap_or_default() == context.info.name {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("name in URL does not match name in {what} object")))
+}
