@@ -3,6 +3,7 @@
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use base64::Engine as _;
@@ -21,6 +22,8 @@ use crate::request::RequestContext;
 use crate::selection::Selection;
 use crate::serve_object;
 
+/// How long a read waits for a state that is not there yet.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 /// How much of a list goes into one chunk of the response.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -32,7 +35,7 @@ pub async fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Res
     let answer = answer(&context.accept, &context.query)?;
     if let Some(text) = context.query.filled("resourceVersion") {
         let revision = parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why))?;
-        app.store.not_older_than(&kind.storage, revision).await.map_err(|e| read_error(&e))?;
+        app.store.not_older_than(&kind.storage, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
     }
     let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
     let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
@@ -253,11 +256,11 @@ async fn snapshot(app: &App, kind: &Kind, page: &Page) -> Result<Snapshot, Statu
     match page.state {
         State::Newest => Ok(app.store.snapshot(resource)),
         State::NotOlderThan(revision) => {
-            app.store.not_older_than(resource, revision).await.map_err(|e| read_error(&e))?;
+            app.store.not_older_than(resource, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
             Ok(app.store.snapshot(resource))
         }
         State::Exact(revision) => {
-            app.store.not_older_than(resource, revision).await.map_err(|e| read_error(&e))?;
+            app.store.not_older_than(resource, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
             app.store.snapshot_at(resource, revision).map_err(|e| match e {
                 ReadError::Compacted { .. } => too_old(revision),
                 other => read_error(&other),

@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::body::{self, Response};
 use crate::negotiate::{Answer, Encoding, Form, answer};
 use crate::query::Query;
-use crate::read::{parse_revision, read_error};
+use crate::read::{PATIENCE, parse_revision, read_error};
 use crate::request::RequestContext;
 use crate::selection::Selection;
 use crate::serve_object;
@@ -58,7 +58,7 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
     let selection = Selection::of(context, kind, &snapshot)?;
     let (start, at_least) = start(&context.query)?;
     if let Some(revision) = at_least {
-        app.store.not_older_than(&kind.storage, revision).await.map_err(|e| read_error(&e))?;
+        app.store.not_older_than(&kind.storage, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
     }
     let bookmarks = context.query.is_true("allowWatchBookmarks");
     let mut first = Vec::new();
@@ -75,13 +75,7 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
             snapshot.revision()
         }
     };
-    let watcher = match app.store.watch(&kind.storage, from, selection.scope.clone()) {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            first = vec![error_frame(&read_error(&error))];
-            None
-        }
-    };
+    let watcher = Some(app.store.watch(&kind.storage, from, selection.scope.clone()));
     let follower = Follower {
         kind: Arc::clone(kind),
         answer,

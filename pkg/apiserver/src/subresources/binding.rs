@@ -27,7 +27,7 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
     let key = Key::new(pods.clone(), &context.info.namespace, &name);
     let result = app
         .store
-        .update(&key, write_context(context, ""), |current| {
+        .update(&key, &write_context(context, ""), |current| {
             let record = current.ok_or_else(|| Status::not_found(&pods, &name))?;
             let mut pod = serve_object::stored_tree(kind, record);
             bind(&mut pod, &binding, &name, Timestamp::now())?;

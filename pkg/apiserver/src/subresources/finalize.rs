@@ -25,7 +25,7 @@ pub(super) async fn update(app: &App, context: &RequestContext, body: &Bytes) ->
     let version = sent["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let result = app
         .store
-        .update(&key, write_context(context, ""), |current| {
+        .update(&key, &write_context(context, ""), |current| {
             let record = current.ok_or_else(|| Status::not_found(&namespaces, name))?;
             if !version.is_empty() && version != record.revision.to_string() {
                 return Err(Status::modified(&key));
@@ -44,8 +44,8 @@ pub(super) async fn update(app: &App, context: &RequestContext, body: &Bytes) ->
         })
         .await;
     match result {
-        Ok(committed) => {
-            let applied = committed.applied.first().ok_or_else(|| Status::not_found(&namespaces, name))?;
+        Ok(applied) => {
+            let applied = applied.ok_or_else(|| Status::not_found(&namespaces, name))?;
             Ok(body::bytes(200, "application/json", serve_object::object_json(kind, &applied.record)))
         }
         Err(UpdateError::Refused(status)) => Err(status),

@@ -166,7 +166,7 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
     let result = write
         .app
         .store
-        .update(&key, write.write_context(), |current| {
+        .update(&key, &write.write_context(), |current| {
             let record = current.ok_or_else(not_found)?;
             Ok(match decide(record)? {
                 Fate::Gone => {
@@ -185,8 +185,8 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
         })
         .await;
     match result {
-        Ok(committed) => {
-            let record = committed.applied.first().map(|a| Arc::clone(&a.record)).or(kept).ok_or_else(not_found)?;
+        Ok(applied) => {
+            let record = applied.map(|a| a.record).or(kept).ok_or_else(not_found)?;
             Ok((record, gone))
         }
         Err(UpdateError::Refused(status)) => Err(status),

@@ -76,7 +76,7 @@ pub(super) async fn commit(
     write: &Write<'_>,
     key: &Key,
     mut warnings: Vec<String>,
-    change: impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status>,
+    change: impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status> + Sync,
 ) -> Result<Response, Status> {
     let not_found = || Status::not_found(&write.kind.id(), &key.name);
     if write.options.dry_run {
@@ -107,7 +107,7 @@ async fn run(
     write: &Write<'_>,
     key: &Key,
     said: &mut Vec<String>,
-    change: &impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status>,
+    change: &(impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status> + Sync),
 ) -> Result<Arc<Record>, UpdateError<Status>> {
     let not_found = || Status::not_found(&write.kind.id(), &key.name);
     let mut kept: Option<Arc<Record>> = None;
@@ -131,9 +131,8 @@ async fn run(
             Decision::With { draft: Some(draft), preconditions: conditions, changes: Vec::new() }
         })
     };
-    let committed = write.app.store.update(key, write.write_context(), decide).await?;
-    let applied = committed.applied.first().map(|a| Arc::clone(&a.record));
-    applied.or(kept).ok_or_else(|| UpdateError::Refused(not_found()))
+    let applied = write.app.store.update(key, &write.write_context(), decide).await?;
+    applied.map(|a| a.record).or(kept).ok_or_else(|| UpdateError::Refused(not_found()))
 }
 
 /// Whether nothing keeps an object any more that is being deleted: its last finalizer went.
