@@ -58,6 +58,13 @@ impl<T> Lanes<T> {
         self.system.turns.is_empty() && self.normal.turns.is_empty()
     }
 
+    /// Takes everything.
+    pub(crate) fn drain(&mut self) -> Vec<T> {
+        let lanes = std::mem::take(self);
+        let flows = lanes.system.waiting.into_values().chain(lanes.normal.waiting.into_values());
+        flows.flat_map(|flow| flow.queue).map(|(_, item)| item).collect()
+    }
+
     /// How many wait.
     pub(crate) const fn len(&self) -> usize {
         self.system.proposals + self.normal.proposals
@@ -103,8 +110,7 @@ impl<T> Flows<T> {
         while taken.len() < count {
             let Some(name) = self.turns.front() else { return };
             let flow = self.waiting.get_mut(name).expect("a flow that has a turn is waiting");
-            let (bytes, _) =
-                *flow.queue.front().map(|(bytes, _)| (bytes, ())).as_ref().expect("a waiting flow is not empty");
+            let (bytes, _) = flow.queue.front().expect("a waiting flow is not empty");
             let bytes = *bytes;
             if !taken.is_empty() && bytes + keep > *room {
                 return;

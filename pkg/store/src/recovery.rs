@@ -49,7 +49,7 @@ impl Sequencer {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 Some(control) = self.controls.recv() => if let Control::Close(done) = control {
-                    self.shared.lock.lock().take();
+                    self.stop();
                     let _ = done.send(());
                     return ControlFlow::Break(());
                 }
@@ -109,6 +109,7 @@ impl Sequencer {
         (self.last, self.written) = (start, start);
         (self.ceiling, self.durable_ceiling) = (ceiling, ceiling);
         self.history = HistoryMark { bytes: self.history.bytes.max(history.bytes), ..history };
+        self.history_written = history;
         self.shared.head.store(Arc::new(root.clone()));
         self.keep(&commits);
         self.shared.publish(&self.shared.durable, root, &commits);

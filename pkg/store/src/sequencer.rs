@@ -52,6 +52,7 @@ pub(crate) struct Sequencer {
     pub(crate) ceiling: Revision,
     pub(crate) durable_ceiling: Revision,
     pub(crate) history: HistoryMark,
+    pub(crate) history_written: HistoryMark,
     /// Batches on their way, and whether they got there.
     pub(crate) batches: VecDeque<Batch>,
     pub(crate) flushes: FuturesOrdered<BoxFuture<'static, Result<(), slatedb::Error>>>,
@@ -83,7 +84,7 @@ impl Sequencer {
                 () = sleep_until(timer) => self.tick().await,
             };
             if flow.is_break() {
-                return self.stop();
+                return;
             }
         }
     }
@@ -190,7 +191,7 @@ impl Sequencer {
             self.ceiling = Revision(self.last.0 + self.shared.limits.revision_block);
             batch.ceiling = Some(self.ceiling);
             batch.put(Bytes::from_static(keys::CEILING), Sealed::clear(&self.ceiling.0.to_be_bytes()).at(self.last));
-            batch.put(Bytes::from_static(keys::HISTORY), Sealed::clear(&self.history.encode()).at(self.last));
+            self.put_history(&mut batch);
         }
         if !batch.is_empty {
             self.take_pending(&mut batch);
@@ -308,6 +309,24 @@ impl Sequencer {
         }
     }
 
+    /// Makes durable what no batch has taken along: volatile writes, and how long the history is.
+    async fn write_rest(&mut self) {
+        let mut batch = Batch::new();
+        batch.is_empty = self.pending.is_empty();
+        if self.history != self.history_written {
+            self.put_history(&mut batch);
+        }
+        if !batch.is_empty {
+            self.submit(batch).await;
+        }
+        self.drain().await;
+    }
+
+    fn put_history(&mut self, batch: &mut Batch) {
+        self.history_written = self.history;
+        batch.put(Bytes::from_static(keys::HISTORY), Sealed::clear(&self.history.encode()).at(self.last));
+    }
+
     fn next_timer(&self) -> Option<Instant> {
         let write = self.pending_since.map(|since| since + self.shared.limits.volatile_delay);
         let expire = self
@@ -344,7 +363,7 @@ impl Sequencer {
                     floor: self.history.floor.max(floor),
                     bytes: self.history.bytes.saturating_sub(bytes),
                 };
-                batch.put(Bytes::from_static(keys::HISTORY), Sealed::clear(&self.history.encode()).at(self.last));
+                self.put_history(&mut batch);
                 self.submit(batch).await;
                 let _ = done.send(());
             }
@@ -353,10 +372,9 @@ impl Sequencer {
                     self.gather().await;
                     self.drain().await;
                 }
-                self.flush_volatile().await;
-                self.drain().await;
+                self.write_rest().await;
                 crate::database::close(&self.db).await;
-                self.shared.lock.lock().take();
+                self.stop();
                 let _ = done.send(());
                 return ControlFlow::Break(());
             }
@@ -365,15 +383,23 @@ impl Sequencer {
     }
 
     /// Nothing is ordered any more: whoever waits is told.
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.shared.phase.send_replace(Phase::Closed);
+        self.shared.lock.lock().take();
         self.shared.database.store(None);
-        for queued in self.shared.queue.lock().take(usize::MAX, usize::MAX) {
+        for queued in self.shared.queue.lock().drain() {
             let _ = queued.reply.send(Err(Refusal::Final(ProposeError::Closed)));
         }
         for (_, ring) in self.shared.rings() {
             ring.close();
         }
+    }
+}
+
+impl Drop for Sequencer {
+    /// However the task ends, nobody waits for it.
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -106,6 +106,7 @@ impl Store {
             ceiling: loaded.ceiling,
             durable_ceiling: loaded.ceiling,
             history: loaded.history,
+            history_written: loaded.history,
             batches: VecDeque::new(),
             flushes: FuturesOrdered::new(),
             budget: Budget::default(),
@@ -308,11 +309,7 @@ impl Store {
         let (reply, mut answer) = oneshot::channel();
         let (bytes, deadline) = (prepared.bytes, context.deadline);
         let queued = Queued { prepared, claim: Arc::clone(&claim), deadline, reply };
-        let full =
-            self.shared.queue.lock().push(context.lane, &context.flow, bytes, queued, &self.shared.limits).is_err();
-        if full {
-            return Err(Refusal::Final(ProposeError::TooManyRequests { retry_after: RETRY_AFTER }));
-        }
+        self.enqueue(context, bytes, queued).map_err(Refusal::Final)?;
         self.shared.wake.notify_one();
         match tokio::time::timeout_at(deadline.into(), &mut answer).await {
             Ok(Ok(result)) => result,
@@ -320,6 +317,17 @@ impl Store {
             Err(_) if claim.drop_queued() => Err(Refusal::Final(ProposeError::Timeout)),
             Err(_) => Err(Refusal::Final(ProposeError::Unknown)),
         }
+    }
+
+    fn enqueue(&self, context: &WriteContext, bytes: usize, queued: Queued) -> Result<(), ProposeError> {
+        let mut queue = self.shared.queue.lock();
+        // Under the lock: who ends the store says so before it empties the queue for the last time.
+        if *self.shared.phase.borrow() == Phase::Closed {
+            return Err(ProposeError::Closed);
+        }
+        queue
+            .push(context.lane, &context.flow, bytes, queued, &self.shared.limits)
+            .map_err(|_| ProposeError::TooManyRequests { retry_after: RETRY_AFTER })
     }
 
     fn check_open(&self) -> Result<(), ProposeError> {
