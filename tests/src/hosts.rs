@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Hosts as network namespaces on one switch.
 
 use std::ffi::OsStr;

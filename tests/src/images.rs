@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Images made of programs of the machine, and a registry to pull them from.
 
 use std::fs;

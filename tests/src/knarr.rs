@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The real binary on a host.
 
 use std::fs::{self, File};

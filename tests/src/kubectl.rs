@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! kubectl against a test cluster.
 
 use std::io::Write as _;

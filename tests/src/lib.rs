@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Black-box tests: the real binary, real clients, hosts made of network namespaces.
 //!
 //! A test makes a [`hosts::Network`] with as many hosts as it needs, starts [`knarr::Process`]es on

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Waiting for a condition, with a deadline and without luck.
 
 use std::fmt::Debug;

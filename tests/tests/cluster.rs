@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The whole way through the product: a server, two nodes, kubectl, a registry, real images.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The house rules that a machine can check. Every failure says how to mend it.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! A collection followed by list and watch, kept as projections.
 //!
 //! The objects themselves are dropped as soon as the owner's projection is taken: a cache costs what

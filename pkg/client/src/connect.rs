@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Ways to the API server: in process, by kubeconfig, by certificate.
 
 use std::path::Path;

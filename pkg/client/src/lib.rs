@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! One way to reach the API, in process or over the network, with caches that keep projections.
 //!
 //! [`Client`] is kube-rs's: whoever knows that, knows this. What differs is only how it gets there:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The shell around every controller: workers that take keys and reconcile.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Endpoints: the older form of EndpointSlices, which many clients still read.
 //! <https://kubernetes.io/docs/concepts/services-networking/service/#endpoints>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! EndpointSlices: which addresses stand behind a Service.
 //! <https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The loops that make the cluster what its objects ask for, a module a controller.
 //!
 //! Each controller decides in a pure `plan` over what [`views`] keep of the objects, and a thin shell

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Namespaces that end: everything in them goes first.
 //! <https://kubernetes.io/docs/tasks/administer-cluster/namespaces/#deleting-a-namespace>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Each node's part of the cluster's addresses.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Nodes that fall silent: what that makes of them, and of their pods.
 //! <https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller>
 

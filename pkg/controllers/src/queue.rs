@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Which object a controller looks at next.
 //!
 //! A key is in the queue at most once; one that is being worked on comes back when its worker is

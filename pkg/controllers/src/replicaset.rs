@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! ReplicaSets: as many pods as asked for.
 //! <https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! All controllers started together over one set of caches.
 
 use std::sync::{Arc, OnceLock};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What every namespace has: the ServiceAccount `default`, and the cluster's CA for its pods.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What controllers keep of the objects they follow, one cache a resource for all of them.
 
 use std::collections::BTreeMap;

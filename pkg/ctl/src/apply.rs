@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `apply`: server-side apply under a manager of our own.
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The command line, after kubectl's.
 
 use std::path::PathBuf;

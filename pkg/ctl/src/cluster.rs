@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `cluster-info`, `version`, `kubeconfig`.
 
 use crate::error::CtlError;

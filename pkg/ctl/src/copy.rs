@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `cp`: files to and from containers, through tar in the container.
 
 use std::io::Cursor;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `delete`: by name, by type, by file; and waiting until it is done.
 
 use std::time::Duration;

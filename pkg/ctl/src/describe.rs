@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `describe`: an object for people, with what happened to it.
 
 use k8s_openapi::api::core::v1::Event;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What can go wrong, said to the person who typed the command.
 
 /// Why a command failed.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `exec`: a command in a container, with this terminal's input, output and size.
 
 use k8s_openapi::api::core::v1::Pod;

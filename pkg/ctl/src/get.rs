@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `get`: tables made by the server, or objects as they are.
 
 use futures::AsyncBufReadExt as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `image`: the images of this host, without a server.
 
 use std::collections::HashSet;

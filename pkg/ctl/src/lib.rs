@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The commands of knarr ctl, and how they print.
 //!
 //! For hosts that have only `knarr`: kubectl's commands, flags and habits, on kube-rs. A command is a

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `logs`: what containers print.
 
 use futures::AsyncReadExt as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Manifests from files, folders and standard input.
 
 use std::io::Read as _;

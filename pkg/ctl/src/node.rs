@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `node`: list, cordon, uncordon, drain.
 
 use std::time::{Duration, Instant};

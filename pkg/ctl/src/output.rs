@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What people asked for, as text: tables, names, JSON, YAML, JSONPath.
 
 use std::io::Write as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `port-forward`: local ports that lead into a pod.
 
 use k8s_openapi::api::core::v1::Pod;

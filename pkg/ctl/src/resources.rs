@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What people type, turned into resources: plurals, singulars, kinds, short names, groups, categories.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;

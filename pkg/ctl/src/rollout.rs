@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `rollout`: status, history, undo, restart, pause, resume of Deployments.
 
 use futures::TryStreamExt as _;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `scale`: how many replicas.
 
 use kube::api::{Patch, PatchParams};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What every command has: a client, a namespace, and the resources that the server knows.
 
 use std::path::{Path, PathBuf};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! `token`: bootstrap tokens, which let nodes join.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/>
 

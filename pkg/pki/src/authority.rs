@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The cluster's certificate authority, and what it signs.
 
 use std::fs;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What a certificate says.
 
 use std::collections::BTreeSet;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What can be wrong with keys, certificates and tokens.
 
 /// Why something could not be proven, read or made.

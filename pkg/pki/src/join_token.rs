@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Tokens with which nodes join: a secret, and the hash of the CA that they must meet.
 
 use std::fmt;

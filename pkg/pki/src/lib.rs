@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Certificates, keys and tokens: what proves who somebody is.
 //!
 //! Everything secret is written with mode 0600 before its first byte is in it, and never printed.

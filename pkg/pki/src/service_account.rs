@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Tokens of service accounts: JWTs signed with the cluster's ES256 key.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Node affinity and tolerations: what pods say of nodes.
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/#node-affinity>
 

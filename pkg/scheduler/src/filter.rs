@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Which nodes a pod can run on, and why not on the others.
 //!
 //! The order and the words of the reasons are upstream's, which people search for.

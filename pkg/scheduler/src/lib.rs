@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Which node a pod runs on.
 //!
 //! The decision is pure: [`filter`] says which nodes a pod can run on and why not on the others,

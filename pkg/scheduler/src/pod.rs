@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What the scheduler needs to know of a pod.
 
 use std::collections::BTreeMap;

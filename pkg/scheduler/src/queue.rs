@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Pods that wait for a node, in the order in which they get their turn.
 
 use std::cmp::Reverse;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The scheduler at work: it keeps the snapshot, decides, binds in the background.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! One decision: a pod, the cluster, a node or the reasons why there is none.
 
 use std::collections::BTreeMap;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Which of the nodes that can run a pod is best.
 //!
 //! Upstream's scores and weights: room left (1), balance of CPU and memory (1), preferred node

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The cluster as the scheduler sees it: nodes, and what is taken on each.
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Server-side apply: a configuration becomes part of an object, and its manager the owner of it.
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
 

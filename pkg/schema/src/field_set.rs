@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Sets of field paths: what a manager owns, what a write changed.
 //!
 //! The published form is `FieldsV1`: an object whose keys are path elements (`f:spec`,

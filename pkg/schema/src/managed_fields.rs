@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Who owns which fields of an object: `metadata.managedFields`.
 //!
 //! Every write goes through here. A write that is no apply ([`track_update`]) makes its manager the

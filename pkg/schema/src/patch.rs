@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Patches of three kinds, as functions from a tree to a tree, in upstream's words where they fail.
 //!
 //! JSON patch is RFC 6902 with the leniencies of upstream's library, merge patch is RFC 7386, and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Objects walked beside their type, for apply: which paths an object has, which differ between two,
 //! the merge of two, and an object without some paths.
 //!

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Patches, apply and `managedFields` against answers recorded from a kube-apiserver. Each request is
 //! made against the object as it was recorded before. The recordings lie beside the repository; where
 //! they are absent the test says so and passes.

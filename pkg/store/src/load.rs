@@ -86,7 +86,7 @@ async fn reserve(db: &Db, keys: &KeyRing, start: Revision, ceiling: Revision) ->
         batch.put(name, Sealed::clear(body).at(start));
     }
     let database = |error: slatedb::Error| OpenError::Database(error.to_string());
-    let options = WriteOptions { seqnum: start.0, ..WriteOptions::default() };
+    let options = WriteOptions { seqnum: start.0 };
     db.write_with_options(batch, &options).await.map_err(database)?;
     db.flush_with_options(FlushOptions { flush_type: FlushType::Wal }).await.map_err(database)
 }

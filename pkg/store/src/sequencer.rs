@@ -213,7 +213,7 @@ impl Sequencer {
             return;
         }
         self.written = self.last;
-        let options = WriteOptions { seqnum: self.last.0, ..WriteOptions::default() };
+        let options = WriteOptions { seqnum: self.last.0 };
         let flush: BoxFuture<_> = match self.db.write_with_options(writes, &options).await {
             Ok(_) => {
                 let db = self.db.clone();

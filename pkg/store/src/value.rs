@@ -246,7 +246,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length)?).map(Arc::from).map_err(|_| "a name is not text")
     }
 
-    fn pairs(&mut self) -> Result<Box<[(Arc<str>, Arc<str>)]>, Damage> {
+    fn pairs(&mut self) -> Result<Labels, Damage> {
         let count = self.u32()? as usize;
         (0..count).map(|_| Ok((self.text()?, self.text()?))).collect()
     }

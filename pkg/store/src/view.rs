@@ -102,13 +102,16 @@ impl Comparable<(Arc<str>, Name)> for EntryRef<'_> {
     }
 }
 
+/// Objects by the value of an indexed field.
+type Index = OrdMap<(Arc<str>, Name), Arc<Record>>;
+
 /// The state of one resource.
 #[derive(Clone)]
 pub(crate) struct View {
     pub(crate) options: Arc<ResourceOptions>,
     records: OrdMap<Name, Arc<Record>>,
     /// One per indexed field, in the order of the options.
-    indexes: Vec<OrdMap<(Arc<str>, Name), Arc<Record>>>,
+    indexes: Vec<Index>,
     /// The newest commit, and that of each namespace: what `Unchanged` asks for.
     changed: Revision,
     changed_in: OrdMap<Arc<str>, Revision>,

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What is wrong with one field of an object, in upstream's words
 //! (`k8s.io/apimachinery/pkg/util/validation/field`).
 

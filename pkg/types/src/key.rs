@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! How an object is found: its resource, namespace and name.
 
 use std::fmt;

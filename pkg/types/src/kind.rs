@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The names by which the API speaks of kinds.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#standard-api-terminology>
 

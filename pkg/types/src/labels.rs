@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Labels, annotations, taints and finalizers that have a meaning of their own.
 //! <https://kubernetes.io/docs/reference/labels-annotations-taints/>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The vocabulary of the cluster: kinds, keys, revisions, selectors, quantities and Status errors.
 //!
 //! Pure: no I/O, no locks, no async. Every other crate speaks in these types, so that no bare

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The cluster's one counter of changes.
 
 use std::fmt;

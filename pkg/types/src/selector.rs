@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Selectors of objects by label and by field: parsed once, then matched against sorted pairs.
 //! <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>
 

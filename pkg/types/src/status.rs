@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The API's one form of failure, in upstream's words
 //! (`k8s.io/apimachinery/pkg/api/errors`; `meta/v1.Status`).
 

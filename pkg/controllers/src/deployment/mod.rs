@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Deployments: rollouts of a template from one ReplicaSet to the next.
 //! <https://kubernetes.io/docs/concepts/workloads/controllers/deployment/>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! How many replicas each ReplicaSet of a Deployment gets next. Pure.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The shell around the plan of a Deployment: finds its sets, writes what was decided.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Pod templates of a Deployment: which ReplicaSet has which, and what the next one is called.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Who owns whom, and what follows from it. Pure.
 
 use std::collections::{BTreeSet, HashMap};

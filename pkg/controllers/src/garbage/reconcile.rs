@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The collector at work: follows the metadata of everything, deletes what nobody owns any more.
 
 use std::sync::Arc;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The entries of `managedFields`: read, changed and written.
 
 use std::borrow::Cow;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Values as Go prints them in error messages.
 
 use serde_json::Value;

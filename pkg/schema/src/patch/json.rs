@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! JSON patch, RFC 6902, as lenient as upstream's library: `replace` makes a missing member, a missing
 //! value is `null`, indices may count from the end, the first slash of a path may be any text.
 

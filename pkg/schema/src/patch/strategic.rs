@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Strategic merge patch: merge patch that knows from a type which lists merge, and by what key, with
 //! directives for the rest. The steps, their order and their words follow upstream's.
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Which paths differ between two objects.
 
 use serde_json::{Map, Value};

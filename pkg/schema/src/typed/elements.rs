@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What tells the elements of a list apart.
 
 use std::borrow::Cow;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Which paths an object has.
 
 use serde_json::Value;

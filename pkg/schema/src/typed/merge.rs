@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! An object with what another one says laid over it.
 
 use std::collections::BTreeMap;

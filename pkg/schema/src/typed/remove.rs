@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! An object without some paths.
 
 use serde_json::Value;

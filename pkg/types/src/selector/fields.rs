@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Field selectors: `metadata.name=a,spec.nodeName!=b`, where `\` escapes commas, equals signs and itself.
 
 use std::fmt;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! What keys and values of labels may be.
 
 use super::{Operator, Requirement, SelectorError};

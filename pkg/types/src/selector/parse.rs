@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The text of label selectors, with upstream's words for what is wrong.
 
 use std::collections::BTreeSet;

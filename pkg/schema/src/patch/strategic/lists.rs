@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Lists that merge: of scalars as sets, of objects by a key; and the order of their elements.
 
 use serde_json::Value;
