@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `GET .../pods/NAME/log`: the node's answer, as it comes.
+
+use axum::body::Body;
+use http::Request;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use knarr_types::{ErrorList, FieldError, FieldPath, Status};
+
+use super::remote::{Pairs, refusal};
+use super::target::{self, Target};
+use crate::Response;
+use crate::app::App;
+use crate::query::Query;
+use crate::request::RequestContext;
+
+/// What of a log may be asked for, by the names that the node knows too.
+const OPTIONS: [&str; 8] =
+    ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+
+/// The log of a container.
+///
+/// # Errors
+/// 404 without the pod, 400 without the container, 422 for options that make no sense, 503 without the
+/// node; and what the node refuses.
+pub async fn log(app: &App, context: &RequestContext) -> Result<Response, Status> {
+    let pod = super::pod(app, context)?;
+    let errors = validate(&context.query)?;
+    if !errors.is_empty() {
+        return Err(Status::invalid("", "PodLogOptions", &context.info.name, &errors));
+    }
+    let container = target::container(&pod, context.query.get("container").unwrap_or_default())?;
+    // A pod that has no node has said nothing.
+    let Ok(target) = Target::of(&pod) else { return Ok(text(Body::empty())) };
+    let path = format!("/containerLogs/{}/{}/{container}", target.namespace, target.name);
+    let mut pairs = Pairs::new(&path);
+    for name in OPTIONS {
+        if let Some(value) = context.query.filled(name) {
+            pairs.add(name, value);
+        }
+    }
+    let request = Request::get(pairs.uri()).body(Body::empty()).map_err(Status::internal)?;
+    let answer = app.tunnels.call(&target.node, request).await?;
+    if !answer.status().is_success() {
+        return Err(refusal(answer, &target.name).await);
+    }
+    Ok(text(answer.into_body()))
+}
+
+fn text(body: Body) -> Response {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// Upstream's rules for `PodLogOptions`.
+fn validate(query: &Query) -> Result<ErrorList, Status> {
+    let mut errors = ErrorList::new();
+    for (name, least, words) in [
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+        ("sinceSeconds", 1, "must be greater than 0"),
+    ] {
+        if let Some(number) = query.number(name)?.filter(|n| *n < least) {
+            errors.push(FieldError::invalid(&FieldPath::new(name), number, words));
+        }
+    }
+    if query.filled("sinceSeconds").is_some() && query.filled("sinceTime").is_some() {
+        let words = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden(&FieldPath::new(""), words));
+    }
+    match query.filled("stream") {
+        None | Some("All" | "Stdout" | "Stderr") => {}
+        Some(other) => {
+            errors.push(FieldError::not_supported(&FieldPath::new("stream"), other, &["All", "Stdout", "Stderr"]));
+        }
+    }
+    Ok(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_judged_as_upstream_does() {
+        for (query, faults) in [
+            ("tailLines=0&limitBytes=1&follow=true", 0),
+            ("tailLines=-1", 1),
+            ("limitBytes=0&sinceSeconds=0", 2),
+            ("sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z", 1),
+            ("stream=Both", 1),
+        ] {
+            assert_eq!(validate(&Query::parse(query)).unwrap().len(), faults, "{query}");
+        }
+        assert_eq!(validate(&Query::parse("tailLines=x")).unwrap_err().code, 400);
+    }
+}
