@@ -9,6 +9,9 @@ use knarr_agent::AgentConfig;
 /// Runs the node agent.
 #[derive(Clone, Debug, clap::Args)]
 pub struct AgentArgs {
+    /// YAML file with flags' names as keys; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Address of the API server, https://HOST:PORT.
     #[arg(long, value_name = "URL", env = "KNARR_URL")]
     pub server: String,
@@ -86,7 +89,7 @@ pub async fn run(args: AgentArgs, shutdown: impl Future<Output = ()> + Send) -> 
 }
 
 /// The host's name, as a Node's name must be written.
-fn host_name() -> String {
+pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().to_lowercase()
 }
 

@@ -51,6 +51,8 @@ pub struct App {
     pub tunnels: Tunnels,
     /// What nodes need to join.
     pub joining: Joining,
+    /// Cancelled when the server begins to end.
+    pub stopping: tokio_util::sync::CancellationToken,
 }
 
 impl App {

@@ -7,8 +7,12 @@
 
 pub mod app;
 pub mod body;
+pub mod bootstrap;
+pub mod credentials;
 pub mod documents;
+pub mod health;
 pub mod join;
+pub mod listener;
 pub mod metrics;
 pub mod negotiate;
 pub mod nonresource;
@@ -18,6 +22,7 @@ pub mod read;
 pub mod request;
 pub mod selection;
 pub mod serve_object;
+pub mod server;
 pub mod streams;
 pub mod subresources;
 pub mod tunnel;

@@ -16,7 +16,7 @@ use crate::app::{App, PeerCertificate};
 use crate::body::{self, Response};
 use crate::query::{self, Query};
 use crate::request::{RequestContext, RequestInfo};
-use crate::{documents, nonresource, read, streams, subresources, watch, write};
+use crate::{documents, health, nonresource, read, streams, subresources, watch, write};
 
 /// How long a request may take that names no time. Upstream's default.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -175,6 +175,11 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
             && let Some(answer) = documents::serve(app, &info.path, &context.query, request.headers())
         {
             return answer;
+        }
+        if matches!(info.verb, "get" | "head")
+            && let Some(answer) = health::serve(app, &info.path, &context.query)
+        {
+            return Ok(answer);
         }
         return nonresource::handle(app, context, request).await.unwrap_or_else(|| Ok(no_such_path()));
     }

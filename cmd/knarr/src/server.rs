@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `knarr server`: the flags of the control plane, and what runs in its process.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use knarr_apiserver::server::{Config, Running, Server};
+use knarr_auth::UserInfo;
+use knarr_client::Client;
+use tokio::task::JoinSet;
+
+/// Runs the control plane: API, scheduler, controllers, state.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServerArgs {
+    /// The flags that `knarr up` has too.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Name of this host in the serving certificate [default: the host name].
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+}
+
+/// The flags of a server that `knarr server` and `knarr up` share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Settings {
+    /// YAML file with flags' names as keys; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Folder that holds the state, the keys and the tokens.
+    #[arg(long, value_name = "DIR", default_value = crate::up::DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// Address to listen on.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// Port to listen on.
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub port: u16,
+    /// Address of this server that the cluster is told [default: found by bind address and routes].
+    #[arg(long, value_name = "IP")]
+    pub advertise_address: Option<IpAddr>,
+    /// What nodes join with: a secret, or a whole token [default: made up, kept in DIR/agent-token].
+    #[arg(long, value_name = "TOKEN", env = "KNARR_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// One more name or address for the serving certificate; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub tls_san: Vec<String>,
+    /// Oldest version of TLS that clients may speak.
+    #[arg(long, value_name = "VERSION", default_value = "1.3", value_parser = ["1.2", "1.3"])]
+    pub tls_min_version: String,
+    /// Range of pod addresses; one a family.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.42.0.0/16")]
+    pub cluster_cidr: Vec<IpNet>,
+    /// Range of service addresses; one a family.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.43.0.0/16")]
+    pub service_cidr: Vec<IpNet>,
+    /// Ports that services may have on nodes.
+    #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767", value_parser = ports)]
+    pub service_node_port_range: (u16, u16),
+    /// Address of the cluster's DNS [default: the tenth service address].
+    #[arg(long, value_name = "IP")]
+    pub cluster_dns: Option<IpAddr>,
+    /// Domain of the cluster's names.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Whether a write is on the disk before it is acknowledged; `never` is for throw-away clusters.
+    #[arg(long, value_name = "WHEN", default_value = "always", value_parser = ["always", "never"])]
+    pub store_sync: String,
+    /// Do not run the scheduler.
+    #[arg(long)]
+    pub disable_scheduler: bool,
+    /// Do not run the controllers.
+    #[arg(long)]
+    pub disable_controllers: bool,
+    /// Where traces go: http://HOST:4318/v1/traces.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Settings {
+    fn config(&self, node_name: Option<&str>) -> Config {
+        Config {
+            bind_address: self.bind_address,
+            port: self.port,
+            advertise_address: self.advertise_address,
+            token: self.token.clone(),
+            host_name: crate::agent::host_name(),
+            tls_san: self.tls_san.iter().cloned().chain(node_name.map(str::to_owned)).collect(),
+            tls12: self.tls_min_version == "1.2",
+            cluster_cidrs: self.cluster_cidr.clone(),
+            service_cidrs: self.service_cidr.clone(),
+            node_ports: self.service_node_port_range,
+            cluster_dns: self.cluster_dns,
+            cluster_domain: self.cluster_domain.clone(),
+            store_sync: self.store_sync == "always",
+            ..Config::new(self.data_dir.clone())
+        }
+    }
+}
+
+/// A control plane that runs.
+pub struct Started {
+    /// Its API server.
+    pub running: Running,
+    components: JoinSet<()>,
+}
+
+impl Started {
+    /// A client in this process for `user`.
+    pub fn client(&self, user: UserInfo) -> Client {
+        knarr_client::connect::in_process(self.running.service(), user)
+    }
+
+    /// Ends everything within 5 s.
+    pub async fn shutdown(mut self) {
+        self.components.shutdown().await;
+        self.running.shutdown().await;
+    }
+}
+
+/// Starts the API server, then what works through it.
+pub async fn start(settings: &Settings, node_name: Option<&str>) -> anyhow::Result<Started> {
+    let config = settings.config(node_name);
+    let cluster_cidrs = config.cluster_cidrs.clone();
+    let running = Server::start(config).await?;
+    let mut started = Started { running, components: JoinSet::new() };
+    if !settings.disable_scheduler {
+        let client = started.client(UserInfo::new("system:kube-scheduler", &[]));
+        started.components.spawn(knarr_scheduler::run(client));
+    }
+    if !settings.disable_controllers {
+        let service = started.running.service();
+        let ca = started.running.authority.certificate().to_owned();
+        let config = knarr_controllers::Config { ca, cluster_cidrs };
+        started.components.spawn(controllers(Arc::new(service), config));
+    }
+    Ok(started)
+}
+
+async fn controllers(service: Arc<knarr_apiserver::server::Local>, config: knarr_controllers::Config) {
+    let client_for = |name: &str| {
+        let user = UserInfo::service_account("kube-system", name);
+        knarr_client::connect::in_process((*service).clone(), user)
+    };
+    if let Err(error) = knarr_controllers::run(&client_for, config).await {
+        tracing::error!(%error, "the controllers ended: restart the server");
+    }
+}
+
+/// Runs until SIGTERM.
+pub async fn run(args: ServerArgs) -> anyhow::Result<()> {
+    let started = start(&args.settings, args.node_name.as_deref()).await?;
+    crate::terminated().await;
+    tracing::info!("ending");
+    started.shutdown().await;
+    Ok(())
+}
+
+fn ports(text: &str) -> Result<(u16, u16), String> {
+    let range = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    range.filter(|(first, last)| first <= last).ok_or_else(|| format!("{text:?} is not FIRST-LAST, as in 30000-32767"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        server: ServerArgs,
+    }
+
+    fn config(args: &[&str]) -> Config {
+        let line = Line::parse_from([&["server"], args].concat());
+        line.server.settings.config(line.server.node_name.as_deref())
+    }
+
+    #[test]
+    fn flags_become_the_configuration() {
+        let config = config(&[
+            "--data-dir=/d",
+            "--tls-san=api.example.com",
+            "--node-name=a",
+            "--service-cidr=10.43.0.0/16,fd00::/112",
+            "--store-sync=never",
+            "--service-node-port-range=31000-31010",
+        ]);
+        assert_eq!(config.data_dir, PathBuf::from("/d"));
+        assert_eq!(config.tls_san, ["api.example.com", "a"]);
+        assert_eq!(config.service_cidrs.len(), 2);
+        assert_eq!(config.node_ports, (31_000, 31_010));
+        assert!(!config.store_sync && !config.tls12);
+    }
+
+    #[test]
+    fn port_ranges_have_an_order() {
+        assert_eq!(ports("30000-32767"), Ok((30_000, 32_767)));
+        for bad in ["30000", "2-1", "a-b", "1-70000"] {
+            assert!(ports(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What every cluster holds from its first moment, written through the API like everything else.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use knarr_auth::UserInfo;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::pipeline;
+use crate::server::ServerError;
+
+/// What happens to an object that is there already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// It stays: people may have changed it.
+    AsItIs,
+    /// It is made what it must be.
+    Replaced,
+}
+
+/// An object, and where it belongs.
+struct Wanted {
+    collection: &'static str,
+    name: &'static str,
+    object: Value,
+    kept: Kept,
+}
+
+/// Writes what is missing. `service_address` is that of Service default/kubernetes, `server` the address
+/// that leads to this server, if others can reach it.
+///
+/// # Errors
+/// [`ServerError::Bootstrap`] names the object that could not be written.
+pub async fn run(app: &Arc<App>, service_address: IpAddr, server: Option<SocketAddr>) -> Result<(), ServerError> {
+    let mut wanted = objects();
+    wanted.extend(own_service(service_address, server));
+    for object in wanted {
+        write(app, object).await?;
+    }
+    Ok(())
+}
+
+async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerError> {
+    let Wanted { collection, name, object, kept } = wanted;
+    let mut answer = send(app, Method::POST, collection, &object).await;
+    if answer.0 == 409 && kept == Kept::Replaced {
+        answer = send(app, Method::PUT, &format!("{collection}/{name}"), &object).await;
+    }
+    match answer {
+        (200..300 | 409, _) => Ok(()),
+        (_, why) => Err(ServerError::Bootstrap { what: format!("{collection}/{name}"), why }),
+    }
+}
+
+/// Sends a request as the server itself; gives the code and, for a failure, its message.
+async fn send(app: &Arc<App>, method: Method, path: &str, object: &Value) -> (u16, String) {
+    let mut request = Request::new(Body::from(object.to_string()));
+    *request.method_mut() = method;
+    // Paths are constants of this file: they are always URIs.
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    let json = http::HeaderValue::from_static("application/json");
+    request.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    request.extensions_mut().insert(UserInfo::new("system:apiserver", &["system:masters"]));
+    let response = pipeline::handle(Arc::clone(app), request).await;
+    let code = response.status().as_u16();
+    let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let status: Value = serde_json::from_slice(&body).unwrap_or_default();
+    (code, status["message"].as_str().unwrap_or_default().to_owned())
+}
+
+fn objects() -> Vec<Wanted> {
+    let namespaces = ["default", "kube-system", "kube-public", "kube-node-lease"];
+    let mut wanted: Vec<_> = namespaces
+        .into_iter()
+        .map(|name| Wanted {
+            collection: "/api/v1/namespaces",
+            name,
+            object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+            kept: Kept::AsItIs,
+        })
+        .collect();
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ] {
+        wanted.push(Wanted {
+            collection: "/apis/scheduling.k8s.io/v1/priorityclasses",
+            name,
+            object: json!({
+                "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+                "value": value, "description": description,
+            }),
+            kept: Kept::AsItIs,
+        });
+    }
+    wanted.push(Wanted {
+        collection: "/apis/networking.k8s.io/v1/ingressclasses",
+        name: "knarr",
+        object: json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+            "metadata": {
+                "name": "knarr",
+                "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"},
+            },
+            "spec": {"controller": "knarr.dev/ingress"},
+        }),
+        kept: Kept::AsItIs,
+    });
+    wanted
+}
+
+/// Service default/kubernetes, and what is behind it: it has no selector, the server says where it is.
+fn own_service(service_address: IpAddr, server: Option<SocketAddr>) -> Vec<Wanted> {
+    let port = server.map_or(6443, |s| s.port());
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": service_address, "sessionAffinity": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+        },
+    });
+    let mut wanted = vec![Wanted {
+        collection: "/api/v1/namespaces/default/services",
+        name: "kubernetes",
+        object: service,
+        kept: Kept::AsItIs,
+    }];
+    let Some(server) = server else { return wanted };
+    wanted.push(Wanted {
+        collection: "/api/v1/namespaces/default/endpoints",
+        name: "kubernetes",
+        object: json!({
+            "apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+            "subsets": [{
+                "addresses": [{"ip": server.ip()}],
+                "ports": [{"name": "https", "port": server.port(), "protocol": "TCP"}],
+            }],
+        }),
+        kept: Kept::Replaced,
+    });
+    wanted.push(Wanted {
+        collection: "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+        name: "kubernetes",
+        object: json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": if server.is_ipv4() { "IPv4" } else { "IPv6" },
+            "endpoints": [{"addresses": [server.ip()], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": server.port(), "protocol": "TCP"}],
+        }),
+        kept: Kept::Replaced,
+    });
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_service_leads_to_the_server_where_others_can_reach_it() {
+        let address = "10.43.0.1".parse().unwrap();
+        assert_eq!(own_service(address, None).len(), 1);
+        let wanted = own_service(address, Some("192.0.2.7:7443".parse().unwrap()));
+        assert_eq!(wanted[0].object["spec"]["ports"][0]["targetPort"], 7443);
+        assert_eq!(wanted[1].object["subsets"][0]["addresses"][0]["ip"], "192.0.2.7");
+        assert_eq!(wanted[2].object["endpoints"][0]["addresses"][0], "192.0.2.7");
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whether the server lives and can take requests, in the words of kube-apiserver, and its metrics.
+//! <https://kubernetes.io/docs/reference/using-api/health-checks/>
+
+use std::fmt::Write as _;
+
+use http::header::{HeaderName, HeaderValue};
+use knarr_store::Health;
+
+use crate::app::App;
+use crate::body::{self, Response};
+use crate::query::Query;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+/// The media type of Prometheus' text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Something that can be in order or not.
+struct Check {
+    name: &'static str,
+    /// What is wrong, if anything is.
+    fault: Option<String>,
+}
+
+/// Answers `/livez`, `/readyz`, `/healthz`, each with `/<check>` below it, and `/metrics`; `None` for
+/// other paths.
+#[must_use]
+pub fn serve(app: &App, path: &str, query: &Query) -> Option<Response> {
+    if path == "/metrics" {
+        return Some(body::bytes(200, METRICS, app.metrics.render(&app.store.stats())));
+    }
+    let (endpoint, below) = path.strip_prefix('/')?.split_once('/').unwrap_or((path.strip_prefix('/')?, ""));
+    let checks = match endpoint {
+        "livez" | "healthz" => vec![ping(), store(app)],
+        "readyz" => vec![ping(), store(app), shutdown(app)],
+        _ => return None,
+    };
+    if below.is_empty() {
+        let excluded: Vec<_> = query.all("exclude").collect();
+        return Some(answer(endpoint, &checks, query.get("verbose").is_some(), &excluded));
+    }
+    checks.iter().find(|c| c.name == below).map(one)
+}
+
+/// The server answers at all.
+fn ping() -> Check {
+    Check { name: "ping", fault: None }
+}
+
+/// Writes become durable. It stands where upstream has its check of etcd.
+fn store(app: &App) -> Check {
+    let fault = match app.store.health() {
+        Health::Ready => None,
+        Health::NotReady(why) => Some(why.to_string()),
+    };
+    Check { name: "store", fault }
+}
+
+/// The server is not about to end.
+fn shutdown(app: &App) -> Check {
+    let ending = app.stopping.is_cancelled();
+    Check { name: "shutdown", fault: ending.then(|| "process is shutting down".into()) }
+}
+
+fn one(check: &Check) -> Response {
+    match &check.fault {
+        None => text(200, "ok".into()),
+        Some(fault) => text(500, format!("internal server error: {fault}\n")),
+    }
+}
+
+fn answer(endpoint: &str, checks: &[Check], verbose: bool, excluded: &[&str]) -> Response {
+    let (mut lines, mut failed) = (String::new(), false);
+    // Writing to a string cannot fail.
+    for Check { name, fault } in checks {
+        let _ = match fault {
+            _ if excluded.contains(name) => writeln!(lines, "[+]{name} excluded: ok"),
+            None => writeln!(lines, "[+]{name} ok"),
+            Some(fault) => {
+                failed = true;
+                tracing::warn!(check = name, fault, "{endpoint} failed");
+                writeln!(lines, "[-]{name} failed: reason withheld")
+            }
+        };
+    }
+    let unknown: Vec<_> = excluded.iter().filter(|e| !checks.iter().any(|c| c.name == **e)).collect();
+    if !unknown.is_empty() {
+        let names: Vec<_> = unknown.iter().map(|n| format!("\"{n}\"")).collect();
+        let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {}", names.join(","));
+    }
+    match (failed, verbose) {
+        (true, _) => text(500, format!("{lines}{endpoint} check failed\n")),
+        (false, true) => text(200, format!("{lines}{endpoint} check passed\n")),
+        (false, false) => text(200, "ok".into()),
+    }
+}
+
+fn text(code: u16, content: String) -> Response {
+    let mut response = body::bytes(code, TEXT, content);
+    let nosniff = HeaderName::from_static("x-content-type-options");
+    response.headers_mut().insert(nosniff, HeaderValue::from_static("nosniff"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn told(faulty: bool, verbose: bool, excluded: &[&str]) -> (u16, String) {
+        let fault = faulty.then(|| "disk is gone".to_owned());
+        let response = answer("readyz", &[ping(), Check { name: "store", fault }], verbose, excluded);
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (code, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn answers_read_as_upstreams() {
+        for (faulty, verbose, excluded, code, want) in [
+            (false, false, &[][..], 200, "ok"),
+            (false, true, &[], 200, "[+]ping ok\n[+]store ok\nreadyz check passed\n"),
+            (true, false, &[], 500, "[+]ping ok\n[-]store failed: reason withheld\nreadyz check failed\n"),
+            (true, true, &["store"], 200, "[+]ping ok\n[+]store excluded: ok\nreadyz check passed\n"),
+            (
+                false,
+                true,
+                &["x"],
+                200,
+                "[+]ping ok\n[+]store ok\nwarn: some health checks cannot be excluded: no matches for \"x\"\nreadyz check passed\n",
+            ),
+        ] {
+            assert_eq!(told(faulty, verbose, excluded).await, (code, want.to_owned()));
+        }
+    }
+}
