@@ -17,6 +17,11 @@ use crate::AgentError;
 use crate::server::Server;
 
 const PROTOCOL: &str = "knarr-tunnel/1";
+/// What may be on its way in one stream, and in all: a few that nobody reads leave room for the others.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 32 << 20;
+/// Logs that are followed, commands and forwarded connections at a time.
+const STREAMS_MAX: u32 = 4096;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -29,6 +34,9 @@ pub async fn keep_open(server: Server, tls: Arc<ClientConfig>, node: String, rou
                 pause = PAUSE_MIN;
                 tracing::debug!("the tunnel is open");
                 let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .max_concurrent_streams(STREAMS_MAX)
                     .serve_connection(stream, TowerToHyperService::new(routes.clone()));
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "the tunnel broke");

@@ -13,6 +13,8 @@ mod port_forward_spdy;
 mod remote;
 pub mod spdy;
 mod target;
+#[cfg(test)]
+mod tests;
 mod upgrade;
 
 use std::sync::Arc;

@@ -247,7 +247,7 @@ impl Reader {
             }
             // Those with even numbers are echoes of our own, of which there are none.
             Kind::Ping => match number()? {
-                id if id % 2 == 1 => self.put(frame::ping(id)).await,
+                id if !id.is_multiple_of(2) => self.put(frame::ping(id)).await,
                 _ => Ok(()),
             },
             Kind::GoAway | Kind::Other => Ok(()),
@@ -255,7 +255,7 @@ impl Reader {
     }
 
     async fn open(&mut self, id: u32, headers: Headers, is_last: bool) -> io::Result<()> {
-        if id % 2 == 0 || self.streams.contains_key(&id) {
+        if id.is_multiple_of(2) || self.streams.contains_key(&id) {
             return Err(broken(Malformed("a stream's number is not right")));
         }
         self.streams.retain(|_, sender| !sender.is_closed());
