@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
@@ -48,10 +48,12 @@ async fn session(socket: WebSocket, tunnels: Tunnels, command: Command) {
     farewell(sink, source).await;
 }
 
-/// Closes a connection so that the other side reads all of it.
+/// Closes a connection so that the other side reads all of it. Clients take a close without the normal
+/// code for a failure.
 pub async fn farewell(mut sink: SplitSink<WebSocket, Message>, mut source: SplitStream<WebSocket>) {
     let rest = async {
-        let _ = sink.close().await;
+        let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+        let _ = sink.send(Message::Close(Some(close))).await;
         while let Some(Ok(_)) = source.next().await {}
     };
     let _ = tokio::time::timeout(FAREWELL, rest).await;

@@ -38,9 +38,10 @@ impl Way {
     pub async fn connect(&self, port: u16) -> Result<(mpsc::Sender<Bytes>, BodyDataStream), String> {
         let Target { node, namespace, name, uid } = &self.target;
         let uri = format!("/portForward/{namespace}/{name}?port={port}");
-        remote::open(&self.tunnels, node, &uri, name)
-            .await
-            .map_err(|status| format!("error forwarding port {port} to pod {name}, uid {uid}: {}", status.message))
+        remote::open(&self.tunnels, node, &uri, name).await.map_err(|status| {
+            let words = status.message.trim_start_matches("Internal error occurred: ");
+            format!("error forwarding port {port} to pod {name}, uid {uid}: {words}")
+        })
     }
 }
 

@@ -121,12 +121,17 @@ async fn connect(path: &str, protocol: &'static str) -> Socket {
 async fn read(socket: &mut Socket, enough: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     while let Some(Ok(message)) = socket.next().await {
-        if let Message::Binary(data) = message {
-            let last = enough(&data);
-            all.push(data.to_vec());
-            if last {
-                break;
+        match message {
+            Message::Binary(data) => {
+                let last = enough(&data);
+                all.push(data.to_vec());
+                if last {
+                    break;
+                }
             }
+            // kubectl takes any other code for a failure.
+            Message::Close(frame) => assert_eq!(frame.map(|f| u16::from(f.code)), Some(1000)),
+            _ => {}
         }
     }
     all
@@ -158,5 +163,5 @@ async fn ports_are_forwarded_over_channels() {
         assert!(all.iter().any(|m| m == wanted), "{wanted:?}");
     }
     let error = all.iter().find(|m| m[0] == 3 && m.len() > 3).unwrap();
-    assert!(String::from_utf8_lossy(error).contains("error forwarding port 81 to pod p, uid u: "));
+    assert!(String::from_utf8_lossy(error).contains("error forwarding port 81 to pod p, uid u: refused"));
 }
