@@ -41,8 +41,9 @@ impl Kubectl {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.host.command("kubectl");
         // A cache of its own: no two clusters under one address.
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args(arguments);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--cache-dir").arg(self.kubeconfig.with_extension("kubectl-cache"));
+        command.args(arguments);
         command
     }
 

@@ -71,10 +71,15 @@ impl Cluster {
         cluster
     }
 
-    /// Puts an image with busybox into the registry.
+    /// Puts an image with busybox and curl (busybox' own wget cannot resolve names when it is static) into the
+    /// registry.
     fn push_busybox(&self) -> String {
         let archive = self.registry.folder().join("busybox.tar");
-        Rootfs::busybox().pack(&archive, "busybox:test", &serde_json::json!({"Cmd": ["sh"]}));
+        Rootfs::busybox().with_program("/usr/bin/curl").pack(
+            &archive,
+            "busybox:test",
+            &serde_json::json!({"Cmd": ["sh"]}),
+        );
         self.registry.push(&archive, "busybox:test")
     }
 
@@ -260,8 +265,7 @@ fn services_and_names_resolve(cluster: &Cluster, kubectl: &Kubectl, image: &str)
     kubectl.apply(&client);
     kubectl.run(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]);
     eventually("a pod reaches the Service by its name", SOON, || {
-        let outcome = kubectl
-            .try_run(&["exec", "client", "--", "wget", "-qO-", "-T", "2", "http://web.default.svc.cluster.local/"], "");
+        let outcome = kubectl.try_run(&["exec", "client", "--", "curl", "-s", "-m", "2", "http://web/"], "");
         if outcome.out.starts_with("web-") { Ok(()) } else { Err(outcome) }
     });
     for node in 1..=2 {

@@ -27,7 +27,10 @@ impl Layout {
     pub fn open(root: &Path) -> Result<Self, AgentError> {
         make_dir(root)?;
         let root = root.canonicalize().map_err(AgentError::file("resolve", root))?;
-        Ok(Self { root })
+        let layout = Self { root };
+        make_dir(&layout.root.join("edge"))?;
+        make_dir(&layout.pods())?;
+        Ok(layout)
     }
 
     /// The node's id: what all that it makes on the host is named after.
@@ -124,6 +127,9 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Writes a record as JSON, atomically.
 pub(crate) fn write_record<T: Serialize>(path: &Path, value: &T) -> Result<(), AgentError> {
+    if let Some(folder) = path.parent() {
+        make_dir(folder)?;
+    }
     let bytes = serde_json::to_vec(value).map_err(std::io::Error::other);
     bytes.and_then(|bytes| write_private(path, &bytes)).map_err(AgentError::file("write", path))
 }

@@ -145,7 +145,8 @@ impl Worker {
         plan.status.host_ip = host.first().map(|host| host.ip.clone());
         plan.status.host_ips = (!host.is_empty()).then_some(host);
         let over = self.gone && memory.removed;
-        if !over && self.kept.as_ref() != Some(&*memory) {
+        // Once its folder is gone, nothing of it is written again.
+        if !over && !memory.removed && self.kept.as_ref() != Some(&*memory) {
             let record = Record { pod: (*pod).clone(), memory: memory.clone() };
             match write_record(&self.context.layout.pod(self.view.uid.as_str()).join(RECORD), &record) {
                 Ok(()) => self.kept = Some(record.memory),
