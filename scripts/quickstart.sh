@@ -42,10 +42,11 @@ wait_for() {
             exit 1
         fi
         is_up || { printf '\nknarr up ended; the end of %s:\n' "$log" >&2; tail -n 20 "$log" >&2; exit 1; }
-        printf '\r%s: waiting, %s s ' "$what" "$((SECONDS - start))"
+        [ ! -t 1 ] || printf '\r%s: waiting, %s s ' "$what" "$((SECONDS - start))"
         sleep 0.3
     done
-    printf '\r%s: yes, after %s s     \n' "$what" "$((SECONDS - start))"
+    [ ! -t 1 ] || printf '\r'
+    printf '%s: yes, after %s s     \n' "$what" "$((SECONDS - start))"
 }
 
 # fetch URL [HOST]: the body, by nothing but Python.

@@ -17,7 +17,7 @@ use crate::layout::{Layout, make_dir};
 use crate::objects::{Data, Kind, Objects};
 
 /// spec.controller of IngressClasses that are served here.
-pub const CONTROLLER: &str = "knarr.io/ingress";
+pub const CONTROLLER: &str = "knarr.dev/ingress";
 /// Class of ingresses that name it by the old annotation.
 const CLASS: &str = "knarr";
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
