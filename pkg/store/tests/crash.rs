@@ -69,9 +69,9 @@ fn run_and_kill(directory: &Path, writes: usize, known: &mut Acknowledged) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut seen = 0;
-    while let Some(line) = lines.next() {
+    for line in lines {
         let line = line.unwrap();
         let Some(ack) = line.split("ack ").nth(1) else { continue };
         let mut parts = ack.split(' ').map(|part| part.parse::<u64>());

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! The invariants of the store against a plain map, under concurrent writers, with faults and delays
+//! injected into the object store from a seed.
+//!
+//! Each write says a text of its own, so that what came of it can be told from the commits that a
+//! watch delivered.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+#[path = "common/faults.rs"]
+mod faults;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::*;
+use faults::Faulty;
+use knarr_store::*;
+use knarr_types::{Key, Revision};
+
+const SEEDS: u64 = 10;
+const CLIENTS: u64 = 4;
+const STEPS: u64 = 60;
+const KEYS: u64 = 5;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a client knows of a write it asked for.
+#[derive(Clone, Debug)]
+enum Outcome {
+    /// At these revisions.
+    Acknowledged(Vec<Revision>),
+    /// Not applied, for certain.
+    Refused,
+    Unknown,
+}
+
+/// One write: its text, the keys it puts, and what came of it.
+#[derive(Clone, Debug)]
+struct Wrote {
+    text: String,
+    keys: Vec<Key>,
+    outcome: Outcome,
+}
+
+/// One run of a seed: all that clients and the watch have seen.
+struct Run {
+    seed: u64,
+    wrote: Vec<Wrote>,
+    commits: Vec<Arc<Commit>>,
+    last: BTreeMap<Key, (Revision, String)>,
+    crashes: usize,
+    faults: u32,
+}
+
+fn outcome<T>(result: &Result<T, ProposeError>, revisions: impl FnOnce(&T) -> Vec<Revision>) -> Outcome {
+    match result {
+        Ok(committed) => Outcome::Acknowledged(revisions(committed)),
+        Err(ProposeError::Unknown | ProposeError::Closed) => Outcome::Unknown,
+        Err(_) => Outcome::Refused,
+    }
+}
+
+/// Proposes again for as long as the store says that it takes no writes.
+async fn propose_when_open(
+    store: &Store,
+    preconditions: Vec<Precondition>,
+    changes: Vec<Change>,
+) -> Result<Vec<Applied>, ProposeError> {
+    loop {
+        match propose(store, preconditions.clone(), changes.clone()).await {
+            Err(ProposeError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+            result => return result,
+        }
+    }
+}
+
+/// Random creates, puts, deletes, updates and proposals of two keys; after each, reads.
+async fn client(store: Store, objects: Arc<Faulty>, keyring: KeyRing, seed: u64, number: u64) -> (Vec<Wrote>, usize) {
+    let mut random = fastrand::Rng::with_seed(seed * 1000 + number);
+    let (mut wrote, mut newest, mut crashes) = (Vec::new(), HashMap::<Key, Revision>::new(), 0);
+    for step in 0..STEPS {
+        let said = format!("{number}.{step}");
+        let key = pod(&random.u64(0..KEYS).to_string());
+        let other = pod(&format!("{}", (random.u64(1..KEYS) + key.name.parse::<u64>().unwrap()) % KEYS));
+        let put_one = |key: &Key| Change::Put(key.clone(), draft(&key.name, &said));
+        let (keys, preconditions, changes) = match random.u8(0..10) {
+            0..3 => (vec![key.clone()], vec![Precondition::Absent(key.clone())], vec![put_one(&key)]),
+            3..5 => (vec![key.clone()], vec![], vec![put_one(&key)]),
+            5..7 => (vec![], vec![], vec![Change::Delete(key.clone())]),
+            _ => (vec![key.clone(), other.clone()], vec![], vec![put_one(&key), put_one(&other)]),
+        };
+        let result = propose_when_open(&store, preconditions, changes).await;
+        let outcome = outcome(&result, |applied| applied.iter().map(|applied| applied.revision).collect());
+        if let Outcome::Acknowledged(revisions) = &outcome {
+            for (key, revision) in keys.iter().zip(revisions) {
+                newest.insert(key.clone(), *revision);
+            }
+        }
+        if !keys.is_empty() {
+            wrote.push(Wrote { text: said, keys, outcome });
+        }
+        // Linearizable: a read that begins after an acknowledgement sees that write or a later one.
+        let seen = store.get(&key);
+        if let Some(record) = &seen {
+            let acknowledged = newest.entry(key.clone()).or_default();
+            assert!(record.revision >= *acknowledged, "seed {seed}: {record:?} read after {acknowledged}");
+            *acknowledged = record.revision;
+        }
+        if random.u8(0..50) == 0 {
+            crashes += 1;
+            survives_a_crash(&objects, &keyring, &store, seed).await;
+        }
+    }
+    (wrote, crashes)
+}
+
+/// Durable before visible: what can be seen now is there after a crash now.
+async fn survives_a_crash(objects: &Faulty, keyring: &KeyRing, store: &Store, seed: u64) {
+    let visible = store.snapshot(&pods());
+    let copy = objects.copy().await;
+    let after = Store::open(options(&copy, keyring)).await.unwrap();
+    let mut watcher = after.watch(&pods(), visible.revision(), Scope::All);
+    let commits = collect(&mut watcher).await;
+    let written_since: BTreeSet<&Key> = commits.iter().map(|commit| &commit.key).collect();
+    for record in visible.list(&Scope::All, None) {
+        if !written_since.contains(&record.key) {
+            assert_eq!(after.get(&record.key).as_ref(), Some(record), "seed {seed}: durable before visible");
+        }
+    }
+    assert!(after.revision(&pods()) > visible.revision(), "seed {seed}: revisions never repeat");
+    after.close().await;
+}
+
+/// What a watcher is told until there is nothing more to tell.
+async fn collect(watcher: &mut Watcher) -> Vec<Arc<Commit>> {
+    let mut commits = Vec::new();
+    while watcher.bookmark().is_none() {
+        match watcher.next().await {
+            WatchEvent::Commits(more) => commits.extend(more),
+            other => panic!("the watch ended: {other:?}"),
+        }
+    }
+    commits
+}
+
+/// A write that gets through: the store is open again and nothing is in flight.
+async fn settle(store: &Store) {
+    let settled = async {
+        while put(store, &pod("settled"), "settled").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.expect("the store comes back");
+}
+
+async fn run(seed: u64) -> Run {
+    let objects = Faulty::new(seed);
+    let keyring = KeyRing::generate();
+    let mut settings = options(&(Arc::clone(&objects) as _), &keyring);
+    settings.limits.object_store_retries = u32::from(seed.is_multiple_of(2)) * 2;
+    let store = Store::open(settings).await.unwrap();
+    let mut watcher = store.watch(&pods(), store.revision(&pods()), Scope::All);
+    objects.arm(true);
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|number| tokio::spawn(client(store.clone(), Arc::clone(&objects), keyring.clone(), seed, number)))
+        .collect();
+    let (mut wrote, mut crashes) = (Vec::new(), 0);
+    for client in clients {
+        let (more, crashed) = client.await.unwrap();
+        wrote.extend(more);
+        crashes += crashed;
+    }
+    objects.arm(false);
+    settle(&store).await;
+    let commits = collect(&mut watcher).await;
+    let snapshot = store.snapshot(&pods());
+    let last = snapshot.list(&Scope::All, None).map(|record| (record.key.clone(), (record.revision, text(record))));
+    let last = last.collect();
+    store.close().await;
+    Run { seed, wrote, commits, last, crashes, faults: objects.faults.load(Ordering::SeqCst) }
+}
+
+impl Run {
+    /// A watch gives every commit once, in order; revisions rise and never repeat.
+    fn revisions_rise_and_never_repeat(&self) {
+        let rising = self.commits.is_sorted_by(|a, b| a.revision < b.revision);
+        assert!(rising, "seed {}: {:?}", self.seed, self.commits);
+    }
+
+    /// Each commit begins where the key's last one ended.
+    fn each_key_is_linearizable(&self) {
+        let mut states: HashMap<&Key, Option<&Arc<Record>>> = HashMap::new();
+        for commit in &self.commits {
+            let before = states.insert(&commit.key, commit.after.as_ref()).flatten();
+            assert_eq!(before, commit.before.as_ref(), "seed {}: {commit:?}", self.seed);
+        }
+    }
+
+    /// List at R plus watch from R equals the state.
+    fn list_and_watch_equal_the_state(&self) {
+        let mut state = BTreeMap::new();
+        for commit in &self.commits {
+            match &commit.after {
+                Some(record) => state.insert(commit.key.clone(), (record.revision, text(record))),
+                None => state.remove(&commit.key),
+            };
+        }
+        assert_eq!(state, self.last, "seed {}", self.seed);
+    }
+
+    /// Nothing acknowledged is lost, nothing refused is there, nothing is there twice, and each
+    /// proposal is there whole or not at all.
+    fn proposals_are_all_or_nothing_and_kept(&self) {
+        let mut by_text: HashMap<String, Vec<(Key, Revision)>> = HashMap::new();
+        for commit in &self.commits {
+            if let Some(record) = &commit.after {
+                by_text.entry(text(record)).or_default().push((commit.key.clone(), commit.revision));
+            }
+        }
+        for wrote in &self.wrote {
+            let found = by_text.remove(&wrote.text).unwrap_or_default();
+            let (keys, revisions): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+            let right = match &wrote.outcome {
+                Outcome::Acknowledged(acknowledged) => keys == wrote.keys && revisions == *acknowledged,
+                Outcome::Refused => keys.is_empty(),
+                Outcome::Unknown => keys.is_empty() || keys == wrote.keys,
+            };
+            assert!(right, "seed {}: {wrote:?} but found {keys:?} {revisions:?}", self.seed);
+        }
+    }
+}
+
+#[test]
+fn the_invariants_hold_under_faults() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut faults, mut crashes, mut unknown) = (0, 0, 0);
+    for seed in 0..SEEDS {
+        let run = runtime.block_on(run(seed));
+        run.revisions_rise_and_never_repeat();
+        run.each_key_is_linearizable();
+        run.list_and_watch_equal_the_state();
+        run.proposals_are_all_or_nothing_and_kept();
+        faults += run.faults;
+        crashes += run.crashes;
+        unknown += run.wrote.iter().filter(|wrote| matches!(wrote.outcome, Outcome::Unknown)).count();
+    }
+    eprintln!("{faults} faults, {crashes} crashes, {unknown} writes of unknown outcome");
+    assert!(faults > 0 && crashes > 0 && unknown > 0, "the faults were met");
+}
+
+#[test]
+fn a_fenced_writer_acknowledges_nothing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (objects, keyring) = (Faulty::new(0), KeyRing::generate());
+        let settings = options(&(Arc::clone(&objects) as _), &keyring);
+        let old = Store::open(settings.clone()).await.unwrap();
+        let kept = create(&old, &pod("kept"), "x").await.unwrap();
+        let new = Store::open(settings).await.unwrap();
+        let late = create(&old, &pod("late"), "x").await;
+        assert!(matches!(late, Err(ProposeError::Unknown | ProposeError::Closed)), "{late:?}");
+        assert!(old.get(&pod("late")).is_none());
+        assert!(matches!(create(&old, &pod("later"), "x").await, Err(ProposeError::Closed)));
+        assert!(matches!(old.health(), Health::NotReady(_)));
+        assert_eq!(new.get(&pod("kept")).unwrap().revision, kept.revision);
+        let after = create(&new, &pod("late"), "y").await.unwrap();
+        assert!(after.revision > kept.revision);
+        new.close().await;
+    });
+}
