@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The configuration file: YAML with the flags' names as keys, as in k3s.
 //!
 //! A file becomes flags, put before those of the command line, so that there is one parser, one set

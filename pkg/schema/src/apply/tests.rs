@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Server-side apply: tables of merges and conflicts, and the properties that hold for any objects.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Sets of fields: their algebra, and FieldsV1 there and back.
+
 use proptest::prelude::*;
 use serde_json::json;
 

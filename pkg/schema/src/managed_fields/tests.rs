@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Managed fields: who owns what after each kind of write.
+
 use serde_json::json;
 
 use super::*;

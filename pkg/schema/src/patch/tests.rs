@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! JSON, merge and strategic merge patches by tables.
+
 use proptest::prelude::*;
 use serde_json::json;
 

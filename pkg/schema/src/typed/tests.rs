@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Typed comparison, merging and removal over field tables.
+
 use serde_json::json;
 
 use super::*;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//! Selectors: parsing, matching, and printing them again.
+
 use proptest::prelude::*;
 use serde_json::json;
 
