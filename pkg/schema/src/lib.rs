@@ -8,6 +8,7 @@
 pub mod apply;
 pub mod builtin_types;
 pub mod convert;
+pub mod crd;
 pub mod decode;
 pub mod discovery;
 pub mod encode;
