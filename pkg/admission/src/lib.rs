@@ -5,17 +5,27 @@
 //! A plugin is a module with functions over the object and what [`Lookup`] shows of others. Plugins of
 //! later work are added to [`mutate`] and [`validate`], which hold the order.
 
+pub mod amounts;
+mod certificates;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
+mod pod_security;
 mod priority;
+pub mod quota;
+mod runtime_class;
+mod secrets;
 mod service_account;
 pub mod services;
+mod storage;
 
-use knarr_auth::UserInfo;
+use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::Kind;
 use knarr_store::Precondition;
 use knarr_types::{Object, Status};
+
+pub use certificates::set_requester;
 
 /// What is done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +81,8 @@ pub trait Lookup {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
     /// All of a namespace, or of the cluster.
     fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object>;
+    /// Whether a user may do something, beyond what was asked of the server.
+    fn allows(&self, user: &UserInfo, wanted: &Attributes<'_>) -> bool;
 }
 
 /// Changes the object as the plugins want it.
@@ -84,24 +96,60 @@ pub fn mutate(
     settings: &Settings,
 ) -> Result<(), Status> {
     namespace_lifecycle::check(request, lookup)?;
-    if request.is("", "Node") && request.operation == Operation::Create {
+    limit_ranger::mutate(request, object, lookup);
+    let creates = request.operation == Operation::Create && request.subresource.is_empty();
+    if request.is_new_pod() {
+        service_account::mutate(request, object, lookup, settings)?;
+    }
+    if creates && request.is("", "Node") {
         node_restriction::taint_new_node(object);
     }
     if request.is_new_pod() {
-        service_account::mutate(request, object, lookup, settings)?;
-        pod_defaults::taint_tolerations(object);
         priority::mutate(request, object, lookup)?;
+    }
+    if request.is("", "Pod") && request.subresource.is_empty() {
+        priority::keep(request, object);
+        pod_defaults::taint_tolerations(object);
+    }
+    if creates {
+        storage::default_storage_class(request, object, lookup);
+        storage::protect(request, object);
+    }
+    if request.is_new_pod() {
+        runtime_class::mutate(request, object, lookup)?;
+    }
+    if creates {
+        storage::default_ingress_class(request, object, lookup);
     }
     Ok(())
 }
 
-/// Refuses what the plugins do not allow; `object` is `None` for deletes.
+/// Refuses what the plugins do not allow; `object` is `None` for deletes. What the client should know is
+/// added to `warnings`.
 ///
 /// # Errors
 /// In upstream's words.
-pub fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
+pub fn validate(
+    request: &Request<'_>,
+    object: Option<&Object>,
+    lookup: &dyn Lookup,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
     namespace_lifecycle::check_delete(request)?;
-    node_restriction::validate(request, object, lookup)
+    limit_ranger::validate(request, object, lookup)?;
+    if let Some(pod) = object.filter(|_| request.is_new_pod()) {
+        service_account::validate(request, pod, lookup)?;
+    }
+    service_account::warn(request, object, warnings);
+    node_restriction::validate(request, object, lookup)?;
+    pod_security::validate(request, object, lookup, warnings)?;
+    if let Some(object) = object {
+        storage::validate_resize(request, object, lookup)?;
+    }
+    if let Some(pod) = object.filter(|_| request.is_new_pod()) {
+        runtime_class::validate(request, pod, lookup)?;
+    }
+    certificates::validate(request, object, lookup)
 }
 
 /// What the store must check when it commits: what plugins decided on must still hold.
@@ -123,6 +171,10 @@ mod table {
         fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
             let key = format!("{group}/{resource}/{namespace}/{name}");
             self.0.iter().find(|(k, _)| *k == key).map(|(_, o)| o.clone())
+        }
+
+        fn allows(&self, _user: &UserInfo, _wanted: &Attributes<'_>) -> bool {
+            false
         }
 
         fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object> {

@@ -45,6 +45,16 @@ pub(crate) fn mutate(request: &Request<'_>, pod: &mut Object, lookup: &dyn Looku
     Ok(())
 }
 
+/// An update that leaves the priority out means the one that there is.
+pub(crate) fn keep(request: &Request<'_>, pod: &mut Object) {
+    let Some(old) = request.old else { return };
+    for field in ["priority", "preemptionPolicy"] {
+        if pod["spec"][field].is_null() && !old["spec"][field].is_null() {
+            pod["spec"][field] = old["spec"][field].clone();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;

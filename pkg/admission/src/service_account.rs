@@ -5,7 +5,7 @@
 use knarr_types::{Object, Status};
 use serde_json::{Value, json};
 
-use crate::{Lookup, Request, Settings};
+use crate::{Lookup, Request, Settings, secrets};
 
 const DEFAULT: &str = "default";
 /// The names of token volumes begin so.
@@ -21,8 +21,7 @@ pub(crate) fn mutate(
     settings: &Settings,
 ) -> Result<(), Status> {
     let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
-    // A mirror of a pod that a node runs by itself.
-    if !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null() {
+    if is_mirror(pod) {
         return Ok(());
     }
     let spec = &mut pod["spec"];
@@ -47,6 +46,51 @@ pub(crate) fn mutate(
         spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
     }
     Ok(())
+}
+
+/// A mirror of a pod that a node runs by itself is left as it is.
+fn is_mirror(pod: &Object) -> bool {
+    !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null()
+}
+
+/// Refuses what a mirror pod cannot have, and secrets that the account of a pod does not name.
+pub(crate) fn validate(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup) -> Result<(), Status> {
+    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
+    let spec = &pod["spec"];
+    let name = spec["serviceAccountName"].as_str().unwrap_or_default();
+    if is_mirror(pod) {
+        let projects = |v: &Value| {
+            v["projected"]["sources"].as_array().into_iter().flatten().any(|s| !s["serviceAccountToken"].is_null())
+        };
+        let what = if !name.is_empty() {
+            "service accounts"
+        } else if secrets::referenced(spec).next().is_some() {
+            "secrets"
+        } else if spec["volumes"].as_array().into_iter().flatten().any(projects) {
+            "ServiceAccountToken volume projections"
+        } else {
+            return Ok(());
+        };
+        return refuse(format!("a mirror pod may not reference {what}"));
+    }
+    // The account's own words: what is not true is false.
+    let account = lookup.get("", "serviceaccounts", request.namespace, name).unwrap_or_default();
+    let enforced = account["metadata"]["annotations"]["kubernetes.io/enforce-mountable-secrets"].as_str();
+    if !enforced.is_some_and(|v| matches!(v, "1" | "t" | "T" | "true" | "TRUE" | "True")) {
+        return Ok(());
+    }
+    secrets::limited(spec, &account, name).map_or(Ok(()), refuse)
+}
+
+/// The annotation that makes an account strict is on its way out.
+pub(crate) fn warn(request: &Request<'_>, object: Option<&Object>, warnings: &mut Vec<String>) {
+    const ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
+    let has = |object: &Object| object["metadata"]["annotations"].get(ANNOTATION).is_some();
+    if request.is("", "ServiceAccount") && object.is_some_and(has) && !request.old.is_some_and(has) {
+        warnings.push(format!(
+            "metadata.annotations[{ANNOTATION}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
+        ));
+    }
 }
 
 fn mount_token(spec: &mut Value, settings: &Settings) {
@@ -119,6 +163,24 @@ mod tests {
         let pod = run(json!({"spec": {"containers": [{"name": "c"}]}}), account).unwrap();
         assert!(pod["spec"]["volumes"].is_null());
         assert_eq!(pod["spec"]["imagePullSecrets"][0]["name"], "s");
+    }
+
+    #[test]
+    fn a_strict_account_lends_only_the_secrets_it_names() {
+        let user = UserInfo::anonymous();
+        let kind = kind("pods");
+        let request = request(&kind, Operation::Create, "n", &user);
+        let account = json!({
+            "metadata": {"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}, "secrets": [{"name": "ok"}],
+        });
+        let table = Table(vec![("/serviceaccounts/n/default", account)]);
+        let check = |secret: &str| {
+            let volume = json!({"secret": {"secretName": secret}});
+            let pod = json!({"spec": {"serviceAccountName": "default", "volumes": [volume]}});
+            validate(&request, &pod, &table).map_err(|s| s.message)
+        };
+        assert_eq!(check("ok"), Ok(()));
+        assert!(check("other").unwrap_err().contains("volume with secret.secretName=\"other\" is not allowed"));
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::x509::X509Name;
 
 use crate::PkiError;
 
@@ -19,18 +21,31 @@ pub struct Subject {
     pub organizations: Vec<String>,
 }
 
+/// The subject of a PEM certificate signing request.
+///
+/// # Errors
+/// [`PkiError::Malformed`] where it is none.
+pub fn subject_of_request(request: &str) -> Result<Subject, PkiError> {
+    let what = "a certificate signing request";
+    let pem = pem::parse(request).map_err(|e| PkiError::malformed(what, e))?;
+    let parsed = X509CertificationRequest::from_der(pem.contents()).map_err(|e| PkiError::malformed(what, e))?;
+    Ok(subject_of_name(&parsed.1.certification_request_info.subject))
+}
+
 /// The subject of a DER certificate.
 ///
 /// # Errors
 /// [`PkiError::Malformed`] where it is none.
 pub fn subject(der: &[u8]) -> Result<Subject, PkiError> {
-    let certificate = parse(der)?;
+    Ok(subject_of_name(parse(der)?.subject()))
+}
+
+fn subject_of_name(name: &X509Name<'_>) -> Subject {
     let text = |a: &x509_parser::x509::AttributeTypeAndValue<'_>| a.as_str().map(str::to_owned).ok();
-    let name = certificate.subject();
-    Ok(Subject {
+    Subject {
         common_name: name.iter_common_name().find_map(text).unwrap_or_default(),
         organizations: name.iter_organization().filter_map(text).collect(),
-    })
+    }
 }
 
 /// The subject of a PEM certificate.

@@ -9,7 +9,8 @@ use knarr_types::{Object, Status};
 use super::Write;
 use crate::serve_object;
 
-/// How often a Service is tried again because another one was written meanwhile.
+/// How often a write is tried again because what it counts on was written meanwhile: another Service, a
+/// quota.
 pub(super) const ATTEMPTS: usize = 64;
 
 /// Gives a Service what it lacks; what it got holds only while no other Service is written: that is the

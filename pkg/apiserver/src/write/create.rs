@@ -7,10 +7,11 @@ use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::track_update;
 use knarr_schema::{Kind, normalize, rules};
-use knarr_store::{Change, Precondition, Proposal, ProposeError};
+use knarr_store::{Change, Precondition, Proposal};
 use knarr_types::{Object, Status};
 
-use super::{Write, allocation, failed, new_uid, seconds};
+use super::terms::{self, Terms};
+use super::{Write, allocation, failed, new_uid, quotas, seconds};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -64,52 +65,47 @@ fn generate(prefix: &str) -> String {
 /// Makes a decoded object with a name the newest of the cluster.
 pub(super) async fn commit_new(
     write: &Write<'_>,
-    mut object: Object,
+    sent: Object,
     warnings: &mut Vec<String>,
 ) -> Result<Response, Status> {
-    let sent = (&*write.kind.kind == "Service").then(|| object.clone());
-    let mut conditions = finish(write, &mut object, warnings)?;
-    if write.options.dry_run {
+    for attempt in 1.. {
+        let mut said = Vec::new();
+        let mut object = sent.clone();
+        let _turn = quotas::turn(write, None).await;
+        let terms = finish(write, &mut object, &mut said)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        if write.app.store.get(&write.key(name)).is_some() {
-            return Err(Status::already_exists(&write.kind.id(), name));
+        let key = write.key(name);
+        if write.options.dry_run {
+            if write.app.store.get(&key).is_some() {
+                return Err(Status::already_exists(&write.kind.id(), name));
+            }
+            warnings.append(&mut said);
+            return write.respond_dry(201, &object, warnings);
         }
-        return write.respond_dry(201, &object, warnings);
-    }
-    let key = write.key(object["metadata"]["name"].as_str().unwrap_or_default());
-    let mut attempts = 1;
-    loop {
-        let preconditions = [vec![Precondition::Absent(key.clone())], conditions].concat();
+        let own = Change::Put(key.clone(), serve_object::draft(&write.stored, &object));
         let proposal = Proposal {
-            preconditions,
-            changes: vec![Change::Put(key.clone(), serve_object::draft(&write.stored, &object))],
+            preconditions: [vec![Precondition::Absent(key.clone())], terms.preconditions].concat(),
+            changes: std::iter::once(own).chain(terms.changes).collect(),
             based_on: None,
             context: write.write_context(),
         };
-        match (write.app.store.propose(proposal).await, &sent) {
-            (Ok(committed), _) => {
+        match write.app.store.propose(proposal).await {
+            Ok(committed) => {
                 let applied = committed.applied.first();
                 let record = applied.ok_or_else(|| Status::internal("the store committed nothing"))?;
+                warnings.append(&mut said);
                 return write.respond(201, &record.record, warnings);
             }
-            // Another Service was written since the addresses in use were looked at: look again.
-            (Err(ProposeError::Changed(..)), Some(sent)) if attempts < allocation::ATTEMPTS => {
-                attempts += 1;
-                object = sent.clone();
-                warnings.clear();
-                conditions = finish(write, &mut object, warnings)?;
-            }
-            (Err(error), _) => return Err(failed(write.kind, &key, &error)),
+            // What the object counts on was written since it was looked at: look again.
+            Err(error) if terms::is_stale(&error, &key) && attempt < allocation::ATTEMPTS => {}
+            Err(error) => return Err(failed(write.kind, &key, &error)),
         }
     }
+    Err(Status::internal("unreachable: attempts are bounded"))
 }
 
-/// All that happens to a new object before it is stored; gives what the store must check besides.
-pub(super) fn finish(
-    write: &Write<'_>,
-    object: &mut Object,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Precondition>, Status> {
+/// All that happens to a new object before it is stored; gives what it is to be stored with.
+pub(super) fn finish(write: &Write<'_>, object: &mut Object, warnings: &mut Vec<String>) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
     let sent_managers = object["metadata"].get("managedFields").cloned();
     rules::metadata::prepare_create(object);
@@ -130,18 +126,17 @@ pub(super) fn finish(
     knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission)?;
     (stored.rules.default)(object);
     (stored.rules.prepare_create)(object);
+    knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
     normalize(object, stored.ty.get());
     let errors = rules::check_create(stored.rules, kind.namespaced, object);
     if !errors.is_empty() {
         return Err(super::invalid(kind, &name, &errors));
     }
-    knarr_admission::validate(&request, Some(object), write.app)?;
     warnings.extend((stored.rules.warnings)(object));
+    knarr_admission::validate(&request, Some(object), write.app, warnings)?;
     normalize(object, stored.ty.get());
-    let mut conditions = knarr_admission::conditions(&request, Some(object), write.app);
-    conditions.extend(allocation::give(write, object, None)?);
-    Ok(conditions)
+    Terms::of(write, &request, object, None)
 }
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
         let old = serve_object::stored_tree(write.kind, record);
         check_preconditions(write.kind, options, &old, name)?;
         let request = write.admission(Operation::Delete, name, Some(&old));
-        knarr_admission::validate(&request, None, write.app)?;
+        knarr_admission::validate(&request, None, write.app, &mut Vec::new())?;
         Ok(fate(write.kind, options, &old, write.now))
     };
     if write.options.dry_run {

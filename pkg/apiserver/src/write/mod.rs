@@ -10,7 +10,9 @@ mod delete;
 mod options;
 mod outcome;
 mod patch;
+pub mod quotas;
 pub mod scale;
+mod terms;
 mod update;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use knarr_admission::{Lookup, Operation};
+use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of};
 use knarr_schema::{Kind, MediaType, convert, decode_as};
 use knarr_store::{Author, Lane, ProposeError, Record, WriteContext};
@@ -212,6 +215,10 @@ impl Lookup for App {
         let snapshot = self.store.snapshot(&kind.storage);
         let scope = namespace.map_or(knarr_store::Scope::All, |n| knarr_store::Scope::Namespace(n.into()));
         snapshot.list(&scope, None).map(|record| serve_object::tree(kind, record)).collect()
+    }
+
+    fn allows(&self, user: &UserInfo, wanted: &Attributes<'_>) -> bool {
+        self.authorizer.decide(user, wanted) == knarr_auth::Decision::Allow
     }
 }
 

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::{keep_times, track_update};
 use knarr_schema::{Kind, normalize, rules};
-use knarr_store::{Decision, ProposeError, Record, UpdateError};
+use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::{Key, Object, Status};
 
-use super::{Write, allocation, create, failed};
+use super::terms::{self, Terms};
+use super::{Write, allocation, create, failed, quotas};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -89,12 +90,13 @@ pub(super) async fn commit(
     }
     for attempt in 1.. {
         let mut said = Vec::new();
+        let _turn = quotas::turn(write, Some(&key.name)).await;
         match run(write, key, &mut said, &change).await {
             Ok(record) => {
                 warnings.append(&mut said);
                 return write.respond(200, &record, &warnings);
             }
-            Err(UpdateError::Store(ProposeError::Changed(..))) if attempt < allocation::ATTEMPTS => {}
+            Err(UpdateError::Store(error)) if terms::is_stale(&error, key) && attempt < allocation::ATTEMPTS => {}
             Err(UpdateError::Refused(status)) => return Err(status),
             Err(UpdateError::Store(error)) => return Err(failed(write.kind, key, &error)),
         }
@@ -116,7 +118,7 @@ async fn run(
         let record = current.ok_or_else(not_found)?;
         let old = serve_object::stored_tree(write.kind, record);
         let mut new = change(&old, said)?;
-        let conditions = finish(write, &mut new, &old, said)?;
+        let terms = finish(write, &mut new, &old, said)?;
         if is_over(&new) {
             return Ok(Decision::Delete);
         }
@@ -125,11 +127,7 @@ async fn run(
             kept = Some(Arc::clone(record));
             return Ok(Decision::Keep);
         }
-        Ok(if conditions.is_empty() {
-            Decision::Put(draft)
-        } else {
-            Decision::With { draft: Some(draft), preconditions: conditions, changes: Vec::new() }
-        })
+        Ok(terms.with(draft))
     };
     let applied = write.app.store.update(key, &write.write_context(), decide).await?;
     applied.map(|a| a.record).or(kept).ok_or_else(|| UpdateError::Refused(not_found()))
@@ -145,12 +143,7 @@ fn is_over(object: &Object) -> bool {
 }
 
 /// All that happens to a changed object before it is stored; gives what the store must check besides.
-fn finish(
-    write: &Write<'_>,
-    object: &mut Object,
-    old: &Object,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<knarr_store::Precondition>, Status> {
+fn finish(write: &Write<'_>, object: &mut Object, old: &Object, warnings: &mut Vec<String>) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
     rules::metadata::prepare_update(object, old);
     (stored.rules.prepare_update)(object, old, write.subresource);
@@ -167,13 +160,11 @@ fn finish(
     if !errors.is_empty() {
         return Err(super::invalid(kind, name, &errors));
     }
-    knarr_admission::validate(&request, Some(object), write.app)?;
     if write.subresource.is_empty() {
         warnings.extend((stored.rules.warnings)(object));
     }
+    knarr_admission::validate(&request, Some(object), write.app, warnings)?;
     normalize(object, stored.ty.get());
     keep_times(old, object);
-    let mut conditions = knarr_admission::conditions(&request, Some(object), write.app);
-    conditions.extend(allocation::give(write, object, Some(old))?);
-    Ok(conditions)
+    Terms::of(write, &request, object, Some(old))
 }

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What an object is stored with: conditions that must hold, and other objects that change with it.
+
+use knarr_admission::Request;
+use knarr_store::{Change, Decision, Draft, Precondition, ProposeError};
+use knarr_types::{Key, Object, Status};
+
+use super::{Write, allocation, quotas};
+
+/// Under which conditions a write is committed, and what is written with it.
+#[derive(Debug, Default)]
+pub(super) struct Terms {
+    pub preconditions: Vec<Precondition>,
+    pub changes: Vec<Change>,
+}
+
+impl Terms {
+    /// The last step of a write: what is given out to the object, what it is charged for, what it relies on.
+    pub(super) fn of(
+        write: &Write<'_>,
+        request: &Request<'_>,
+        object: &mut Object,
+        old: Option<&Object>,
+    ) -> Result<Self, Status> {
+        let mut terms = quotas::charge(write, request, object)?;
+        terms.preconditions.extend(knarr_admission::conditions(request, Some(object), write.app));
+        terms.preconditions.extend(allocation::give(write, object, old)?);
+        Ok(terms)
+    }
+
+    /// The decision to write the object on these terms.
+    pub(super) fn with(self, draft: Draft) -> Decision {
+        if self.preconditions.is_empty() && self.changes.is_empty() {
+            return Decision::Put(draft);
+        }
+        Decision::With { draft: Some(draft), preconditions: self.preconditions, changes: self.changes }
+    }
+}
+
+/// Whether a write of `key` failed only because something else was written since it was worked out.
+pub(super) fn is_stale(error: &ProposeError, key: &Key) -> bool {
+    match error {
+        ProposeError::Changed(..) => true,
+        ProposeError::Conflict(other) => other.key != *key,
+        // A quota that went; a namespace that went is told.
+        ProposeError::NotFound(other) => other != key && &*other.resource.resource == quotas::RESOURCE,
+        _ => false,
+    }
+}
