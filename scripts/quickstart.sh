@@ -59,31 +59,6 @@ print(opener.open(urllib.request.Request(sys.argv[1], headers=headers), timeout=
 PYTHON
 }
 
-# make_image FILE PROGRAM: an archive with an image that holds the program alone, as `docker save` writes it.
-make_image() {
-    python3 - "$1" "$2" "$image" "$arch" <<'PYTHON'
-import hashlib, io, json, sys, tarfile
-file, program, name, arch = sys.argv[1:]
-def archive(out, members):
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for path, mode, content in members:
-            info = tarfile.TarInfo(path)
-            info.mode, info.size = mode, len(content)
-            tar.addfile(info, io.BytesIO(content))
-layer = io.BytesIO()
-archive(layer, [("knarr-init", 0o755, open(program, "rb").read())])
-layer = layer.getvalue()
-config = json.dumps({
-    "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[arch], "os": "linux",
-    "config": {"Entrypoint": ["/knarr-init", "serve"], "User": "65534"},
-    "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
-}).encode()
-manifest = json.dumps([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]).encode()
-with open(file, "wb") as out:
-    archive(out, [("manifest.json", 0o644, manifest), ("config.json", 0o644, config), ("layer.tar", 0o644, layer)])
-PYTHON
-}
-
 manifest() {
     cat <<YAML
 apiVersion: apps/v1
@@ -143,7 +118,7 @@ up() {
     wait_for 60 "the node is Ready" node_is_ready
     local archive
     archive="$(mktemp)"
-    make_image "$archive" "$CARGO_TARGET_DIR/$arch-unknown-linux-gnu/$folder/knarr-init"
+    scripts/make-image.py "$archive" "$CARGO_TARGET_DIR/$arch-unknown-linux-gnu/$folder/knarr-init" "$image"
     "$knarr" ctl image import "$archive" --data-dir "$data/agent"
     rm -f "$archive"
     manifest | "$knarr" ctl apply -f -
