@@ -24,15 +24,16 @@ class Cluster:
             file.write(data["client-certificate-data"] + b"\n" + data["client-key-data"])
         self.context.load_cert_chain(file.name)
         os.unlink(file.name)
-        self.connection = None
+        self.connection, self.used = None, 0.0
 
     def connect(self):
         return http.client.HTTPSConnection(self.server.hostname, self.server.port, context=self.context, timeout=60)
 
     def call(self, method, path, body=None, kind="application/json", accept="application/json"):
         """One request on the kept connection: the decoded answer, or RuntimeError with the server's words."""
-        if self.connection is None:
-            self.connection = self.connect()
+        if self.connection is None or time.monotonic() - self.used > 10:
+            self.connection = self.connect()  # servers close what was idle for long
+        self.used = time.monotonic()
         try:
             self.connection.request(method, path, json.dumps(body) if body is not None else None,
                                     {"Content-Type": kind, "Accept": accept})
