@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::context::{Context, PodNetwork, PodView};
 use crate::fields::Addresses;
 use crate::objects::Kind;
-use crate::pod::{Action, Event, Exit, Moment, Sandbox, containers, find_container};
+use crate::pod::{Action, Event, Exit, Moment, Sandbox, any_container, containers};
 use crate::worker::Mail;
 use crate::{container, dns, hooks, probes, resources, volumes};
 
@@ -35,7 +35,7 @@ impl Doer {
     /// Does the action to its end and mails the outcome.
     pub async fn act(self, action: Action) {
         let pod = self.view.pod();
-        let spec = |name: &str| find_container(&pod, name).map(|(_, spec)| spec.clone()).unwrap_or_default();
+        let spec = |name: &str| any_container(&pod, name).map(|(_, spec)| spec.into_owned()).unwrap_or_default();
         match action {
             Action::StartSandbox => self.start_sandbox(&pod).await,
             Action::StopSandbox => self.stop_sandbox().await,
@@ -188,6 +188,9 @@ impl Doer {
                 self.send(Event::VolumesReady);
             }
             Err(message) => {
+                if let Some(renew) = &mut self.view.volumes.lock().renew {
+                    *renew = volumes::retry(Moment::now());
+                }
                 self.send(Event::VolumesFailed(message.clone()));
                 self.warn(pod, None, "FailedMount", &message);
             }

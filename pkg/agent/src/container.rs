@@ -48,12 +48,25 @@ pub async fn config(
         stdin_once: spec.stdin_once == Some(true),
         tty: spec.tty == Some(true),
         stop_signal: signal(&image.config.stop_signal),
+        processes_of: target(view, &pod, spec)?,
         ..ContainerConfig::default()
     };
     let seccomp_dir = context.layout.root.join("seccomp");
     security::apply(&mut config, &pod, spec, &image.config.user, &seccomp_dir)?;
     config.mounts = mounts(context, view, spec, run, &config.env)?;
     Ok(config)
+}
+
+/// The run of the container whose processes an ephemeral container is to see.
+fn target(view: &PodView, pod: &Pod, spec: &Container) -> Result<Option<String>, String> {
+    let mut ephemeral = pod.spec.iter().flat_map(|pod| pod.ephemeral_containers.iter().flatten());
+    let asked = ephemeral.find(|ephemeral| ephemeral.name == spec.name);
+    let target = asked.and_then(|ephemeral| ephemeral.target_container_name.as_deref()).unwrap_or_default();
+    if target.is_empty() {
+        return Ok(None);
+    }
+    let latest = view.latest(target);
+    latest.map(|id| Some(id.run())).ok_or_else(|| format!("target container {target:?} has not been started"))
 }
 
 async fn environment(

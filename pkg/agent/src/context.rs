@@ -15,6 +15,7 @@ use knarr_network::services::HostPort;
 use knarr_runtime::{ContainerId, PodRuntime, PodUid};
 use kube::Client;
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,8 +25,9 @@ use crate::events::{EventQueue, QueuedEvent};
 use crate::join::Cluster;
 use crate::layout::Layout;
 use crate::objects::{Name, Objects};
-use crate::pod::Memory;
+use crate::pod::{Memory, Role, any_container};
 use crate::volumes::Mounted;
+use crate::worker::Mail;
 
 /// Where images come from.
 #[async_trait]
@@ -110,6 +112,8 @@ pub struct PodView {
     pub changed: tokio::sync::watch::Sender<()>,
     /// The image of each container's next or current run.
     pub images: Mutex<HashMap<String, Image>>,
+    /// To its task.
+    pub mail: mpsc::UnboundedSender<Mail>,
 }
 
 impl PodView {
@@ -148,6 +152,11 @@ impl Context {
         });
     }
 
+    /// Has an Event written about the node.
+    pub fn tell_of_node(&self, severity: Severity, reason: &str, message: &str) {
+        self.events.put(QueuedEvent::of_node(&self.node_name, severity, reason, message));
+    }
+
     /// Has an Event written about a pod, or one of its containers.
     pub fn tell(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &str, message: &str) {
         let object = ObjectReference {
@@ -164,6 +173,10 @@ impl Context {
 }
 
 fn field_path(pod: &Pod, container: &str) -> String {
-    let app = pod.spec.iter().flat_map(|spec| &spec.containers).any(|spec| spec.name == container);
-    format!("spec.{}{{{container}}}", if app { "containers" } else { "initContainers" })
+    let list = match any_container(pod, container) {
+        Some((Role::App, _)) => "containers",
+        Some((Role::Ephemeral, _)) => "ephemeralContainers",
+        _ => "initContainers",
+    };
+    format!("spec.{list}{{{container}}}")
 }

@@ -25,6 +25,20 @@ pub struct QueuedEvent {
     pub message: String,
 }
 
+impl QueuedEvent {
+    /// An Event about a node, which is its own uid here, as upstream has it.
+    #[must_use]
+    pub fn of_node(name: &str, severity: Severity, reason: &str, message: &str) -> Self {
+        let object = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(name.to_owned()),
+            uid: Some(name.to_owned()),
+            ..ObjectReference::default()
+        };
+        Self { object, severity, reason: reason.to_owned(), message: message.to_owned() }
+    }
+}
+
 /// Takes Events, in order.
 #[derive(Clone, Debug)]
 pub struct EventQueue(mpsc::Sender<QueuedEvent>);

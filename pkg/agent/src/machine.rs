@@ -23,8 +23,10 @@ pub struct Figures {
     pub memory_available_bytes: u64,
     /// Size of the file system under the data dir.
     pub disk_bytes: u64,
-    /// What is free of it.
+    /// What is free of it for anybody.
     pub disk_available_bytes: u64,
+    /// What is taken.
+    pub disk_used_bytes: u64,
     /// Processes and threads that exist.
     pub pids: u64,
     /// How many there may be.
@@ -46,15 +48,37 @@ impl Figures {
             memory_available_bytes: meminfo(&memory, "MemAvailable"),
             disk_bytes: disk.map_or(0, |disk| disk.f_blocks * disk.f_frsize),
             disk_available_bytes: disk.map_or(0, |disk| disk.f_bavail * disk.f_frsize),
+            disk_used_bytes: disk.map_or(0, |disk| (disk.f_blocks - disk.f_bfree) * disk.f_frsize),
             pids,
             pids_max: pids_max.trim().parse().unwrap_or(32768),
         }
     }
 
-    /// Under upstream's eviction threshold: 100 MiB available.
+    /// Upstream's eviction threshold of available memory: 100 MiB.
+    pub const MEMORY_THRESHOLD: u64 = 100 << 20;
+
+    /// Under the threshold.
     #[must_use]
     pub fn memory_pressure(&self) -> bool {
-        self.memory_available_bytes < 100 << 20
+        self.memory_available_bytes < Self::MEMORY_THRESHOLD
+    }
+
+    /// Below so many bytes free the disk is under pressure.
+    #[must_use]
+    pub fn disk_threshold(&self) -> u64 {
+        self.disk_bytes / 20
+    }
+
+    /// What of the disk is not reserved by the file system.
+    #[must_use]
+    pub fn disk_usable_bytes(&self) -> u64 {
+        self.disk_used_bytes + self.disk_available_bytes
+    }
+
+    /// How full the disk is, as `df` counts.
+    #[must_use]
+    pub fn disk_used_percent(&self) -> u64 {
+        (self.disk_used_bytes * 100).checked_div(self.disk_usable_bytes()).unwrap_or(0)
     }
 
     /// Less than 5 % of the disk free.

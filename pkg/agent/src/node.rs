@@ -12,11 +12,13 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
+use knarr_client::events::Severity;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::sync::Notify;
 
 use crate::AgentError;
+use crate::events::{EventQueue, QueuedEvent};
 use crate::layout::Layout;
 use crate::machine::{self, Figures};
 use crate::pod::Moment;
@@ -51,6 +53,8 @@ pub struct NodeReporter {
     pub network: tokio::sync::watch::Receiver<Result<(), String>>,
     /// Rung when the status may have changed.
     pub changed: Arc<Notify>,
+    /// What happens to it.
+    pub events: EventQueue,
 }
 
 /// Parses `key=value:Effect` or `key:Effect`.
@@ -76,6 +80,7 @@ impl NodeReporter {
     pub async fn run(mut self) {
         let uid = self.register().await;
         tracing::info!(node = %self.name, "the node is registered");
+        self.tell(Severity::Normal, "Starting", "Starting kubelet.");
         tokio::join!(renew_lease(self.client.clone(), self.name.clone(), uid), self.keep_status());
     }
 
@@ -119,6 +124,20 @@ impl NodeReporter {
         }
     }
 
+    fn tell(&self, severity: Severity, reason: &str, message: &str) {
+        self.events.put(QueuedEvent::of_node(&self.name, severity, reason, message));
+    }
+
+    /// A host that was started anew says so: its pods' processes are new ones.
+    async fn tell_of_reboot(&self, api: &Api<Node>, boot: &str) {
+        let known = api.get_opt(&self.name).await.ok().flatten();
+        let before = known.and_then(|node| node.status).and_then(|status| status.node_info).map(|info| info.boot_id);
+        if before.is_some_and(|before| !before.is_empty() && before != boot) {
+            let message = format!("Node {} has been rebooted, boot id: {boot}", self.name);
+            self.tell(Severity::Warning, "Rebooted", &message);
+        }
+    }
+
     fn all_labels(&self) -> Vec<(String, String)> {
         let arch = machine::architecture();
         let known = [
@@ -135,11 +154,17 @@ impl NodeReporter {
     async fn keep_status(&mut self) {
         let api = Api::<Node>::all(self.client.clone());
         let mut last: Option<NodeStatus> = None;
+        self.tell_of_reboot(&api, &machine::info().boot_id).await;
         loop {
             let status = self.status(last.as_ref());
             let patch = serde_json::json!({ "status": status });
             match api.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-                Ok(_) => last = Some(status),
+                Ok(_) => {
+                    for reason in transitions(&status, last.as_ref()) {
+                        self.tell(Severity::Normal, reason, &format!("Node {} status is now: {reason}", self.name));
+                    }
+                    last = Some(status);
+                }
                 Err(kube::Error::Api(answer)) if answer.code == 404 => {
                     self.register().await;
                     continue;
@@ -178,6 +203,26 @@ impl NodeReporter {
             ..NodeStatus::default()
         }
     }
+}
+
+/// The events of conditions that differ from those before, each with upstream's reason.
+fn transitions(status: &NodeStatus, last: Option<&NodeStatus>) -> Vec<&'static str> {
+    let of = |status: &NodeStatus, type_: &str| {
+        let condition = status.conditions.iter().flatten().find(|condition| condition.type_ == type_);
+        condition.map(|condition| condition.status == "True")
+    };
+    let reasons = [
+        ("MemoryPressure", "NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
+        ("DiskPressure", "NodeHasDiskPressure", "NodeHasNoDiskPressure"),
+        ("PIDPressure", "NodeHasInsufficientPID", "NodeHasSufficientPID"),
+        ("Ready", "NodeReady", "NodeNotReady"),
+    ];
+    let changed = reasons.iter().filter_map(|(type_, on, off)| {
+        let now = of(status, type_)?;
+        let differs = last.and_then(|last| of(last, type_)) != Some(now);
+        differs.then_some(if now { *on } else { *off })
+    });
+    changed.collect()
 }
 
 fn address(type_: &str, value: &impl ToString) -> NodeAddress {
@@ -289,6 +334,24 @@ mod tests {
         for bad in ["a", "a=b", ":NoSchedule", "a=b:Never"] {
             assert!(parse_taint(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn each_condition_that_changes_is_an_event() {
+        let status = |figures: &Figures, ready: Result<(), String>| NodeStatus {
+            conditions: Some(conditions(figures, &ready, None)),
+            ..NodeStatus::default()
+        };
+        let roomy =
+            Figures { memory_available_bytes: 1 << 30, disk_bytes: 1, disk_available_bytes: 1, ..Figures::default() };
+        let first = status(&roomy, Err("no network".to_owned()));
+        assert_eq!(
+            transitions(&first, None),
+            ["NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeNotReady"]
+        );
+        let full = Figures { disk_available_bytes: 0, disk_bytes: 100, ..roomy };
+        assert_eq!(transitions(&status(&full, Ok(())), Some(&first)), ["NodeHasDiskPressure", "NodeReady"]);
+        assert!(transitions(&first, Some(&first)).is_empty());
     }
 
     #[test]

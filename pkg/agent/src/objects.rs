@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::layout::{read_record, write_record};
-use crate::pod::containers;
+use crate::pod::any_container;
 
 /// Key -> value of a ConfigMap or Secret.
 pub type Data = BTreeMap<String, Vec<u8>>;
@@ -142,7 +142,7 @@ impl Objects {
 pub fn of_environment(pod: &Pod, container: &str) -> BTreeSet<Name> {
     let namespace = pod.metadata.namespace.clone().unwrap_or_default();
     let mut names = BTreeSet::new();
-    for (_, spec) in containers(pod).filter(|(_, spec)| spec.name == container) {
+    if let Some((_, spec)) = any_container(pod, container) {
         for source in spec.env_from.iter().flatten() {
             names
                 .extend(source.config_map_ref.iter().map(|map| (Kind::ConfigMap, namespace.clone(), map.name.clone())));

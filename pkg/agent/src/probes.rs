@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Running one probe or hook once: a command in the container, an HTTP request, a connection.
+//! Running one probe or hook once: a command in the container, an HTTP request, a connection, a call.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use crate::grpc;
 use crate::server::trusting_anyone;
 
 /// How much of a command's or server's answer is kept for messages.
@@ -62,6 +63,10 @@ pub async fn probe(target: &Target<'_>, probe: &Probe) -> Result<(), String> {
             Ok(result) => result.map(drop),
             Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
         };
+    }
+    if let Some(grpc) = &probe.grpc {
+        let address = address(target, None, &IntOrString::Int(grpc.port))?;
+        return grpc::check(&address, grpc.service.as_deref().unwrap_or_default(), timeout).await;
     }
     Err("missing probe handler".to_owned())
 }

@@ -26,7 +26,7 @@ use crate::node::{NodeReporter, parse_taint};
 use crate::objects::{Name, Objects};
 use crate::pod::Moment;
 use crate::server::{Server, trusting};
-use crate::{AgentConfig, AgentError, events, pods, serve, tunnel};
+use crate::{AgentConfig, AgentError, events, pods, pressure, serve, tunnel};
 
 /// No timer is set for longer; a certificate may well live for a year.
 const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
@@ -100,8 +100,11 @@ async fn until(moment: Moment) {
 struct Agent {
     context: Arc<Context>,
     network: Arc<Network>,
+    images: Arc<Images>,
     reporter: NodeReporter,
     changed_objects: mpsc::UnboundedReceiver<Name>,
+    /// Rung when the Node's status may have changed.
+    changed: Arc<Notify>,
     events: (Recorder, mpsc::Receiver<QueuedEvent>),
     tunnel: (Server, Arc<rustls::ClientConfig>),
     edge: Option<(u16, u16)>,
@@ -157,6 +160,7 @@ impl Agent {
             cancel: CancellationToken::new(),
             pods: RwLock::default(),
         });
+        let listed = Arc::clone(&images);
         let reporter = NodeReporter {
             client,
             name: config.node_name.clone(),
@@ -165,14 +169,16 @@ impl Agent {
             taints: config.node_taints.iter().map(|taint| parse_taint(taint)).collect::<Result<_, _>>()?,
             max_pods: config.max_pods,
             layout: layout.clone(),
-            images: Arc::new(move || images.listed()),
+            images: Arc::new(move || listed.listed()),
             network: network.ready.subscribe(),
-            changed,
+            changed: Arc::clone(&changed),
+            events: context.events.clone(),
         };
         let tls = trusting(&identity.ca, Some(identity))?;
         let edge = config.edge.then_some(config.ingress_ports);
         let events = (recorder, queued_events);
-        Ok(Self { context, network, reporter, changed_objects, events, tunnel: (server.clone(), tls), edge })
+        let tunnel = (server.clone(), tls);
+        Ok(Self { context, network, images, reporter, changed_objects, changed, events, tunnel, edge })
     }
 
     /// Runs all parts; none of them ends by itself.
@@ -190,6 +196,7 @@ impl Agent {
             tunnel::keep_open(server, tls, self.context.node_name.clone(), routes),
             events::write(self.events.0, self.events.1),
             pods::run(Arc::clone(&self.context), self.changed_objects),
+            pressure::watch(Arc::clone(&self.context), self.images, Arc::clone(&self.changed)),
             edge,
         );
     }

@@ -17,7 +17,7 @@ use crate::actions::{Doer, host_ports};
 use crate::container::{TERMINATION_MESSAGE_MAX, termination_file};
 use crate::context::{Context, PodView};
 use crate::layout::{read_record, write_record};
-use crate::pod::{Action, Event, Exit, Memory, Moment, Plan, Run, Sandbox, Severity, Volumes, find_container, step};
+use crate::pod::{Action, Event, Exit, Memory, Moment, Plan, Run, Sandbox, Severity, Volumes, any_container, step};
 use crate::writer::{Target, Wanted, keep_written};
 use crate::{logs, volumes};
 
@@ -72,6 +72,7 @@ pub fn start(
         volumes: Mutex::default(),
         changed: watch::Sender::new(()),
         images: Mutex::default(),
+        mail: sender.clone(),
     });
     context.pods.write().insert(key(&view.pod()), Arc::clone(&view));
     let worker = Worker { context, view, mail: sender.clone(), gone: false, kept: None };
@@ -184,7 +185,14 @@ impl Worker {
     fn take(&mut self, mail: Mail, refreshing: &mut bool) {
         let now = Moment::now();
         match mail {
-            Mail::Pod(pod) => *self.view.pod.write() = pod,
+            Mail::Pod(pod) => {
+                let before = std::mem::replace(&mut *self.view.pod.write(), Arc::clone(&pod));
+                // The downward API shows them.
+                let shown = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
+                if shown(&before) != shown(&pod) {
+                    self.refresh(refreshing);
+                }
+            }
             Mail::Gone => self.object_gone(),
             Mail::Event(Event::VolumesReady) if *refreshing => *refreshing = false,
             Mail::Event(Event::VolumesFailed(_)) if *refreshing => *refreshing = false,
@@ -258,7 +266,7 @@ impl Worker {
         let file = termination_file(&self.context.layout.pod(uid), name, run);
         let bytes = std::fs::read(file).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TERMINATION_MESSAGE_MAX)]).into_owned();
-        let from_logs = find_container(&pod, name)
+        let from_logs = any_container(&pod, name)
             .is_some_and(|(_, spec)| spec.termination_message_policy.as_deref() == Some("FallbackToLogsOnError"));
         if text.is_empty() && from_logs && code != 0 {
             return logs::last_text(&logs::file(&self.context.layout.logs(uid), name, run), 80, 2048);

@@ -271,6 +271,9 @@ pub struct ContainerConfig {
     pub tty: bool,
     /// Signal that asks it to stop; SIGTERM when `None`.
     pub stop_signal: Option<i32>,
+    /// The run ([`ContainerId::run`]) of the pod's container whose processes it is to see, beside its
+    /// own.
+    pub processes_of: Option<String>,
     /// Anything the caller wants back from [`crate::PodRuntime::list`].
     pub annotations: std::collections::BTreeMap<String, String>,
 }

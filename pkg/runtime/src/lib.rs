@@ -39,6 +39,9 @@ pub trait PodRuntime: Send + Sync {
     /// Makes the pod's sandbox, or adopts the one that runs.
     async fn run_pod_sandbox(&self, config: &SandboxConfig) -> Result<PodStatus>;
 
+    /// What each run wrote into its root file system, in bytes on the host's disk.
+    async fn written_bytes(&self, pod: &PodUid) -> Result<Vec<(ContainerId, u64)>>;
+
     /// Prepares a container: its root file system, its user, its specification. Nothing runs yet.
     async fn create_container(&self, id: &ContainerId, config: &ContainerConfig) -> Result<()>;
 

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 
-use super::memory::{Memory, Sandbox};
+use super::memory::{EVICTED, Memory, Sandbox};
 use super::{Moment, Role, containers};
 
 type Verdict = Result<(), (&'static str, String)>;
@@ -25,7 +25,15 @@ pub(super) fn of(
         ("Ready", ready),
         ("ContainersReady", containers_ready),
     ];
-    verdicts.into_iter().map(|(type_, verdict)| condition(memory, pod, type_, verdict, now)).collect()
+    let mut all: Vec<_> =
+        verdicts.into_iter().map(|(type_, verdict)| condition(memory, pod, type_, verdict, now)).collect();
+    let cause = memory.ending.as_ref().and_then(|ending| ending.cause.clone());
+    if let Some((_, message)) = cause.filter(|(reason, _)| reason == EVICTED) {
+        let disruption = condition(memory, pod, "DisruptionTarget", Ok(()), now);
+        let reason = Some("TerminationByKubelet".to_owned());
+        all.push(PodCondition { reason, message: Some(message), ..disruption });
+    }
+    all
 }
 
 fn condition(memory: &mut Memory, pod: &Pod, type_: &str, verdict: Verdict, now: Moment) -> PodCondition {

@@ -10,10 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use super::back_off::BackOff;
 use super::probe::{ProbeKind, ProbeState};
-use super::spec::{containers, find_container};
+use super::spec::{all_containers, find_container};
 use super::step::{Note, Severity};
 use super::stop::Stop;
 use super::{Moment, Role};
+
+/// `status.reason` of a pod that the node ends for what it takes.
+pub(super) const EVICTED: &str = "Evicted";
+/// How long its processes get to end.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// Everything remembered of one pod.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -201,6 +206,8 @@ pub enum Event {
     PreStopped(String, u32, Option<String>),
     /// A probe answered: number, kind, `Err` holding the reason of a failure.
     Probed(String, u32, ProbeKind, Result<(), String>),
+    /// The pod takes more than it may, or more than the node has to give: why.
+    Evicted(String),
 }
 
 impl Memory {
@@ -217,6 +224,7 @@ impl Memory {
                 self.volumes = Volumes::Failed(message, now.after(Duration::from_secs(2)));
             }
             Event::VolumesGone => self.volumes = Volumes::Removed,
+            Event::Evicted(message) => self.evicted(message, now),
             Event::ImageReady(name, image) => {
                 if let Some(container) = self.containers.get_mut(&name) {
                     container.image = Image::Ready;
@@ -278,12 +286,22 @@ impl Memory {
         }
     }
 
+    /// The pod ends with hardly any grace: what it takes is needed by others.
+    fn evicted(&mut self, message: String, now: Moment) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.note(Severity::Warning, EVICTED, message.clone(), "");
+        let deadline = now.after(EVICTION_GRACE);
+        self.ending = Some(Ending { deadline, cause: Some((EVICTED.to_owned(), message)) });
+    }
+
     /// The containers' runs and the sandbox of a pod whose processes a restart of the host, or
     /// the death of its shim, has ended.
     fn sandbox_gone(&mut self, pod: &Pod, now: Moment) {
         let wanted = self.sandbox == Sandbox::Stopping || self.ending.is_some();
         self.sandbox = if wanted { Sandbox::Removed } else { Sandbox::Absent };
-        for (role, spec) in containers(pod) {
+        for (role, spec) in all_containers(pod) {
             let Some(container) = self.containers.get_mut(&spec.name) else { continue };
             container.lost(now);
             if matches!(container.run, Run::Refused(..)) {

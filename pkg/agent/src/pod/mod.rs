@@ -25,5 +25,8 @@ mod tests;
 pub use memory::{Container, Event, Exit, Hook, Image, Memory, Run, Sandbox, Volumes};
 pub use moment::Moment;
 pub use probe::ProbeKind;
-pub use spec::{Restart, Role, containers, find_container, grace_period, is_static_terminal, qos_class};
+pub use spec::{
+    Restart, Role, all_containers, any_container, containers, ephemeral_containers, find_container, grace_period,
+    is_static_terminal, qos_class,
+};
 pub use step::{Action, Note, Plan, Severity, step};

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A pod's specification seen by its lifecycle: which containers, in which role, restarted when.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 
 /// What a container is for the pod's order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub enum Role {
     Sidecar,
     /// One of `spec.containers`.
     App,
+    /// Added to a running pod for somebody who looks into it; it runs once.
+    Ephemeral,
 }
 
 /// When an exited container is started again.
@@ -56,6 +60,7 @@ impl Restart {
         let own = container.restart_policy.as_deref();
         match (role, own) {
             (Role::Sidecar, _) => Self::Always,
+            (Role::Ephemeral, _) => Self::Never,
             (_, Some(own)) => Self::parse(Some(own)),
             (Role::Init, None) if Self::of_pod(pod) == Self::Always => Self::OnFailure,
             _ => Self::of_pod(pod),
@@ -70,7 +75,24 @@ pub fn containers(pod: &Pod) -> impl Iterator<Item = (Role, &Container)> {
     init.map(|container| (role_of_init(container), container)).chain(app.map(|container| (Role::App, container)))
 }
 
+/// The ephemeral containers, in the form of the others.
+pub fn ephemeral_containers(pod: &Pod) -> impl Iterator<Item = Container> {
+    pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten()).map(as_container)
+}
+
+/// The containers of all roles, ephemeral ones last.
+pub fn all_containers(pod: &Pod) -> impl Iterator<Item = (Role, Cow<'_, Container>)> {
+    let lasting = containers(pod).map(|(role, container)| (role, Cow::Borrowed(container)));
+    lasting.chain(ephemeral_containers(pod).map(|container| (Role::Ephemeral, Cow::Owned(container))))
+}
+
 /// The container of that name, of any role.
+#[must_use]
+pub fn any_container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, Cow<'a, Container>)> {
+    all_containers(pod).find(|(_, container)| container.name == name)
+}
+
+/// The container of that name that is not ephemeral.
 #[must_use]
 pub fn find_container<'a>(pod: &'a Pod, name: &str) -> Option<(Role, &'a Container)> {
     containers(pod).find(|(_, container)| container.name == name)
@@ -112,4 +134,28 @@ pub fn qos_class(spec: &PodSpec) -> &'static str {
 
 fn role_of_init(container: &Container) -> Role {
     if container.restart_policy.as_deref() == Some("Always") { Role::Sidecar } else { Role::Init }
+}
+
+fn as_container(from: &EphemeralContainer) -> Container {
+    let from = from.clone();
+    Container {
+        args: from.args,
+        command: from.command,
+        env: from.env,
+        env_from: from.env_from,
+        image: from.image,
+        image_pull_policy: from.image_pull_policy,
+        name: from.name,
+        security_context: from.security_context,
+        stdin: from.stdin,
+        stdin_once: from.stdin_once,
+        termination_message_path: from.termination_message_path,
+        termination_message_policy: from.termination_message_policy,
+        tty: from.tty,
+        volume_devices: from.volume_devices,
+        volume_mounts: from.volume_mounts,
+        working_dir: from.working_dir,
+        // Probes, hooks, ports, resources and restarts are not for them.
+        ..Container::default()
+    }
 }

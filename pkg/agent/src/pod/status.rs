@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::memory::{Container, Exit, Hook, Image, Memory, Run, Sandbox};
-use super::{Moment, ProbeKind, Restart, Role, conditions, containers, qos_class};
+use super::{Moment, ProbeKind, Restart, Role, conditions, containers, ephemeral_containers, qos_class};
 
 /// How long a failed pull shows its error before it shows that it waits.
 pub(super) const SHOW_PULL_ERROR: Duration = Duration::from_secs(1);
@@ -24,6 +24,8 @@ pub(super) fn of(memory: &mut Memory, pod: &Pod, now: Moment) -> PodStatus {
     };
     let init = statuses(memory, true);
     let app = statuses(memory, false);
+    let ephemeral: Vec<_> =
+        ephemeral_containers(pod).map(|spec| container_status(memory, pod, Role::Ephemeral, &spec, now)).collect();
     let phase = phase(memory, pod);
     let conditions = conditions::of(memory, pod, phase, (&init, &app), now);
     let ips = match &memory.sandbox {
@@ -39,6 +41,7 @@ pub(super) fn of(memory: &mut Memory, pod: &Pod, now: Moment) -> PodStatus {
         conditions: Some(conditions),
         container_statuses: Some(app),
         init_container_statuses: (!init.is_empty()).then_some(init),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         pod_ip: ips.first().map(ToString::to_string),
         pod_ips: (!ips.is_empty()).then(|| ips.iter().map(|ip| PodIP { ip: ip.to_string() }).collect()),
         start_time: memory.started.map(Moment::time),
@@ -64,6 +67,8 @@ pub(super) fn is_started(container: &Container, spec: &Spec) -> bool {
 pub(super) fn is_ready(container: &Container, role: Role, spec: &Spec) -> bool {
     match role {
         Role::Init => matches!(&container.run, Run::Exited(exit) if exit.code == 0),
+        // Nothing waits for it.
+        Role::Ephemeral => false,
         _ => {
             is_started(container, spec)
                 && (spec.readiness_probe.is_none() || verdict(container, ProbeKind::Readiness) == Some(true))
@@ -106,7 +111,7 @@ fn container_status(memory: &Memory, pod: &Pod, role: Role, spec: &Spec, now: Mo
         image_id,
         container_id: id.filter(|id| !id.is_empty()),
         ready: is_ready(container, role, spec),
-        started: Some(is_started(container, spec)),
+        started: (role != Role::Ephemeral).then(|| is_started(container, spec)),
         restart_count: restart_count(container),
         last_state: last.map(|exit| ContainerState { terminated: Some(terminated(exit)), ..Default::default() }),
         state: Some(state),
@@ -146,7 +151,7 @@ fn state(memory: &Memory, pod: &Pod, role: Role, spec: &Spec, container: &Contai
             }
             waiting(reason, Some(message.clone()))
         }
-        _ if has_init(pod) && container.last.is_none() => waiting("PodInitializing", None),
+        _ if role != Role::Ephemeral && has_init(pod) && container.last.is_none() => waiting("PodInitializing", None),
         _ => waiting("ContainerCreating", None),
     }
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};
 
 use super::memory::{Container, Ending, Hook, Image, Memory, Run, Sandbox, Volumes};
 use super::stop::stop_pod;
-use super::{Moment, ProbeKind, Restart, Role, containers, grace_period, status};
+use super::{Moment, ProbeKind, Restart, Role, all_containers, containers, ephemeral_containers, grace_period, status};
 
 /// What a step asks for. `run` is the number of the container's run, from zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ impl Plan {
 pub fn step(memory: &mut Memory, pod: &Pod, now: Moment) -> Plan {
     let mut plan = Plan::default();
     let started = *memory.started.get_or_insert(now);
-    for (_, spec) in containers(pod) {
+    for (_, spec) in all_containers(pod) {
         memory.containers.entry(spec.name.clone()).or_default();
     }
     decide_ending(memory, pod, started, now, &mut plan);
@@ -121,6 +121,9 @@ pub fn step(memory: &mut Memory, pod: &Pod, now: Moment) -> Plan {
     } else {
         prepare(memory, now, &mut plan);
         run_containers(memory, pod, now, &mut plan);
+        for spec in ephemeral_containers(pod) {
+            drive(memory, pod, (Role::Ephemeral, &spec), now, &mut plan);
+        }
     }
     if let Some(at) = image_status_change(memory, now) {
         plan.wake_at(at);
@@ -238,7 +241,7 @@ fn run_containers(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut Plan) 
         let may_go_on = match role {
             Role::Init => false,
             Role::Sidecar => memory.initialized || status::is_started(&memory.containers[&spec.name], spec),
-            Role::App => true,
+            Role::App | Role::Ephemeral => true,
         };
         if !may_go_on {
             return;

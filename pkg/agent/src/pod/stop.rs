@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::{Container, Memory, Run};
 use super::step::{Action, Plan, Severity};
-use super::{Moment, Role, containers};
+use super::{Moment, Role, all_containers, containers};
 
 /// SIGTERM is given this long even where the preStop hook has used up the grace.
 const LAST_CHANCE: Duration = Duration::from_secs(2);
@@ -96,10 +96,10 @@ pub(super) fn stop_pod(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut P
     let Some(deadline) = memory.ending.as_ref().map(|ending| ending.deadline) else { return };
     let grace = i64::try_from(deadline.since(now).as_millis().div_ceil(1000)).unwrap_or(i64::MAX);
     let alive = |memory: &Memory, name: &str| memory.containers.get(name).is_some_and(Container::is_alive);
-    let others_alive = containers(pod).any(|(role, spec)| role != Role::Sidecar && alive(memory, &spec.name));
+    let others_alive = all_containers(pod).any(|(role, spec)| role != Role::Sidecar && alive(memory, &spec.name));
     let last_sidecar =
         containers(pod).filter(|(role, spec)| *role == Role::Sidecar && alive(memory, &spec.name)).last();
-    for (role, spec) in containers(pod) {
+    for (role, spec) in all_containers(pod) {
         let turn = match role {
             Role::Sidecar => {
                 now >= deadline || !others_alive && last_sidecar.is_some_and(|(_, last)| last.name == spec.name)
@@ -113,7 +113,7 @@ pub(super) fn stop_pod(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut P
         let Some(container) = memory.containers.get_mut(&spec.name) else { continue };
         let fresh = container.stop.is_none() && matches!(container.run, Run::Running(..));
         container.begin_stop(now, grace);
-        container.drive_stop(spec, now, plan);
+        container.drive_stop(&spec, now, plan);
         if fresh {
             memory.note(Severity::Normal, "Killing", format!("Stopping container {}", spec.name), &spec.name);
         }

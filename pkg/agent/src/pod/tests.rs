@@ -498,3 +498,39 @@ proptest! {
         prop_assert!(matches!(world.phase(), "Succeeded" | "Failed"));
     }
 }
+
+#[test]
+fn an_evicted_pod_fails_at_once_and_says_why() {
+    let mut world = World::new(one(json!({})));
+    world.settle();
+    world.event(Event::Evicted("too much".into()));
+    world.settle();
+    assert_eq!((world.phase(), world.status.reason.as_deref()), ("Failed", Some("Evicted")));
+    assert_eq!(world.status.message.as_deref(), Some("too much"));
+    assert_eq!(world.condition("DisruptionTarget"), ("True".into(), Some("TerminationByKubelet".into())));
+    let evicted: Vec<_> = world.notes.iter().filter(|note| note.reason == "Evicted").collect();
+    assert_eq!(evicted.len(), 1);
+    assert_eq!(world.settle(), [], "nothing starts it again");
+}
+
+#[test]
+fn an_ephemeral_container_runs_once_and_ends_with_its_pod() {
+    let mut world = World::new(one(json!({})));
+    world.settle();
+    let added = json!([{"name": "e", "image": "i"}]);
+    world.pod.spec.as_mut().unwrap().ephemeral_containers = serde_json::from_value(added).unwrap();
+    assert_eq!(world.settle().last(), Some(&Action::Start { container: "e".into(), run: 0 }));
+    let state = |world: &World| world.status.ephemeral_container_statuses.as_ref().unwrap()[0].state.clone().unwrap();
+    assert!(state(&world).running.is_some() && world.is_true("Ready"));
+    world.exit("e", 0);
+    assert_eq!(world.settle(), [], "it is not started again");
+    assert!(state(&world).terminated.is_some() && world.phase() == "Running" && world.is_true("Ready"));
+    let mut again = World::new(one(json!({})));
+    again.settle();
+    again.pod = world.pod.clone();
+    again.settle();
+    again.delete(30);
+    let asked = again.settle();
+    let signals = asked.iter().filter(|action| matches!(action, Action::Signal { .. })).count();
+    assert_eq!(signals, 2, "{asked:?}");
+}

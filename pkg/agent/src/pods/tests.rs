@@ -111,6 +111,10 @@ impl PodRuntime for Runtime {
         Ok(PodStats::default())
     }
 
+    async fn written_bytes(&self, _: &PodUid) -> Result<Vec<(ContainerId, u64)>> {
+        Ok(Vec::new())
+    }
+
     async fn remove_pod(&self, pod: &PodUid) -> Result<()> {
         self.pods.lock().remove(pod);
         Ok(())
@@ -170,6 +174,9 @@ impl Api {
                 Some((Ok::<_, std::convert::Infallible>(events.recv().await?), events))
             });
             return Response::new(Body::from_stream(stream));
+        }
+        if path.ends_with("/token") {
+            return Response::builder().status(503).body(Body::empty()).unwrap();
         }
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or_default();
@@ -333,6 +340,76 @@ async fn a_new_agent_adopts_what_runs_and_restarts_nothing() {
     let last = &again["status"]["containerStatuses"][0]["lastState"]["terminated"];
     assert_eq!((&last["exitCode"], &last["reason"]), (&json!(1), &json!("Error")));
     second.kill().await;
+}
+
+#[tokio::test]
+async fn an_ephemeral_container_joins_a_running_pod_and_sees_its_target() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), Arc::default());
+    node.first_list(&[pod()]).await;
+    node.written(is_running).await;
+    let mut debugged = pod();
+    debugged["spec"]["ephemeralContainers"] =
+        json!([{"name": "debugger", "image": "tools", "targetContainerName": "c", "stdin": true, "tty": true}]);
+    node.api.tell("MODIFIED", debugged).await;
+    let runs = |_: &Method, body: &Value| {
+        body["status"]["ephemeralContainerStatuses"][0]["state"]["running"].is_object()
+            && is_running(&Method::PATCH, body)
+    };
+    node.written(runs).await;
+    let config = node.runtime.configs.lock()[1].clone();
+    assert_eq!(config.processes_of.as_deref(), Some("c-0"));
+    assert!(config.tty && config.stdin && config.image == "tools", "{config:?}");
+    // It ends, and nothing starts it again; the pod goes on.
+    node.runtime.end(&ContainerId::new(PodUid::new("u").unwrap(), "debugger", 0), 3);
+    let after =
+        node.written(|_, body| body["status"]["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 3);
+    let after = after.await;
+    assert_eq!((&after["status"]["phase"], node.runtime.configs.lock().len()), (&json!("Running"), 2));
+    node.kill().await;
+}
+
+#[tokio::test]
+async fn a_pod_starts_with_the_token_of_before_while_no_other_can_be_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let volume = dir.path().join("pods/u/volumes/v");
+    std::fs::create_dir_all(&volume).unwrap();
+    std::fs::write(volume.join("token"), "before").unwrap();
+    let mut node = Node::start(dir.path(), Arc::default());
+    let mut pod = pod();
+    let sources = json!([{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]);
+    pod["spec"]["volumes"][0] = json!({"name": "v", "projected": {"sources": sources}});
+    node.first_list(&[pod]).await;
+    node.written(is_running).await;
+    assert_eq!(std::fs::read_to_string(volume.join("token")).unwrap(), "before");
+    let renew = node.context.find("n", "p").unwrap().volumes.lock().renew.unwrap();
+    assert!(renew.since(crate::pod::Moment::now()) <= Duration::from_secs(60), "it is asked for again soon");
+    node.kill().await;
+}
+
+#[tokio::test]
+async fn the_downward_api_follows_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), Arc::default());
+    let labelled = |value: &str| {
+        let mut pod = pod();
+        pod["metadata"]["labels"] = json!({"a": value});
+        let items = json!([{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]);
+        pod["spec"]["volumes"][0] = json!({"name": "v", "downwardAPI": {"items": items}});
+        pod
+    };
+    node.first_list(&[labelled("before")]).await;
+    node.written(is_running).await;
+    let file = dir.path().join("pods/u/volumes/v/labels");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a=\"before\"");
+    node.api.tell("MODIFIED", labelled("after")).await;
+    let changed = async {
+        while std::fs::read_to_string(&file).unwrap() != "a=\"after\"" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, changed).await.expect("the file follows");
+    node.kill().await;
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use super::{Answer, Query, Refusal, Request, find, streaming};
 use crate::context::PodView;
 use crate::logs::{self, Printer, Wanted};
-use crate::pod::{Run, find_container};
+use crate::pod::{Run, any_container};
 
 const CHUNK: usize = 64 << 10;
 
@@ -69,7 +69,7 @@ fn wanted(query: &Query) -> Result<Wanted, Refusal> {
 fn which_run(view: &PodView, container: &str, previous: bool) -> Result<u32, Refusal> {
     let pod = view.pod();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    if find_container(&pod, container).is_none() {
+    if any_container(&pod, container).is_none() {
         return Err(Refusal::bad(format!("container {container} is not valid for pod {name}")));
     }
     let memory = view.memory.lock();

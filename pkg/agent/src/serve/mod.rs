@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use knarr_runtime::ContainerId;
 
 use crate::context::{Context, PodView};
-use crate::pod::{Run, find_container};
+use crate::pod::{Run, any_container};
 
 /// The node's routes.
 pub fn router(context: Arc<Context>) -> Router {
@@ -119,7 +119,7 @@ fn find(context: &Context, namespace: &str, pod: &str) -> Result<Arc<PodView>, R
 fn running(view: &PodView, container: &str) -> Result<ContainerId, Refusal> {
     let pod = view.pod();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
-    if find_container(&pod, container).is_none() {
+    if any_container(&pod, container).is_none() {
         return Err(Refusal::bad(format!("container {container} is not valid for pod {name}")));
     }
     let is_running =

@@ -3,6 +3,7 @@
 //! projections of them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -15,6 +16,11 @@ use super::{Source, renewal};
 use crate::objects::{Data, Kind, kind_name};
 use crate::pod::Moment;
 use crate::{fields, resources};
+
+/// How long a start waits for a token before it takes the one that is there.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// When a token that could not be had is asked for again.
+pub(super) const RETRY: Duration = Duration::from_secs(60);
 
 /// A file to be: its bytes and mode.
 pub type File = (Vec<u8>, u32);
@@ -51,7 +57,8 @@ pub async fn files(source: &Source<'_>, volume: &Volume) -> Result<Files, String
         }
     } else if let Some(projected) = &volume.projected {
         for projection in projected.sources.iter().flatten() {
-            project(source, projection, projected.default_mode, &mut files).await?;
+            let dir = source.dir.join("volumes").join(&volume.name);
+            project(source, projection, (&dir, projected.default_mode), &mut files).await?;
         }
     }
     Ok(files)
@@ -60,7 +67,7 @@ pub async fn files(source: &Source<'_>, volume: &Volume) -> Result<Files, String
 async fn project(
     source: &Source<'_>,
     projection: &VolumeProjection,
-    mode: Option<i32>,
+    (dir, mode): (&Path, Option<i32>),
     files: &mut Files,
 ) -> Result<(), String> {
     if let Some(map) = &projection.config_map {
@@ -73,7 +80,7 @@ async fn project(
         downward_file(source, item, mode, files)?;
     }
     if let Some(token) = &projection.service_account_token {
-        token_file(source, token, mode, files).await?;
+        token_file(source, token, (dir, mode), files).await?;
     }
     Ok(())
 }
@@ -149,7 +156,7 @@ fn downward_file(
 async fn token_file(
     source: &Source<'_>,
     projection: &ServiceAccountTokenProjection,
-    mode: Option<i32>,
+    (dir, mode): (&Path, Option<i32>),
     files: &mut Files,
 ) -> Result<(), String> {
     let metadata = &source.pod.metadata;
@@ -172,19 +179,30 @@ async fn token_file(
     let api = Api::<ServiceAccount>::namespaced(source.client.clone(), namespace);
     let parameters = PostParams::default();
     let asking = api.create_token_request(account, &parameters, &request);
-    let token = match tokio::time::timeout(Duration::from_secs(10), asking).await {
-        Ok(Ok(answer)) => answer.status.and_then(|status| status.token).unwrap_or_default(),
-        Ok(Err(error)) => return Err(format!("failed to fetch token: {error}")),
-        Err(_) => return Err("failed to fetch token: the server does not answer".to_owned()),
-    };
     let now = Moment::now();
-    let renew = renewal(now, Duration::from_secs(life.unsigned_abs()));
+    let failed = match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(Ok(answer)) => Ok(answer.status.and_then(|status| status.token).unwrap_or_default().into_bytes()),
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
+            return Err(format!("failed to fetch token: {status}"));
+        }
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the server does not answer".to_owned()),
+    };
+    let (token, renew) = match failed {
+        Ok(token) => (token, renewal(now, Duration::from_secs(life.unsigned_abs()))),
+        Err(why) => {
+            let kept = std::fs::read(dir.join(&projection.path));
+            let token = kept.map_err(|_| format!("failed to fetch token: {why}"))?;
+            tracing::debug!(pod = metadata.name, why, "a token cannot be renewed yet; the old one stays");
+            (token, now.after(RETRY))
+        }
+    };
     files.renew = Some(files.renew.map_or(renew, |other| other.min(renew)));
     // A token is readable to the pod's group alone; without one, to whoever the containers run as.
     let private = source.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let grouped = private.is_some_and(|security| security.fs_group.is_some());
     let mode = if grouped { 0o640 } else { bits(None, mode) };
-    files.files.insert(projection.path.clone(), (token.into_bytes(), mode));
+    files.files.insert(projection.path.clone(), (token, mode));
     Ok(())
 }
 

@@ -64,6 +64,12 @@ pub async fn set_up(source: &Source<'_>) -> Result<Mounted, String> {
     Ok(mounted)
 }
 
+/// When volumes that could not be brought up to date are tried again.
+#[must_use]
+pub fn retry(now: Moment) -> Moment {
+    now.after(content::RETRY)
+}
+
 /// Unmounts and removes all of a pod's volumes.
 ///
 /// # Errors
@@ -90,7 +96,7 @@ async fn one(source: &Source<'_>, volume: &Volume, renew: &mut Option<Moment>) -
     let security = source.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let group = security.and_then(|security| security.fs_group).and_then(|group| u32::try_from(group).ok());
     if let Some(empty_dir) = &volume.empty_dir {
-        make_empty_dir(&path, empty_dir, group)?;
+        make_empty_dir(&path, empty_dir, source.pod, group)?;
         return Ok(path);
     }
     if !content::is_content(volume) {
@@ -106,14 +112,13 @@ async fn one(source: &Source<'_>, volume: &Volume, renew: &mut Option<Moment>) -
     Ok(path)
 }
 
-fn make_empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>) -> Result<(), String> {
+fn make_empty_dir(path: &Path, source: &EmptyDirVolumeSource, pod: &Pod, group: Option<u32>) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("make {}: {error}", path.display());
     let fresh = !path.exists();
     std::fs::create_dir_all(path).map_err(failed)?;
     let in_memory = source.medium.as_deref() == Some("Memory");
     if in_memory && !mounts::is_mount(path) {
-        let size = source.size_limit.as_ref().and_then(crate::resources::whole).filter(|size| *size > 0);
-        mounts::tmpfs(path, size)?;
+        mounts::tmpfs(path, memory_size(source, pod))?;
     }
     if fresh {
         let mode = if group.is_some() { 0o2777 } else { 0o777 };
@@ -125,10 +130,41 @@ fn make_empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<u32>
     Ok(())
 }
 
+/// A volume in memory holds what it may, and no more than its pod may have of memory at all.
+fn memory_size(source: &EmptyDirVolumeSource, pod: &Pod) -> Option<i64> {
+    let own = source.size_limit.as_ref().and_then(crate::resources::whole).filter(|size| *size > 0);
+    own.into_iter().chain(crate::resources::pod(pod).memory_bytes).min()
+}
+
 /// Tokens are renewed when this share of their life is over.
 const RENEW_AT: f64 = 0.8;
 
 /// When a token that holds for `life` from `now` is renewed.
 fn renewal(now: Moment, life: Duration) -> Moment {
     now.after(life.mul_f64(RENEW_AT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_volumes_are_limited_by_their_size_and_by_the_pods_memory() {
+        let pod = |limit: &str| -> Pod {
+            let resources = if limit.is_empty() { serde_json::json!({}) } else { serde_json::json!({"memory": limit}) };
+            let containers = serde_json::json!([{"name": "c", "resources": {"limits": resources}}]);
+            serde_json::from_value(serde_json::json!({"metadata": {}, "spec": {"containers": containers}})).unwrap()
+        };
+        for (limit, size, expected) in [
+            ("", None, None),
+            ("", Some("1Mi"), Some(1 << 20)),
+            ("2Mi", None, Some(2 << 20)),
+            ("2Mi", Some("1Mi"), Some(1 << 20)),
+            ("2Mi", Some("3Mi"), Some(2 << 20)),
+        ] {
+            let size_limit = size.map(|size| Quantity(size.to_owned()));
+            let source = EmptyDirVolumeSource { medium: Some("Memory".to_owned()), size_limit };
+            assert_eq!(memory_size(&source, &pod(limit)), expected, "{limit} {size:?}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::cgroup::Cgroups;
 use crate::config::{ContainerConfig, ContainerId, ExecConfig, PodUid, SandboxConfig};
 use crate::error::{Error, Result};
 use crate::protocol::{Request, Response, StreamKind};
-use crate::shim::folder::{PodDir, Sandbox, read_json, write_json};
+use crate::shim::folder::{PodDir, RunDir, Sandbox, read_json, write_json};
 use crate::status::{ContainerState, Event, Exit, PodStats, PodStatus, SandboxState};
 
 use super::client::{Connection, failure};
@@ -281,6 +281,18 @@ impl PodRuntime for OciRuntime {
         Ok(PodStats { total, containers })
     }
 
+    async fn written_bytes(&self, pod: &PodUid) -> Result<Vec<(ContainerId, u64)>> {
+        let (pod, dir) = (pod.clone(), self.dir(pod));
+        let measure = move || {
+            let of_run = |run: RunDir| {
+                let id = container_of(&pod, run.0.file_name()?.to_str()?)?;
+                Some((id, disk_bytes(&run.upper())))
+            };
+            dir.runs().into_iter().filter_map(of_run).collect()
+        };
+        tokio::task::spawn_blocking(measure).await.map_err(|e| Error::Shim(e.to_string()))
+    }
+
     async fn remove_pod(&self, pod: &PodUid) -> Result<()> {
         if let Some(task) = self.watchers.lock().remove(pod) {
             task.abort();
@@ -323,6 +335,14 @@ fn remove_dir(dir: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// What a file, or all below a folder, takes on the disk.
+fn disk_bytes(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    let below = || fs::read_dir(path).into_iter().flatten().flatten().map(|e| disk_bytes(&e.path())).sum::<u64>();
+    metadata.blocks() * 512 + if metadata.is_dir() { below() } else { 0 }
 }
 
 /// Only root may look into a pod's folder.

@@ -83,8 +83,15 @@ pub struct Wants {
 }
 
 impl Container {
-    /// Prepares a container: folder, root file system, user, specification, log file.
-    pub fn create(pod: &Pod, name: String, attempt: u32, config: ContainerConfig) -> Result<Container, Refused> {
+    /// Prepares a container: folder, root file system, user, specification, log file. `beside` is a
+    /// process whose process id namespace it joins.
+    pub fn create(
+        pod: &Pod,
+        beside: Option<i32>,
+        name: String,
+        attempt: u32,
+        config: ContainerConfig,
+    ) -> Result<Container, Refused> {
         if !is_file_name(&name) {
             return Err((Failure::Invalid, format!("container name {name:?} is no file name")));
         }
@@ -96,7 +103,7 @@ impl Container {
         }
         let run = format!("{name}-{attempt}");
         let dir = pod.dir.run(&run);
-        let made = Container::prepare(pod, &dir, name, attempt, config);
+        let made = Container::prepare(pod, beside, &dir, name, attempt, config);
         if made.is_err() {
             rootfs::unmount(&dir);
             let _what_is_left_goes_with_the_pod = fs::remove_dir_all(&dir.0);
@@ -106,6 +113,7 @@ impl Container {
 
     fn prepare(
         pod: &Pod,
+        beside: Option<i32>,
         dir: &RunDir,
         name: String,
         attempt: u32,
@@ -125,7 +133,7 @@ impl Container {
         // Lowering it is a right that a shim in a container may lack; better more killable than not at all.
         config.oom_score_adj = config.oom_score_adj.map(|score| score.max(pod.oom_score_adj_min));
         let cgroup = format!("{}/{name}-{attempt}", pod.sandbox.cgroup);
-        let spec = specification(pod, &config, &ids, &rootfs, &cgroup)?;
+        let spec = specification(pod, beside, &config, &ids, &rootfs, &cgroup)?;
         let log_path = crate::oci::log_path(&pod.sandbox.config.log_dir, &name, attempt);
         let failed = |path: &Path, e| format!("cannot write {}: {e}", path.display());
         let outputs = Outputs::new(log_path.clone()).map_err(|e| failed(&log_path, e))?;
@@ -317,6 +325,7 @@ impl Pipes {
 
 fn specification(
     pod: &Pod,
+    beside: Option<i32>,
     config: &ContainerConfig,
     ids: &spec::Ids,
     rootfs: &Path,
@@ -329,7 +338,7 @@ fn specification(
         rootfs,
         cgroup,
         shm: &pod.dir.shm(),
-        pause_pid: pod.pause_pid,
+        first_pid: beside.or(pod.pause_pid),
         devices: &nodes,
         held: &pod.held,
         cgroup_v2: pod.cgroups.is_v2(),

@@ -99,6 +99,11 @@ impl RunDir {
         self.0.join("rootfs")
     }
 
+    /// What it writes into its root file system.
+    pub fn upper(&self) -> PathBuf {
+        self.0.join("upper")
+    }
+
     /// How it ended.
     pub fn exit(&self) -> PathBuf {
         self.0.join("exit.json")

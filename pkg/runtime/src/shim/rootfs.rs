@@ -19,7 +19,7 @@ const ACCOUNTS_BYTES_MAX: u64 = 4 << 20;
 
 /// Mounts the overlay on the run's `rootfs`. `layers` has the lowest first.
 pub fn mount_overlay(run: &RunDir, layers: &[PathBuf]) -> Result<(), String> {
-    let (upper, work, rootfs) = (run.0.join("upper"), run.0.join("work"), run.rootfs());
+    let (upper, work, rootfs) = (run.upper(), run.0.join("work"), run.rootfs());
     for dir in [&upper, &work, &rootfs] {
         fs::create_dir_all(dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
     }

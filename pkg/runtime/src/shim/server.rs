@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use crate::config::ExecConfig;
+use crate::config::{ContainerConfig, ExecConfig};
 use crate::protocol::{Failure, Request, Response, StreamKind, VERSION};
 use crate::status::{Exit, PodStatus, SandboxState};
 
@@ -160,10 +160,7 @@ impl Server {
                 if self.containers.contains_key(&run) {
                     Ok(Response::Done)
                 } else {
-                    Container::create(&self.pod, name, attempt, *config).map(|container| {
-                        self.containers.insert(run, container);
-                        Response::Done
-                    })
+                    self.create(run, name, attempt, *config)
                 }
             }
             Request::Start { run } => self.start(&run),
@@ -203,6 +200,23 @@ impl Server {
     fn container(&mut self, run: &str) -> Result<&mut Container, Refused> {
         let missing = || (Failure::NotFound, format!("container {run} is not known"));
         self.containers.get_mut(run).ok_or_else(missing)
+    }
+
+    fn create(
+        &mut self,
+        run: String,
+        name: String,
+        attempt: u32,
+        config: ContainerConfig,
+    ) -> Result<Response, Refused> {
+        let mut beside = None;
+        if let Some(target) = &config.processes_of {
+            let pid = self.container(target)?.pid();
+            beside = Some(pid.ok_or_else(|| (Failure::NotRunning, format!("container {target} is not running")))?);
+        }
+        let container = Container::create(&self.pod, beside, name, attempt, config)?;
+        self.containers.insert(run, container);
+        Ok(Response::Done)
     }
 
     fn start(&mut self, run: &str) -> Result<Response, Refused> {

@@ -51,8 +51,9 @@ pub struct Surroundings<'a> {
     pub cgroup: &'a str,
     /// The pod's shared memory.
     pub shm: &'a Path,
-    /// The first process of the pod's shared process id namespace.
-    pub pause_pid: Option<i32>,
+    /// A process of the process id namespace that the container joins: the pod's shared one, or that
+    /// of another container.
+    pub first_pid: Option<i32>,
     /// Devices of the host for a privileged container, and those asked for: (path in the
     /// container, `c` or `b`, major, minor, access).
     pub devices: &'a [DeviceNode],
@@ -180,7 +181,7 @@ fn environment(config: &ContainerConfig, sandbox: &SandboxConfig) -> Vec<String>
 fn namespaces(around: &Surroundings<'_>) -> Value {
     let mut list = vec![json!({"type": "mount"})];
     let shared = &around.sandbox.namespaces;
-    match around.pause_pid {
+    match around.first_pid {
         Some(pid) => list.push(json!({"type": "pid", "path": format!("/proc/{pid}/ns/pid")})),
         None if shared.host_pid => {}
         None => list.push(json!({"type": "pid"})),

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     case!(memory_limits_kill_and_say_so),
     case!(process_limits_hold),
     case!(processes_may_be_shared_in_the_pod),
+    case!(a_container_may_see_the_processes_of_another_one),
     case!(a_privileged_container_has_the_host_s_devices_and_rights),
     case!(the_host_s_processes_show_when_asked_for),
     case!(a_missing_working_directory_is_made),
@@ -156,6 +157,21 @@ async fn processes_may_be_shared_in_the_pod(host: Host) {
     assert!(out.contains("sleep 54321") && out.contains("pause"), "{out}");
     let (out, ..) = host.exec(&second, "ls /proc/1/root/ 2>&1").await;
     assert!(out.contains("Permission denied"), "the pause process cannot be looked into: {out}");
+}
+
+async fn a_container_may_see_the_processes_of_another_one(host: Host) {
+    let target = host.pod("p1", host.shell("exec sleep 54321")).await;
+    let runtime: &dyn knarr_runtime::PodRuntime = &host.runtime;
+    let debugger = knarr_runtime::ContainerId::new(target.pod.clone(), "debugger", 0);
+    let config = ContainerConfig { processes_of: Some(target.run()), ..host.shell("exec sleep 1000") };
+    runtime.create_container(&debugger, &config).await.unwrap();
+    runtime.start_container(&debugger).await.unwrap();
+    let (out, ..) = host.exec(&debugger, "ps").await;
+    assert!(out.contains("sleep 54321"), "{out}");
+    let alone = knarr_runtime::ContainerId::new(target.pod.clone(), "alone", 0);
+    let config = ContainerConfig { processes_of: Some("none-0".to_owned()), ..host.shell("true") };
+    let error = runtime.create_container(&alone, &config).await.unwrap_err();
+    assert!(error.to_string().contains("none-0") || matches!(error, knarr_runtime::Error::ContainerNotFound(_)));
 }
 
 async fn a_privileged_container_has_the_host_s_devices_and_rights(host: Host) {
