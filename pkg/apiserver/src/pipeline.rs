@@ -26,7 +26,10 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 /// Subresources of pods that are connections to their node.
 const STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
 /// Subresources that are actions of their own.
-const SPECIAL: [&str; 7] = ["binding", "eviction", "ephemeralcontainers", "resize", "token", "finalize", "approval"];
+const SPECIAL: [&str; 4] = ["binding", "eviction", "token", "finalize"];
+
+/// Subresources that are the whole object, of which they change a part.
+const VIEWS: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"];
 
 /// Answers a request. It never fails: what goes wrong is an answer too.
 pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
@@ -204,7 +207,9 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
     if !info.subresource.is_empty() {
         return below_object(app, context, &kind, body).await;
     }
-    if !kind.has_verb(info.verb) {
+    let of_one = matches!(info.verb, "update" | "patch");
+    if !kind.has_verb(info.verb) || (of_one && info.name.is_empty()) || (info.verb == "create" && !info.name.is_empty())
+    {
         return Err(method_not_allowed(&kind));
     }
     match info.verb {
@@ -220,7 +225,7 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
     }
 }
 
-/// The subresources that every kind may have: status and scale.
+/// The subresources that are the object itself, or a view of it: status, scale and the like.
 async fn below_object(
     app: &Arc<App>,
     context: &RequestContext,
@@ -233,11 +238,15 @@ async fn below_object(
         return Err(method_not_allowed(kind));
     }
     match (&*sub.name, info.verb) {
-        ("status", "get") => read::get(app, context, kind).await,
-        ("status", "update") => write::update(app, context, kind, "status", body::read(body).await?).await,
-        ("status", "patch") => write::patch(app, context, kind, "status", body::read(body).await?).await,
         ("scale", "get") => write::scale::get(app, context, kind),
         ("scale", "update" | "patch") => write::scale::write(app, context, kind, body::read(body).await?).await,
+        (name, "get") if VIEWS.contains(&name) => read::get(app, context, kind).await,
+        (name, "update") if VIEWS.contains(&name) => {
+            write::update(app, context, kind, name, body::read(body).await?).await
+        }
+        (name, "patch") if VIEWS.contains(&name) => {
+            write::patch(app, context, kind, name, body::read(body).await?).await
+        }
         _ => Err(method_not_allowed(kind)),
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use entries::{Entries, Id};
 pub fn reset_fields_of(kind: &str, subresource: &str, has_status: bool) -> &'static [&'static [&'static str]] {
     match (subresource, kind) {
         _ if !has_status => &[],
+        (_, "CertificateSigningRequest") => &[&["spec"], &["status"]],
         ("status", "Deployment") => &[&["spec"], &["metadata", "labels"]],
         ("status", "Pod") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ("status", _) => &[&["spec"]],

@@ -82,7 +82,6 @@ fn bind(pod: &mut Object, binding: &Object, name: &str, now: Timestamp) -> Resul
     conditions.push(json!({
         "type": "PodScheduled", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": crate::write::seconds(now),
-        "observedGeneration": pod["metadata"]["generation"],
     }));
     pod["status"]["conditions"] = conditions.into();
     Ok(())

@@ -5,74 +5,164 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use knarr_admission::Lookup as _;
+use knarr_schema::managed_fields::{Manager, track_update};
+use knarr_schema::normalize;
+use knarr_store::{Decision, UpdateError};
 use knarr_types::selector::LabelSelector;
-use knarr_types::{Cause, Object, Reason, ResourceId, Status, StatusDetails};
+use knarr_types::{Cause, Key, Object, Reason, ResourceId, Status, StatusDetails};
+use serde_json::json;
 
 use super::{body_kind, check_name, decode, done};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
-use crate::write;
+use crate::serve_object;
+use crate::write::{self, WriteOptions, propose_error, seconds, write_context};
+
+const GROUP: &str = "policy";
+const BUDGETS: &str = "poddisruptionbudgets";
+/// How many evictions a budget holds that its controller has not seen yet. Upstream's bound.
+const DISRUPTED_MAX: usize = 2000;
 
 pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let eviction = decode(app, context, &body_kind("policy", "v1", "Eviction")?, body)?;
+    let eviction = decode(app, context, &body_kind(GROUP, "v1", "Eviction")?, body)?;
     check_name(context, &eviction, "Eviction")?;
     let (namespace, name) = (&context.info.namespace, &context.info.name);
     let registry = app.registry.load();
     let kind = registry.by_resource("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
     let pod = app.object(kind, namespace, name).ok_or_else(|| Status::not_found(&ResourceId::new("", "pods"), name))?;
-    let budgets: Vec<_> = app
-        .list("policy", "poddisruptionbudgets", Some(namespace))
-        .into_iter()
-        .filter(|budget| selects(budget, &pod))
-        .collect();
-    check_budgets(&pod, &budgets)?;
     let options = &eviction["deleteOptions"];
+    let dry_run = WriteOptions::of(&context.query, "create")?.dry_run || !options["dryRun"].is_null();
+    if let Some(budget) = budget_of(&pod, app.list(GROUP, BUDGETS, Some(namespace)))? {
+        let budget = budget["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        charge(app, context, &pod, &budget, dry_run).await?;
+    }
+    let condition = json!({
+        "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": seconds(Timestamp::now()),
+        "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
+    });
     let options = if options.is_null() { Bytes::new() } else { options.to_string().into() };
     let mut delete = context.clone();
     delete.info.subresource.clear();
     delete.info.verb = "delete";
-    write::delete(app, &delete, kind, options).await.map(|_| done())
+    write::evict(app, &delete, kind, options, condition).await.map(|_| done())
+}
+
+/// The budget that has a say about a pod. Pure.
+fn budget_of(pod: &Object, budgets: Vec<Object>) -> Result<Option<Object>, Status> {
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending") | None);
+    if ended || !pod["metadata"]["deletionTimestamp"].is_null() {
+        return Ok(None);
+    }
+    let mut chosen = budgets.into_iter().filter(|budget| selects(budget, pod));
+    let first = chosen.next();
+    if chosen.next().is_some() {
+        let message =
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+        return Err(Status::new(500, Reason::Unknown, message));
+    }
+    Ok(first)
 }
 
 fn selects(budget: &Object, pod: &Object) -> bool {
     LabelSelector::from_object(&budget["spec"]["selector"]).is_ok_and(|s| s.matches_object(&pod["metadata"]["labels"]))
 }
 
-/// Whether the pod's budget lets it go. Pure.
-fn check_budgets(pod: &Object, budgets: &[Object]) -> Result<(), Status> {
-    let done = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending") | None);
-    if done || !pod["metadata"]["deletionTimestamp"].is_null() {
-        return Ok(());
-    }
-    let budget = match budgets {
-        [] => return Ok(()),
-        [one] => one,
-        _ => {
-            let message =
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
-            return Err(Status::new(500, Reason::Unknown, message));
-        }
+/// Takes one disruption from the budget, in one write with the check that there is one.
+async fn charge(app: &App, context: &RequestContext, pod: &Object, budget: &str, dry_run: bool) -> Result<(), Status> {
+    let id = ResourceId::new(GROUP, BUDGETS);
+    let registry = app.registry.load();
+    let kind = registry.by_resource(GROUP, "v1", BUDGETS).ok_or_else(|| Status::internal("budgets are not served"))?;
+    let key = Key::new(kind.storage.clone(), &context.info.namespace, budget);
+    let decide = |current: Option<&Arc<knarr_store::Record>>| {
+        // A budget that went forbids nothing.
+        let Some(record) = current else { return Ok(Decision::Keep) };
+        let old = serve_object::stored_tree(kind, record);
+        let now = Timestamp::now();
+        let Some(mut new) = disrupted(&old, pod, now)?.filter(|_| !dry_run) else { return Ok(Decision::Keep) };
+        normalize(&mut new, kind.ty.get());
+        let api_version = kind.api_version();
+        let manager = Manager { name: "kube-apiserver", api_version: &api_version, subresource: "status", reset: &[] };
+        track_update(Some(&old), &mut new, kind.ty.get(), &manager, now);
+        Ok(Decision::Put(serve_object::draft(kind, &new)))
     };
+    match app.store.update(&key, &write_context(context, ""), decide).await {
+        Ok(_) => Ok(()),
+        Err(UpdateError::Refused(status)) => Err(status),
+        Err(UpdateError::Store(error)) => Err(propose_error(&id, budget, &error)),
+    }
+}
+
+/// The budget with the pod's disruption taken from it; `None` where the pod may go without. Pure.
+fn disrupted(budget: &Object, pod: &Object, now: Timestamp) -> Result<Option<Object>, Status> {
+    let status = &budget["status"];
     let name = budget["metadata"]["name"].as_str().unwrap_or_default();
-    let number = |field: &str| budget["status"][field].as_i64().unwrap_or_default();
-    if number("observedGeneration") < budget["metadata"]["generation"].as_i64().unwrap_or_default() {
+    let number = |field: &str| status[field].as_i64().unwrap_or_default();
+    let generation = budget["metadata"]["generation"].as_i64().unwrap_or_default();
+    if number("observedGeneration") < generation {
         let why = format!("The disruption budget {name} is still being processed by the server.");
         return Err(refused(why, 10));
     }
-    if number("disruptionsAllowed") > 0 {
-        return Ok(());
-    }
     let (needs, has) = (number("desiredHealthy"), number("currentHealthy"));
-    Err(refused(
-        if needs > has || needs > 0 {
+    if !is_ready(pod) {
+        let free = match budget["spec"]["unhealthyPodEvictionPolicy"].as_str() {
+            Some("AlwaysAllow") => true,
+            _ => has >= needs && needs > 0,
+        };
+        if free {
+            return Ok(None);
+        }
+    }
+    let forbidden = |why: &str| Err(Status::forbidden(&ResourceId::new(GROUP, BUDGETS), name, why));
+    let allowed = number("disruptionsAllowed");
+    if allowed < 0 {
+        return forbidden("pdb disruptions allowed is negative");
+    }
+    if status["disruptedPods"].as_object().is_some_and(|pods| pods.len() > DISRUPTED_MAX) {
+        return forbidden("DisruptedPods map too big - too many evictions not confirmed by PDB controller");
+    }
+    if allowed == 0 {
+        return Err(refused(no_room(budget, name, needs, has), 0));
+    }
+    let mut new = budget.clone();
+    new["status"]["disruptionsAllowed"] = (allowed - 1).into();
+    let pod_name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    new["status"]["disruptedPods"][pod_name] = seconds(now).into();
+    if allowed == 1 {
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let before = conditions.iter().find(|c| c["type"] == "DisruptionAllowed" && c["status"] == "False");
+        let since = before.map_or_else(|| seconds(now).into(), |c| c["lastTransitionTime"].clone());
+        let condition = json!({
+            "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
+            "observedGeneration": generation, "lastTransitionTime": since,
+        });
+        let others = conditions.iter().filter(|c| c["type"] != "DisruptionAllowed").cloned();
+        new["status"]["conditions"] = others.chain([condition]).collect();
+    }
+    Ok(Some(new))
+}
+
+fn no_room(budget: &Object, name: &str, needs: i64, has: i64) -> String {
+    let conditions = budget["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let failed = conditions.iter().find(|c| c["type"] == "DisruptionAllowed" && c["reason"] == "SyncFailed");
+    match failed {
+        Some(condition) => {
+            let why = condition["message"].as_str().unwrap_or_default();
+            format!("The disruption budget {name} does not allow evicting pods currently because it failed sync: {why}")
+        }
+        None if has <= needs => {
             format!("The disruption budget {name} needs {needs} healthy pods and has {has} currently")
-        } else {
-            format!("The disruption budget {name} does not allow evicting pods currently")
-        },
-        0,
-    ))
+        }
+        None => format!("The disruption budget {name} does not allow evicting pods currently"),
+    }
+}
+
+fn is_ready(pod: &Object) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 fn refused(why: String, retry_after_seconds: u32) -> Status {
@@ -87,18 +177,51 @@ fn refused(why: String, retry_after_seconds: u32) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
+    fn pod(phase: &str, ready: &str) -> Object {
+        let conditions = json!([{"type": "Ready", "status": ready}]);
+        json!({"metadata": {"name": "p"}, "status": {"phase": phase, "conditions": conditions}})
+    }
+
+    fn budget(allowed: i64, needs: i64, has: i64) -> Object {
+        json!({"metadata": {"name": "b"}, "spec": {"selector": {}},
+            "status": {"disruptionsAllowed": allowed, "desiredHealthy": needs, "currentHealthy": has}})
+    }
+
     #[test]
-    fn a_budget_without_room_keeps_its_pods() {
-        let pod = json!({"metadata": {}, "status": {"phase": "Running"}});
-        let budget = |allowed: i64| json!({"metadata": {"name": "b"}, "status": {"disruptionsAllowed": allowed, "desiredHealthy": 1}});
-        assert!(check_budgets(&pod, &[]).is_ok());
-        assert!(check_budgets(&pod, &[budget(1)]).is_ok());
-        assert_eq!(check_budgets(&pod, &[budget(0)]).unwrap_err().code, 429);
-        assert_eq!(check_budgets(&pod, &[budget(1), budget(1)]).unwrap_err().code, 500);
-        assert!(check_budgets(&json!({"metadata": {}, "status": {"phase": "Failed"}}), &[budget(0)]).is_ok());
+    fn a_budget_gives_what_it_has_and_no_more() {
+        let now = Timestamp::UNIX_EPOCH;
+        let ready = pod("Running", "True");
+        let new = disrupted(&budget(1, 1, 2), &ready, now).unwrap().unwrap();
+        assert_eq!(new["status"]["disruptionsAllowed"], 0);
+        assert_eq!(new["status"]["disruptedPods"]["p"], "1970-01-01T00:00:00Z");
+        assert_eq!(new["status"]["conditions"][0]["reason"], "InsufficientPods");
+        let cause = |budget: &Object| {
+            let status = disrupted(budget, &ready, now).unwrap_err();
+            assert_eq!(status.code, 429);
+            status.details.unwrap().causes[0].message.clone()
+        };
+        assert_eq!(cause(&new), "The disruption budget b does not allow evicting pods currently");
+        assert_eq!(cause(&budget(0, 2, 1)), "The disruption budget b needs 2 healthy pods and has 1 currently");
+    }
+
+    #[test]
+    fn pods_that_serve_nobody_may_go_where_enough_others_do() {
+        let now = Timestamp::UNIX_EPOCH;
+        let broken = pod("Running", "False");
+        assert!(disrupted(&budget(0, 1, 1), &broken, now).unwrap().is_none());
+        assert!(disrupted(&budget(0, 1, 0), &broken, now).is_err());
+        let mut always = budget(0, 1, 0);
+        always["spec"]["unhealthyPodEvictionPolicy"] = "AlwaysAllow".into();
+        assert!(disrupted(&always, &broken, now).unwrap().is_none());
+    }
+
+    #[test]
+    fn one_budget_has_a_say_about_pods_that_run() {
+        let budgets = || vec![budget(0, 1, 1), budget(0, 1, 1)];
+        assert!(budget_of(&pod("Failed", "False"), budgets()).unwrap().is_none());
+        assert_eq!(budget_of(&pod("Running", "True"), budgets()).unwrap_err().code, 500);
+        assert!(budget_of(&pod("Running", "True"), budgets().split_off(1)).unwrap().is_some());
     }
 }

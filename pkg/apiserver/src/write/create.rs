@@ -8,7 +8,7 @@ use knarr_admission::Operation;
 use knarr_schema::managed_fields::track_update;
 use knarr_schema::{Kind, normalize, rules};
 use knarr_store::{Change, Precondition, Proposal};
-use knarr_types::{Object, Status};
+use knarr_types::{Object, Reason, Status};
 
 use super::terms::{self, Terms};
 use super::{Write, allocation, failed, new_uid, quotas, seconds};
@@ -33,8 +33,12 @@ pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body:
     let (mut object, mut warnings) = write.decode(&body)?;
     write.place(&mut object, "")?;
     let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    if !version.is_empty() {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    if version.parse::<u64>().is_ok_and(|v| v != 0) {
+        let message = "resourceVersion should not be set on objects to be created";
+        return Err(Status::new(500, Reason::Unknown, message));
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
     }
     let generated = name_prefix(&object);
     for attempt in 1.. {

@@ -10,115 +10,63 @@ use knarr_admission::Operation;
 use knarr_schema::Kind;
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::labels::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
-use knarr_types::{ErrorList, FieldError, FieldPath, Key, Object, Status};
+use knarr_types::{Object, ResourceId, Status};
 use serde_json::{Value, json};
 
+use super::delete_options::{DeleteOptions, Propagation};
 use super::{Write, failed, seconds};
 use crate::app::App;
 use crate::body::{self, Response};
-use crate::query::Query;
 use crate::request::RequestContext;
 use crate::selection::Selection;
 use crate::serve_object;
-
-/// What the client wants of a delete.
-#[derive(Clone, Debug, Default)]
-struct DeleteOptions {
-    grace: Option<i64>,
-    uid: Option<String>,
-    resource_version: Option<String>,
-    propagation: Option<Propagation>,
-    dry_run: bool,
-}
-
-/// What becomes of the dependents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Propagation {
-    Background,
-    Foreground,
-    Orphan,
-}
-
-impl DeleteOptions {
-    /// Reads the body, and the query where that says more.
-    fn of(query: &Query, body: &[u8]) -> Result<Self, Status> {
-        let document = if body.is_empty() { json!({}) } else { decode(body)? };
-        let text = |name: &str| -> Option<String> {
-            let sent = document[name].as_str().or(query.filled(name))?;
-            Some(sent.to_owned())
-        };
-        let mut errors = ErrorList::new();
-        let propagation = match text("propagationPolicy").as_deref() {
-            None | Some("") => None,
-            Some("Background") => Some(Propagation::Background),
-            Some("Foreground") => Some(Propagation::Foreground),
-            Some("Orphan") => Some(Propagation::Orphan),
-            Some(other) => {
-                let known = ["Foreground", "Background", "Orphan", "nil"];
-                errors.push(FieldError::not_supported(&FieldPath::new("propagationPolicy"), other, &known));
-                None
-            }
-        };
-        let orphan = document["orphanDependents"].as_bool().or(query.get("orphanDependents").map(|o| o == "true"));
-        if orphan.is_some() && propagation.is_some() {
-            let why = "orphanDependents and deletionPropagation cannot be both set";
-            errors.push(FieldError::invalid(
-                &FieldPath::new("propagationPolicy"),
-                json!(text("propagationPolicy")),
-                why,
-            ));
-        }
-        let dry = document["dryRun"].as_array().cloned().unwrap_or_default();
-        let dry: Vec<String> =
-            dry.iter().filter_map(Value::as_str).chain(query.all("dryRun")).map(str::to_owned).collect();
-        for value in dry.iter().filter(|v| *v != "All" && !v.is_empty()) {
-            errors.push(FieldError::not_supported(&FieldPath::new("dryRun"), value.as_str(), &["All"]));
-        }
-        if !errors.is_empty() {
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
-        }
-        let precondition = |name: &str| document["preconditions"][name].as_str().map(str::to_owned);
-        Ok(Self {
-            grace: match document["gracePeriodSeconds"].as_i64() {
-                Some(seconds) => Some(seconds),
-                None => query.number("gracePeriodSeconds")?,
-            },
-            uid: precondition("uid"),
-            resource_version: precondition("resourceVersion"),
-            propagation: propagation.or(orphan.map(|o| if o { Propagation::Orphan } else { Propagation::Background })),
-            dry_run: dry.iter().any(|v| v == "All"),
-        })
-    }
-}
-
-fn decode(body: &[u8]) -> Result<Value, Status> {
-    let bad = |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
-    knarr_schema::decode::yaml::first_document(body)
-        .map(|d| d.value)
-        .or_else(|_| knarr_schema::decode::decode_any(body).map_err(|e| bad(e.to_string())))
-        .and_then(|v| if v.is_object() { Ok(v) } else { Err(bad("the options must be an object".into())) })
-}
 
 /// Answers a delete.
 ///
 /// # Errors
 /// 404 where it is not there, 409 where it is not as the client said.
 pub async fn delete(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
-    let mut write = Write::new(app, context, kind, "")?;
     let options = DeleteOptions::of(&context.query, &body)?;
+    run(app, context, kind, options).await
+}
+
+/// Deletes a pod by an eviction; `condition` is what its status says of it.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn evict(
+    app: &App,
+    context: &RequestContext,
+    kind: &Arc<Kind>,
+    body: Bytes,
+    condition: Value,
+) -> Result<Response, Status> {
+    let options = DeleteOptions { disruption: Some(condition), ..DeleteOptions::of(&context.query, &body)? };
+    run(app, context, kind, options).await
+}
+
+async fn run(
+    app: &App,
+    context: &RequestContext,
+    kind: &Arc<Kind>,
+    options: DeleteOptions,
+) -> Result<Response, Status> {
+    let mut write = Write::new(app, context, kind, "")?;
     write.options.dry_run |= options.dry_run;
-    let (record, gone) = delete_one(&write, &options, &context.info.name).await?;
-    if gone && answers_status(kind) {
-        let uid = serve_object::tree(kind, &record)["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let mut details = json!({"name": &*record.key.name, "kind": &*kind.resource, "uid": uid});
+    let deleted = delete_one(&write, &options, &context.info.name).await?;
+    if deleted.gone && answers_status(kind) {
+        let metadata = &deleted.object["metadata"];
+        let mut details = json!({"name": metadata["name"], "kind": &*kind.resource, "uid": metadata["uid"]});
         if !kind.group.is_empty() {
             details["group"] = (*kind.group).into();
         }
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-        return Ok(body::json(200, &status));
+        let mut response = body::json(200, &status);
+        body::warn(&mut response, &deleted.warnings);
+        return Ok(response);
     }
-    write.respond(200, &record, &[])
+    write.respond_dry(200, &deleted.object, &deleted.warnings)
 }
 
 /// Most kinds answer a delete that is done with a Status; those with a grace answer with the object.
@@ -139,80 +87,113 @@ fn answers_status(kind: &Kind) -> bool {
 /// What a delete makes of an object.
 #[derive(Debug)]
 enum Fate {
-    Gone,
+    /// It is gone; this is what is told of it.
+    Gone(Box<Object>),
     /// It stays for a while, as this.
     Stays(Box<Object>),
     /// It is on its way already.
     Unchanged,
 }
 
-/// Deletes one object; gives its last state, and whether it is gone.
-async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> Result<(Arc<Record>, bool), Status> {
+/// A delete that was carried out.
+struct Deleted {
+    object: Object,
+    gone: bool,
+    warnings: Vec<String>,
+}
+
+/// Deletes one object.
+async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> Result<Deleted, Status> {
     let key = write.key(name);
     let not_found = || Status::not_found(&write.kind.id(), name);
-    let decide = |record: &Record| -> Result<Fate, Status> {
-        let old = serve_object::stored_tree(write.kind, record);
-        check_preconditions(write.kind, options, &old, name)?;
-        let request = write.admission(Operation::Delete, name, Some(&old));
-        knarr_admission::validate(&request, None, write.app, &mut Vec::new())?;
-        Ok(fate(write.kind, options, &old, write.now))
-    };
     if write.options.dry_run {
         let record = write.app.store.get(&key).ok_or_else(not_found)?;
-        let fate = decide(&record)?;
-        return Ok((record, matches!(fate, Fate::Gone)));
+        let (fate, old, warnings) = decide(write, options, &record, name).await?;
+        return Ok(match fate {
+            Fate::Gone(object) => Deleted { object: *object, gone: true, warnings },
+            Fate::Stays(object) => Deleted { object: *object, gone: false, warnings },
+            Fate::Unchanged => Deleted { object: old, gone: false, warnings },
+        });
     }
-    let (mut gone, mut kept) = (false, None);
+    let deleted = parking_lot::Mutex::new(None);
     let result = write
         .app
         .store
-        .update(&key, &write.write_context(), |current| {
-            let record = current.ok_or_else(not_found)?;
-            Ok(match decide(record)? {
-                Fate::Gone => {
-                    gone = true;
-                    Decision::Delete
-                }
-                Fate::Stays(object) => {
-                    gone = false;
-                    Decision::Put(serve_object::draft(&write.stored, &object))
-                }
-                Fate::Unchanged => {
-                    kept = Some(Arc::clone(record));
-                    Decision::Keep
-                }
-            })
+        .update_with(&key, &write.write_context(), |current| {
+            let deleted = &deleted;
+            async move {
+                let record = current.ok_or_else(not_found)?;
+                let (fate, old, warnings) = decide(write, options, &record, name).await?;
+                let (object, gone, decision) = match fate {
+                    Fate::Gone(object) => (*object, true, Decision::Delete),
+                    Fate::Stays(object) => {
+                        let draft = serve_object::draft(&write.stored, &object);
+                        (*object, false, Decision::Put(draft))
+                    }
+                    Fate::Unchanged => (old, false, Decision::Keep),
+                };
+                *deleted.lock() = Some(Deleted { object, gone, warnings });
+                Ok(decision)
+            }
         })
         .await;
     match result {
         Ok(applied) => {
-            let record = applied.map(|a| a.record).or(kept).ok_or_else(not_found)?;
-            Ok((record, gone))
+            let mut deleted = deleted.into_inner().ok_or_else(not_found)?;
+            if let Some(applied) = applied {
+                deleted.object["metadata"]["resourceVersion"] = applied.revision.to_string().into();
+            }
+            Ok(deleted)
         }
         Err(UpdateError::Refused(status)) => Err(status),
         Err(UpdateError::Store(error)) => Err(failed(write.kind, &key, &error)),
     }
 }
 
+/// What becomes of the object as it is now: its fate, its state before, and what the client should know.
+async fn decide(
+    write: &Write<'_>,
+    options: &DeleteOptions,
+    record: &Record,
+    name: &str,
+) -> Result<(Fate, Object, Vec<String>), Status> {
+    let old = serve_object::stored_tree(write.kind, record);
+    check_preconditions(write.kind, options, &old, name)?;
+    let mut warnings = Vec::new();
+    let request = write.admission(Operation::Delete, name, Some(&old));
+    knarr_admission::validate(&request, None, write.app, &mut warnings)?;
+    let fate = fate(write.kind, options, &old, write.now);
+    Ok((fate, old, warnings))
+}
+
 fn check_preconditions(kind: &Kind, options: &DeleteOptions, old: &Object, name: &str) -> Result<(), Status> {
-    let check = |wanted: &Option<String>, field: &str, label: &str, words: &str| {
+    let check = |wanted: &Option<String>, field: &str, label: &str, end: &str| {
         let actual = old["metadata"][field].as_str().unwrap_or_default();
         match wanted {
             Some(wanted) if wanted != actual => {
-                let why =
-                    format!("Precondition failed: {label} in precondition: {wanted}, {words} in object meta: {actual}");
-                Err(Status::conflict(&kind.id(), name, &why))
+                let why = format!(
+                    "the {label} in the precondition ({wanted}) does not match the {label} in record ({actual}). {end}"
+                );
+                // Upstream names the kind here, not the resource.
+                Err(Status::conflict(&ResourceId::new(&kind.group, &kind.kind), name, &why))
             }
             _ => Ok(()),
         }
     };
-    check(&options.uid, "uid", "UID", "UID")?;
-    check(&options.resource_version, "resourceVersion", "ResourceVersion", "ResourceVersion")
+    let replaced = "The object might have been deleted and then recreated";
+    check(&options.uid, "uid", "UID", replaced)?;
+    let modified = "The object might have been modified";
+    check(&options.resource_version, "resourceVersion", "ResourceVersion", modified)
 }
 
 /// What the options make of the object. Pure.
 fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> Fate {
     let mut new = old.clone();
+    if let Some(condition) = &options.disruption {
+        let conditions = new["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let others = conditions.into_iter().filter(|c| c["type"] != condition["type"]);
+        new["status"]["conditions"] = others.chain([condition.clone()]).collect();
+    }
     let grace = grace(kind, options, old);
     let finalizers = finalizers(kind, options, old);
     let metadata = &mut new["metadata"];
@@ -224,29 +205,42 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
     {
         fields.remove("finalizers");
     }
-    let waits_for_spec = &*kind.kind == "Namespace" && !old["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
-    if finalizers.is_empty() && grace == 0 && !waits_for_spec {
-        return Fate::Gone;
+    let is_namespace = &*kind.kind == "Namespace" && kind.group.is_empty();
+    // A namespace is first marked, and goes when it is asked for again and holds nothing.
+    let waits = is_namespace && !(pending && old["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty));
+    let gone = finalizers.is_empty() && grace == 0 && !waits;
+    if gone && !is_pod(kind) {
+        return Fate::Gone(Box::new(new));
     }
     // A grace can be cut short, never made longer.
-    let shorter = before.is_none_or(|b| grace < b);
+    let shorter = before.is_none_or(|b| grace < b) && !(is_namespace && pending);
     if !pending || shorter {
         let at = now + SignedDuration::from_secs(grace);
         metadata["deletionTimestamp"] = seconds(at).into();
-        metadata["deletionGracePeriodSeconds"] = grace.into();
+        if !is_namespace {
+            metadata["deletionGracePeriodSeconds"] = grace.into();
+        }
         if kind.rules.has_generation && !pending {
             metadata["generation"] = (metadata["generation"].as_i64().unwrap_or_default() + 1).into();
         }
     }
-    if &*kind.kind == "Namespace" {
+    if is_namespace {
         new["status"]["phase"] = "Terminating".into();
     }
-    if new == *old { Fate::Unchanged } else { Fate::Stays(Box::new(new)) }
+    match () {
+        () if gone => Fate::Gone(Box::new(new)),
+        () if new == *old => Fate::Unchanged,
+        () => Fate::Stays(Box::new(new)),
+    }
+}
+
+fn is_pod(kind: &Kind) -> bool {
+    &*kind.kind == "Pod" && kind.group.is_empty()
 }
 
 /// How many seconds the object still has. Only pods that run on a node need any.
 fn grace(kind: &Kind, options: &DeleteOptions, old: &Object) -> i64 {
-    if &*kind.kind != "Pod" || !kind.group.is_empty() {
+    if !is_pod(kind) {
         return 0;
     }
     let finished = matches!(old["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
@@ -266,7 +260,8 @@ fn finalizers(kind: &Kind, options: &DeleteOptions, old: &Object) -> Vec<String>
         .flatten()
         .filter_map(|f| f.as_str().map(str::to_owned))
         .collect();
-    let Some(policy) = options.propagation else { return current };
+    let own = current.iter().any(|f| f == FINALIZER_ORPHAN || f == FINALIZER_FOREGROUND);
+    let Some(policy) = options.propagation.or(default_propagation(kind).filter(|_| !own)) else { return current };
     // Events and the like own nothing.
     let collected = &*kind.kind != "Event";
     let mut new: Vec<String> =
@@ -277,6 +272,12 @@ fn finalizers(kind: &Kind, options: &DeleteOptions, old: &Object) -> Vec<String>
         _ => {}
     }
     new
+}
+
+/// What becomes of dependents of kinds that had none in their first versions.
+fn default_propagation(kind: &Kind) -> Option<Propagation> {
+    let orphans = matches!((&*kind.group, &*kind.kind), ("", "ReplicationController") | ("batch", "Job"));
+    orphans.then_some(Propagation::Orphan)
 }
 
 /// Answers a delete of all that the selectors fit.
@@ -294,17 +295,18 @@ pub async fn delete_collection(
     context.query.number("limit")?;
     let snapshot = app.store.snapshot(&kind.storage);
     let selection = Selection::of(context, kind, &snapshot)?;
-    let chosen: Vec<Key> =
-        snapshot.list(&selection.scope, None).filter(|r| selection.contains(r)).map(|r| r.key.clone()).collect();
+    let chosen: Vec<Arc<Record>> =
+        snapshot.list(&selection.scope, None).filter(|r| selection.contains(r)).cloned().collect();
     let mut items = Vec::new();
-    for key in chosen {
+    for record in chosen {
+        let key = &record.key;
         let mut one = context.clone();
         one.info.namespace = key.namespace.to_string();
         one.info.name = key.name.to_string();
         let mut write = Write::new(app, &one, kind, "")?;
         write.options.dry_run |= options.dry_run;
         match delete_one(&write, &options, &key.name).await {
-            Ok((record, _)) => {
+            Ok(_) => {
                 let mut tree = serve_object::tree(kind, &record);
                 tree.as_object_mut().map(|t| (t.remove("apiVersion"), t.remove("kind")));
                 items.push(tree);
@@ -323,6 +325,7 @@ pub async fn delete_collection(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::query::Query;
 
     fn options(text: &str) -> DeleteOptions {
         DeleteOptions::of(&Query::parse(text), b"").unwrap()
@@ -341,9 +344,12 @@ mod tests {
             fate(&kind("pods"), &options("gracePeriodSeconds=60"), &first, Timestamp::now()),
             Fate::Unchanged
         ));
-        assert!(matches!(fate(&kind("pods"), &options("gracePeriodSeconds=0"), &first, Timestamp::now()), Fate::Gone));
+        assert!(matches!(
+            fate(&kind("pods"), &options("gracePeriodSeconds=0"), &first, Timestamp::now()),
+            Fate::Gone(_)
+        ));
         let waiting = json!({"metadata": {"name": "p"}, "spec": {}});
-        assert!(matches!(fate(&kind("pods"), &options(""), &waiting, Timestamp::now()), Fate::Gone));
+        assert!(matches!(fate(&kind("pods"), &options(""), &waiting, Timestamp::now()), Fate::Gone(_)));
     }
 
     #[test]
@@ -358,7 +364,7 @@ mod tests {
         let plain = json!({"metadata": {"name": "c"}});
         assert!(matches!(
             fate(&kind("configmaps"), &options("propagationPolicy=Background"), &plain, Timestamp::now()),
-            Fate::Gone
+            Fate::Gone(_)
         ));
         assert_eq!(DeleteOptions::of(&Query::parse("propagationPolicy=x"), b"").unwrap_err().code, 422);
     }
@@ -367,7 +373,12 @@ mod tests {
     fn a_namespace_waits_for_its_own_finalizers() {
         let namespace =
             json!({"metadata": {"name": "n"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}});
-        let Fate::Stays(new) = fate(&kind("namespaces"), &options(""), &namespace, Timestamp::now()) else { panic!() };
+        let Fate::Stays(mut new) = fate(&kind("namespaces"), &options(""), &namespace, Timestamp::now()) else {
+            panic!()
+        };
         assert_eq!(new["status"]["phase"], "Terminating");
+        assert!(matches!(fate(&kind("namespaces"), &options(""), &new, Timestamp::now()), Fate::Unchanged));
+        new["spec"]["finalizers"] = json!([]);
+        assert!(matches!(fate(&kind("namespaces"), &options(""), &new, Timestamp::now()), Fate::Gone(_)));
     }
 }

@@ -7,11 +7,13 @@
 mod allocation;
 mod create;
 mod delete;
+mod delete_options;
 mod options;
 mod outcome;
 mod patch;
 pub mod quotas;
 pub mod scale;
+pub mod storage_key;
 mod terms;
 mod update;
 
@@ -35,7 +37,7 @@ use crate::request::RequestContext;
 use crate::serve_object;
 
 pub use create::create;
-pub use delete::{delete, delete_collection};
+pub use delete::{delete, delete_collection, evict};
 pub use options::WriteOptions;
 pub use outcome::propose_error;
 pub use patch::patch;
@@ -70,7 +72,7 @@ impl<'a> Write<'a> {
         kind: &'a Arc<Kind>,
         subresource: &'a str,
     ) -> Result<Self, Status> {
-        let options = WriteOptions::of(&context.query)?;
+        let options = WriteOptions::of(&context.query, context.info.verb)?;
         let stored = app.stored_kind(kind);
         Ok(Self { app, context, kind, stored, subresource, options, now: Timestamp::now() })
     }
@@ -111,6 +113,11 @@ impl<'a> Write<'a> {
             _ => {}
         }
         let sent = given("name", &object["metadata"]);
+        if !name.is_empty() && sent.is_empty() && self.context.info.verb == "update" {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        }
         if !name.is_empty() && !sent.is_empty() && sent != name {
             return Err(Status::bad_request(format!(
                 "the name of the object ({sent}) does not match the name on the URL ({name})"

@@ -3,7 +3,9 @@
 
 use knarr_schema::FieldValidation;
 use knarr_types::{ErrorList, FieldError, FieldPath, Status};
+use serde_json::Value;
 
+use super::delete_options::dry_run_error;
 use crate::query::Query;
 
 /// How a write is meant.
@@ -24,19 +26,16 @@ impl WriteOptions {
     ///
     /// # Errors
     /// 422 where a value makes no sense.
-    pub fn of(query: &Query) -> Result<Self, Status> {
+    pub fn of(query: &Query, verb: &str) -> Result<Self, Status> {
         let mut errors = ErrorList::new();
-        let mut dry_run = false;
-        for value in query.all("dryRun").filter(|v| !v.is_empty()) {
-            if value == "All" {
-                dry_run = true;
-            } else {
-                errors.push(FieldError::not_supported(&FieldPath::new("dryRun"), value, &["All"]));
-            }
-        }
+        let dry: Vec<Value> = query.all("dryRun").map(Value::from).collect();
+        errors.extend(dry_run_error(&dry));
         let manager = query.get("fieldManager").unwrap_or_default();
         if manager.len() > 128 {
             errors.push(FieldError::too_long(&FieldPath::new("fieldManager"), 128));
+        } else if manager.chars().any(char::is_control) {
+            let why = "should only contain printable characters";
+            errors.push(FieldError::invalid(&FieldPath::new("fieldManager"), manager, why));
         }
         let validation = match query.filled("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
@@ -49,13 +48,18 @@ impl WriteOptions {
             }
         };
         if !errors.is_empty() {
-            return Err(Status::invalid("meta.k8s.io", options_kind(query), "", &errors));
+            return Err(Status::invalid("meta.k8s.io", options_kind(verb), "", &errors));
         }
-        Ok(Self { dry_run, manager: manager.to_owned(), validation, force: query.is_true("force") })
+        Ok(Self { dry_run: !dry.is_empty(), manager: manager.to_owned(), validation, force: query.is_true("force") })
     }
 }
 
-/// Upstream names the options after the verb; the query of a patch alone has `force`.
-fn options_kind(query: &Query) -> &'static str {
-    if query.get("force").is_some() { "PatchOptions" } else { "CreateOptions" }
+/// Upstream names the options after the verb.
+fn options_kind(verb: &str) -> &'static str {
+    match verb {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        _ => "DeleteOptions",
+    }
 }

@@ -2,13 +2,20 @@
 //! What a client is told of a write that the store did not take.
 
 use knarr_store::ProposeError;
-use knarr_types::{Key, ResourceId, Status};
+use knarr_types::{Key, Object, ResourceId, Status};
 
 /// The answer to a write that was not committed, or of which nobody knows.
 #[must_use]
 pub fn propose_error(resource: &ResourceId, name: &str, error: &ProposeError) -> Status {
     match error {
-        ProposeError::AlreadyExists(_) => Status::already_exists(resource, name),
+        ProposeError::AlreadyExists(record) => {
+            let mut status = Status::already_exists(resource, name);
+            // What waits for its finalizers still has its name.
+            if is_being_deleted(&record.json) {
+                status.message = format!("object is being deleted: {}", status.message);
+            }
+            status
+        }
         ProposeError::NotFound(key) if *key.name == *name => Status::not_found(resource, name),
         // A namespace that must be there.
         ProposeError::NotFound(key) => Status::not_found(&key.resource, &key.name),
@@ -27,4 +34,8 @@ pub fn propose_error(resource: &ResourceId, name: &str, error: &ProposeError) ->
         ProposeError::Closed => Status::service_unavailable("the server is shutting down", 1),
         other => Status::internal(other),
     }
+}
+
+fn is_being_deleted(json: &[u8]) -> bool {
+    serde_json::from_slice::<Object>(json).is_ok_and(|object| !object["metadata"]["deletionTimestamp"].is_null())
 }

@@ -10,8 +10,8 @@ use knarr_types::selector::LabelSelector;
 use knarr_types::{Key, Object, Status};
 use serde_json::{Value, json};
 
-use super::Write;
 use super::update::commit;
+use super::{Write, storage_key};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::negotiate::{answer, body_media};
@@ -100,6 +100,18 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
 /// The workload with the replicas of its scale.
 fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
     let name = old["metadata"]["name"].as_str().unwrap_or_default();
+    let uid = scale["metadata"]["uid"].as_str().unwrap_or_default();
+    let actual = old["metadata"]["uid"].as_str().unwrap_or_default();
+    if !uid.is_empty() && uid != actual {
+        let key = Key::new(kind.storage.clone(), old["metadata"]["namespace"].as_str().unwrap_or_default(), name);
+        return Err(Status::conflict(&kind.id(), name, &storage_key::uid_mismatch(&key, uid, actual)));
+    }
+    let sent = scale["metadata"]["name"].as_str().unwrap_or_default();
+    if sent != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({sent}) does not match the name on the URL ({name})"
+        )));
+    }
     let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if !version.is_empty()
         && version != "0"

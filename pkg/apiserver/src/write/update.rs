@@ -8,10 +8,10 @@ use knarr_admission::Operation;
 use knarr_schema::managed_fields::{keep_times, track_update};
 use knarr_schema::{Kind, normalize, rules};
 use knarr_store::{Decision, Record, UpdateError};
-use knarr_types::{Key, Object, Status};
+use knarr_types::{Key, Object, Reason, Status};
 
 use super::terms::{self, Terms};
-use super::{Write, allocation, create, failed, quotas};
+use super::{Write, allocation, create, failed, quotas, storage_key};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -41,6 +41,7 @@ pub async fn update(
     }
     commit(&write, &key, warnings, |old, _| {
         let mut new = object.clone();
+        check_uid(&write, &new, old)?;
         check_version(&write, &new, old)?;
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         Ok(new)
@@ -48,24 +49,35 @@ pub async fn update(
     .await
 }
 
+/// The object that the client means must be the one that is there.
+fn check_uid(write: &Write<'_>, new: &Object, old: &Object) -> Result<(), Status> {
+    let text = |object: &Object| object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let (uid, actual) = (text(new), text(old));
+    if uid.is_empty() || uid == actual {
+        return Ok(());
+    }
+    let name = &write.context.info.name;
+    Err(Status::conflict(&write.kind.id(), name, &storage_key::uid_mismatch(&write.key(name), &uid, &actual)))
+}
+
 /// What the client says it saw must be what there is; kinds may insist that it says so.
 pub(super) fn check_version(write: &Write<'_>, new: &Object, old: &Object) -> Result<(), Status> {
-    let text = |object: &Object, field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let text = |object: &Object| object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let name = &write.context.info.name;
-    let (uid, old_uid) = (text(new, "uid"), text(old, "uid"));
-    if !uid.is_empty() && uid != old_uid {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
-        return Err(Status::conflict(&write.kind.id(), name, &why));
+    let version = text(new);
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        let message = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+        return Err(Status::new(500, Reason::Unknown, message));
     }
-    let version = text(new, "resourceVersion");
     if version.is_empty() || version == "0" {
         if !write.kind.rules.allow_unconditional_update {
             let errors = rules::metadata::resource_version_required();
-            return Err(super::invalid(write.kind, name, &errors));
+            // Upstream names the resource here, not the kind.
+            return Err(Status::invalid(&write.kind.group, &write.kind.resource, name, &errors));
         }
         return Ok(());
     }
-    if version != text(old, "resourceVersion") {
+    if version != text(old) {
         return Err(Status::modified(&Key::new(write.kind.id(), "", name)));
     }
     Ok(())
@@ -92,9 +104,12 @@ pub(super) async fn commit(
         let mut said = Vec::new();
         let _turn = quotas::turn(write, Some(&key.name)).await;
         match run(write, key, &mut said, &change).await {
-            Ok(record) => {
+            Ok(written) => {
                 warnings.append(&mut said);
-                return write.respond(200, &record, &warnings);
+                return match written {
+                    Written::Stored(record) => write.respond(200, &record, &warnings),
+                    Written::Over(object) => write.respond_dry(200, &object, &warnings),
+                };
             }
             Err(UpdateError::Store(error)) if terms::is_stale(&error, key) && attempt < allocation::ATTEMPTS => {}
             Err(UpdateError::Refused(status)) => return Err(status),
@@ -104,33 +119,48 @@ pub(super) async fn commit(
     Err(not_found())
 }
 
-/// One run of [`commit`] through the store.
+/// What came of a write.
+enum Written {
+    /// It is stored.
+    Stored(Arc<Record>),
+    /// It was the end of an object that was being deleted: this is its last state.
+    Over(Box<Object>),
+}
+
+/// One run of [`commit`] through the store; what the client should know is added to `said`.
 async fn run(
     write: &Write<'_>,
     key: &Key,
     said: &mut Vec<String>,
     change: &(impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status> + Sync),
-) -> Result<Arc<Record>, UpdateError<Status>> {
+) -> Result<Written, UpdateError<Status>> {
     let not_found = || Status::not_found(&write.kind.id(), &key.name);
-    let mut kept: Option<Arc<Record>> = None;
-    let decide = |current: Option<&Arc<Record>>| {
-        said.clear();
-        let record = current.ok_or_else(not_found)?;
-        let old = serve_object::stored_tree(write.kind, record);
-        let mut new = change(&old, said)?;
-        let terms = finish(write, &mut new, &old, said)?;
-        if is_over(&new) {
-            return Ok(Decision::Delete);
+    let outcome = parking_lot::Mutex::new((Vec::new(), None));
+    let decide = |current: Option<Arc<Record>>| {
+        let outcome = &outcome;
+        async move {
+            let mut said = Vec::new();
+            let record = current.ok_or_else(not_found)?;
+            let old = serve_object::stored_tree(write.kind, &record);
+            let mut new = change(&old, &mut said)?;
+            let terms = finish(write, &mut new, &old, &mut said)?;
+            if is_over(&new) {
+                *outcome.lock() = (said, Some(Box::new(new)));
+                return Ok(Decision::Delete);
+            }
+            *outcome.lock() = (said, None);
+            let draft = serve_object::draft(&write.stored, &new);
+            Ok(if draft == record.to_draft() { Decision::Keep } else { terms.with(draft) })
         }
-        let draft = serve_object::draft(&write.stored, &new);
-        if draft == record.to_draft() {
-            kept = Some(Arc::clone(record));
-            return Ok(Decision::Keep);
-        }
-        Ok(terms.with(draft))
     };
-    let applied = write.app.store.update(key, &write.write_context(), decide).await?;
-    applied.map(|a| a.record).or(kept).ok_or_else(|| UpdateError::Refused(not_found()))
+    let applied = write.app.store.update_with(key, &write.write_context(), decide).await?;
+    let (mut told, over) = outcome.into_inner();
+    said.append(&mut told);
+    match (over, applied) {
+        (Some(object), _) => Ok(Written::Over(object)),
+        (None, Some(applied)) => Ok(Written::Stored(applied.record)),
+        (None, None) => Err(UpdateError::Refused(not_found())),
+    }
 }
 
 /// Whether nothing keeps an object any more that is being deleted: its last finalizer went.

@@ -110,7 +110,6 @@ pub(super) static POD_TEMPLATE: Rules = Rules {
     prepare_update: |new, old, _| fill::bump_generation(new, old, &["template"]),
     validate: |object| pod_spec::template(&At::root(object).get("template")),
     validate_update: |new, _, _| pod_spec::template(&At::root(new).get("template")),
-    allow_create_on_update: true,
     has_generation: true,
     ..Rules::DEFAULT
 };

@@ -24,7 +24,6 @@ pub(super) static HORIZONTAL_POD_AUTOSCALER: Rules = Rules {
         "status" => not_negative(&At::root(new).get("status"), &["currentReplicas", "desiredReplicas"]),
         _ => spec(&At::root(new).get("spec")),
     },
-    allow_unconditional_update: false,
     ..Rules::DEFAULT
 };
 

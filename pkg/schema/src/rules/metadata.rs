@@ -17,16 +17,16 @@ const FOREGROUND: &str = knarr_types::labels::FINALIZER_FOREGROUND;
 /// Takes away what a client may not set on a new object.
 pub fn prepare_create(object: &mut Object) {
     let metadata = fill::object(object, "metadata");
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"] {
         fill::remove(metadata, field);
     }
-    fill::remove(metadata, "managedFields");
 }
 
 /// Keeps what an update may leave out or may not change: uid, creation and deletion.
 pub fn prepare_update(new: &mut Object, old: &Object) {
     let before = &old["metadata"];
     let metadata = fill::object(new, "metadata");
+    fill::remove(metadata, "selfLink");
     for field in ["name", "namespace", "uid"] {
         if metadata[field].as_str().unwrap_or_default().is_empty() {
             fill::keep(metadata, before, field);
