@@ -7,6 +7,7 @@
 
 pub mod apply;
 pub mod builtin_types;
+pub mod cel;
 pub mod convert;
 pub mod crd;
 pub mod decode;

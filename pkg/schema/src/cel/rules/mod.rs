@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The rules of a CRD's schema (`x-kubernetes-validations`): compiled with the schema, checked when the CRD is
+//! written, run when an object is.
+//! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation-rules>
+
+mod check;
+mod field_path;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use knarr_types::ErrorList;
+
+use super::program::{Environment, Program};
+use super::shape::Shape;
+use super::types::Type;
+use crate::crd::StructuralSchema;
+use crate::crd::structural::{ListType, ValidationRule};
+
+pub use check::{check_declarations, check_expressions};
+
+/// What objects are checked against: the rules of a schema and of all below it.
+#[derive(Debug)]
+pub struct Validator {
+    shape: Shape,
+    /// The type as the schema names it.
+    ty: String,
+    rules: Vec<Rule>,
+    properties: BTreeMap<String, Validator>,
+    additional: Option<Box<Validator>>,
+    items: Option<Box<Validator>>,
+    all_of: Vec<Validator>,
+    /// By what the elements of a list with keys are told apart.
+    list_keys: Vec<String>,
+}
+
+/// What the rules say to an object.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// What is wrong.
+    pub errors: ErrorList,
+    /// What is wrong and was so before in what did not change: the client is only told.
+    pub warnings: Vec<String>,
+}
+
+/// A compiled rule, or why there is none.
+#[derive(Debug)]
+struct Rule {
+    declared: ValidationRule,
+    compiled: Result<Compiled, String>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    program: Program,
+    uses_old_self: bool,
+    message: Option<Result<Program, String>>,
+    /// Where the error is, below the node.
+    field_path: Option<String>,
+}
+
+impl Validator {
+    /// The rules of a resource's schema; nothing where there are none.
+    #[must_use]
+    pub fn new(schema: &StructuralSchema) -> Option<Self> {
+        let shape = Shape::of_schema(schema, true, "selfType")?;
+        build(schema, schema, &shape)
+    }
+
+    /// Checks an object, and against the old one where there is one.
+    #[must_use]
+    pub fn validate(&self, object: &serde_json::Value, old: Option<&serde_json::Value>) -> Verdict {
+        run::validate(self, object, old)
+    }
+}
+
+/// `rules` are the node's own, or those of a partial schema of it below `allOf`.
+fn build(rules: &StructuralSchema, schema: &StructuralSchema, shape: &Shape) -> Option<Validator> {
+    let mut properties = BTreeMap::new();
+    for (name, partial) in &rules.properties {
+        let Some(property) = schema.properties.get(name) else { continue };
+        let inner = match super::shape::escape(name) {
+            Some(escaped) => shape.field(&escaped).cloned(),
+            None => Shape::of_schema(property, property.embedded_resource, "selfType"),
+        };
+        // The name and type of a resource have a shape of their own, which says nothing of rules below.
+        let inner = inner.or_else(|| Shape::of_schema(property, property.embedded_resource, "selfType"));
+        if let Some(validator) = inner.and_then(|inner| build(partial, property, &inner)) {
+            properties.insert(name.clone(), validator);
+        }
+    }
+    let element = |partial: Option<&StructuralSchema>, whole: Option<&StructuralSchema>| {
+        build(partial?, whole?, shape.element()).map(Box::new)
+    };
+    let items = element(rules.items.as_deref(), schema.items.as_deref());
+    let additional = element(rules.additional.schema(), schema.additional.schema());
+    let all_of: Vec<Validator> =
+        rules.checks.all_of.iter().filter_map(|partial| build(partial, schema, shape)).collect();
+    let compiled: Vec<Rule> = rules.rules.iter().map(|rule| compile(rule, schema, shape)).collect();
+    let is_empty = compiled.is_empty() && properties.is_empty() && items.is_none() && additional.is_none();
+    let list_keys = if schema.list_type == ListType::Map { schema.list_map_keys.clone() } else { Vec::new() };
+    (!is_empty || !all_of.is_empty()).then(|| Validator {
+        shape: shape.clone(),
+        ty: schema.ty.clone(),
+        rules: compiled,
+        properties,
+        additional,
+        items,
+        all_of,
+        list_keys,
+    })
+}
+
+fn compile(declared: &ValidationRule, schema: &StructuralSchema, shape: &Shape) -> Rule {
+    Rule { declared: declared.clone(), compiled: compiled(declared, schema, shape) }
+}
+
+fn compiled(declared: &ValidationRule, schema: &StructuralSchema, shape: &Shape) -> Result<Compiled, String> {
+    let ty = shape.ty();
+    let old = if declared.optional_old_self == Some(true) { Type::optional(ty.clone()) } else { ty.clone() };
+    let environment = Environment::new(vec![("self", ty), ("oldSelf", old)]);
+    let program = environment.compile(&declared.rule).map_err(|why| format!("compilation failed: {why}"))?;
+    if *program.output() != Type::Bool {
+        return Err("cel expression must evaluate to a bool".to_owned());
+    }
+    let message = (!declared.message_expression.is_empty()).then(|| message(&environment, declared));
+    let field_path = field_path::normalize(&declared.field_path, schema).ok().filter(|path| !path.is_empty());
+    Ok(Compiled { uses_old_self: program.mentions("oldSelf"), program, message, field_path })
+}
+
+fn message(environment: &Environment, declared: &ValidationRule) -> Result<Program, String> {
+    let program = environment.compile(&declared.message_expression);
+    let program = program.map_err(|why| format!("messageExpression compilation failed: {why}"))?;
+    match program.output() {
+        Type::String => Ok(program),
+        _ => Err("messageExpression must evaluate to a string".to_owned()),
+    }
+}
