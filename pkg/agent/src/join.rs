@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use knarr_pki::{JoinToken, PkiError, authority, certificate};
+use knarr_pki::{JoinToken, PkiError, authority, certificate, node_password};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{Layout, read_record, write_private, write_record};
@@ -113,7 +113,7 @@ async fn join(
     let ca = trusted_ca(config, token, server).await?;
     let user = format!("system:node:{}", config.node_name);
     let (key, csr) = authority::request(&user).map_err(|error| AgentError::Certificate(error.to_string()))?;
-    let body = serde_json::json!({ "nodeName": config.node_name, "csr": csr });
+    let body = serde_json::json!({ "nodeName": config.node_name, "csr": csr, "password": password(layout)? });
     let request = Request::post("/knarr/v1/join")
         .header(header::HOST, server.authority())
         .header(header::CONTENT_TYPE, "application/json")
@@ -138,6 +138,24 @@ async fn join(
     let identity = Identity { ca: joined.ca, certificate: joined.certificate, key, cluster: joined.cluster };
     keep(layout, &identity)?;
     Ok(identity)
+}
+
+/// The password that keeps the node's name with this machine; made on first use.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn password(layout: &Layout) -> Result<String, AgentError> {
+    let path = layout.identity("node-password");
+    match std::fs::read_to_string(&path) {
+        Ok(known) if !known.is_empty() => return Ok(known),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(AgentError::file("read", &path)(error));
+        }
+        _ => {}
+    }
+    let fresh = node_password::generate().map_err(|error| AgentError::Certificate(error.to_string()))?;
+    write_private(&path, fresh.as_bytes()).map_err(AgentError::file("write", &path))?;
+    Ok(fresh)
 }
 
 fn keep(layout: &Layout, identity: &Identity) -> Result<(), AgentError> {

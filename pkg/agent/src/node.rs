@@ -2,6 +2,7 @@
 //! The Node object and its lease: registered once, written on change and every five minutes, the
 //! lease every ten seconds.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use k8s_openapi::jiff::Timestamp;
 use knarr_client::events::Severity;
+use knarr_pki::node_password;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::sync::Notify;
@@ -55,6 +57,8 @@ pub struct NodeReporter {
     pub changed: Arc<Notify>,
     /// What happens to it.
     pub events: EventQueue,
+    /// What keeps its name with this machine.
+    pub password: String,
 }
 
 /// Parses `key=value:Effect` or `key:Effect`.
@@ -103,9 +107,7 @@ impl NodeReporter {
             metadata: ObjectMeta {
                 name: Some(self.name.clone()),
                 labels: Some(self.all_labels().into_iter().collect()),
-                annotations: Some(
-                    [("volumes.kubernetes.io/controller-managed-attach-detach".into(), "true".into())].into(),
-                ),
+                annotations: Some(self.annotations()),
                 ..ObjectMeta::default()
             },
             spec: Some(NodeSpec {
@@ -116,8 +118,13 @@ impl NodeReporter {
         };
         match api.create(&PostParams::default(), &node).await {
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                let labels: std::collections::BTreeMap<_, _> = self.all_labels().into_iter().collect();
-                let patch = serde_json::json!({ "metadata": { "labels": labels } });
+                if taken(&api.get(&self.name).await?, &self.password) {
+                    let why = "another machine has registered this name meanwhile: use another --node-name";
+                    return Err(kube::Error::Service(why.into()));
+                }
+                let labels: BTreeMap<_, _> = self.all_labels().into_iter().collect();
+                let metadata = serde_json::json!({ "labels": labels, "annotations": self.annotations() });
+                let patch = serde_json::json!({ "metadata": metadata });
                 api.patch(&self.name, &PatchParams::default(), &Patch::Strategic(patch)).await
             }
             other => other,
@@ -136,6 +143,12 @@ impl NodeReporter {
             let message = format!("Node {} has been rebooted, boot id: {boot}", self.name);
             self.tell(Severity::Warning, "Rebooted", &message);
         }
+    }
+
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let attached = "volumes.kubernetes.io/controller-managed-attach-detach".to_owned();
+        let password = node_password::hash(&self.password);
+        [(attached, "true".to_owned()), (node_password::ANNOTATION.to_owned(), password)].into()
     }
 
     fn all_labels(&self) -> Vec<(String, String)> {
@@ -203,6 +216,12 @@ impl NodeReporter {
             ..NodeStatus::default()
         }
     }
+}
+
+fn taken(node: &Node, password: &str) -> bool {
+    let annotations = node.metadata.annotations.as_ref();
+    let known = annotations.and_then(|annotations| annotations.get(node_password::ANNOTATION));
+    node_password::is_taken(known.map(String::as_str), password)
 }
 
 /// The events of conditions that differ from those before, each with upstream's reason.

@@ -26,7 +26,7 @@ use crate::node::{NodeReporter, parse_taint};
 use crate::objects::{Name, Objects};
 use crate::pod::Moment;
 use crate::server::{Server, trusting};
-use crate::{AgentConfig, AgentError, events, pods, pressure, serve, tunnel};
+use crate::{AgentConfig, AgentError, events, join, pods, pressure, serve, tunnel};
 
 /// No timer is set for longer; a certificate may well live for a year.
 const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
@@ -49,7 +49,7 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()> + Send)
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let identity = tokio::select! {
-            identity = join(&config, &layout, &server) => identity?,
+            identity = wait_to_join(&config, &layout, &server) => identity?,
             () = &mut shutdown => return Ok(()),
         };
         let renew = renewal_due(&identity.certificate)?;
@@ -73,7 +73,7 @@ pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()> + Send)
 }
 
 /// The node's identity; waits for a server that is not there yet.
-async fn join(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<Identity, AgentError> {
+async fn wait_to_join(config: &AgentConfig, layout: &Layout, server: &Server) -> Result<Identity, AgentError> {
     let mut pause = Duration::from_millis(100);
     loop {
         match identity(config, layout, server).await {
@@ -173,6 +173,7 @@ impl Agent {
             network: network.ready.subscribe(),
             changed: Arc::clone(&changed),
             events: context.events.clone(),
+            password: join::password(layout)?,
         };
         let tls = trusting(&identity.ca, Some(identity))?;
         let edge = config.edge.then_some(config.ingress_ports);

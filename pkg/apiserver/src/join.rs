@@ -11,7 +11,7 @@ use http::header::AUTHORIZATION;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use knarr_auth::UserInfo;
-use knarr_pki::{Authority, JoinToken};
+use knarr_pki::{Authority, JoinToken, node_password};
 use knarr_types::{ResourceId, Status};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,9 @@ struct Asked {
     node_name: String,
     /// PKCS #10, PEM.
     csr: String,
+    /// What the machine that first had the name knows.
+    #[serde(default)]
+    password: String,
 }
 
 #[derive(Serialize)]
@@ -83,10 +86,7 @@ pub async fn join(app: &App, context: &RequestContext, request: Request<Body>) -
     if !is_node_name(&asked.node_name) {
         return Err(Status::bad_request(format!("{:?} is not a node name: it must be a DNS name", asked.node_name)));
     }
-    if let Candidate::Node(own) = candidate
-        && own != asked.node_name
-    {
-        let why = format!("node {own:?} cannot have the certificate of another");
+    if let Some(why) = refusal(app, &candidate, &asked) {
         return Err(Status::forbidden(&ResourceId::new("", "nodes"), &asked.node_name, &why));
     }
     let joining = &app.joining;
@@ -106,6 +106,22 @@ pub async fn join(app: &App, context: &RequestContext, request: Request<Body>) -
     };
     let document = serde_json::to_value(joined).map_err(Status::internal)?;
     Ok(body::json(200, &document))
+}
+
+/// Why the candidate cannot be the node of that name.
+fn refusal(app: &App, candidate: &Candidate, asked: &Asked) -> Option<String> {
+    match candidate {
+        Candidate::Node(own) if *own == asked.node_name => None,
+        Candidate::Node(own) => Some(format!("node {own:?} cannot have the certificate of another")),
+        Candidate::Member => {
+            let node = knarr_auth::Objects::core(app, "nodes", "", &asked.node_name)?;
+            let annotation = node["metadata"]["annotations"][node_password::ANNOTATION].as_str();
+            node_password::is_taken(annotation, &asked.password).then(|| {
+                "another machine has this name: join with another --node-name, or delete the Node if that machine is gone"
+                    .to_owned()
+            })
+        }
+    }
 }
 
 /// `GET /knarr/v1/ca`: anybody may have it, and compares it with the hash in their token.

@@ -9,6 +9,7 @@ mod error;
 mod files;
 pub mod join_token;
 pub mod kubeconfig;
+pub mod node_password;
 pub mod service_account;
 
 pub use authority::{Authority, Identity};

@@ -19,6 +19,7 @@ struct Authority {
     issuer: Issuer<'static, KeyPair>,
     ca: String,
     joins: std::sync::atomic::AtomicUsize,
+    passwords: parking_lot::Mutex<Vec<String>>,
 }
 
 impl Authority {
@@ -31,6 +32,7 @@ impl Authority {
         }
         self.joins.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+        self.passwords.lock().push(body["password"].as_str().unwrap().to_owned());
         let request = CertificateSigningRequestParams::from_pem(body["csr"].as_str().unwrap()).unwrap();
         let certificate = request.signed_by(&self.issuer).unwrap().pem();
         let answer = serde_json::json!({ "certificate": certificate, "ca": self.ca, "clusterDNS": "10.43.0.53" });
@@ -73,7 +75,8 @@ async fn server() -> (Arc<Authority>, Server) {
         .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
         .unwrap();
     let tls = TlsAcceptor::from(Arc::new(config));
-    let authority = Arc::new(Authority { issuer, ca: ca.pem(), joins: Default::default() });
+    let authority =
+        Arc::new(Authority { issuer, ca: ca.pem(), joins: Default::default(), passwords: Default::default() });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let served = Arc::clone(&authority);
@@ -110,6 +113,22 @@ async fn a_node_joins_once_and_keeps_its_identity_private() {
     let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(layout.identity("node.key")).unwrap());
     assert_eq!(mode & 0o777, 0o600);
     assert!(trusting(&first.ca, Some(&first)).is_ok(), "the certificate fits its key");
+}
+
+#[tokio::test]
+async fn a_machine_shows_the_same_password_whenever_it_joins() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::open(dir.path()).unwrap();
+    let (authority, server) = server().await;
+    let config = config(&server, &full_token(&authority, SECRET));
+    identity(&config, &layout, &server).await.unwrap();
+    std::fs::remove_file(layout.identity("node.crt")).unwrap();
+    identity(&config, &layout, &server).await.unwrap();
+    let shown = authority.passwords.lock().clone();
+    assert_eq!(shown.len(), 2);
+    assert!(shown[0] == shown[1] && shown[0] == password(&layout).unwrap() && shown[0].len() >= 32);
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(layout.identity("node-password")).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 #[tokio::test]
