@@ -10,3 +10,4 @@ pub mod images;
 pub mod knarr;
 pub mod kubectl;
 pub mod wait;
+pub mod webhook;

@@ -19,6 +19,9 @@ mod secrets;
 mod service_account;
 pub mod services;
 mod storage;
+pub mod webhooks;
+
+use std::sync::Arc;
 
 use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::Kind;
@@ -36,6 +39,21 @@ pub enum Operation {
     Update,
     /// It is deleted.
     Delete,
+    /// A connection to it is opened.
+    Connect,
+}
+
+impl Operation {
+    /// As webhooks and policies call it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
 }
 
 /// What plugins are told about the cluster.
@@ -76,13 +94,31 @@ impl Request<'_> {
 }
 
 /// Other objects of the cluster, as trees, by group, plural, namespace and name.
-pub trait Lookup {
+pub trait Lookup: Sync {
     /// One.
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
     /// All of a namespace, or of the cluster.
     fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object>;
     /// Whether a user may do something, beyond what was asked of the server.
     fn allows(&self, user: &UserInfo, wanted: &Attributes<'_>) -> bool;
+    /// The other versions in which the objects of a kind are served.
+    fn versions(&self, _kind: &Kind) -> Vec<Arc<Kind>> {
+        Vec::new()
+    }
+    /// An object of `kind` that came from outside, checked against the kind's fields.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn decode(&self, _kind: &Kind, object: &Object) -> Result<Object, Status> {
+        Ok(object.clone())
+    }
+    /// Where a port of a Service can be reached: `address:port`.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    fn service_address(&self, _namespace: &str, name: &str, _port: u16) -> Result<String, String> {
+        Err(format!("service {name:?} not found"))
+    }
 }
 
 /// Changes the object as the plugins want it.
@@ -189,7 +225,7 @@ mod table {
     }
 
     /// A built-in kind of the core.
-    pub fn kind(resource: &str) -> std::sync::Arc<Kind> {
-        std::sync::Arc::clone(knarr_schema::Registry::builtin().by_resource("", "v1", resource).unwrap())
+    pub fn kind(resource: &str) -> Arc<Kind> {
+        Arc::clone(knarr_schema::Registry::builtin().by_resource("", "v1", resource).unwrap())
     }
 }

@@ -49,6 +49,8 @@ pub struct App {
     pub metrics: Metrics,
     /// The ways to the nodes.
     pub tunnels: Tunnels,
+    /// Asks webhooks.
+    pub webhooks: knarr_admission::webhooks::Webhooks,
     /// Who writes in a namespace with quotas.
     pub quota_turns: crate::write::quotas::Turns,
     /// What nodes need to join.

@@ -23,6 +23,7 @@ pub mod request;
 pub mod selection;
 pub mod serve_object;
 pub mod server;
+mod service_address;
 pub mod streams;
 pub mod subresources;
 pub mod tunnel;

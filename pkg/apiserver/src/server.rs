@@ -315,6 +315,7 @@ fn app(config: &Config, store: Store, registry: Registry, credentials: &Credenti
         },
         metrics: Metrics::default(),
         tunnels: Tunnels::default(),
+        webhooks: Default::default(),
         quota_turns: Default::default(),
         joining: Joining {
             authority: Arc::clone(&credentials.authority),

@@ -11,7 +11,7 @@ use knarr_store::{Change, Precondition, Proposal};
 use knarr_types::{Object, Reason, Status};
 
 use super::terms::{self, Terms};
-use super::{Write, allocation, failed, new_uid, quotas, seconds};
+use super::{Write, admit, allocation, failed, new_uid, seconds};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -75,8 +75,7 @@ pub(super) async fn commit_new(
     for attempt in 1.. {
         let mut said = Vec::new();
         let mut object = sent.clone();
-        let _turn = quotas::turn(write, None).await;
-        let terms = finish(write, &mut object, &mut said)?;
+        let terms = finish(write, &mut object, &mut said).await?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = write.key(name);
         if write.options.dry_run {
@@ -109,7 +108,11 @@ pub(super) async fn commit_new(
 }
 
 /// All that happens to a new object before it is stored; gives what it is to be stored with.
-pub(super) fn finish(write: &Write<'_>, object: &mut Object, warnings: &mut Vec<String>) -> Result<Terms, Status> {
+pub(super) async fn finish(
+    write: &Write<'_>,
+    object: &mut Object,
+    warnings: &mut Vec<String>,
+) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
     let sent_managers = object["metadata"].get("managedFields").cloned();
     rules::metadata::prepare_create(object);
@@ -127,7 +130,7 @@ pub(super) fn finish(write: &Write<'_>, object: &mut Object, warnings: &mut Vec<
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let request = write.admission(Operation::Create, &name, None);
-    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission)?;
+    admit::mutate(write, &request, object, warnings).await?;
     (stored.rules.default)(object);
     (stored.rules.prepare_create)(object);
     knarr_admission::set_requester(&request, object);
@@ -138,9 +141,9 @@ pub(super) fn finish(write: &Write<'_>, object: &mut Object, warnings: &mut Vec<
         return Err(super::invalid(kind, &name, &errors));
     }
     warnings.extend((stored.rules.warnings)(object));
-    knarr_admission::validate(&request, Some(object), write.app, warnings)?;
+    admit::validate(write, &request, Some(object), warnings).await?;
     normalize(object, stored.ty.get());
-    Terms::of(write, &request, object, None)
+    Terms::of(write, &request, object, None).await
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use knarr_types::{Object, ResourceId, Status};
 use serde_json::{Value, json};
 
 use super::delete_options::{DeleteOptions, Propagation};
-use super::{Write, failed, seconds};
+use super::{Write, admit, failed, seconds};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::request::RequestContext;
@@ -161,7 +161,7 @@ async fn decide(
     check_preconditions(write.kind, options, &old, name)?;
     let mut warnings = Vec::new();
     let request = write.admission(Operation::Delete, name, Some(&old));
-    knarr_admission::validate(&request, None, write.app, &mut warnings)?;
+    admit::validate(write, &request, None, &mut warnings).await?;
     let fate = fate(write.kind, options, &old, write.now);
     Ok((fate, old, warnings))
 }

@@ -4,6 +4,7 @@
 //! What a client sent is decoded once; what follows from the object as it is now is computed again each
 //! time somebody else was faster, until it is committed or the request's time is over.
 
+mod admit;
 mod allocation;
 mod create;
 mod delete;
@@ -24,7 +25,7 @@ use jiff::Timestamp;
 use knarr_admission::{Lookup, Operation};
 use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of};
-use knarr_schema::{Kind, MediaType, convert, decode_as};
+use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as};
 use knarr_store::{Author, Lane, ProposeError, Record, WriteContext};
 use knarr_types::{ErrorList, Key, Object, Status};
 use serde_json::Value;
@@ -222,6 +223,22 @@ impl Lookup for App {
         let snapshot = self.store.snapshot(&kind.storage);
         let scope = namespace.map_or(knarr_store::Scope::All, |n| knarr_store::Scope::Namespace(n.into()));
         snapshot.list(&scope, None).map(|record| serve_object::tree(kind, record)).collect()
+    }
+
+    fn versions(&self, kind: &Kind) -> Vec<Arc<Kind>> {
+        let registry = self.registry.load();
+        let same = |k: &&Arc<Kind>| k.storage == kind.storage && k.api_version() != kind.api_version();
+        registry.iter().filter(same).cloned().collect()
+    }
+
+    fn decode(&self, kind: &Kind, object: &Object) -> Result<Object, Status> {
+        let bytes = serde_json::to_vec(object).map_err(Status::internal)?;
+        let registry = self.registry.load();
+        decode_as(kind, &registry, &bytes, MediaType::Json, FieldValidation::Ignore).map(|(object, _)| object)
+    }
+
+    fn service_address(&self, namespace: &str, name: &str, port: u16) -> Result<String, String> {
+        crate::service_address::find(self, namespace, name, &port.to_string()).map(|a| a.to_string())
     }
 
     fn allows(&self, user: &UserInfo, wanted: &Attributes<'_>) -> bool {

@@ -38,12 +38,11 @@ impl Turns {
     }
 }
 
-/// Waits for the turn of a write that may be charged. `name` is that of an object that is there: only few
-/// kinds are charged for changes.
-pub(super) async fn turn(write: &Write<'_>, name: Option<&str>) -> Option<OwnedMutexGuard<()>> {
+/// Waits for the turn of a write that may be charged: of objects that are there only few kinds are.
+pub(super) async fn turn(write: &Write<'_>, is_new: bool) -> Option<OwnedMutexGuard<()>> {
     let namespace = &write.context.info.namespace;
     let grows = matches!(&*write.kind.kind, "Service" | "PersistentVolumeClaim") || write.subresource == "resize";
-    if !write.kind.namespaced || write.options.dry_run || (name.is_some() && !grows) {
+    if !write.kind.namespaced || write.options.dry_run || !(is_new || grows) {
         return None;
     }
     let quotas = write.app.store.snapshot(&ResourceId::new("", RESOURCE));

@@ -4,6 +4,7 @@
 use knarr_admission::Request;
 use knarr_store::{Change, Decision, Draft, Precondition, ProposeError};
 use knarr_types::{Key, Object, Status};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Write, allocation, quotas};
 
@@ -12,17 +13,20 @@ use super::{Write, allocation, quotas};
 pub(super) struct Terms {
     pub preconditions: Vec<Precondition>,
     pub changes: Vec<Change>,
+    /// The turn in the namespace of a write that is charged; given back when the write is committed.
+    pub turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl Terms {
     /// The last step of a write: what is given out to the object, what it is charged for, what it relies on.
-    pub(super) fn of(
+    pub(super) async fn of(
         write: &Write<'_>,
         request: &Request<'_>,
         object: &mut Object,
         old: Option<&Object>,
     ) -> Result<Self, Status> {
-        let mut terms = quotas::charge(write, request, object)?;
+        let turn = quotas::turn(write, old.is_none()).await;
+        let mut terms = Self { turn, ..quotas::charge(write, request, object)? };
         terms.preconditions.extend(knarr_admission::conditions(request, Some(object), write.app));
         terms.preconditions.extend(allocation::give(write, object, old)?);
         Ok(terms)

@@ -11,7 +11,7 @@ use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::{Key, Object, Reason, Status};
 
 use super::terms::{self, Terms};
-use super::{Write, allocation, create, failed, quotas, storage_key};
+use super::{Write, admit, allocation, create, failed, storage_key};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -96,13 +96,12 @@ pub(super) async fn commit(
         let record = write.app.store.get(key).ok_or_else(not_found)?;
         let old = serve_object::stored_tree(write.kind, &record);
         let mut new = change(&old, &mut warnings)?;
-        finish(write, &mut new, &old, &mut warnings)?;
+        finish(write, &mut new, &old, &mut warnings).await?;
         new["metadata"]["resourceVersion"] = record.revision.to_string().into();
         return write.respond_dry(200, &new, &warnings);
     }
     for attempt in 1.. {
         let mut said = Vec::new();
-        let _turn = quotas::turn(write, Some(&key.name)).await;
         match run(write, key, &mut said, &change).await {
             Ok(written) => {
                 warnings.append(&mut said);
@@ -136,14 +135,18 @@ async fn run(
 ) -> Result<Written, UpdateError<Status>> {
     let not_found = || Status::not_found(&write.kind.id(), &key.name);
     let outcome = parking_lot::Mutex::new((Vec::new(), None));
+    // Held until the write is committed, given back before it is worked out again.
+    let turn = parking_lot::Mutex::new(None);
     let decide = |current: Option<Arc<Record>>| {
-        let outcome = &outcome;
+        let (outcome, turn) = (&outcome, &turn);
         async move {
+            drop(turn.lock().take());
             let mut said = Vec::new();
             let record = current.ok_or_else(not_found)?;
             let old = serve_object::stored_tree(write.kind, &record);
             let mut new = change(&old, &mut said)?;
-            let terms = finish(write, &mut new, &old, &mut said)?;
+            let mut terms = finish(write, &mut new, &old, &mut said).await?;
+            *turn.lock() = terms.turn.take();
             if is_over(&new) {
                 *outcome.lock() = (said, Some(Box::new(new)));
                 return Ok(Decision::Delete);
@@ -173,7 +176,12 @@ fn is_over(object: &Object) -> bool {
 }
 
 /// All that happens to a changed object before it is stored; gives what the store must check besides.
-fn finish(write: &Write<'_>, object: &mut Object, old: &Object, warnings: &mut Vec<String>) -> Result<Terms, Status> {
+async fn finish(
+    write: &Write<'_>,
+    object: &mut Object,
+    old: &Object,
+    warnings: &mut Vec<String>,
+) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
     rules::metadata::prepare_update(object, old);
     (stored.rules.prepare_update)(object, old, write.subresource);
@@ -184,7 +192,7 @@ fn finish(write: &Write<'_>, object: &mut Object, old: &Object, warnings: &mut V
     }
     let name = &*write.context.info.name;
     let request = write.admission(Operation::Update, name, Some(old));
-    knarr_admission::mutate(&request, object, write.app, &write.app.settings.admission)?;
+    admit::mutate(write, &request, object, warnings).await?;
     (stored.rules.default)(object);
     let errors = rules::check_update(stored.rules, object, old, write.subresource);
     if !errors.is_empty() {
@@ -193,8 +201,8 @@ fn finish(write: &Write<'_>, object: &mut Object, old: &Object, warnings: &mut V
     if write.subresource.is_empty() {
         warnings.extend((stored.rules.warnings)(object));
     }
-    knarr_admission::validate(&request, Some(object), write.app, warnings)?;
+    admit::validate(write, &request, Some(object), warnings).await?;
     normalize(object, stored.ty.get());
     keep_times(old, object);
-    Terms::of(write, &request, object, Some(old))
+    Terms::of(write, &request, object, Some(old)).await
 }

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Webhooks: others are asked whether a request may go on, and what its object should be.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>
+//!
+//! They are asked outside of the store's commit, each with a time of its own: one that hangs holds up the
+//! requests it is about and no others.
+
+mod client;
+mod hook;
+mod matching;
+mod review;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Uri;
+use knarr_schema::patch::json_patch;
+use knarr_schema::{Kind, convert};
+use knarr_types::{Object, Status};
+use serde_json::Value;
+
+use crate::{Lookup, Request};
+use client::{Client, Target};
+use hook::{Address, Hook};
+use review::Answer;
+
+const GROUP: &str = "admissionregistration.k8s.io";
+
+/// What webhooks are told and asked through, beyond the request itself.
+pub struct Context<'a> {
+    /// The kind in the version of the path.
+    pub kind: &'a Arc<Kind>,
+    /// `CreateOptions`, `UpdateOptions`, `PatchOptions` or `DeleteOptions`.
+    pub options: &'a Value,
+    /// The other objects.
+    pub lookup: &'a dyn Lookup,
+    /// When the request ends.
+    pub deadline: Instant,
+    /// A fresh id for each question.
+    pub uid: fn() -> String,
+}
+
+/// Asks webhooks.
+#[derive(Debug, Default)]
+pub struct Webhooks {
+    client: Client,
+}
+
+/// A webhook, and the version it wants to see.
+type Chosen = (Hook, Arc<Kind>);
+
+impl Webhooks {
+    /// Lets mutating webhooks change the object, one after the other; `redo` runs the plugins again after
+    /// a change. Gives whether the object changed.
+    ///
+    /// # Errors
+    /// A webhook's refusal, or 500 where one that must be asked cannot be.
+    pub async fn mutate(
+        &self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        object: &mut Object,
+        warnings: &mut Vec<String>,
+        redo: impl Fn(&mut Object) -> Result<(), Status>,
+    ) -> Result<bool, Status> {
+        let hooks = configured(context, request, "mutatingwebhookconfigurations");
+        let before = object.clone();
+        // What each hook that wants to be asked again left behind.
+        let mut left = Vec::new();
+        for hook in hooks {
+            // Selectors look at the object as the hooks before made it.
+            let Some(kind) = matching::matched(&hook, request, context.kind, Some(object), context.lookup)? else {
+                continue;
+            };
+            let chosen = (hook, kind);
+            self.change(context, request, &chosen, object, warnings).await?;
+            if chosen.0.again {
+                left.push((chosen, object.clone()));
+            }
+        }
+        if *object == before {
+            return Ok(false);
+        }
+        redo(object)?;
+        for (chosen, seen) in left {
+            if *object != seen {
+                self.change(context, request, &chosen, object, warnings).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks one mutating webhook and does what it says.
+    async fn change(
+        &self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        (hook, kind): &Chosen,
+        object: &mut Object,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        let answer = match self.ask(context, request, hook, kind, Some(object), true).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(()),
+            Err(status) => return Err(status),
+        };
+        warnings.extend(answer.warnings);
+        if let Some(status) = answer.refusal {
+            return Err(review::refused(hook, &status));
+        }
+        let Some(patch) = answer.patch else { return Ok(()) };
+        let patched = json_patch(review::in_version(kind, object), &patch).map_err(|e| e.to_status());
+        match patched {
+            Ok(patched) => {
+                let mut patched = context.lookup.decode(kind, &patched)?;
+                convert::to_storage(kind, &mut patched);
+                *object = patched;
+                Ok(())
+            }
+            Err(_) if !hook.fails => Ok(()),
+            Err(status) => Err(failed(hook, &status.message)),
+        }
+    }
+
+    /// Asks validating webhooks, all at once.
+    ///
+    /// # Errors
+    /// The first refusal in the order of the configurations, or 500 where one that must be asked cannot be.
+    pub async fn validate(
+        &self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        object: Option<&Object>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        let mut chosen = Vec::new();
+        for hook in configured(context, request, "validatingwebhookconfigurations") {
+            if let Some(kind) = matching::matched(&hook, request, context.kind, object, context.lookup)? {
+                chosen.push((hook, kind));
+            }
+        }
+        let asked = chosen.iter().map(|(hook, kind)| self.ask(context, request, hook, kind, object, false));
+        let answers = futures::future::join_all(asked).await;
+        for ((hook, _), answer) in chosen.iter().zip(answers) {
+            let Some(answer) = answer? else { continue };
+            warnings.extend(answer.warnings);
+            if let Some(status) = answer.refusal {
+                return Err(review::refused(hook, &status));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks one webhook; `None` where it could not be asked and need not be.
+    async fn ask(
+        &self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        hook: &Hook,
+        kind: &Kind,
+        object: Option<&Object>,
+        mutating: bool,
+    ) -> Result<Option<Answer>, Status> {
+        if request.dry_run && !hook.dry_run {
+            return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
+        }
+        let uid = (context.uid)();
+        let body = review::review(hook, request, kind, object, context.options, &uid).to_string();
+        let left = context.deadline.saturating_duration_since(Instant::now());
+        let answer = self.send(context.lookup, hook, body.into(), hook.timeout.min(left)).await;
+        match answer.and_then(|answer| review::read(hook, &answer, &uid, mutating)) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(why) if !hook.fails => {
+                tracing::warn!(webhook = hook.name, %why, "a webhook could not be asked and is passed over");
+                Ok(None)
+            }
+            Err(why) => Err(failed(hook, &why)),
+        }
+    }
+
+    async fn send(&self, lookup: &dyn Lookup, hook: &Hook, body: Bytes, limit: Duration) -> Result<Bytes, String> {
+        let url = hook.url();
+        let told = |why: String| format!("failed to call webhook: Post {url:?}: {why}");
+        let uri: Uri = url.parse().map_err(|_| told("invalid URL".into()))?;
+        let target = target(lookup, hook, &uri).map_err(told)?;
+        self.client.post(&target, &uri, body, limit).await.map_err(told)
+    }
+}
+
+/// Where to connect to for a webhook.
+fn target(lookup: &dyn Lookup, hook: &Hook, uri: &Uri) -> Result<Target, String> {
+    let authorities = hook.authorities.clone();
+    match &hook.address {
+        Address::Url(_) => {
+            let host = uri.host().unwrap_or_default().to_owned();
+            Ok(Target { dial: format!("{host}:{}", uri.port_u16().unwrap_or(443)), host, authorities })
+        }
+        Address::Service { namespace, name, port, .. } => {
+            let dial = lookup.service_address(namespace, name, *port)?;
+            Ok(Target { dial, host: format!("{name}.{namespace}.svc"), authorities })
+        }
+    }
+}
+
+/// The webhooks that there are for a request.
+fn configured(context: &Context<'_>, request: &Request<'_>, resource: &str) -> Vec<Hook> {
+    if matching::is_exempt(request.kind) {
+        return Vec::new();
+    }
+    hook::read_all(context.lookup.list(GROUP, resource, None))
+}
+
+/// A webhook that must be asked could not be.
+fn failed(hook: &Hook, why: &str) -> Status {
+    Status::internal(format!("failed calling webhook {:?}: {why}", hook.name))
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a webhook is asked, and what it answers.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request>
+
+use base64::Engine as _;
+use knarr_auth::UserInfo;
+use knarr_schema::{Kind, convert};
+use knarr_types::{Object, Reason, Status, StatusDetails};
+use serde_json::{Value, json};
+
+use super::hook::Hook;
+use crate::Request;
+
+/// The answer of a webhook that could be understood.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// Why it refuses.
+    pub refusal: Option<Value>,
+    /// Changes to the object: a JSON patch.
+    pub patch: Option<Value>,
+    pub warnings: Vec<String>,
+}
+
+/// An object in the version of `kind`, with its type.
+pub(super) fn in_version(kind: &Kind, object: &Object) -> Object {
+    let mut object = object.clone();
+    convert::from_storage(kind, &mut object);
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.kind.to_string().into();
+    object
+}
+
+/// The review of a request, for a webhook that wants it in the version of `kind`.
+pub(super) fn review(
+    hook: &Hook,
+    request: &Request<'_>,
+    kind: &Kind,
+    object: Option<&Object>,
+    options: &Value,
+    uid: &str,
+) -> Value {
+    let names = |kind: &Kind| {
+        (
+            json!({"group": &*kind.group, "version": &*kind.version, "kind": &*kind.kind}),
+            json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource}),
+        )
+    };
+    let ((own_kind, own_resource), (wanted_kind, wanted_resource)) = (names(request.kind), names(kind));
+    let seen = |object: Option<&Object>| object.map_or(Value::Null, |o| in_version(kind, o));
+    let mut body = json!({
+        "uid": uid, "kind": wanted_kind, "resource": wanted_resource,
+        "requestKind": own_kind, "requestResource": own_resource,
+        "operation": request.operation.as_str(), "userInfo": user(request.user),
+        "object": seen(object), "oldObject": seen(request.old),
+        "dryRun": request.dry_run, "options": options,
+    });
+    let namespace = if request.is("", "Namespace") { request.name } else { request.namespace };
+    for (field, value) in [
+        ("name", request.name),
+        ("namespace", namespace),
+        ("subResource", request.subresource),
+        ("requestSubResource", request.subresource),
+    ] {
+        if !value.is_empty() {
+            body[field] = value.into();
+        }
+    }
+    json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{}", hook.version), "request": body})
+}
+
+fn user(user: &UserInfo) -> Value {
+    let mut info = json!({"username": user.name});
+    if !user.uid.is_empty() {
+        info["uid"] = user.uid.clone().into();
+    }
+    if !user.groups.is_empty() {
+        info["groups"] = json!(user.groups);
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
+}
+
+/// Reads what a webhook answered.
+///
+/// # Errors
+/// What is wrong with it, in upstream's words.
+pub(super) fn read(hook: &Hook, body: &[u8], uid: &str, mutating: bool) -> Result<Answer, String> {
+    let document: Value =
+        serde_json::from_slice(body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
+    let (kind, version) = (document["kind"].as_str(), document["apiVersion"].as_str());
+    let wanted = format!("admission.k8s.io/{}", hook.version);
+    if kind != Some("AdmissionReview") || version != Some(&wanted) {
+        let (kind, version) = (kind.unwrap_or_default(), version.unwrap_or_default());
+        return Err(format!("expected webhook response of {wanted}, Kind=AdmissionReview, got {version}, Kind={kind}"));
+    }
+    let response = &document["response"];
+    if response.is_null() {
+        return Err("webhook response was absent".into());
+    }
+    if hook.version == "v1" && response["uid"] != uid {
+        let got = response["uid"].as_str().unwrap_or_default();
+        return Err(format!("expected response.uid={uid:?}, got {got:?}"));
+    }
+    let texts = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let warnings = texts.map(str::to_owned).collect();
+    let refusal = (response["allowed"] != true).then(|| response["status"].clone());
+    let patch = match response["patch"].as_str().filter(|p| !p.is_empty() && refusal.is_none()) {
+        None => None,
+        Some(_) if !mutating => return Err("validating webhook may not return response.patch".into()),
+        Some(text) => Some(read_patch(hook, response, text)?),
+    };
+    Ok(Answer { refusal, patch, warnings })
+}
+
+fn read_patch(hook: &Hook, response: &Value, text: &str) -> Result<Value, String> {
+    let kind = response["patchType"].as_str().unwrap_or_default();
+    if hook.version == "v1" && kind.is_empty() {
+        return Err("webhook returned response.patch but not response.patchType".into());
+    }
+    if kind != "JSONPatch" && !kind.is_empty() {
+        return Err(format!("invalid response.patchType of {kind:?}, must be one of \"JSONPatch\""));
+    }
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|e| e.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+}
+
+/// The answer to a request that a webhook refuses; `status` is what it said of it.
+pub(super) fn refused(hook: &Hook, status: &Value) -> Status {
+    let denied = format!("admission webhook {:?} denied the request", hook.name);
+    let text = |field: &str| status[field].as_str().unwrap_or_default();
+    let message = match (text("message"), text("reason")) {
+        ("", "") => format!("{denied} without explanation"),
+        ("", reason) => format!("{denied}: {reason}"),
+        (message, _) => format!("{denied}: {message}"),
+    };
+    let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400);
+    let reason = serde_json::from_value(status["reason"].clone()).unwrap_or(Reason::Unknown);
+    let refusal = Status::new(code, reason, message);
+    match serde_json::from_value::<StatusDetails>(status["details"].clone()) {
+        Ok(details) => refusal.with_details(details),
+        Err(_) => refusal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hook::read_all;
+    use super::*;
+
+    fn hook() -> Hook {
+        read_all(vec![json!({"webhooks": [{"name": "x.y.z"}]})]).remove(0)
+    }
+
+    #[test]
+    fn refusals_say_who_and_why() {
+        let of = |status: Value| {
+            let status = refused(&hook(), &status);
+            format!("{} {}", status.code, status.message)
+        };
+        assert_eq!(of(json!(null)), "400 admission webhook \"x.y.z\" denied the request without explanation");
+        assert_eq!(of(json!({"message": "no", "code": 403})), "403 admission webhook \"x.y.z\" denied the request: no");
+        assert_eq!(of(json!({"reason": "Forbidden"})), "400 admission webhook \"x.y.z\" denied the request: Forbidden");
+    }
+
+    #[test]
+    fn answers_must_be_to_the_question() {
+        let read = |response: Value, mutating: bool| {
+            let review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
+            read(&hook(), review.to_string().as_bytes(), "u", mutating)
+        };
+        assert!(read(json!({"uid": "u", "allowed": true}), false).unwrap().refusal.is_none());
+        assert!(read(json!({"uid": "u", "allowed": false}), false).unwrap().refusal.is_some());
+        assert_eq!(read(json!({"uid": "v"}), false).unwrap_err(), "expected response.uid=\"u\", got \"v\"");
+        assert_eq!(read(json!(null), false).unwrap_err(), "webhook response was absent");
+        let patch = base64::engine::general_purpose::STANDARD.encode("[]");
+        let patched = json!({"uid": "u", "allowed": true, "patchType": "JSONPatch", "patch": patch});
+        assert_eq!(read(patched.clone(), true).unwrap().patch, Some(json!([])));
+        assert!(read(patched, false).unwrap_err().contains("may not return response.patch"));
+    }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A webhook server over HTTPS, with a certificate of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::hosts::Host;
+use crate::wait::eventually;
+
+/// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers.
+const SCRIPT: &str = r#"
+import base64, http.server, json, ssl, sys, threading
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *arguments):
+        pass
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    def do_POST(self):
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request, path = review["request"], self.path.split("?")[0]
+        if path == "/hang":
+            threading.Event().wait()
+        answer = {"uid": request["uid"], "allowed": True, "warnings": ["seen by " + path]}
+        labels = (request["object"] or {}).get("metadata", {}).get("labels", {})
+        if path == "/label":
+            patch = [] if "metadata" in request["object"] and labels else [{"op": "add", "path": "/metadata/labels", "value": {}}]
+            patch.append({"op": "add", "path": "/metadata/labels/seen", "value": request["operation"]})
+            answer.update(patchType="JSONPatch", patch=base64.b64encode(json.dumps(patch).encode()).decode())
+        if path == "/deny" and labels.get("bad"):
+            answer.update(allowed=False, status={"code": 403, "message": "it is labelled bad"})
+        body = json.dumps({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": answer}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+address, port, certificate, key = sys.argv[1:]
+server = http.server.ThreadingHTTPServer((address, int(port)), Hook)
+server.daemon_threads = True
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(certificate, key)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"#;
+
+/// A webhook server on a host; ended when dropped.
+#[derive(Debug)]
+pub struct Webhook {
+    child: Child,
+    url: String,
+    authority: String,
+}
+
+impl Webhook {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// When python3 is not installed, or it does not answer.
+    #[must_use]
+    pub fn start(host: &Host, folder: &Path) -> Self {
+        let identity = rcgen::generate_simple_self_signed([host.address.clone()]).expect("an address is a name");
+        let file = |name: &str, content: &str| {
+            let path = folder.join(name);
+            fs::write(&path, content).expect("the test's folder can be written");
+            path
+        };
+        let authority = identity.cert.pem();
+        let certificate = file("webhook.crt", &authority);
+        let key = file("webhook.key", &identity.signing_key.serialize_pem());
+        let script = file("webhook.py", SCRIPT);
+        let child = host
+            .command("python3")
+            .arg(script)
+            .args([&host.address, "8443"])
+            .args([certificate, key])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("python3 is installed");
+        let url = format!("https://{}:8443", host.address);
+        eventually("the webhook answers", Duration::from_secs(20), || {
+            let answer = host.command("curl").args(["-skf", &url]).output().expect("curl is installed");
+            if answer.status.success() { Ok(()) } else { Err(answer.status) }
+        });
+        Self { child, url, authority }
+    }
+
+    /// A configuration of `kind` with one webhook at `path` for new objects of `resource`.
+    #[must_use]
+    pub fn configuration(&self, kind: &str, path: &str, resource: &str) -> Value {
+        let name = path.trim_start_matches('/');
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name},
+            "webhooks": [{
+                "name": format!("{name}.knarr.test"), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "timeoutSeconds": 2, "failurePolicy": "Fail",
+                "clientConfig": {"url": format!("{}{path}", self.url), "caBundle": base64(&self.authority)},
+                "rules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "resources": [resource], "operations": ["CREATE"],
+                }],
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
+            }],
+        })
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
