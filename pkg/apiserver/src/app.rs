@@ -39,6 +39,8 @@ pub struct App {
     pub store: Store,
     /// The kinds that are served.
     pub registry: ArcSwap<Registry>,
+    /// Counts how often `registry` was replaced.
+    pub kinds_changed: tokio::sync::watch::Sender<u64>,
     /// Knows who asks.
     pub authenticator: Authenticator,
     /// Knows what they may.
@@ -60,10 +62,11 @@ pub struct App {
 }
 
 impl App {
-    /// The kind in the version that its objects are stored in.
+    /// The kind in the version that its objects are written in: the stored one. Custom objects are
+    /// written in the version that they are sent in, and brought into the stored one at the end.
     #[must_use]
     pub fn stored_kind(&self, kind: &Arc<Kind>) -> Arc<Kind> {
-        if *kind.api_version() == *kind.storage_version {
+        if *kind.api_version() == *kind.storage_version || kind.custom.is_some() {
             return Arc::clone(kind);
         }
         let registry = self.registry.load();

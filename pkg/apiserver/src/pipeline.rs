@@ -186,10 +186,25 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
         }
         return nonresource::handle(app, context, request).await.unwrap_or_else(|| Ok(no_such_path()));
     }
-    let registry = app.registry.load();
-    let Some(kind) = registry.by_resource(&info.group, &info.version, &info.resource).cloned() else {
+    let kind = app.registry.load().by_resource(&info.group, &info.version, &info.resource).cloned();
+    let Some(kind) = kind else { return Ok(no_such_path()) };
+    let answer = of_kind(app, context, &kind, request).await;
+    let Some(warning) = kind.deprecation() else { return answer };
+    let mut response = answer.unwrap_or_else(|status| body::status(&status));
+    body::warn(&mut response, &[warning.to_owned()]);
+    Ok(response)
+}
+
+async fn of_kind(
+    app: &Arc<App>,
+    context: &RequestContext,
+    kind: &Arc<Kind>,
+    request: Request<Body>,
+) -> Result<Response, Status> {
+    let info = &context.info;
+    if kind.custom.is_some() && (!kind.namespaced && !info.namespace.is_empty()) {
         return Ok(no_such_path());
-    };
+    }
     if kind.namespaced
         && info.namespace.is_empty()
         && !matches!(info.verb, "list" | "watch" | "deletecollection")
@@ -201,27 +216,31 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
         return streams::handle(app, context, request).await.unwrap_or_else(|| Ok(no_such_path()));
     }
     if SPECIAL.contains(&info.below()) || !kind.stored() {
-        return subresources::handle(app, context, request).await.unwrap_or_else(|| Err(method_not_allowed(&kind)));
+        return subresources::handle(app, context, request).await.unwrap_or_else(|| Err(method_not_allowed(kind)));
     }
     let body = request.into_body();
     if !info.subresource.is_empty() {
-        return below_object(app, context, &kind, body).await;
+        return below_object(app, context, kind, body).await;
     }
     let of_one = matches!(info.verb, "update" | "patch");
     if !kind.has_verb(info.verb) || (of_one && info.name.is_empty()) || (info.verb == "create" && !info.name.is_empty())
     {
-        return Err(method_not_allowed(&kind));
+        return Err(method_not_allowed(kind));
+    }
+    if info.verb == "create" && kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::new(405, Reason::MethodNotAllowed, why).with_details(StatusDetails::default()));
     }
     match info.verb {
-        "get" => read::get(app, context, &kind).await,
-        "list" => read::list(app, context, &kind).await,
-        "watch" => watch::watch(app, context, &kind).await,
-        "create" => write::create(app, context, &kind, body::read(body).await?).await,
-        "update" => write::update(app, context, &kind, "", body::read(body).await?).await,
-        "patch" => write::patch(app, context, &kind, "", body::read(body).await?).await,
-        "delete" => write::delete(app, context, &kind, body::read(body).await?).await,
-        "deletecollection" => write::delete_collection(app, context, &kind, body::read(body).await?).await,
-        _ => Err(method_not_allowed(&kind)),
+        "get" => read::get(app, context, kind).await,
+        "list" => read::list(app, context, kind).await,
+        "watch" => watch::watch(app, context, kind).await,
+        "create" => write::create(app, context, kind, body::read(body).await?).await,
+        "update" => write::update(app, context, kind, "", body::read(body).await?).await,
+        "patch" => write::patch(app, context, kind, "", body::read(body).await?).await,
+        "delete" => write::delete(app, context, kind, body::read(body).await?).await,
+        "deletecollection" => write::delete_collection(app, context, kind, body::read(body).await?).await,
+        _ => Err(method_not_allowed(kind)),
     }
 }
 

@@ -64,6 +64,9 @@ pub async fn list(app: &App, context: &RequestContext, kind: &Kind) -> Result<Re
         None => selected.by_ref().cloned().collect(),
     };
     let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
+    if kind.custom.is_some() {
+        meta["continue"] = "".into();
+    }
     if let (Some(last), Some(_)) = (records.last(), page.limit)
         && selected.next().is_some()
     {
@@ -96,7 +99,9 @@ fn respond(kind: &Kind, records: &[Arc<Record>], meta: &Value, answer: Answer) -
         }
         Form::Object => {
             let bare = |mut tree: Value| {
-                tree.as_object_mut().map(|t| (t.remove("apiVersion"), t.remove("kind")));
+                if kind.custom.is_none() {
+                    tree.as_object_mut().map(|t| (t.remove("apiVersion"), t.remove("kind")));
+                }
                 tree
             };
             let items: Vec<_> = trees.into_iter().map(bare).collect();

@@ -7,6 +7,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
+use knarr_schema::crd::Custom;
 use knarr_schema::table;
 use knarr_schema::{Encoded, Kind, convert, encode};
 use knarr_store::{Draft, Record};
@@ -15,9 +16,13 @@ use serde_json::Value;
 
 use crate::negotiate::{Answer, Encoding, Form};
 
-/// The record as a tree with its apiVersion and kind, in the version that it is stored in.
+/// The record as a tree with its apiVersion and kind, in the version that it is stored in. Writes of
+/// custom objects work on the version that they are sent in, and so get that one.
 #[must_use]
 pub fn stored_tree(kind: &Kind, record: &Record) -> Object {
+    if kind.custom.is_some() {
+        return tree(kind, record);
+    }
     // What the store holds was JSON when it was written.
     let mut object: Object = serde_json::from_slice(&record.json).unwrap_or_default();
     object["apiVersion"] = kind.storage_version.to_string().into();
@@ -28,6 +33,9 @@ pub fn stored_tree(kind: &Kind, record: &Record) -> Object {
 /// The record as a tree with its apiVersion and kind, in the version of `kind`.
 #[must_use]
 pub fn tree(kind: &Kind, record: &Record) -> Object {
+    if let Some(custom) = &kind.custom {
+        return custom_tree(kind, custom, record);
+    }
     let mut object = stored_tree(kind, record);
     if convert::is_converted(kind) {
         convert::from_storage(kind, &mut object);
@@ -35,10 +43,30 @@ pub fn tree(kind: &Kind, record: &Record) -> Object {
     object
 }
 
+fn custom_tree(kind: &Kind, custom: &Custom, record: &Record) -> Object {
+    let mut object: Object = serde_json::from_slice(&record.json).unwrap_or_default();
+    let written = if record.api_version.is_empty() { &kind.storage_version } else { &record.api_version };
+    object["apiVersion"] = (**written).into();
+    object["kind"] = (*kind.kind).into();
+    if is_rewritten(kind) {
+        custom.read(&kind.api_version(), &mut object);
+    }
+    object
+}
+
+/// Clients do not get the bytes of the record, but an object made of them.
+#[must_use]
+pub fn is_rewritten(kind: &Kind) -> bool {
+    match &kind.custom {
+        Some(custom) => custom.rewrites(&kind.storage_version),
+        None => convert::is_converted(kind),
+    }
+}
+
 /// The one object of a get, or of an event of a watch, as JSON.
 #[must_use]
 pub fn object_json(kind: &Kind, record: &Record) -> Bytes {
-    if convert::is_converted(kind) {
+    if is_rewritten(kind) {
         return Bytes::from(serde_json::to_vec(&tree(kind, record)).unwrap_or_default());
     }
     let head = head(kind);
@@ -52,9 +80,12 @@ fn head(kind: &Kind) -> String {
     format!(r#"{{"kind":"{}","apiVersion":"{}","#, kind.kind, kind.api_version())
 }
 
-/// An item of a list as JSON.
+/// An item of a list as JSON. Only those of custom kinds say what they are.
 #[must_use]
 pub fn item_json(kind: &Kind, record: &Record) -> Bytes {
+    if kind.custom.is_some() {
+        return object_json(kind, record);
+    }
     if !convert::is_converted(kind) {
         return record.json.clone();
     }
@@ -118,9 +149,12 @@ pub fn draft(kind: &Kind, object: &Object) -> Draft {
         let text = |v: &Value| v.as_str().unwrap_or_default().into();
         map.as_object().into_iter().flatten().map(|(k, v)| (k.as_str().into(), text(v))).collect()
     };
-    let mut fields: Vec<_> = (kind.rules.fields)(object).into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-    fields.sort();
     let mut bare = object.clone();
+    if let Some(custom) = &kind.custom {
+        custom.relabel(&kind.storage_version, &mut bare);
+    }
+    let mut fields: Vec<_> = kind.fields(&bare).into_iter().map(|(k, v)| (k, v.into())).collect();
+    fields.sort();
     remove_type(&mut bare);
     let Encoded { json, revision_at } = encode(&bare);
     Draft { json: json.into(), revision_at, labels: pairs(&object["metadata"]["labels"]).into(), fields: fields.into() }

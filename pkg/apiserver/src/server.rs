@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::{App, Settings, resource_options};
 use crate::body::Response;
 use crate::bootstrap;
+use crate::crd::Definitions;
 use crate::credentials::{Credentials, make_private, nearest};
 use crate::join::Joining;
 use crate::listener::{self, Serving};
@@ -201,10 +202,12 @@ impl Server {
         let outside = advertised.map(|ip| SocketAddr::new(ip, bound.port()));
         let (authority, token) = (Arc::clone(&credentials.authority), credentials.token.clone());
         let app = Arc::new(app(&config, store, registry, &credentials, outside.unwrap_or(nearest(bound))));
+        let definitions = Definitions::load(Arc::clone(&app)).await;
         bootstrap::run(&app, service_address, outside).await?;
         let connections = TaskTracker::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::serve(listener, acceptor, Arc::clone(&app), connections.clone()));
+        tasks.spawn(definitions.run());
         tasks.spawn(renew(credentials, serving));
         tracing::info!(address = %nearest(bound), "the API answers");
         Ok(Running { addr: bound, app, authority, token, connections, tasks })
@@ -304,6 +307,7 @@ fn app(config: &Config, store: Store, registry: Registry, credentials: &Credenti
     App {
         store,
         registry: ArcSwap::from_pointee(registry),
+        kinds_changed: tokio::sync::watch::Sender::new(0),
         authenticator: Authenticator::new(Arc::clone(&credentials.account_keys), &issuer),
         authorizer: Authorizer,
         settings: Settings {

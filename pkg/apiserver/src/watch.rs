@@ -229,8 +229,9 @@ impl Follower {
     /// A number for the bytes of an event in this watch's form.
     fn form(&self, event: u64) -> u64 {
         let yaml = u64::from(self.answer.encoding == Encoding::Yaml);
-        let converted = u64::from(knarr_schema::convert::is_converted(&self.kind));
-        event | (self.answer.form.number() << 2) | (yaml << 8) | (converted << 9)
+        let converted = u64::from(serve_object::is_rewritten(&self.kind));
+        let version = self.kind.custom.as_ref().map_or(0, |custom| custom.number());
+        event | (self.answer.form.number() << 2) | (yaml << 8) | (converted << 9) | (version << 10)
     }
 }
 

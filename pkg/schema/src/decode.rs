@@ -19,7 +19,7 @@ use crate::field_table::Type;
 use fault::Context;
 pub use kind::{FieldValidation, decode_as};
 use typed::Typed;
-pub(crate) use typed::zero;
+pub(crate) use typed::{shortest, zero};
 
 /// What a body is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

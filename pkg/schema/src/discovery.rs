@@ -149,7 +149,7 @@ fn group_entry(registry: &Registry, name: &str) -> Option<Value> {
 fn resources(kind: &Arc<Kind>) -> Vec<Value> {
     let mut own = json!({
         "name": kind.resource, "singularName": kind.singular, "namespaced": kind.namespaced,
-        "kind": kind.kind, "verbs": kind.verbs,
+        "kind": kind.kind, "verbs": verbs(kind),
     });
     add_names(&mut own, kind);
     if kind.stored() {
@@ -171,7 +171,7 @@ fn resources(kind: &Arc<Kind>) -> Vec<Value> {
 
 fn aggregated_resource(kind: &Arc<Kind>) -> Value {
     let mut entry = json!({
-        "resource": kind.resource, "singularResource": kind.singular, "verbs": kind.verbs,
+        "resource": kind.resource, "singularResource": kind.singular, "verbs": verbs(kind),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
         "responseKind": { "group": "", "version": "", "kind": kind.kind },
     });
@@ -190,6 +190,13 @@ fn aggregated_resource(kind: &Arc<Kind>) -> Value {
             .collect();
     }
     entry
+}
+
+/// What clients are told that they may do: nothing is created any more while a definition goes.
+fn verbs(kind: &Kind) -> Vec<Arc<str>> {
+    let going = kind.custom.as_ref().is_some_and(|custom| custom.terminating);
+    let told = |verb: &&Arc<str>| !going || !matches!(&***verb, "create" | "update" | "patch");
+    kind.verbs.iter().filter(told).cloned().collect()
 }
 
 /// Upstream leaves the group and version out where they are those of the list.

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use knarr_types::ResourceId;
 
 use crate::builtin_types;
+use crate::crd::Custom;
 use crate::field_table::TypeRef;
 use crate::rules::{self, Rules};
 
@@ -93,6 +94,8 @@ pub struct Kind {
     pub storage_version: Arc<str>,
     /// What is special about it.
     pub rules: &'static Rules,
+    /// What else it is where a CRD made it.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Kind {
@@ -134,6 +137,7 @@ impl Kind {
             storage: ResourceId::new(group, ""),
             storage_version: api_version.into(),
             rules: rules::for_kind(group, kind),
+            custom: None,
         })
     }
 
@@ -265,6 +269,7 @@ fn read_kind(row: &'static str) -> Option<Kind> {
         storage: ResourceId::new(storage_group, resource),
         storage_version: storage_version.into(),
         rules: rules::for_kind(group, kind),
+        custom: None,
     })
 }
 

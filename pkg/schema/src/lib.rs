@@ -21,6 +21,7 @@ pub mod normalize;
 pub mod openapi;
 pub mod patch;
 pub mod rules;
+pub mod strategy;
 pub mod table;
 pub mod typed;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::track_update;
-use knarr_schema::{Kind, normalize, rules};
+use knarr_schema::{Kind, rules};
 use knarr_store::{Change, Precondition, Proposal};
 use knarr_types::{Object, Reason, Status};
 
@@ -118,7 +118,7 @@ pub(super) async fn finish(
     rules::metadata::prepare_create(object);
     object["metadata"]["uid"] = new_uid().into();
     object["metadata"]["creationTimestamp"] = seconds(write.now).into();
-    normalize(object, stored.ty.get());
+    stored.normalize(object);
     let api_version = kind.api_version();
     if !write.is_apply() {
         if let Some(managers) = sent_managers {
@@ -131,18 +131,18 @@ pub(super) async fn finish(
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let request = write.admission(Operation::Create, &name, None);
     admit::mutate(write, &request, object, warnings).await?;
-    (stored.rules.default)(object);
-    (stored.rules.prepare_create)(object);
+    stored.default(object);
+    stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
-    normalize(object, stored.ty.get());
-    let errors = rules::check_create(stored.rules, kind.namespaced, object);
+    stored.normalize(object);
+    let errors = stored.check_create(object);
     if !errors.is_empty() {
         return Err(super::invalid(kind, &name, &errors));
     }
-    warnings.extend((stored.rules.warnings)(object));
+    warnings.extend(stored.warnings(object, None));
     admit::validate(write, &request, Some(object), warnings).await?;
-    normalize(object, stored.ty.get());
+    stored.normalize(object);
     Terms::of(write, &request, object, None).await
 }
 

@@ -17,6 +17,7 @@ use super::delete_options::{DeleteOptions, Propagation};
 use super::{Write, admit, failed, seconds};
 use crate::app::App;
 use crate::body::{self, Response};
+use crate::crd::is_definition;
 use crate::request::RequestContext;
 use crate::selection::Selection;
 use crate::serve_object;
@@ -188,6 +189,9 @@ fn check_preconditions(kind: &Kind, options: &DeleteOptions, old: &Object, name:
 
 /// What the options make of the object. Pure.
 fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> Fate {
+    if is_definition(kind) {
+        return definition_fate(old, now);
+    }
     let mut new = old.clone();
     if let Some(condition) = &options.disruption {
         let conditions = new["status"]["conditions"].as_array().cloned().unwrap_or_default();
@@ -220,7 +224,7 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
         if !is_namespace {
             metadata["deletionGracePeriodSeconds"] = grace.into();
         }
-        if kind.rules.has_generation && !pending {
+        if kind.has_generation() && !pending {
             metadata["generation"] = (metadata["generation"].as_i64().unwrap_or_default() + 1).into();
         }
     }
@@ -236,6 +240,15 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
 
 fn is_pod(kind: &Kind) -> bool {
     &*kind.kind == "Pod" && kind.group.is_empty()
+}
+
+/// A definition stays until its instances are gone: who follows definitions takes the finalizer away.
+fn definition_fate(old: &Object, now: Timestamp) -> Fate {
+    if old["metadata"]["deletionTimestamp"].is_null() {
+        return Fate::Stays(Box::new(crate::crd::begin_deletion(old, now)));
+    }
+    let kept = old["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
+    if kept { Fate::Unchanged } else { Fate::Gone(Box::new(old.clone())) }
 }
 
 /// How many seconds the object still has. Only pods that run on a node need any.
@@ -308,17 +321,22 @@ pub async fn delete_collection(
         match delete_one(&write, &options, &key.name).await {
             Ok(_) => {
                 let mut tree = serve_object::tree(kind, &record);
-                tree.as_object_mut().map(|t| (t.remove("apiVersion"), t.remove("kind")));
+                if kind.custom.is_none() {
+                    tree.as_object_mut().map(|t| (t.remove("apiVersion"), t.remove("kind")));
+                }
                 items.push(tree);
             }
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }
     }
-    let list = json!({
+    let mut list = json!({
         "kind": &*kind.list_kind, "apiVersion": kind.api_version(),
         "metadata": {"resourceVersion": snapshot.revision().to_string()}, "items": items,
     });
+    if kind.custom.is_some() {
+        list["metadata"]["continue"] = "".into();
+    }
     Ok(body::json(200, &list))
 }
 

@@ -32,6 +32,7 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::body::{self, Response};
+use crate::crd::is_definition;
 use crate::negotiate::{answer, body_media};
 use crate::read::namespace_of;
 use crate::request::RequestContext;
@@ -94,7 +95,7 @@ impl<'a> Write<'a> {
         let registry = self.app.registry.load();
         let (mut object, warnings) = decode_as(self.kind, &registry, body, media, self.options.validation)?;
         convert::to_storage(self.kind, &mut object);
-        (self.stored.rules.default)(&mut object);
+        self.stored.default(&mut object);
         Ok((object, warnings))
     }
 
@@ -137,8 +138,16 @@ impl<'a> Write<'a> {
             name: manager_name(&self.options.manager, &self.context.user_agent),
             api_version,
             subresource: self.subresource,
-            reset: reset_fields_of(&self.kind.kind, self.subresource, self.kind.subresource("status").is_some()),
+            reset: self.reset_fields(),
         }
+    }
+
+    fn reset_fields(&self) -> &'static [&'static [&'static str]] {
+        let has_status = self.kind.subresource("status").is_some();
+        if self.subresource == "status" && has_status && (self.kind.custom.is_some() || is_definition(self.kind)) {
+            return &[&["metadata"], &["spec"]];
+        }
+        reset_fields_of(&self.kind.kind, self.subresource, has_status)
     }
 
     /// How the store is to carry the write out.

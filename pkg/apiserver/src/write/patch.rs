@@ -38,6 +38,9 @@ pub async fn patch(
 ) -> Result<Response, Status> {
     let write = Write::new(app, context, kind, subresource)?;
     let key = write.key(&context.info.name);
+    if kind.custom.is_some() {
+        check_custom_form(&context.content_type)?;
+    }
     match form(&context.content_type)? {
         Form::Apply => apply_patch(&write, &body).await,
         form => {
@@ -67,6 +70,16 @@ fn form(content_type: &str) -> Result<Form, Status> {
             Err(Status::new(415, Reason::UnsupportedMediaType, message))
         }
     }
+}
+
+/// A custom object's lists have no strategies.
+pub(super) fn check_custom_form(content_type: &str) -> Result<(), Status> {
+    if form(content_type).is_ok_and(|form| form != Form::Strategic) {
+        return Ok(());
+    }
+    let message = "the body of the request was in an unknown format - accepted media types include: \
+                   application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    Err(Status::new(415, Reason::UnsupportedMediaType, message))
 }
 
 fn options_refused(error: FieldError) -> Status {
@@ -119,7 +132,7 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         new["apiVersion"] = api_version.clone().into();
         new["kind"] = write.kind.kind.to_string().into();
         convert::to_storage(write.kind, &mut new);
-        (write.kind.rules.default)(&mut new);
+        write.kind.default(&mut new);
         Ok::<_, Status>(new)
     };
     if write.app.store.get(&key).is_none() {

@@ -10,6 +10,7 @@ use knarr_types::selector::LabelSelector;
 use knarr_types::{Key, Object, Status};
 use serde_json::{Value, json};
 
+use super::patch::check_custom_form;
 use super::update::commit;
 use super::{Write, storage_key};
 use crate::app::App;
@@ -27,12 +28,12 @@ pub fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response,
         .object(kind, &context.info.namespace, &context.info.name)
         .ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
     let answer = answer(&context.accept, &context.query)?;
-    let bytes = serve_object::in_encoding(&scale_of(&object), answer.encoding);
+    let bytes = serve_object::in_encoding(&scale_of(kind, &object)?, answer.encoding);
     Ok(body::bytes(200, answer.encoding.media_type(), bytes))
 }
 
 /// The scale of a workload. Pure.
-fn scale_of(object: &Object) -> Value {
+fn scale_of(kind: &Kind, object: &Object) -> Result<Value, Status> {
     let meta = &object["metadata"];
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -40,24 +41,35 @@ fn scale_of(object: &Object) -> Value {
             metadata[field] = meta[field].clone();
         }
     }
+    let (replicas, now, selector) = match kind.custom.as_ref().and_then(|custom| custom.here().scale.as_ref()) {
+        Some(scale) => scale.of(object).map_err(Status::internal)?,
+        None => (
+            object["spec"]["replicas"].as_i64().unwrap_or_default(),
+            object["status"]["replicas"].as_i64().unwrap_or_default(),
+            selector_of(object),
+        ),
+    };
     let mut spec = json!({});
-    let replicas = object["spec"]["replicas"].as_i64().unwrap_or_default();
     if replicas != 0 {
         spec["replicas"] = replicas.into();
     }
-    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or_default()});
+    let mut status = json!({ "replicas": now });
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
+}
+
+/// The selector of a workload as text.
+fn selector_of(object: &Object) -> String {
     let selector = &object["spec"]["selector"];
-    let text = match selector.get("matchLabels").or_else(|| selector.get("matchExpressions")) {
+    match selector.get("matchLabels").or_else(|| selector.get("matchExpressions")) {
         Some(_) => LabelSelector::from_object(selector).map(|s| s.to_string()).unwrap_or_default(),
         None => {
             let pairs = selector.as_object().into_iter().flatten();
             pairs.map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default())).collect::<Vec<_>>().join(",")
         }
-    };
-    if !text.is_empty() {
-        status["selector"] = text.into();
     }
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
 /// Answers an update or a patch of a workload's scale.
@@ -73,7 +85,12 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
     let decode = |bytes: &[u8], media: MediaType| {
         decode_as(&scale_kind, &app.registry.load(), bytes, media, write.options.validation)
     };
+    if kind.custom.is_some() && context.info.verb == "patch" {
+        check_custom_form(&context.content_type)?;
+    }
     commit(&write, &key, Vec::new(), |old, warnings| {
+        let current = scale_of(kind, old)
+            .or_else(|error| if context.info.verb == "update" { Ok(json!({})) } else { Err(error) })?;
         let scale = if context.info.verb == "update" {
             let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
             warnings.extend(said);
@@ -81,11 +98,9 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         } else {
             let patch = knarr_schema::decode::decode_any(&body).map_err(|e| Status::bad_request(e.to_string()))?;
             let patched = match context.content_type.split(';').next().unwrap_or_default() {
-                "application/json-patch+json" => json_patch(scale_of(old), &patch),
-                "application/strategic-merge-patch+json" => {
-                    strategic_merge_patch(scale_of(old), &patch, scale_kind.ty.get())
-                }
-                _ => merge_patch(scale_of(old), &patch),
+                "application/json-patch+json" => json_patch(current, &patch),
+                "application/strategic-merge-patch+json" => strategic_merge_patch(current, &patch, scale_kind.ty.get()),
+                _ => merge_patch(current, &patch),
             };
             let patched = patched.map_err(|e| e.to_status())?;
             let bytes = serde_json::to_vec(&patched).map_err(Status::internal)?;
@@ -120,6 +135,11 @@ fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
         return Err(Status::modified(&Key::new(kind.id(), "", name)));
     }
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+    if let Some(scale) = kind.custom.as_ref().and_then(|custom| custom.here().scale.as_ref()) {
+        let mut new = old.clone();
+        scale.set(&mut new, replicas);
+        return Ok(new);
+    }
     if replicas < 0 {
         let path = knarr_types::FieldPath::new("spec.replicas");
         let error = knarr_types::FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
@@ -140,7 +160,9 @@ mod tests {
             "metadata": {"name": "d", "namespace": "n", "labels": {"a": "b"}},
             "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "x"}}}, "status": {"replicas": 2},
         });
-        let scale = scale_of(&object);
+        let registry = knarr_schema::Registry::builtin();
+        let kind = registry.by_resource("apps", "v1", "deployments").unwrap();
+        let scale = scale_of(kind, &object).unwrap();
         assert_eq!(scale["spec"]["replicas"], 3);
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=x"}));
         assert!(scale["metadata"].get("labels").is_none());

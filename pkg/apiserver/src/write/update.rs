@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::{keep_times, track_update};
-use knarr_schema::{Kind, normalize, rules};
+use knarr_schema::{Kind, rules};
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::{Key, Object, Reason, Status};
 
@@ -70,7 +70,7 @@ pub(super) fn check_version(write: &Write<'_>, new: &Object, old: &Object) -> Re
         return Err(Status::new(500, Reason::Unknown, message));
     }
     if version.is_empty() || version == "0" {
-        if !write.kind.rules.allow_unconditional_update {
+        if write.kind.needs_resource_version() {
             let errors = rules::metadata::resource_version_required();
             // Upstream names the resource here, not the kind.
             return Err(Status::invalid(&write.kind.group, &write.kind.resource, name, &errors));
@@ -184,8 +184,8 @@ async fn finish(
 ) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
     rules::metadata::prepare_update(object, old);
-    (stored.rules.prepare_update)(object, old, write.subresource);
-    normalize(object, stored.ty.get());
+    stored.prepare_update(object, old, write.subresource);
+    stored.normalize(object);
     let api_version = kind.api_version();
     if !write.is_apply() {
         track_update(Some(old), object, stored.ty.get(), &write.manager(&api_version), write.now);
@@ -193,16 +193,16 @@ async fn finish(
     let name = &*write.context.info.name;
     let request = write.admission(Operation::Update, name, Some(old));
     admit::mutate(write, &request, object, warnings).await?;
-    (stored.rules.default)(object);
-    let errors = rules::check_update(stored.rules, object, old, write.subresource);
+    stored.default(object);
+    let errors = stored.check_update(object, old, write.subresource);
     if !errors.is_empty() {
         return Err(super::invalid(kind, name, &errors));
     }
     if write.subresource.is_empty() {
-        warnings.extend((stored.rules.warnings)(object));
+        warnings.extend(stored.warnings(object, Some(old)));
     }
     admit::validate(write, &request, Some(object), warnings).await?;
-    normalize(object, stored.ty.get());
+    stored.normalize(object);
     keep_times(old, object);
     Terms::of(write, &request, object, Some(old)).await
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, yaml};
 use crate::builtin_types::of_kind;
+use crate::crd::{self, Custom};
 use crate::kinds::{Kind, Registry};
 
 /// What happens to fields that are unknown or come twice (`?fieldValidation=`).
@@ -55,6 +56,9 @@ pub fn decode_as(
             summary(body)
         ))
     };
+    if let Some(custom) = &kind.custom {
+        return decode_custom(kind, custom, body, media, validation);
+    }
     let document = match media {
         MediaType::Json => None,
         MediaType::Yaml => Some(yaml::first_document(body).map_err(unrecognized)?),
@@ -83,6 +87,34 @@ pub fn decode_as(
     }
     let warnings = if validation == FieldValidation::Warn { decoded.faults } else { Vec::new() };
     Ok((decoded.object, warnings))
+}
+
+/// Reads a body as an object of a custom kind.
+fn decode_custom(
+    kind: &Kind,
+    custom: &Custom,
+    body: &[u8],
+    media: MediaType,
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), Status> {
+    let parsed = crd::decode::parse(body, media).map_err(|why| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            kind.kind,
+            summary(body)
+        ))
+    })?;
+    crd::decode::check_head(kind, &parsed.object, &String::from_utf8_lossy(body), &summary(body))?;
+    let head = Head { api_version: None, kind: None };
+    let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
+    let (object, faults) = crd::decode::coerce(custom, parsed).map_err(|why| refused(&why))?;
+    let decoded = Decoded { object, faults };
+    if validation == FieldValidation::Strict
+        && let Some(error) = decoded.strict_error()
+    {
+        return Err(refused(&error));
+    }
+    Ok((decoded.object, if validation == FieldValidation::Warn { decoded.faults } else { Vec::new() }))
 }
 
 /// What a body says that it is; what it leaves out is as the path says.

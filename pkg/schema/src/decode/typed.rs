@@ -265,7 +265,7 @@ pub(crate) fn zero(ty: &Type) -> Value {
 }
 
 /// A float without a needless fraction, as Go prints it.
-fn shortest(number: Number) -> Value {
+pub(crate) fn shortest(number: Number) -> Value {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match number.as_f64() {
         #[allow(clippy::cast_possible_truncation, reason = "checked to be whole and within range")]

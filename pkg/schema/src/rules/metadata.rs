@@ -70,6 +70,14 @@ pub fn deduplicate_owners(object: &mut Object) -> Option<String> {
 /// What is wrong with the metadata of a new object.
 #[must_use]
 pub fn validate_create(object: &Object, namespaced: bool, name_check: NameCheck) -> ErrorList {
+    let mut errors = validate_generic(object, namespaced, name_check);
+    errors.extend(kube_finalizers(&At::root(object).get("metadata")));
+    errors
+}
+
+/// The same for kinds that are not Kubernetes' own: their finalizers may have any name.
+#[must_use]
+pub fn validate_generic(object: &Object, namespaced: bool, name_check: NameCheck) -> ErrorList {
     let mut errors = validate_names(object, namespaced, name_check);
     let metadata = At::root(object).get("metadata");
     if metadata.int("generation") < 0 {
@@ -80,7 +88,6 @@ pub fn validate_create(object: &Object, namespaced: bool, name_check: NameCheck)
     errors.extend(owner_references(&metadata));
     errors.extend(finalizers(&metadata));
     errors.extend(managed_fields(&metadata));
-    errors.extend(kube_finalizers(&metadata));
     errors
 }
 

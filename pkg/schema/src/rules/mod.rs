@@ -15,7 +15,7 @@ mod admission_policies;
 mod amount;
 mod api_service;
 mod apps;
-mod at;
+pub(crate) mod at;
 mod autoscaling;
 mod certificates;
 mod configuration;
@@ -27,7 +27,7 @@ mod devices;
 mod endpoints;
 mod environment;
 mod event;
-mod fill;
+pub(crate) mod fill;
 mod flow_control;
 mod go_print;
 mod ingress;
@@ -59,10 +59,12 @@ mod stateful_set;
 mod storage;
 mod volume_mounts;
 mod volumes;
-mod webhooks;
+pub(crate) mod webhooks;
 mod workload;
 
 use knarr_types::{ErrorList, Object};
+
+use crate::crd::definition;
 
 /// What is special about a kind. Everything is optional; the generic engine does the rest.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +143,7 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &admission_policies::VALIDATING_POLICY,
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => &admission_policies::VALIDATING_BINDING,
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &webhooks::VALIDATING_WEBHOOKS,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &definition::CUSTOM_RESOURCE_DEFINITION,
         ("apiregistration.k8s.io", "APIService") => &api_service::API_SERVICE,
         ("apps", "ControllerRevision") => &apps::CONTROLLER_REVISION,
         ("apps", "DaemonSet") => &stateful_set::DAEMON_SET,

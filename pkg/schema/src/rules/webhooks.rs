@@ -193,7 +193,7 @@ fn rule_resources(rule: &At<'_>) -> ErrorList {
     errors
 }
 
-fn client_config(config: &At<'_>) -> ErrorList {
+pub fn client_config(config: &At<'_>) -> ErrorList {
     let (url, service) = (config.get("url"), config.get("service"));
     if url.is_set() == service.is_set() {
         return vec![config.required("exactly one of url or service is required")];

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The kinds that CustomResourceDefinitions add while the server runs.
+//!
+//! One task follows the definitions: it settles their names and conditions, keeps [`App::registry`]
+//! and the store's options in step, and removes the instances of deleted ones. What it decides is in
+//! [`plan`]; what it writes goes through the API like everybody's.
+
+mod cleanup;
+mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::body::Body;
+use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use knarr_auth::UserInfo;
+use knarr_schema::crd::{condition, kinds_of};
+use knarr_schema::{Kind, Registry};
+use knarr_store::{ResourceOptions, Scope, WatchEvent};
+use knarr_types::{Object, ResourceId};
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::{pipeline, serve_object};
+
+pub use plan::begin_deletion;
+
+/// The kind of definitions.
+#[must_use]
+pub fn is_definition(kind: &Kind) -> bool {
+    &*kind.kind == "CustomResourceDefinition" && &*kind.group == "apiextensions.k8s.io"
+}
+
+fn definitions_id() -> ResourceId {
+    ResourceId::new("apiextensions.k8s.io", "customresourcedefinitions")
+}
+
+/// What the kinds of a definition depend on.
+type Shape = (Value, Value, Value, bool, bool);
+
+/// Follows the definitions of a server.
+pub struct Definitions {
+    app: Arc<App>,
+    made: BTreeMap<String, (Shape, Vec<Arc<Kind>>)>,
+    /// By the uid of the definition.
+    cleaning: BTreeSet<String>,
+    cleanups: JoinSet<String>,
+}
+
+impl Definitions {
+    /// Serves the kinds of the definitions that the store has, before any request is answered.
+    pub async fn load(app: Arc<App>) -> Self {
+        let mut definitions = Self { app, made: BTreeMap::new(), cleaning: BTreeSet::new(), cleanups: JoinSet::new() };
+        let all = definitions.all();
+        definitions.serve(&all).await;
+        definitions
+    }
+
+    /// Follows the definitions until the server ends.
+    pub async fn run(mut self) {
+        let stopping = self.app.stopping.clone();
+        loop {
+            let from = self.app.store.snapshot(&definitions_id()).revision();
+            let mut watcher = self.app.store.watch(&definitions_id(), from, Scope::All);
+            self.settle().await;
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    Some(done) = self.cleanups.join_next() => {
+                        if let Ok(uid) = done {
+                            self.cleaning.remove(&uid);
+                        }
+                    }
+                    event = watcher.next() => match event {
+                        WatchEvent::Commits(_) => self.settle().await,
+                        WatchEvent::Expired => break,
+                        WatchEvent::Closed => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Object> {
+        let registry = self.app.registry.load();
+        let id = definitions_id();
+        let Some(kind) = registry.by_resource(&id.group, "v1", &id.resource) else { return Vec::new() };
+        let snapshot = self.app.store.snapshot(&id);
+        snapshot.list(&Scope::All, None).map(|record| serve_object::tree(kind, record)).collect()
+    }
+
+    async fn settle(&mut self) {
+        let all = self.all();
+        self.serve(&all).await;
+        for definition in plan::settle_names(&all, Timestamp::now()) {
+            put_status(&self.app, &definition).await;
+        }
+        for definition in all.iter().filter(|definition| plan::is_to_clean_up(definition)) {
+            let uid = definition["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            if self.cleaning.insert(uid.clone()) {
+                let (app, definition) = (Arc::clone(&self.app), definition.clone());
+                self.cleanups.spawn(async move {
+                    cleanup::run(&app, definition).await;
+                    uid
+                });
+            }
+        }
+    }
+
+    /// Makes the kinds of the definitions the ones that are served. A definition that did not change
+    /// keeps its kinds, and with them its watches.
+    async fn serve(&mut self, all: &[Object]) {
+        let mut made = BTreeMap::new();
+        let mut changed = false;
+        for definition in all {
+            let name = definition["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let shape = shape(definition);
+            let kept = self.made.remove(&name).filter(|(old, _)| *old == shape);
+            changed |= kept.is_none();
+            made.insert(name, kept.unwrap_or_else(|| (shape, kinds_of(definition))));
+        }
+        changed |= !self.made.is_empty();
+        self.made = made;
+        if !changed {
+            return;
+        }
+        let kinds: Vec<Arc<Kind>> = self.made.values().flat_map(|(_, kinds)| kinds).cloned().collect();
+        for kind in &kinds {
+            self.app.store.register(ResourceOptions::new(kind.storage.clone(), &kind.storage_version)).await;
+        }
+        self.app.registry.store(Arc::new(registry(kinds)));
+        self.app.kinds_changed.send_modify(|count| *count += 1);
+    }
+}
+
+/// Built-in kinds first, then those of the groups of definitions, by name.
+fn registry(mut kinds: Vec<Arc<Kind>>) -> Registry {
+    kinds.sort_by(|a, b| (&a.group, &a.resource).cmp(&(&b.group, &b.resource)));
+    Registry::builtin().with(kinds)
+}
+
+fn shape(definition: &Object) -> Shape {
+    (
+        definition["metadata"]["uid"].clone(),
+        definition["metadata"]["generation"].clone(),
+        definition["status"]["acceptedNames"].clone(),
+        condition(definition, "Established"),
+        condition(definition, "Terminating"),
+    )
+}
+
+/// Writes a definition's status; where somebody else was faster, the change that they made brings us
+/// back.
+async fn put_status(app: &Arc<App>, definition: &Object) -> bool {
+    let name = definition["metadata"]["name"].as_str().unwrap_or_default();
+    let path =
+        format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}/status?fieldManager=kube-apiserver");
+    let (code, why) = send(app, Method::PUT, &path, Some(definition)).await;
+    if code != 200 && code != 404 && code != 409 {
+        tracing::warn!(definition = name, code, why, "the status of a definition was not written");
+    }
+    code == 200
+}
+
+/// Sends a request as the server itself; gives the code and, for a failure, its message.
+async fn send(app: &Arc<App>, method: Method, path: &str, object: Option<&Object>) -> (u16, String) {
+    let mut request = Request::new(object.map_or_else(Body::empty, |o| Body::from(o.to_string())));
+    *request.method_mut() = method;
+    let Ok(uri) = path.parse() else { return (400, format!("{path} is no path")) };
+    *request.uri_mut() = uri;
+    let json = http::HeaderValue::from_static("application/json");
+    request.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    request.extensions_mut().insert(UserInfo::new("system:apiserver", &["system:masters"]));
+    let response = pipeline::handle(Arc::clone(app), request).await;
+    let code = response.status().as_u16();
+    let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let status: Value = serde_json::from_slice(&body).unwrap_or_default();
+    (code, status["message"].as_str().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a custom kind is beyond a built-in one: the versions of its definition with their schemas.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use knarr_types::Object;
+use serde_json::Value;
+
+use super::json_path::JsonPath;
+use super::prune::{default, drop_nulls, prune};
+use super::structural::StructuralSchema;
+use crate::field_table::TypeRef;
+use crate::normalize::normalize;
+
+/// One version of a custom kind, with those that it is converted from and to.
+#[derive(Debug)]
+pub struct Custom {
+    /// The name of its definition: `widgets.example.com`.
+    pub definition: Arc<str>,
+    /// The definition's `metadata.uid`.
+    pub uid: Arc<str>,
+    /// The definition's `metadata.generation`.
+    pub generation: i64,
+    /// This version's place in `versions`.
+    pub version: Arc<str>,
+    /// All versions, served or not, by name.
+    pub versions: Arc<BTreeMap<Arc<str>, Version>>,
+    /// Objects are no longer created: the definition is being deleted.
+    pub terminating: bool,
+    /// How objects come from one version into another.
+    pub conversion: Conversion,
+}
+
+/// What a definition says about a version.
+#[derive(Debug, Default)]
+pub struct Version {
+    /// Its schema.
+    pub schema: StructuralSchema,
+    /// The schema as the definition has it, for the published documents.
+    pub published: Value,
+    /// It has a status of its own.
+    pub status: bool,
+    /// It has a scale.
+    pub scale: Option<Scale>,
+    /// The fields that selectors may name, and where they are.
+    pub selectable: Vec<(Arc<str>, JsonPath)>,
+    /// What every answer about it warns of.
+    pub deprecation: Option<String>,
+}
+
+/// Where the replicas of a custom object are.
+#[derive(Clone, Debug, Default)]
+pub struct Scale {
+    /// `.spec.replicas`
+    pub spec_replicas: String,
+    /// `.status.replicas`
+    pub status_replicas: String,
+    /// `.status.selector`; empty for none.
+    pub label_selector: String,
+}
+
+impl Scale {
+    /// The scale of an object, its metadata aside: what is wanted, what is there, and the selector.
+    ///
+    /// # Errors
+    /// Where the object does not say how many are wanted.
+    pub fn of(&self, object: &Object) -> Result<(i64, i64, String), String> {
+        let number = |path: &str| at(object, path).and_then(Value::as_i64);
+        let wanted = number(&self.spec_replicas)
+            .ok_or_else(|| format!("the spec replicas field {:?} does not exist", self.spec_replicas))?;
+        let selector = at(object, &self.label_selector).and_then(Value::as_str).unwrap_or_default();
+        Ok((wanted, number(&self.status_replicas).unwrap_or_default(), selector.to_owned()))
+    }
+
+    /// Makes an object want that many.
+    pub fn set(&self, object: &mut Object, replicas: i64) {
+        let mut place = object;
+        for field in self.spec_replicas.trim_start_matches('.').split('.') {
+            if !place.is_object() {
+                *place = Value::Object(serde_json::Map::new());
+            }
+            place = &mut place[field];
+        }
+        *place = replicas.into();
+    }
+}
+
+/// The value at a path in dot notation.
+fn at<'a>(object: &'a Object, path: &str) -> Option<&'a Value> {
+    if path.is_empty() {
+        return None;
+    }
+    path.trim_start_matches('.').split('.').try_fold(object, |value, field| value.get(field))
+}
+
+/// How objects come from one version into another.
+#[derive(Clone, Debug, Default)]
+pub enum Conversion {
+    /// Only their `apiVersion` changes.
+    #[default]
+    None,
+    /// A webhook is asked: `spec.conversion.webhook` of the definition.
+    Webhook(Arc<Value>),
+}
+
+impl Custom {
+    /// What is said about this version.
+    ///
+    /// # Panics
+    /// Never: a kind is made from a version of `versions`.
+    #[must_use]
+    pub fn here(&self) -> &Version {
+        self.versions.get(&self.version).expect("a custom kind is one of its versions")
+    }
+
+    /// The records of its objects may differ from what clients get: they were written in another
+    /// version, or before the schema last changed.
+    #[must_use]
+    pub fn rewrites(&self, storage_version: &str) -> bool {
+        self.generation > 1 || storage_version.rsplit('/').next() != Some(&*self.version)
+    }
+
+    /// A number that tells the bytes of this version's objects from those of others.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        let place = self.versions.keys().position(|v| *v == self.version).unwrap_or_default();
+        (u64::try_from(self.generation).unwrap_or_default() << 8) | (place as u64 & 0xff)
+    }
+
+    /// An object as its schema has it after it was read from a client or a webhook: without unknown
+    /// fields, without nulls that the schema refuses. Gives the paths of unknown fields.
+    ///
+    /// # Errors
+    /// Where the metadata, of the object or of one embedded in it, are none.
+    pub fn coerce(&self, object: &mut Object) -> Result<Vec<String>, String> {
+        let Some(version) = self.version_of(object) else {
+            return Ok(prune(object, &StructuralSchema::default()));
+        };
+        coerce(object, &version.schema)
+    }
+
+    /// Fills in the defaults of the object's version.
+    pub fn default(&self, object: &mut Object) {
+        if let Some(version) = self.version_of(object) {
+            default(object, &version.schema);
+        }
+    }
+
+    /// A stored object, with the `apiVersion` in which it was written, brought into this version.
+    pub fn read(&self, api_version: &str, object: &mut Object) {
+        let _ = self.coerce(object);
+        self.default(object);
+        self.relabel(api_version, object);
+    }
+
+    /// An object of any version as one of `api_version`, where conversion does nothing.
+    pub fn relabel(&self, api_version: &str, object: &mut Object) {
+        if object["apiVersion"] != *api_version {
+            object["apiVersion"] = api_version.into();
+            let _ = self.coerce(object);
+        }
+    }
+
+    /// The values of the fields that selectors may name, of any version.
+    #[must_use]
+    pub fn fields(&self, object: &Object) -> Vec<(Arc<str>, String)> {
+        let mut all: Vec<_> = self.versions.values().flat_map(|version| &version.selectable).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all.dedup_by(|a, b| a.0 == b.0);
+        let value = |path: &JsonPath| path.find(object).map(super::json_path::printed).unwrap_or_default();
+        all.into_iter().map(|(name, path)| (name.clone(), value(path))).collect()
+    }
+
+    fn version_of(&self, object: &Object) -> Option<&Version> {
+        let version = object["apiVersion"].as_str()?.rsplit('/').next()?;
+        self.versions.get(version)
+    }
+}
+
+/// Prunes an object and brings its metadata, and those of embedded ones, into their one form.
+fn coerce(object: &mut Object, schema: &StructuralSchema) -> Result<Vec<String>, String> {
+    let mut unknown = match object.get_mut("metadata") {
+        Some(metadata) => coerce_metadata(metadata, "metadata")?,
+        None => Vec::new(),
+    };
+    unknown.extend(prune(object, schema));
+    drop_nulls(object, Some(schema));
+    let mut embedded = Vec::new();
+    coerce_embedded(object, schema, "", &mut embedded)?;
+    embedded.sort();
+    unknown.extend(embedded);
+    Ok(unknown)
+}
+
+/// Gives the paths of unknown fields.
+fn coerce_metadata(metadata: &mut Value, path: &str) -> Result<Vec<String>, String> {
+    let Some(ty) = TypeRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta") else { return Ok(Vec::new()) };
+    let decoded = crate::decode::check(metadata.take(), ty.get()).map_err(|error| error.to_string())?;
+    *metadata = decoded.object;
+    if metadata.is_null() {
+        *metadata = Value::Object(serde_json::Map::new());
+    }
+    normalize(metadata, ty.get());
+    let field = |fault: &String| fault.split('"').nth(1).map(|field| format!("{path}.{field}"));
+    Ok(decoded.faults.iter().filter_map(field).collect())
+}
+
+fn coerce_embedded(
+    value: &mut Value,
+    schema: &StructuralSchema,
+    path: &str,
+    unknown: &mut Vec<String>,
+) -> Result<(), String> {
+    let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    match value {
+        Value::Object(fields) => {
+            if schema.embedded_resource
+                && let Some(metadata) = fields.get_mut("metadata")
+            {
+                let sent = metadata.clone();
+                let gone = coerce_metadata(metadata, &join("metadata"));
+                let shown = |why| format!("{}: Invalid value: {sent}: {why}", join("metadata"));
+                unknown.extend(gone.map_err(shown)?);
+            }
+            for (name, value) in fields {
+                if schema.embedded_resource && matches!(name.as_str(), "apiVersion" | "kind") && !value.is_string() {
+                    return Err(format!("{}: Invalid value: {value}: must be a string", join(name)));
+                }
+                if let Some(known) = schema.field(name) {
+                    coerce_embedded(value, known, &join(name), unknown)?;
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(known) = &schema.items else { return Ok(()) };
+            for (i, item) in items.iter_mut().enumerate() {
+                coerce_embedded(item, known, &format!("{path}[{i}]"), unknown)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is wrong with the spec of a definition, its schemas aside.
+
+use knarr_types::{ErrorList, FieldError, Object, Shown};
+use serde_json::Value;
+
+use super::Lifted;
+use crate::crd::condition;
+use crate::rules::at::At;
+use crate::rules::{names, webhooks};
+
+/// The whole spec, in upstream's order.
+pub(super) fn spec(spec: &At<'_>, old: Option<&Object>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let group = spec.get("group");
+    match group.text() {
+        "" => errors.push(group.required("")),
+        text => match names::dns1123_subdomain(text).as_slice() {
+            [] if !text.contains('.') => errors.push(group.invalid("should be a domain with at least one dot")),
+            [] => {}
+            faults => errors.push(group.invalid(faults.join(","))),
+        },
+    }
+    errors.extend(one_of(&spec.get("scope"), &["Cluster", "Namespaced"]));
+    let versions = spec.items("versions");
+    for version in versions.iter().filter(|version| !version.has("schema.openAPIV3Schema")) {
+        errors.push(version.get("schema").get("openAPIV3Schema").required(""));
+    }
+    let lifted = Lifted::of(&versions);
+    for version in &versions {
+        errors.extend(self::version(version, &lifted));
+    }
+    errors.extend(counts(spec, &versions, &lifted));
+    for field in ["plural", "singular", "kind", "listKind"] {
+        if spec.str(&format!("names.{field}")).is_empty() {
+            errors.push(spec.get("names").get(field).required(""));
+        }
+    }
+    errors.extend(names(&spec.get("names")));
+    errors.extend(lifted_parts(spec, &lifted));
+    errors.extend(conversion(&spec.get("conversion"), old));
+    errors.extend(old.map(|old| immutable(spec, old)).unwrap_or_default());
+    errors
+}
+
+fn immutable(spec: &At<'_>, old: &Object) -> ErrorList {
+    let fixed = condition(old, "Established");
+    let fields = [("scope", fixed), ("names.kind", fixed), ("group", true), ("names.plural", true)];
+    let before = At::new(&old["spec"], spec.path.clone());
+    fields
+        .into_iter()
+        .filter(|(field, applies)| *applies && spec.raw(field) != before.raw(field))
+        .map(|(field, _)| spec.get(field).invalid("field is immutable"))
+        .collect()
+}
+
+/// What a version says for itself: what all say alike is looked at once, at the top.
+fn version(version: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let name = version.get("name");
+    let faults = names::dns1035_label(name.text());
+    if !faults.is_empty() {
+        errors.push(name.invalid(faults.join(",")));
+    }
+    errors.extend(deprecation(version));
+    if lifted.value("subresources").is_none() {
+        errors.extend(subresources(&version.get("subresources")));
+    }
+    if lifted.value("additionalPrinterColumns").is_none() {
+        errors.extend(version.items("additionalPrinterColumns").iter().flat_map(column));
+    }
+    errors
+}
+
+fn lifted_parts(spec: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if let Some(value) = lifted.value("subresources") {
+        errors.extend(subresources(&At::new(value, spec.path.child("subresources"))));
+    }
+    if let Some(value) = lifted.value("additionalPrinterColumns") {
+        let path = spec.path.child("additionalPrinterColumns");
+        for (i, value) in value.as_array().into_iter().flatten().enumerate() {
+            errors.extend(column(&At::new(value, path.index(i))));
+        }
+    }
+    errors
+}
+
+fn deprecation(version: &At<'_>) -> ErrorList {
+    let warning = version.get("deprecationWarning");
+    let Some(text) = warning.value.as_str() else { return ErrorList::new() };
+    let mut faults: Vec<String> = Vec::new();
+    if !version.flag("deprecated") {
+        faults.push("can only be set for deprecated versions".into());
+        return warning.faults(faults);
+    }
+    if text.len() > 256 {
+        faults.push("must be <= 256 characters long".into());
+    }
+    if text.is_empty() {
+        faults.push("must not be an empty string".into());
+    }
+    if let Some((i, _)) = text.char_indices().find(|(_, c)| c.is_control() || (c.is_whitespace() && *c != ' ')) {
+        faults
+            .push(format!("must only contain printable UTF-8 characters; non-printable character found at index {i}"));
+    }
+    warning.faults(faults)
+}
+
+fn counts(spec: &At<'_>, versions: &[At<'_>], lifted: &Lifted<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let shown = || Shown::Printed(printed(versions, lifted));
+    let mut seen: Vec<&str> = versions.iter().map(|version| version.str("name")).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    if seen.len() != versions.len() {
+        errors.push(spec.get("versions").invalid_as(shown(), "must contain unique version names"));
+    }
+    if versions.iter().filter(|version| version.flag("storage")).count() != 1 {
+        let why = "must have exactly one version marked as storage version";
+        errors.push(spec.get("versions").invalid_as(shown(), why));
+    }
+    errors
+}
+
+/// The versions as upstream's own struct prints.
+fn printed(versions: &[At<'_>], lifted: &Lifted<'_>) -> String {
+    let field = |version: &At<'_>, name: &str| match lifted.value(name) {
+        Some(_) => Value::Null,
+        None => version.raw(name).clone(),
+    };
+    let one = |version: &At<'_>| {
+        format!(
+            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":{},\"Subresources\":{},\"AdditionalPrinterColumns\":{},\"SelectableFields\":{}}}",
+            version.raw("name"),
+            version.flag("served"),
+            version.flag("storage"),
+            version.flag("deprecated"),
+            version.raw("deprecationWarning"),
+            field(version, "schema"),
+            field(version, "subresources"),
+            field(version, "additionalPrinterColumns"),
+            field(version, "selectableFields"),
+        )
+    };
+    format!("[{}]", versions.iter().map(one).collect::<Vec<_>>().join(","))
+}
+
+/// Names, asked for or accepted.
+pub(super) fn names(names: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for field in ["plural", "singular", "kind", "listKind"] {
+        let name = names.get(field);
+        let mixed = matches!(field, "kind" | "listKind");
+        let faults = names::dns1035_label(&if mixed { name.text().to_lowercase() } else { name.text().to_owned() });
+        if name.text().is_empty() || faults.is_empty() {
+            continue;
+        }
+        let prefix = if mixed { "may have mixed case, but should otherwise match: " } else { "" };
+        errors.push(name.invalid(format!("{prefix}{}", faults.join(","))));
+    }
+    errors.extend(labels(names, "shortNames"));
+    if !names.str("kind").is_empty() && names.str("kind") == names.str("listKind") {
+        errors.push(names.get("listKind").invalid("kind and listKind may not be the same"));
+    }
+    errors.extend(labels(names, "categories"));
+    errors
+}
+
+fn labels(names: &At<'_>, field: &str) -> ErrorList {
+    let faulty = |name: At<'_>| {
+        let faults = names::dns1035_label(name.text());
+        (!faults.is_empty()).then(|| name.invalid(faults.join(",")))
+    };
+    names.items(field).into_iter().filter_map(faulty).collect()
+}
+
+fn column(column: &At<'_>) -> ErrorList {
+    const TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+    const FORMATS: [&str; 8] = ["byte", "date", "date-time", "double", "float", "int32", "int64", "password"];
+    let mut errors = ErrorList::new();
+    if column.str("name").is_empty() {
+        errors.push(column.get("name").required(""));
+    }
+    let (ty, format) = (column.get("type"), column.get("format"));
+    let one_of = |list: &[&str]| format!("must be one of {}", list.join(","));
+    match ty.text() {
+        "" => errors.push(ty.required(&one_of(&TYPES))),
+        text if TYPES.contains(&text) => {}
+        _ => errors.push(ty.invalid(one_of(&TYPES))),
+    }
+    if !format.text().is_empty() && !FORMATS.contains(&format.text()) {
+        errors.push(format.invalid(one_of(&FORMATS)));
+    }
+    errors.extend(simple_path(&column.get("jsonPath").named(column.path.child("JSONPath"))));
+    errors
+}
+
+/// A path in dot notation that must be there.
+fn simple_path(path: &At<'_>) -> Option<FieldError> {
+    match path.text() {
+        "" => Some(path.required("")),
+        text if !text.starts_with('.') => Some(path.invalid("must be a simple json path starting with .")),
+        _ => None,
+    }
+}
+
+fn subresources(subresources: &At<'_>) -> ErrorList {
+    let scale = subresources.get("scale");
+    if !scale.is_set() {
+        return ErrorList::new();
+    }
+    let below = |field: &str, allowed: &[&str], words: &str| {
+        let path = scale.get(field);
+        let wrong = || (!allowed.iter().any(|a| path.text().starts_with(a))).then(|| path.invalid(words));
+        simple_path(&path).or_else(wrong)
+    };
+    let mut errors = ErrorList::new();
+    errors.extend(below("specReplicasPath", &[".spec."], "should be a json path under .spec"));
+    errors.extend(below("statusReplicasPath", &[".status."], "should be a json path under .status"));
+    if !scale.str("labelSelectorPath").is_empty() {
+        let words = "should be a json path under either .spec or .status";
+        errors.extend(below("labelSelectorPath", &[".spec.", ".status."], words));
+    }
+    errors
+}
+
+fn conversion(conversion: &At<'_>, old: Option<&Object>) -> ErrorList {
+    if !conversion.is_set() {
+        return ErrorList::new();
+    }
+    let mut errors = one_of(&conversion.get("strategy"), &["None", "Webhook"]);
+    let config = conversion.get("webhook.clientConfig").named(conversion.path.child("webhookClientConfig"));
+    let versions =
+        conversion.get("webhook.conversionReviewVersions").named(conversion.path.child("conversionReviewVersions"));
+    if conversion.str("strategy") == "Webhook" {
+        if config.is_set() {
+            errors.extend(webhooks::client_config(&config));
+        } else {
+            errors.push(config.required("required when strategy is set to Webhook"));
+        }
+        errors.extend(review_versions(&versions, old));
+        return errors;
+    }
+    let why = "should not be set when strategy is not set to Webhook";
+    errors.extend(config.is_set().then(|| config.forbidden(why)));
+    let listed = versions.value.as_array().is_some_and(|list| !list.is_empty());
+    errors.extend(listed.then(|| versions.forbidden(why)));
+    errors
+}
+
+fn review_versions(versions: &At<'_>, old: Option<&Object>) -> ErrorList {
+    let list = versions.value.as_array().map_or(&[][..], Vec::as_slice);
+    if list.is_empty() {
+        return vec![versions.required("")];
+    }
+    let mut errors = ErrorList::new();
+    for (i, version) in list.iter().enumerate() {
+        let at = At::new(version, versions.path.index(i));
+        if list[..i].contains(version) {
+            errors.push(at.invalid("duplicate version"));
+        } else {
+            errors.extend(at.faults(names::dns1035_label(at.text())));
+        }
+    }
+    let known = |list: &[Value]| list.iter().any(|v| v == "v1" || v == "v1beta1");
+    let before = old.and_then(|old| old["spec"]["conversion"]["webhook"]["conversionReviewVersions"].as_array());
+    let tolerated = before.is_some_and(|before| !before.is_empty() && !known(before));
+    if !known(list) && !tolerated {
+        errors.push(versions.invalid("must include at least one of v1, v1beta1"));
+    }
+    errors
+}
+
+fn one_of(value: &At<'_>, accepted: &[&str]) -> ErrorList {
+    match value.text() {
+        "" => vec![value.required("")],
+        text if accepted.contains(&text) => ErrorList::new(),
+        _ => vec![value.not_supported(accepted)],
+    }
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A value against its schema.
+//!
+//! Beside its faults a check counts how much fitted: where none of several schemas fits, the faults of
+//! the one that fitted best are told.
+
+use knarr_types::{FieldError, FieldPath, Shown};
+use serde_json::{Map, Value};
+
+use super::{formats, scalars};
+use crate::crd::structural::{Additional, ListType, StructuralSchema};
+
+/// One fault; the path is as the validator names it: `spec.items[0]`, `.a` below the root.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Fault {
+    pub path: String,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum What {
+    /// It is not there.
+    Required,
+    /// It is none of these.
+    NotOneOf(Value, Vec<String>),
+    /// It has more bytes than that.
+    TooLong(i64),
+    /// It has so many elements, which is more than that.
+    TooMany(usize, i64),
+    /// It is of another type: the one that it is, and what is said.
+    Type(Value, String),
+    /// It breaks a rule.
+    Invalid(Value, String),
+    /// Something is said that names the place itself.
+    Said(String),
+}
+
+impl Fault {
+    /// As an error of the field, below the place where the schema is.
+    pub fn at(self, base: &FieldPath) -> FieldError {
+        let name = self.path.trim_start_matches('.');
+        let path = if name.is_empty() { base.clone() } else { base.child(name) };
+        match self.what {
+            What::Required => FieldError::required(&path, ""),
+            What::NotOneOf(value, allowed) => {
+                let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
+                FieldError::not_supported(&path, value, &allowed)
+            }
+            What::TooLong(most) => FieldError::too_long(&path, usize::try_from(most).unwrap_or_default()),
+            What::TooMany(count, most) => FieldError::too_many(&path, count, usize::try_from(most).unwrap_or_default()),
+            What::Type(value, said) => FieldError::type_invalid(&path, value, said),
+            What::Invalid(value, said) => FieldError::invalid(&path, Shown::Value(value), said),
+            What::Said(said) => FieldError::invalid(base, "", said),
+        }
+    }
+}
+
+/// The outcome of a check.
+#[derive(Default)]
+struct Outcome {
+    faults: Vec<Fault>,
+    fitted: usize,
+}
+
+impl Outcome {
+    fn add(&mut self, fault: Fault) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.fitted += other.fitted;
+        other.faults.into_iter().for_each(|fault| self.add(fault));
+    }
+}
+
+/// A value on its way through the schema, with the same place of the object before.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    value: &'a Value,
+    old: Option<&'a Value>,
+    /// The schema of the place, which says how lists are told apart: partial schemas do not.
+    place: &'a StructuralSchema,
+    path: &'a str,
+}
+
+pub(super) fn check(value: &Value, old: Option<&Value>, schema: &StructuralSchema) -> Vec<Fault> {
+    tolerant(Node { value, old, place: schema, path: "" }, schema).faults
+}
+
+/// The check of a place: faults of a value that did not change are forgiven.
+fn tolerant(node: Node<'_>, schema: &StructuralSchema) -> Outcome {
+    let mut outcome = whole(node, schema);
+    let name = node.path;
+    if !outcome.faults.is_empty() && node.old == Some(node.value) && !matches!(name, "kind" | "apiVersion") {
+        outcome.faults.clear();
+    }
+    outcome
+}
+
+fn whole(node: Node<'_>, schema: &StructuralSchema) -> Outcome {
+    let mut outcome = Outcome::default();
+    let Node { value, path, .. } = node;
+    type_of(&mut outcome, value, schema, path);
+    if value.is_null() {
+        enumeration(&mut outcome, value, schema, path);
+        return outcome;
+    }
+    logic(&mut outcome, node, schema);
+    match value {
+        Value::String(text) => {
+            scalars::text(text, schema, path)
+                .into_iter()
+                .for_each(|what| outcome.add(Fault { path: path.into(), what }));
+            if let Some(what) = formats::check(text, schema, path) {
+                outcome.add(Fault { path: path.into(), what });
+            }
+            // Texts that fit say so to those who count.
+            outcome.fitted += 1;
+        }
+        Value::Number(number) => {
+            for what in scalars::number(number, schema, path) {
+                outcome.add(Fault { path: path.into(), what });
+            }
+            outcome.fitted += 2;
+        }
+        Value::Array(items) => list(&mut outcome, node, items, schema),
+        _ => {}
+    }
+    enumeration(&mut outcome, value, schema, path);
+    if let Value::Object(fields) = value {
+        object(&mut outcome, node, fields, schema);
+    }
+    outcome.fitted += 2;
+    outcome
+}
+
+/// The type as the schema has it: `integer,string` for int-or-string.
+fn wanted(schema: &StructuralSchema) -> Vec<&str> {
+    match schema.ty.as_str() {
+        _ if schema.int_or_string => vec!["integer", "string"],
+        "" => Vec::new(),
+        ty => vec![ty],
+    }
+}
+
+/// The type of a value, as messages name it.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn type_of(outcome: &mut Outcome, value: &Value, schema: &StructuralSchema, path: &str) {
+    let wanted = wanted(schema);
+    if wanted.is_empty() {
+        return;
+    }
+    let is = type_name(value);
+    let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
+    let fits = match is {
+        "null" => schema.nullable,
+        "string" | "array" if formats::known(schema) && !wanted.contains(&"integer") && !wanted.contains(&"number") => {
+            true
+        }
+        "number" => wanted.contains(&"number") || (whole && wanted.contains(&"integer")),
+        "integer" => wanted.contains(&"integer") || wanted.contains(&"number"),
+        other => wanted.contains(&other),
+    };
+    if fits {
+        outcome.fitted += 1;
+    } else {
+        outcome.add(wrong_type(path, &wanted.join(","), is.into()));
+    }
+}
+
+/// A value that is not of that type or format.
+pub(super) fn wrong_type(path: &str, wanted: &str, value: Value) -> Fault {
+    let shown = match &value {
+        Value::String(text) => format!("{text:?}"),
+        other => other.to_string(),
+    };
+    let said = format!("{path} in body must be of type {wanted}: {shown}");
+    Fault { path: path.into(), what: What::Type(value, said) }
+}
+
+fn enumeration(outcome: &mut Outcome, value: &Value, schema: &StructuralSchema, path: &str) {
+    let values = &schema.checks.values;
+    if !values.is_empty() && !values.iter().any(|allowed| scalars::same(allowed, value)) {
+        let allowed = values.iter().map(crate::crd::json_path::printed).collect();
+        outcome.add(Fault { path: path.into(), what: What::NotOneOf(value.clone(), allowed) });
+    }
+}
+
+fn list(outcome: &mut Outcome, node: Node<'_>, items: &[Value], schema: &StructuralSchema) {
+    let checks = &schema.checks;
+    if let Some(item_schema) = &schema.items {
+        for (i, item) in items.iter().enumerate() {
+            let path = format!("{}[{i}]", node.path);
+            let place = node.place.items.as_deref().unwrap_or(item_schema);
+            outcome.merge(tolerant(Node { value: item, old: before(node, item), place, path: &path }, item_schema));
+        }
+    }
+    let path = node.path;
+    let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    if let Some(least) = checks.min_items.filter(|least| count < *least) {
+        let said = format!("{path} in body should have at least {least} items");
+        outcome.add(Fault { path: path.into(), what: What::Invalid(count.into(), said) });
+    }
+    if let Some(most) = checks.max_items.filter(|most| count > *most) {
+        outcome.add(Fault { path: path.into(), what: What::TooMany(items.len(), most) });
+    }
+    if checks.unique_items && items.iter().enumerate().any(|(i, item)| items[..i].contains(item)) {
+        let said = format!("{path} in body shouldn't contain duplicates");
+        outcome.add(Fault { path: path.into(), what: What::Invalid("".into(), said) });
+    }
+    outcome.fitted += 1;
+}
+
+/// The element of the list before that this one was, where lists are told apart by keys.
+fn before<'a>(node: Node<'a>, item: &Value) -> Option<&'a Value> {
+    if node.place.list_type != ListType::Map {
+        return None;
+    }
+    let keys = &node.place.list_map_keys;
+    node.old?.as_array()?.iter().find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
+}
+
+fn object(outcome: &mut Outcome, node: Node<'_>, fields: &Map<String, Value>, schema: &StructuralSchema) {
+    let (checks, path) = (&schema.checks, node.path);
+    let count = i64::try_from(fields.len()).unwrap_or(i64::MAX);
+    if let Some(least) = checks.min_properties.filter(|least| count < *least) {
+        let said = format!("{path} in body should have at least {least} properties");
+        outcome.add(Fault { path: path.into(), what: What::Invalid(count.into(), said) });
+    }
+    if let Some(most) = checks.max_properties.filter(|most| count > *most) {
+        outcome.add(Fault { path: path.into(), what: What::TooMany(fields.len(), most) });
+    }
+    for (name, value) in fields {
+        let below = join(path, name);
+        match (schema.properties.get(name), &schema.additional) {
+            (Some(known), _) => outcome.merge(field(node, name, value, known, &below)),
+            (None, Additional::Schema(known)) => {
+                outcome.merge(field(node, name, value, known, &format!("{path}.{name}")))
+            }
+            (None, Additional::Allowed(false)) => {
+                let said = format!("{path}.{name} in body is a forbidden property");
+                outcome.add(Fault { path: path.into(), what: What::Invalid(name.as_str().into(), said) });
+            }
+            (None, _) => {}
+        }
+    }
+    for name in checks.required.iter().filter(|name| !fields.contains_key(*name)) {
+        outcome.add(Fault { path: format!("{path}.{name}"), what: What::Required });
+    }
+}
+
+fn field(node: Node<'_>, name: &str, value: &Value, schema: &StructuralSchema, path: &str) -> Outcome {
+    let place = node.place.field(name).unwrap_or(schema);
+    let old = if node.place.map_atomic { None } else { node.old.and_then(|old| old.get(name)) };
+    tolerant(Node { value, old, place, path }, schema)
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// `anyOf`, `oneOf`, `allOf` and `not`.
+fn logic(outcome: &mut Outcome, node: Node<'_>, schema: &StructuralSchema) {
+    let checks = &schema.checks;
+    let say = |words: &str| Fault { path: String::new(), what: What::Said(format!("{:?} {words}", node.path)) };
+    if !checks.any_of.is_empty() {
+        let (fits, best) = best_of(node, &checks.any_of, true);
+        if fits == 0 {
+            outcome.add(say("must validate at least one schema (anyOf)"));
+        }
+        outcome.merge(best);
+    }
+    if !checks.one_of.is_empty() {
+        let (fits, best) = best_of(node, &checks.one_of, false);
+        match fits {
+            0 => outcome.add(say("must validate one and only one schema (oneOf). Found none valid")),
+            1 => {}
+            many => outcome
+                .add(say(&format!("must validate one and only one schema (oneOf). Found {many} valid alternatives"))),
+        }
+        if fits < 2 {
+            outcome.merge(best);
+        }
+    }
+    let mut fits = 0;
+    for schema in &checks.all_of {
+        let found = whole(node, schema);
+        fits += usize::from(found.faults.is_empty());
+        outcome.merge(found);
+    }
+    if fits != checks.all_of.len() {
+        let none = if fits == 0 { ". None validated" } else { "" };
+        outcome.add(say(&format!("must validate all the schemas (allOf){none}")));
+    }
+    if checks.not.as_ref().is_some_and(|not| whole(node, not).faults.is_empty()) {
+        outcome.add(say("must not validate the schema (not)"));
+    }
+    outcome.fitted += 1;
+}
+
+/// How many of the schemas fit (`first`: stop at one), and the outcome of the one that fits best.
+fn best_of(node: Node<'_>, schemas: &[StructuralSchema], first: bool) -> (usize, Outcome) {
+    let (mut fits, mut best): (usize, Option<Outcome>) = (0, None);
+    for schema in schemas {
+        let found = whole(node, schema);
+        if found.faults.is_empty() {
+            fits += 1;
+            if fits == 1 {
+                best = Some(found);
+            }
+            if first {
+                break;
+            }
+        } else if fits == 0 && best.as_ref().is_none_or(|best| found.fitted > best.fitted) {
+            best = Some(found);
+        }
+    }
+    (fits, best.unwrap_or_default())
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The rules of a kind, built in or custom, as the write path asks for them.
+
+use std::sync::Arc;
+
+use knarr_types::{ErrorList, Object};
+
+use crate::field_table::TypeRef;
+use crate::kinds::Kind;
+use crate::{normalize, rules};
+
+impl Kind {
+    /// Fills in what the client left out.
+    pub fn default(&self, object: &mut Object) {
+        match &self.custom {
+            Some(custom) => custom.default(object),
+            None => (self.rules.default)(object),
+        }
+    }
+
+    /// Brings an object into its one form. Of a custom object only the metadata have one.
+    pub fn normalize(&self, object: &mut Object) {
+        if self.custom.is_none() {
+            return normalize(object, self.ty.get());
+        }
+        let ty = TypeRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+        if let (Some(ty), Some(metadata)) = (ty, object.get_mut("metadata")) {
+            normalize(metadata, ty.get());
+        }
+    }
+
+    /// Makes a new object what a client may create.
+    pub fn prepare_create(&self, object: &mut Object) {
+        match &self.custom {
+            Some(custom) => custom.prepare_create(object),
+            None => (self.rules.prepare_create)(object),
+        }
+    }
+
+    /// Keeps what this write may not touch as `old` has it.
+    pub fn prepare_update(&self, new: &mut Object, old: &Object, subresource: &str) {
+        match &self.custom {
+            Some(custom) => custom.prepare_update(new, old, subresource),
+            None => (self.rules.prepare_update)(new, old, subresource),
+        }
+    }
+
+    /// All that is wrong with a new object.
+    #[must_use]
+    pub fn check_create(&self, object: &Object) -> ErrorList {
+        let Some(custom) = &self.custom else {
+            return rules::check_create(self.rules, self.namespaced, object);
+        };
+        let mut errors = rules::metadata::validate_generic(object, self.namespaced, rules::names::dns_subdomain_name);
+        errors.extend(custom.validate(object));
+        errors
+    }
+
+    /// All that is wrong with a change.
+    #[must_use]
+    pub fn check_update(&self, new: &Object, old: &Object, subresource: &str) -> ErrorList {
+        let mut errors = rules::metadata::validate_update(new, old);
+        match &self.custom {
+            Some(custom) => errors.extend(custom.validate_update(new, old, subresource)),
+            None if &*self.group == "apiextensions.k8s.io" => {
+                errors.extend((self.rules.validate_update)(new, old, subresource));
+            }
+            None => return rules::check_update(self.rules, new, old, subresource),
+        }
+        errors
+    }
+
+    /// What a client should know about an object that is accepted.
+    #[must_use]
+    pub fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        match &self.custom {
+            Some(custom) => custom.warnings(object, old),
+            None => (self.rules.warnings)(object),
+        }
+    }
+
+    /// What every answer about this kind warns of.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&str> {
+        match &self.custom {
+            Some(custom) => custom.here().deprecation.as_deref(),
+            None => self.rules.deprecation,
+        }
+    }
+
+    /// The values of the fields that selectors may name, beyond name and namespace.
+    #[must_use]
+    pub fn fields(&self, object: &Object) -> Vec<(Arc<str>, String)> {
+        match &self.custom {
+            Some(custom) => custom.fields(object),
+            None => (self.rules.fields)(object).into_iter().map(|(name, value)| (name.into(), value)).collect(),
+        }
+    }
+
+    /// An update must say which state it saw.
+    #[must_use]
+    pub fn needs_resource_version(&self) -> bool {
+        self.custom.is_some() || !self.rules.allow_unconditional_update
+    }
+
+    /// `metadata.generation` counts changes.
+    #[must_use]
+    pub fn has_generation(&self) -> bool {
+        self.custom.is_some() || self.rules.has_generation
+    }
+}
