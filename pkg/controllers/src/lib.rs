@@ -15,6 +15,7 @@ pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod queue;
 pub mod replicaset;
+pub mod resource_quota;
 mod run;
 pub mod service_account;
 pub mod views;

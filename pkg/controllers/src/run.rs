@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use ipnet::IpNet;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use knarr_client::Client;
@@ -20,7 +20,10 @@ use crate::garbage::{Collector, Followed};
 use crate::node_lifecycle::NodeView;
 use crate::queue::Queue;
 use crate::views::{Handler, PodView, controller_of, follow, lean};
-use crate::{deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle, replicaset, service_account};
+use crate::{
+    deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle, replicaset, resource_quota,
+    service_account,
+};
 
 /// What the controllers are told.
 #[derive(Clone, Debug)]
@@ -48,9 +51,11 @@ pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> 
     services(client_for, &caches, &queues);
     nodes(client_for, &caches, &queues, config.cluster_cidrs);
     namespaces(client_for, &caches, &queues, resources.clone(), config.ca);
+    quotas(client_for, &caches, &queues, resources.clone());
     // Events own nothing and are owned by nothing.
     let tied = resources.into_iter().filter(|r| r.api.kind != "Event").collect();
-    let collector = Collector::start(client_for("generic-garbage-collector"), tied, &queues.garbage).await;
+    let collector =
+        Collector::start(client_for("generic-garbage-collector"), tied, &queues.garbage, &queues.quotas).await;
     let collector = Arc::new(collector);
     spawn("garbage-collector", &queues.garbage, 8, move |key| {
         let collector = Arc::clone(&collector);
@@ -71,6 +76,7 @@ struct Queues {
     namespaces: Queue,
     accounts: Queue,
     garbage: Queue,
+    quotas: Queue,
 }
 
 /// One cache a resource.
@@ -85,13 +91,15 @@ struct Caches {
     endpoints: Cache<Endpoints>,
     namespaces: Cache<Namespace>,
     accounts: Cache<()>,
+    quotas: Cache<ResourceQuota>,
     bundles: Cache<Option<String>>,
 }
 
 impl Caches {
     fn start(client: &Client, queues: &Queues) -> Self {
         let services_seen: Arc<OnceLock<Cache<Service>>> = Arc::default();
-        let services = follow(client, lean::<Service>, vec![own(&queues.slices), own(&queues.endpoints)]);
+        let services =
+            follow(client, lean::<Service>, vec![own(&queues.slices), own(&queues.endpoints), within(&queues.quotas)]);
         let _ = services_seen.set(services.clone());
         let pods = follow(
             client,
@@ -101,6 +109,7 @@ impl Caches {
                 deployment_of_pod(&queues.deployments),
                 services_of_pod(Arc::clone(&services_seen), &queues.slices, &queues.endpoints),
                 node_of_pod(&queues.lifecycle),
+                quotas_of_ended(&queues.quotas),
             ],
         );
         Self {
@@ -121,6 +130,7 @@ impl Caches {
             endpoints: follow(client, lean::<Endpoints>, vec![own(&queues.endpoints)]),
             namespaces: follow(client, lean::<Namespace>, vec![own(&queues.namespaces), own(&queues.accounts)]),
             accounts: named(client, service_account::DEFAULT, |_: &ServiceAccount| (), &queues.accounts),
+            quotas: follow(client, lean::<ResourceQuota>, vec![within(&queues.quotas)]),
             bundles: named(client, service_account::ROOT_CA, service_account::bundle, &queues.accounts),
         }
     }
@@ -136,6 +146,7 @@ impl Caches {
         self.endpoints.synced().await;
         self.namespaces.synced().await;
         self.accounts.synced().await;
+        self.quotas.synced().await;
         self.bundles.synced().await;
     }
 }
@@ -145,6 +156,24 @@ impl Caches {
 fn own<P>(queue: &Queue) -> Handler<P> {
     let queue = queue.clone();
     Box::new(move |change| queue.add(change.object.clone()))
+}
+
+/// The namespace of what changed.
+fn within<P>(queue: &Queue) -> Handler<P> {
+    let queue = queue.clone();
+    Box::new(move |change| queue.add(ObjectRef::new("", change.object.namespace.clone())))
+}
+
+/// A pod that ended gives back what it used.
+fn quotas_of_ended(queue: &Queue) -> Handler<PodView> {
+    let queue = queue.clone();
+    let ended = |p: &PodView| p.phase == "Succeeded" || p.phase == "Failed";
+    Box::new(move |change| {
+        let before = change.before.as_deref().is_some_and(ended);
+        if !before && change.after.as_deref().is_some_and(ended) {
+            queue.add(ObjectRef::new("", change.object.namespace.clone()));
+        }
+    })
 }
 
 /// The object's controller, if it is of this kind.
@@ -317,6 +346,15 @@ fn namespaces(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resou
         ca,
     };
     start!("service-account", &queues.accounts, 2, controller);
+}
+
+fn quotas(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources: Vec<Followed>) {
+    let controller = resource_quota::Controller {
+        client: client_for("resourcequota-controller"),
+        quotas: caches.quotas.clone(),
+        resources,
+    };
+    start!("resource-quota", &queues.quotas, 2, controller);
 }
 
 /// The resources that can be listed, watched and deleted.

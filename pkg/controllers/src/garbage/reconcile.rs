@@ -34,13 +34,14 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Follows `resources`, and puts the uids that need a look into `queue`. Comes back when all were
-    /// seen once: until then an owner that is merely not yet seen would count as gone.
-    pub async fn start(client: Client, resources: Vec<Followed>, queue: &Queue) -> Self {
+    /// Follows `resources`, and puts the uids that need a look into `queue`, and the namespaces in which
+    /// something went into `emptied`. Comes back when all were seen once: until then an owner that is
+    /// merely not yet seen would count as gone.
+    pub async fn start(client: Client, resources: Vec<Followed>, queue: &Queue, emptied: &Queue) -> Self {
         let graph = Arc::new(Mutex::new(Graph::default()));
         let mut caches = Vec::new();
         for (index, resource) in resources.iter().enumerate() {
-            caches.push(follow(&client, index, resource, &graph, queue));
+            caches.push(follow(&client, index, resource, &graph, [queue, emptied]));
         }
         for cache in &caches {
             cache.synced().await;
@@ -160,7 +161,7 @@ fn follow(
     index: usize,
     resource: &Followed,
     graph: &Arc<Mutex<Graph>>,
-    queue: &Queue,
+    [queue, emptied]: [&Queue; 2],
 ) -> Cache<(String, Node)> {
     let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client.clone(), &resource.api);
     let project = move |object: &PartialObjectMeta<DynamicObject>| {
@@ -169,7 +170,7 @@ fn follow(
         let place = Place { resource: index, namespace, name: meta.name.clone().unwrap_or_default() };
         (meta.uid.clone().unwrap_or_default(), Node::of(place, meta))
     };
-    let (graph, queue) = (Arc::clone(graph), queue.clone());
+    let (graph, queue, emptied) = (Arc::clone(graph), queue.clone(), emptied.clone());
     let tell = move |change: &Change<(String, Node)>| {
         let mut graph = graph.lock();
         let mut affected = Vec::new();
@@ -177,6 +178,9 @@ fn follow(
             && change.after.as_ref().is_none_or(|after| after.0 != *uid)
         {
             affected.extend(graph.remove(uid));
+            if !change.object.namespace.is_empty() {
+                emptied.add(ObjectRef::new("", change.object.namespace.clone()));
+            }
         }
         if let Some((uid, node)) = change.after.as_deref() {
             affected.extend(graph.put(uid, node.clone()));
