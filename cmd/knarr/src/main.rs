@@ -117,7 +117,7 @@ async fn ctl(args: knarr_ctl::Args) -> anyhow::Result<ExitCode> {
         // Whoever read the output has seen enough.
         Err(knarr_ctl::CtlError::OutputClosed) => Ok(ExitCode::SUCCESS),
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("{}", error.line());
             Ok(ExitCode::FAILURE)
         }
     }

@@ -147,7 +147,7 @@ impl Doer {
             },
             log_dir: self.context.layout.logs(self.view.uid.as_str()),
             sysctls,
-            resources: resources::pod(pod),
+            resources: resources::sandbox(pod),
             shm_bytes: None,
             annotations: std::collections::BTreeMap::new(),
         }

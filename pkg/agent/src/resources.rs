@@ -75,6 +75,16 @@ pub fn pod(pod: &Pod) -> Resources {
     }
 }
 
+/// The shim's own memory is in the pod's group, and must not count against what the pod may have.
+const SHIM_MEMORY_BYTES: i64 = 32 << 20;
+
+/// The cgroup values of the group that holds the pod's containers and its shim.
+#[must_use]
+pub fn sandbox(of: &Pod) -> Resources {
+    let pod = pod(of);
+    Resources { memory_bytes: pod.memory_bytes.map(|bytes| bytes.saturating_add(SHIM_MEMORY_BYTES)), ..pod }
+}
+
 /// How readily the kernel kills the container when memory runs out, by upstream's formula.
 #[must_use]
 pub fn oom_score_adj(pod: &Pod, spec: &Container, node_memory_bytes: u64) -> i32 {
@@ -153,6 +163,17 @@ mod tests {
         assert_eq!(values.cpu_quota_us, Some(50_000));
         assert_eq!(values.memory_bytes, Some(64 << 20));
         assert_eq!(container(&Container::default()).cpu_shares, Some(2));
+    }
+
+    #[test]
+    fn the_shim_has_memory_beside_the_pods() {
+        let limited = |limit: &str| -> Pod {
+            let limits = serde_json::json!({"limits": {"memory": limit}});
+            let spec = serde_json::json!({"containers": [{"name": "c", "resources": limits}]});
+            serde_json::from_value(serde_json::json!({"metadata": {}, "spec": spec})).unwrap()
+        };
+        assert_eq!(sandbox(&limited("8Mi")).memory_bytes, Some(40 << 20));
+        assert_eq!(sandbox(&Pod::default()).memory_bytes, None);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<u8, CtlErr
     for object in read(&args.files, args.recursive)? {
         // One that is refused does not keep the others from being applied, as with kubectl.
         if let Err(error) = apply(session, object, &args).await {
-            eprintln!("{error}");
+            eprintln!("{}", error.line());
             failed += 1;
         }
     }

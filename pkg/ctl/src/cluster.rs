@@ -23,7 +23,8 @@ pub(crate) async fn version(session: &Session) -> Result<u8, CtlError> {
 pub(crate) async fn info(session: &Session) -> Result<u8, CtlError> {
     let request = http::Request::get("/readyz").body(Vec::new()).map_err(|e| CtlError::usage(e.to_string()))?;
     session.client.request_text(request).await?;
-    print(&format!("Kubernetes control plane is running at {}\n", session.server.trim_end_matches('/')))?;
+    print(&format!("Kubernetes control plane is running at {}\n\n", session.server.trim_end_matches('/')))?;
+    print("To further debug and diagnose cluster problems, use 'kubectl cluster-info dump'.\n")?;
     Ok(0)
 }
 

@@ -46,6 +46,15 @@ impl CtlError {
         Self::Io { what: what.into(), source }
     }
 
+    /// The line that the person reads: the server's words as they are, ours marked as an error.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self {
+            Self::Server { .. } => self.to_string(),
+            _ => format!("error: {self}"),
+        }
+    }
+
     /// Whether the server said that the object is not there.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Server { reason, .. } if reason == "NotFound")

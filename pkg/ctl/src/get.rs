@@ -9,9 +9,10 @@ use serde_json::Value;
 use crate::args::{GetArgs, Selection};
 use crate::error::CtlError;
 use crate::manifest;
-use crate::output::{Columns, Format, json, print, render, yaml};
+use crate::output::{Columns, Format, json, print, render};
 use crate::resources::{Named, Resource, named};
 use crate::session::Session;
+use crate::yaml;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
@@ -71,13 +72,9 @@ pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<u8, CtlError
     if args.watch && asks.len() != 1 {
         return Err(CtlError::usage("you may only watch one type of resource, or one object, at a time"));
     }
-    let mut answers = Vec::new();
-    for ask in &asks {
-        match request(session, ask, &args.selection, &format).await {
-            Ok(answer) => answers.push(answer),
-            Err(error) if error.is_not_found() && args.ignore_not_found => {}
-            Err(error) => return Err(error),
-        }
+    let (asks, answers, failures) = request_all(session, asks, &args, &format).await;
+    if answers.is_empty() && !failures.is_empty() {
+        return Ok(say(&failures));
     }
     let mut columns = Columns::default();
     match &format {
@@ -89,7 +86,34 @@ pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<u8, CtlError
     {
         watch(session, ask, answer, &args, &format, &mut columns).await?;
     }
-    Ok(0)
+    Ok(say(&failures))
+}
+
+/// Asks for all; gives what was answered, with the questions of those answers, and what failed.
+async fn request_all<'a>(
+    session: &Session,
+    asks: Vec<Ask<'a>>,
+    args: &GetArgs,
+    format: &Format,
+) -> (Vec<Ask<'a>>, Vec<Value>, Vec<CtlError>) {
+    let (mut answered, mut answers, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for ask in asks {
+        match request(session, &ask, &args.selection, format).await {
+            Ok(answer) => {
+                answered.push(ask);
+                answers.push(answer);
+            }
+            Err(error) if error.is_not_found() && args.ignore_not_found => {}
+            Err(error) => failures.push(error),
+        }
+    }
+    (answered, answers, failures)
+}
+
+/// Says what failed; gives the exit code.
+fn say(failures: &[CtlError]) -> u8 {
+    failures.iter().for_each(|error| eprintln!("{}", error.line()));
+    u8::from(!failures.is_empty())
 }
 
 async fn asks<'a>(session: &'a Session, selection: &Selection) -> Result<Vec<Ask<'a>>, CtlError> {
@@ -145,25 +169,25 @@ fn print_tables(
 ) -> Result<(), CtlError> {
     let several = asks.iter().map(|a| &a.resource.api.plural).collect::<std::collections::BTreeSet<_>>().len() > 1;
     let mut printed = 0;
-    let mut last = "";
-    for (ask, answer) in asks.iter().zip(answers) {
-        let rows = rows(answer, args, wide, several.then_some(ask.resource));
+    let all: Vec<_> = asks.iter().zip(answers).collect();
+    // Objects of one type that were asked for by name make one table.
+    for same in all.chunk_by(|(one, _), (next, _)| one.resource.api.plural == next.resource.api.plural) {
+        let of = |(ask, answer): &(&Ask<'_>, &Value)| rows(answer, args, wide, several.then_some(ask.resource));
+        let rows: Vec<_> = same.iter().flat_map(of).collect();
         if rows.is_empty() {
             continue;
         }
-        let repeated = last == ask.resource.api.plural;
-        if printed > 0 && !repeated {
+        if printed > 0 {
             print("\n")?;
             *columns = Columns::default();
         }
         let mut lines = Vec::new();
-        if !args.no_headers && !repeated {
-            lines.push(headings(answer, args, wide));
+        if !args.no_headers {
+            lines.push(headings(same[0].1, args, wide));
         }
         lines.extend(rows);
         print(&columns.lines(&lines))?;
         printed += 1;
-        last = &ask.resource.api.plural;
     }
     if printed == 0 && !args.watch && !args.ignore_not_found {
         let namespaced = asks.iter().any(|a| a.resource.namespaced && a.namespace.is_some());
@@ -263,7 +287,7 @@ fn items(answer: &Value) -> Vec<Value> {
 fn formatted(format: &Format, mut document: Value) -> Result<String, CtlError> {
     strip_managed_fields(&mut document);
     Ok(match format {
-        Format::Yaml => yaml(&document),
+        Format::Yaml => yaml::document(&document),
         Format::JsonPath(pieces) => render(pieces, &document)?,
         _ => json(&document),
     })

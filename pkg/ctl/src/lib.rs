@@ -15,7 +15,6 @@ mod error;
 mod exec;
 mod get;
 mod image;
-
 mod logs;
 mod manifest;
 mod node;
@@ -26,6 +25,7 @@ mod rollout;
 mod scale;
 mod session;
 mod token;
+mod yaml;
 
 pub use args::Args;
 pub use error::CtlError;

@@ -29,6 +29,9 @@ pub(crate) fn read(files: &[PathBuf], recursive: bool) -> Result<Vec<Value>, Ctl
 
 /// A file itself; of a folder its manifests, by name.
 fn expand(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, CtlError> {
+    if path != Path::new("-") && !path.exists() {
+        return Err(CtlError::usage(format!("the path {:?} does not exist", path.display().to_string())));
+    }
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }

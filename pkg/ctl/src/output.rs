@@ -183,22 +183,31 @@ pub(crate) fn json(value: &Value) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// YAML as kubectl prints it.
-pub(crate) fn yaml(value: &Value) -> String {
-    serde_norway::to_string(value).unwrap_or_default()
-}
-
-/// A table with columns as wide as their widest cell and three spaces between them.
-#[derive(Debug, Default)]
+/// A table with columns as wide as their widest cell, and spaces between them.
+#[derive(Debug)]
 pub(crate) struct Columns {
     widths: Vec<usize>,
+    least: usize,
+    gap: usize,
+}
+
+impl Default for Columns {
+    /// As `get` has them: three spaces between, and no column narrower than six with them.
+    fn default() -> Self {
+        Self { widths: Vec::new(), least: 3, gap: 3 }
+    }
 }
 
 impl Columns {
+    /// As commands have them that make a table of their own: two spaces between.
+    pub fn narrow() -> Self {
+        Self { widths: Vec::new(), least: 0, gap: 2 }
+    }
+
     /// The lines; widths grow with what was printed before, so that a watch stays aligned.
     pub fn lines(&mut self, rows: &[Vec<String>]) -> String {
         for row in rows {
-            self.widths.resize(self.widths.len().max(row.len()), 0);
+            self.widths.resize(self.widths.len().max(row.len()), self.least);
             for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.chars().count());
             }
@@ -208,7 +217,7 @@ impl Columns {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&self.widths) {
                 line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', width + 3 - cell.chars().count()));
+                line.extend(std::iter::repeat_n(' ', width + self.gap - cell.chars().count()));
             }
             text.push_str(line.trim_end());
             text.push('\n');
@@ -266,5 +275,7 @@ mod tests {
         let mut columns = Columns::default();
         assert_eq!(columns.lines(&[row(&["NAME", "AGE"]), row(&["longer", "1d"])]), "NAME     AGE\nlonger   1d\n");
         assert_eq!(columns.lines(&[row(&["x", "2d"])]), "x        2d\n");
+        assert_eq!(Columns::default().lines(&[row(&["x", "1", "2d"])]), "x     1     2d\n");
+        assert_eq!(Columns::narrow().lines(&[row(&["x", "1", "2d"])]), "x  1  2d\n");
     }
 }

@@ -20,8 +20,11 @@ pub(crate) enum RolloutCommand {
         /// deployment/NAME.
         target: String,
         /// Only says how it is now.
-        #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+        #[arg(long, short = 'w', default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
         watch: bool,
+        /// How long to wait, as 30s or 5m; 0 is for ever.
+        #[arg(long, default_value = "0")]
+        timeout: String,
     },
     /// Lists the revisions.
     History {
@@ -57,14 +60,29 @@ pub(crate) enum RolloutCommand {
 pub(crate) async fn run(session: &Session, command: RolloutCommand) -> Result<u8, CtlError> {
     let api = Api::<Deployment>::namespaced(session.client.clone(), &session.namespace);
     match command {
-        RolloutCommand::Status { target, watch } => status(&api, deployment(&target)?, watch).await?,
+        RolloutCommand::Status { target, watch, timeout } => {
+            let seconds = u64::try_from(crate::logs::seconds(&timeout)?).unwrap_or_default();
+            let status = status(&api, deployment(&target)?, watch);
+            if seconds == 0 {
+                status.await?;
+            } else {
+                let timed = tokio::time::timeout(std::time::Duration::from_secs(seconds), status).await;
+                timed.unwrap_or_else(|_| Err(CtlError::usage("timed out waiting for the condition")))?;
+            }
+        }
         RolloutCommand::History { target } => history(session, &api, deployment(&target)?).await?,
         RolloutCommand::Undo { target, to_revision } => undo(session, &api, deployment(&target)?, to_revision).await?,
         RolloutCommand::Restart { target } => {
             let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
             let spec = json!({"template": {"metadata": {"annotations": annotations}}});
-            change(&api, deployment(&target)?, spec, "restarted").await?;
+            let name = deployment(&target)?;
+            if api.get(name).await?.spec.and_then(|spec| spec.paused) == Some(true) {
+                return Err(CtlError::usage(format!(
+                    "deployments.apps {name:?} can't restart paused deployment (run rollout resume first)"
+                )));
+            }
+            change(&api, name, spec, "restarted").await?;
         }
         RolloutCommand::Pause { target } => {
             change(&api, deployment(&target)?, json!({"paused": true}), "paused").await?;
@@ -163,11 +181,15 @@ async fn sets(session: &Session, deployment: &Deployment) -> Result<Vec<ReplicaS
 async fn history(session: &Session, api: &Api<Deployment>, name: &str) -> Result<(), CtlError> {
     let deployment = api.get(name).await?;
     let mut rows = vec![vec!["REVISION".to_owned(), "CHANGE-CAUSE".to_owned()]];
-    for set in sets(session, &deployment).await? {
+    let sets = sets(session, &deployment).await?;
+    if sets.is_empty() {
+        return print(&format!("deployment.apps/{name} \nNo rollout history found.\n"));
+    }
+    for set in sets {
         let cause = set.annotations().get("kubernetes.io/change-cause").cloned();
         rows.push(vec![revision(&set.metadata).to_string(), cause.unwrap_or_else(|| "<none>".into())]);
     }
-    print(&format!("deployment.apps/{name} \n{}\n", Columns::default().lines(&rows)))
+    print(&format!("deployment.apps/{name} \n{}\n", Columns::narrow().lines(&rows)))
 }
 
 async fn undo(session: &Session, api: &Api<Deployment>, name: &str, to: i64) -> Result<(), CtlError> {

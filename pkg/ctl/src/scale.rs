@@ -23,7 +23,7 @@ pub(crate) async fn run(session: &Session, args: ScaleArgs) -> Result<u8, CtlErr
         let now = api.get_scale(name).await?;
         let replicas = now.spec.as_ref().and_then(|s| s.replicas).unwrap_or_default();
         if let Some(expected) = args.current_replicas.filter(|n| *n != replicas) {
-            return Err(CtlError::usage(format!("expected replicas to be {expected}, was {replicas}")));
+            return Err(CtlError::usage(format!("Expected replicas to be {expected}, was {replicas}")));
         }
         let patch = serde_json::json!({
             "metadata": {"resourceVersion": args.current_replicas.and(now.metadata.resource_version)},

@@ -10,6 +10,7 @@ use crate::support::{Case, Host};
 pub const CASES: &[Case] = &[
     case!(users_and_groups_are_those_of_the_image_or_the_pod),
     case!(capabilities_are_given_and_taken),
+    case!(the_environment_is_what_was_asked_for),
     case!(the_default_filter_refuses_with_and_without_privilege_escalation),
     case!(mounts_show_what_they_should),
     case!(a_read_only_root_cannot_be_written),
@@ -34,6 +35,15 @@ async fn users_and_groups_are_those_of_the_image_or_the_pod(host: Host) {
     let user = User { image_user: "web".to_owned(), supplemental_groups: vec![2000], ..User::default() };
     let config = ContainerConfig { user, ..host.shell("id -u; id -g; id -G") };
     assert_eq!(stdout(&host, config).await, ["101", "82", "82 4 2000"]);
+}
+
+async fn the_environment_is_what_was_asked_for(host: Host) {
+    let config = ContainerConfig { env: vec!["A=1".to_owned()], ..host.shell("cat /proc/self/environ") };
+    let shown = stdout(&host, config).await.join("");
+    let mut names: Vec<_> = shown.split('\0').filter_map(|entry| entry.split('=').next()).collect();
+    names.sort_unstable();
+    names.retain(|name| !["", "HOME", "PWD", "SHLVL"].contains(name));
+    assert_eq!(names, ["A", "HOSTNAME", "PATH"], "nothing of the shim's own: {shown}");
 }
 
 async fn capabilities_are_given_and_taken(host: Host) {

@@ -34,7 +34,10 @@ macro_rules! case {
 
 /// Runs the cases one by one in the way of `cargo test`: filters, `--list`, `--exact`.
 pub fn run(cases: &[Case], args: &[String]) -> ExitCode {
-    let filters: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
+    // The value of `--format`, which nextest gives, is no filter.
+    let is_value = |at: usize| at > 0 && args[at - 1] == "--format";
+    let filters = args.iter().enumerate().filter(|(at, a)| !a.starts_with('-') && !is_value(*at));
+    let filters: Vec<&String> = filters.map(|(_, a)| a).collect();
     let exact = args.iter().any(|a| a == "--exact");
     let ignored = args.iter().any(|a| a == "--ignored");
     let chosen = |name: &str| {
