@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{LazyLock, OnceLock};
 
 use crate::field_table::{Emission, Field, ListMerge, PatchStrategy, Struct, Type, TypeRef};
+use crate::protobuf::Message;
 
 /// A published type, before and after it was read.
 pub struct NamedType {
@@ -15,23 +16,28 @@ pub struct NamedType {
     kinds: &'static str,
     rows: &'static str,
     ty: OnceLock<Type>,
+    message: OnceLock<Message>,
 }
 
 /// Every published type, in the order of their names.
 static TYPES: LazyLock<Vec<NamedType>> = LazyLock::new(|| index(include_str!("../data/types.tsv")));
 
+/// Types that the server answers with and no document describes. Written by hand.
+static UNPUBLISHED: LazyLock<Vec<NamedType>> = LazyLock::new(|| index(include_str!("../data/unpublished.tsv")));
+
 /// The type of that full name: `io.k8s.api.core.v1.Pod`.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static NamedType> {
-    let types: &'static [NamedType] = &TYPES;
-    types.binary_search_by(|t| t.name.cmp(name)).ok().map(|i| &types[i])
+    let find = |types: &'static [NamedType]| types.binary_search_by(|t| t.name.cmp(name)).ok().map(|i| &types[i]);
+    find(&TYPES).or_else(|| find(&UNPUBLISHED))
 }
 
 /// The type of objects of that kind.
 #[must_use]
 pub fn of_kind(group: &str, version: &str, kind: &str) -> Option<&'static NamedType> {
     let types: &'static [NamedType] = &TYPES;
-    types.iter().find(|ty| ty.kinds().any(|it| it == (group, version, kind)))
+    let unpublished: &'static [NamedType] = &UNPUBLISHED;
+    types.iter().chain(unpublished).find(|ty| ty.kinds().any(|it| it == (group, version, kind)))
 }
 
 /// The full names of all published types, sorted.
@@ -44,7 +50,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub fn go_type(name: &str, field: &str) -> Option<&'static str> {
     let row = find(name)?.rows.lines().find(|row| row.split('\t').next() == Some(field))?;
-    row.split('\t').nth(7).filter(|go| !go.is_empty())
+    row.split('\t').nth(8).filter(|go| !go.is_empty())
 }
 
 impl NamedType {
@@ -66,6 +72,20 @@ impl NamedType {
     pub fn get(&self) -> &Type {
         self.ty.get_or_init(|| read_type(self))
     }
+
+    /// How it is written in protobuf; read on the first call.
+    pub fn message(&self) -> &Message {
+        self.message.get_or_init(|| Message::of(self))
+    }
+
+    /// The fields that protobuf has, with their numbers as the file has them.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+        self.rows.lines().filter_map(|row| {
+            let mut columns = row.split('\t');
+            let (name, number) = (columns.next()?, columns.nth(1)?);
+            (!number.is_empty()).then_some((name, number))
+        })
+    }
 }
 
 impl fmt::Debug for NamedType {
@@ -84,7 +104,7 @@ fn index(text: &'static str) -> Vec<NamedType> {
             let mut columns = head.split('\t');
             let name = columns.next()?;
             let (flags, kinds) = (columns.next().unwrap_or_default(), columns.next().unwrap_or_default());
-            Some(NamedType { name, flags, kinds, rows, ty: OnceLock::new() })
+            Some(NamedType { name, flags, kinds, rows, ty: OnceLock::new(), message: OnceLock::new() })
         })
         .collect();
     types.sort_unstable_by_key(|t| t.name);
@@ -114,7 +134,8 @@ fn read_type(named: &NamedType) -> Type {
 fn read_field(row: &'static str) -> Field {
     let mut columns = row.split('\t');
     let mut next = || columns.next().unwrap_or_default();
-    let (name, ty, emission, default, merge, patch, values) = (next(), next(), next(), next(), next(), next(), next());
+    let (name, ty, _number) = (next(), next(), next());
+    let (emission, default, merge, patch, values) = (next(), next(), next(), next(), next());
     Field {
         name: name.into(),
         ty: read_ref(ty, merge),

@@ -16,6 +16,7 @@ use knarr_types::Object;
 use serde::de::DeserializeSeed;
 
 use crate::field_table::Type;
+use crate::{builtin_types, protobuf};
 use fault::Context;
 pub use kind::{FieldValidation, decode_as};
 use typed::Typed;
@@ -28,6 +29,8 @@ pub enum MediaType {
     Json,
     /// `application/yaml`; its first document counts.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`, for built-in kinds.
+    Protobuf,
 }
 
 /// A body that could be read.
@@ -73,7 +76,23 @@ pub fn decode(body: &[u8], media: MediaType, ty: &Type) -> Result<Decoded, Decod
             decoded.faults.splice(0..0, document.duplicates);
             Ok(decoded)
         }
+        MediaType::Protobuf => {
+            let envelope = protobuf::open(body).map_err(DecodeError::Syntax)?;
+            decode_protobuf(envelope.object, ty)
+        }
     }
+}
+
+/// Reads the message inside an envelope. Protobuf has no fields that are unknown by name.
+fn decode_protobuf(message: &[u8], ty: &Type) -> Result<Decoded, DecodeError> {
+    let named = match ty {
+        Type::Struct(shape) => builtin_types::find(&shape.name),
+        _ => None,
+    };
+    let named = named
+        .ok_or_else(|| DecodeError::Type("object does not implement the protobuf marshalling interface".into()))?;
+    let object = protobuf::read(named.message(), message).map_err(|fault| DecodeError::Syntax(fault.to_string()))?;
+    Ok(Decoded { object, faults: Vec::new() })
 }
 
 /// Reads a tree (of a patched object) as an object of that type.

@@ -20,6 +20,7 @@ pub mod managed_fields;
 pub mod normalize;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod rules;
 pub mod strategy;
 pub mod table;

@@ -5,10 +5,11 @@
 use knarr_types::{GroupVersion, Object, Status};
 use serde_json::Value;
 
-use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, yaml};
+use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, decode_protobuf, yaml};
 use crate::builtin_types::of_kind;
 use crate::crd::{self, Custom};
 use crate::kinds::{Kind, Registry};
+use crate::protobuf::{self, Envelope};
 
 /// What happens to fields that are unknown or come twice (`?fieldValidation=`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,21 +60,20 @@ pub fn decode_as(
     if let Some(custom) = &kind.custom {
         return decode_custom(kind, custom, body, media, validation);
     }
-    let document = match media {
-        MediaType::Json => None,
-        MediaType::Yaml => Some(yaml::first_document(body).map_err(unrecognized)?),
-    };
-    let head = match &document {
-        None => head_of(&decode_head(body).map_err(unrecognized)?),
-        Some(document) => head_of(&document.value),
+    let opened = open(body, media).map_err(unrecognized)?;
+    let head = match &opened {
+        Opened::Json => head_of(&decode_head(body).map_err(unrecognized)?),
+        Opened::Yaml(document) => head_of(&document.value),
+        Opened::Protobuf(envelope) => Ok(Head::of(envelope)),
     };
     let head = head.map_err(unrecognized)?;
     check_kind(kind, registry, &head)?;
     let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
-    let mut decoded = match document {
-        None => decode_json(body, kind.ty.get()),
-        Some(document) => check(document.value, kind.ty.get())
+    let mut decoded = match opened {
+        Opened::Json => decode_json(body, kind.ty.get()),
+        Opened::Yaml(document) => check(document.value, kind.ty.get())
             .map(|decoded| Decoded { faults: [document.duplicates, decoded.faults].concat(), ..decoded }),
+        Opened::Protobuf(envelope) => decode_protobuf(envelope.object, kind.ty.get()),
     }
     .map_err(|error| refused(&error))?;
     if validation == FieldValidation::Strict
@@ -97,6 +97,12 @@ fn decode_custom(
     media: MediaType,
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
+    let head = Head { api_version: None, kind: None };
+    if media == MediaType::Protobuf {
+        let why = "object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be \
+                   encoded to a protobuf message";
+        return Err(cannot_be_handled(&head, kind, &why));
+    }
     let parsed = crd::decode::parse(body, media).map_err(|why| {
         Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): {why} ({})",
@@ -105,7 +111,6 @@ fn decode_custom(
         ))
     })?;
     crd::decode::check_head(kind, &parsed.object, &String::from_utf8_lossy(body), &summary(body))?;
-    let head = Head { api_version: None, kind: None };
     let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
     let (object, faults) = crd::decode::coerce(custom, parsed).map_err(|why| refused(&why))?;
     let decoded = Decoded { object, faults };
@@ -117,10 +122,32 @@ fn decode_custom(
     Ok((decoded.object, if validation == FieldValidation::Warn { decoded.faults } else { Vec::new() }))
 }
 
+/// A body of which it is known where the object is.
+enum Opened<'a> {
+    Json,
+    Yaml(yaml::Document),
+    Protobuf(Envelope<'a>),
+}
+
+fn open(body: &[u8], media: MediaType) -> Result<Opened<'_>, String> {
+    Ok(match media {
+        MediaType::Json => Opened::Json,
+        MediaType::Yaml => Opened::Yaml(yaml::first_document(body)?),
+        MediaType::Protobuf => Opened::Protobuf(protobuf::open(body)?),
+    })
+}
+
 /// What a body says that it is; what it leaves out is as the path says.
 struct Head {
     api_version: Option<String>,
     kind: Option<String>,
+}
+
+impl Head {
+    fn of(envelope: &Envelope<'_>) -> Self {
+        let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Self { api_version: filled(&envelope.api_version), kind: filled(&envelope.kind) }
+    }
 }
 
 /// Only `apiVersion` and `kind` of a body, without a tree of the rest.

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The lowest layer of protobuf: varints, tags, and bytes with their length in front.
+//! <https://protobuf.dev/programming-guides/encoding/>
+
+use super::decode::Fault;
+
+/// How a value lies in the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WireType {
+    Varint,
+    Fixed64,
+    Bytes,
+    /// Begins a group; none is used, so it can only be skipped.
+    Group,
+    EndGroup,
+    Fixed32,
+}
+
+/// Reads from a message's bytes.
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The next number and how its value lies.
+    pub(super) fn tag(&mut self) -> Result<(u32, WireType), Fault> {
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).map_err(|_| Fault::Overflow)?;
+        let wire = match tag & 7 {
+            0 => WireType::Varint,
+            1 => WireType::Fixed64,
+            2 => WireType::Bytes,
+            3 => WireType::Group,
+            4 => WireType::EndGroup,
+            5 => WireType::Fixed32,
+            other => return Err(Fault::IllegalTag { number, wire: other }),
+        };
+        if number == 0 {
+            return Err(Fault::IllegalTag { number, wire: tag & 7 });
+        }
+        Ok((number, wire))
+    }
+
+    pub(super) fn varint(&mut self) -> Result<u64, Fault> {
+        let mut value = 0;
+        for (at, byte) in self.0.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * at);
+            if byte & 0x80 == 0 {
+                self.0 = &self.0[at + 1..];
+                return Ok(value);
+            }
+        }
+        Err(if self.0.len() < 10 { Fault::Eof } else { Fault::Overflow })
+    }
+
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Fault> {
+        let length = usize::try_from(self.varint()?).map_err(|_| Fault::Length)?;
+        if i64::try_from(length).is_err() {
+            return Err(Fault::Length);
+        }
+        self.take(length)
+    }
+
+    pub(super) fn fixed64(&mut self) -> Result<u64, Fault> {
+        let bytes = self.take(8)?;
+        Ok(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Fault> {
+        let (head, rest) = self.0.split_at_checked(length).ok_or(Fault::Eof)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    /// Passes over a value that nobody wants.
+    pub(super) fn skip(&mut self, wire: WireType) -> Result<(), Fault> {
+        // Groups may lie in groups, so what is open is counted.
+        let mut wire = wire;
+        let mut open = 0_u32;
+        loop {
+            match wire {
+                WireType::Varint => drop(self.varint()?),
+                WireType::Fixed64 => drop(self.take(8)?),
+                WireType::Bytes => drop(self.bytes()?),
+                WireType::Fixed32 => drop(self.take(4)?),
+                WireType::Group => open += 1,
+                WireType::EndGroup => open = open.checked_sub(1).ok_or(Fault::Group)?,
+            }
+            if open == 0 {
+                return Ok(());
+            }
+            wire = self.tag()?.1;
+        }
+    }
+}
+
+/// Writes a varint.
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Writes a number and that its value is a varint, 8 bytes, or bytes with their length.
+pub(super) fn put_tag(out: &mut Vec<u8>, number: u32, wire: WireType) {
+    let wire = match wire {
+        WireType::Varint => 0,
+        WireType::Fixed64 => 1,
+        WireType::Bytes => 2,
+        WireType::Group => 3,
+        WireType::EndGroup => 4,
+        WireType::Fixed32 => 5,
+    };
+    put_varint(out, u64::from(number) << 3 | wire);
+}
+
+/// Writes a whole number; negative ones take ten bytes.
+#[allow(clippy::cast_sign_loss, reason = "a negative number is written as its two's complement")]
+pub(super) fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
+    put_tag(out, number, WireType::Varint);
+    put_varint(out, value as u64);
+}
+
+/// Writes bytes with their length.
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_tag(out, number, WireType::Bytes);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Writes what `fill` writes, with its length in front.
+pub(super) fn put_nested<T>(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    put_tag(out, number, WireType::Bytes);
+    // Most messages are short: one byte is left for the length, and room made where that is too little.
+    out.push(0);
+    let start = out.len();
+    let result = fill(out);
+    let length = out.len() - start;
+    if length < 0x80 {
+        out[start - 1] = length as u8;
+    } else {
+        let mut prefix = Vec::with_capacity(10);
+        put_varint(&mut prefix, length as u64);
+        out.splice(start - 1..start, prefix);
+    }
+    result
+}
+
+/// How many bytes a varint takes.
+pub(super) const fn varint_length(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
