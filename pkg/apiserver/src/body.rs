@@ -3,7 +3,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use knarr_types::Status;
 use serde_json::Value;
@@ -24,6 +24,14 @@ pub async fn read(body: Body) -> Result<Bytes, Status> {
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
         Err(error) => Err(Status::bad_request(format!("the request's body broke off: {error}"))),
     }
+}
+
+/// Reads what a client sends that gets no answer about it: a connection whose request was not read
+/// cannot be used again. A long body is not waited for.
+pub async fn drain(body: Body) {
+    const PATIENCE_BYTES: usize = 256 * 1024;
+    // What goes wrong here ends the connection, and nothing else.
+    let _ = Limited::new(body, PATIENCE_BYTES).collect().await;
 }
 
 /// What a client with too large a body is told.
@@ -48,10 +56,18 @@ pub fn bytes(code: u16, media_type: &'static str, content: impl Into<Bytes>) -> 
     response
 }
 
-/// A failure as the client gets it.
+/// A response with text for people.
 #[must_use]
-pub fn status(status: &Status) -> Response {
-    let mut response = json(status.code, &status.to_json());
+pub fn text(code: u16, content: &'static str) -> Response {
+    let mut response = bytes(code, "text/plain; charset=utf-8", content);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A failure as the client gets it, in what it accepts.
+#[must_use]
+pub fn status(status: &Status, accept: &str) -> Response {
+    let mut response = crate::serve_object::respond(accept, status.code, &status.to_json());
     if let Some(seconds) = status.details.as_ref().map(|d| d.retry_after_seconds).filter(|s| *s > 0) {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }

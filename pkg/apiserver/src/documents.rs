@@ -2,49 +2,103 @@
 //! What the server publishes about itself: discovery, OpenAPI, its version.
 
 use bytes::Bytes;
-use http::HeaderMap;
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, Method};
 use knarr_schema::{Registry, discovery, openapi};
 use knarr_types::Status;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Response};
+use crate::negotiate::{MEDIA_TYPES, OBJECT_ROUTE, encoding, not_acceptable, routed};
 use crate::query::Query;
+use crate::request::RequestContext;
+use crate::{route, serve_object};
 
 /// The version of Kubernetes whose API this is.
 pub const KUBERNETES_MINOR: u32 = 36;
 
-/// Answers a GET of a document; `None` where the path is none.
+/// Answers a request for a document; `None` where the path is none.
 #[must_use]
-pub fn serve(app: &App, path: &str, query: &Query, headers: &HeaderMap) -> Option<Result<Response, Status>> {
+pub fn serve(
+    app: &App,
+    context: &RequestContext,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Option<Result<Response, Status>> {
     let registry = app.registry.load();
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let document = match parts.as_slice() {
-        ["version"] => version(),
-        ["api"] if wants_aggregated(headers) => return Some(aggregated(&registry, true, headers)),
-        ["apis"] if wants_aggregated(headers) => return Some(aggregated(&registry, false, headers)),
-        ["api"] => discovery::api_versions(&app.settings.address),
-        ["apis"] => discovery::group_list(&registry),
-        ["api", version] => return found(discovery::resource_list(&registry, "", version)),
-        ["apis", group] => return found(discovery::group(&registry, group)),
-        ["apis", group, version] => return found(discovery::resource_list(&registry, group, version)),
-        ["openapi", "v2"] => return Some(Ok(with_etag(&openapi::document_v2(&registry), headers))),
-        ["openapi", "v3"] => openapi::index(&registry),
-        ["openapi", "v3", "api", version] => return Some(openapi_v3(&registry, "", version, query, headers)),
+    let path = context.info.path.trim_matches('/');
+    let parts: Vec<&str> = path.split('/').collect();
+    let served = match parts.as_slice() {
+        ["version"] => Served::Json(version()),
+        ["api"] => discovery(&registry, context, headers, true, discovery::api_versions(&app.settings.address)),
+        ["apis"] => discovery(&registry, context, headers, false, discovery::group_list(&registry)),
+        ["api", version] => Served::of(discovery::resource_list(&registry, "", version)),
+        ["apis", group] => Served::of(discovery::group(&registry, group)),
+        ["apis", group, version] => Served::of(discovery::resource_list(&registry, group, version)),
+        ["openapi", "v2"] => Served::Ready(Ok(with_etag(&openapi::document_v2(&registry), headers))),
+        ["openapi", "v3"] => Served::Json(openapi::index(&registry)),
+        ["openapi", "v3", "api", version] => Served::Ready(openapi_v3(&registry, "", version, &context.query, headers)),
         ["openapi", "v3", "apis", group, version] => {
-            return Some(openapi_v3(&registry, group, version, query, headers));
+            Served::Ready(openapi_v3(&registry, group, version, &context.query, headers))
         }
-        [".well-known", "openid-configuration"] => openid(app),
-        ["openid", "v1", "jwks"] => app.authenticator.keys().jwks(),
+        [".well-known", "openid-configuration"] => Served::Json(openid(app)),
+        ["openid", "v1", "jwks"] => Served::Json(app.authenticator.keys().jwks()),
         _ => return None,
     };
-    Some(Ok(body::json(200, &document)))
+    // The groups are served without a router: with any method, and whatever is accepted of the rest.
+    let by_group = matches!(parts.as_slice(), ["apis"] | ["apis", _]);
+    Some(served.answer(&registry, context, method, !by_group))
 }
 
-/// `None` becomes the plain 404 of a path that is not there.
-fn found(document: Option<Value>) -> Option<Result<Response, Status>> {
-    Some(Ok(document.map_or_else(crate::pipeline::no_such_path, |d| body::json(200, &d))))
+/// What a path has.
+enum Served {
+    /// A document that has one form.
+    Json(Value),
+    /// A document of a published kind, in what the client accepts.
+    Negotiated(Value),
+    /// An answer.
+    Ready(Result<Response, Status>),
+    /// Nothing.
+    Nothing,
+}
+
+impl Served {
+    fn of(document: Option<Value>) -> Self {
+        document.map_or(Self::Nothing, Self::Negotiated)
+    }
+
+    fn answer(
+        self,
+        registry: &Registry,
+        context: &RequestContext,
+        method: &Method,
+        router: bool,
+    ) -> Result<Response, Status> {
+        if router && *method != Method::GET && !matches!(self, Self::Nothing) {
+            return Err(route::method_not_allowed());
+        }
+        match self {
+            Self::Json(document) => Ok(body::json(200, &document)),
+            Self::Negotiated(document) => {
+                if router {
+                    routed(&context.accept, &OBJECT_ROUTE)?;
+                }
+                let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
+                Ok(body::bytes(200, encoding.media_type(), serve_object::in_encoding(&document, encoding)))
+            }
+            Self::Ready(answer) => answer,
+            Self::Nothing => route::missing(registry, &context.info.path),
+        }
+    }
+}
+
+/// Discovery in the form that the client asks for: of all groups at once, or one at a time.
+fn discovery(registry: &Registry, context: &RequestContext, headers: &HeaderMap, core: bool, one: Value) -> Served {
+    if wants_aggregated(&context.accept) {
+        return Served::Ready(aggregated(registry, core, headers));
+    }
+    Served::Negotiated(one)
 }
 
 fn version() -> Value {
@@ -68,8 +122,7 @@ fn architecture() -> &'static str {
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-fn wants_aggregated(headers: &HeaderMap) -> bool {
-    let accept = headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+fn wants_aggregated(accept: &str) -> bool {
     let clause = |clause: &str| {
         let parts: Vec<_> = clause.split(';').map(str::trim).collect();
         parts.first() == Some(&"application/json")
@@ -93,7 +146,7 @@ fn openapi_v3(
     headers: &HeaderMap,
 ) -> Result<Response, Status> {
     let Some(document) = openapi::document(registry, group, version) else {
-        return Ok(crate::pipeline::no_such_path());
+        return Ok(body::text(404, "404 page not found\n"));
     };
     let mut response = with_etag(&document, headers);
     if query.filled("hash").is_some_and(|hash| hash == openapi::document_hash(registry, group, version)) {

@@ -3,7 +3,8 @@
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>
 
 use knarr_schema::table::IncludeObject;
-use knarr_types::{Reason, Status};
+use knarr_schema::{Kind, MediaType};
+use knarr_types::{Reason, Status, StatusDetails};
 
 use crate::query::Query;
 
@@ -15,6 +16,8 @@ pub enum Encoding {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 impl Encoding {
@@ -24,9 +27,26 @@ impl Encoding {
         match self {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+
+    /// The media type of a watch; there is none in YAML.
+    #[must_use]
+    pub const fn stream_type(self) -> &'static str {
+        match self {
+            Self::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            other => other.media_type(),
         }
     }
 }
+
+/// All encodings, the one that is preferred first.
+const ENCODINGS: [Encoding; 3] = [Encoding::Json, Encoding::Yaml, Encoding::Protobuf];
+/// What can be asked for, as errors say it.
+pub const MEDIA_TYPES: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// What can be asked for of a watch.
+pub const STREAM_TYPES: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// What of an object is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,38 +96,146 @@ pub struct Answer {
     pub encoding: Encoding,
 }
 
-/// The best of what `accept` asks for that there is.
+/// The best of what `accept` asks for that there is of objects of `kind`.
 ///
 /// # Errors
 /// 406 where nothing of it is, 400 where `includeObject` makes no sense.
-pub fn answer(accept: &str, query: &Query) -> Result<Answer, Status> {
-    let accept = if accept.trim().is_empty() { "*/*" } else { accept };
-    for clause in accept.split(',') {
-        let mut parts = clause.split(';').map(str::trim);
-        let encoding = match parts.next().unwrap_or_default() {
-            "application/json" | "*/*" | "application/*" => Encoding::Json,
-            "application/yaml" | "text/yaml" => Encoding::Yaml,
-            _ => continue,
-        };
-        let parameters: Vec<_> = parts.filter_map(|p| p.split_once('=')).collect();
-        let parameter = |name: &str| parameters.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-        let beta = parameter("v") == Some("v1beta1");
-        let form = match parameter("as") {
-            None => Form::Object,
-            Some(_)
-                if parameter("g") != Some("meta.k8s.io")
-                    || !["v1", "v1beta1"].contains(&parameter("v").unwrap_or_default()) =>
-            {
-                continue;
-            }
-            Some("Table") => Form::Table { include: include_object(query)?, beta },
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Form::Metadata { beta },
-            Some(_) => continue,
-        };
-        return Ok(Answer { form, encoding });
+pub fn answer(accept: &str, query: &Query, kind: &Kind) -> Result<Answer, Status> {
+    if accept.is_empty() {
+        return Ok(Answer::default());
     }
-    let message = "only the following media types are accepted: application/json, application/yaml";
-    Err(Status::new(406, Reason::NotAcceptable, message))
+    let fits = |clause: &Clause<'_>, encoding| form(clause, encoding, kind).map(|form| Answer { form, encoding });
+    let mut answer = first(accept, fits).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
+    if let Form::Table { include, .. } = &mut answer.form {
+        *include = include_object(query)?;
+    }
+    Ok(answer)
+}
+
+/// The same for a watch.
+///
+/// # Errors
+/// As [`answer`], and 406 where it would be YAML.
+pub fn stream_answer(accept: &str, query: &Query, kind: &Kind) -> Result<Answer, Status> {
+    let answer = answer(accept, query, kind)?;
+    if answer.encoding == Encoding::Yaml { Err(not_acceptable(STREAM_TYPES)) } else { Ok(answer) }
+}
+
+/// The encoding of what is no resource and has one form only: discovery, a Status. `None` where
+/// nothing of what `accept` asks for is there.
+#[must_use]
+pub fn encoding(accept: &str) -> Option<Encoding> {
+    if accept.is_empty() {
+        return Some(Encoding::Json);
+    }
+    first(accept, |clause, encoding| (clause.is_plain() && clause.streams(encoding)).then_some(encoding))
+}
+
+/// Nothing of what a client accepts is there.
+#[must_use]
+pub fn not_acceptable(types: &str) -> Status {
+    let message = format!("only the following media types are accepted: {types}");
+    Status::new(406, Reason::NotAcceptable, message)
+}
+
+/// What of an object a clause asks for; `None` where the kind has it not in that encoding.
+fn form(clause: &Clause<'_>, encoding: Encoding, kind: &Kind) -> Option<Form> {
+    if !clause.streams(encoding) || !matches!(clause.parameter("sv"), None | Some("" | "v1")) {
+        return None;
+    }
+    if clause.is_plain() {
+        // Custom resources have no numbers for their fields.
+        return (encoding != Encoding::Protobuf || kind.message().is_some()).then_some(Form::Object);
+    }
+    let beta = match (clause.parameter("g"), clause.parameter("v")) {
+        (Some("meta.k8s.io"), Some("v1")) => false,
+        (Some("meta.k8s.io"), Some("v1beta1")) => true,
+        _ => return None,
+    };
+    match clause.parameter("as")? {
+        "Table" if encoding != Encoding::Protobuf => Some(Form::Table { include: IncludeObject::default(), beta }),
+        "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Form::Metadata { beta }),
+        _ => None,
+    }
+}
+
+/// The first encoding that fits a clause, the best clause first.
+fn first<T>(accept: &str, fits: impl Fn(&Clause<'_>, Encoding) -> Option<T>) -> Option<T> {
+    let clauses = Clause::all(accept);
+    let pairs = clauses.iter().flat_map(|clause| ENCODINGS.map(|encoding| (clause, encoding)));
+    pairs.filter(|(clause, encoding)| clause.covers(*encoding)).find_map(|(clause, encoding)| fits(clause, encoding))
+}
+
+/// One of the things that a client accepts.
+#[derive(Debug)]
+struct Clause<'a> {
+    ty: &'a str,
+    subtype: &'a str,
+    quality: f64,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Clause<'a> {
+    /// The clauses of a header, the best first. Of the same quality, those without wildcards come first.
+    fn all(accept: &'a str) -> Vec<Self> {
+        let mut clauses: Vec<Self> = Vec::new();
+        for clause in accept.split(',').filter_map(|text| Self::parse(text.trim())) {
+            let at = clauses.iter().rposition(|before| !clause.is_before(before)).map_or(0, |at| at + 1);
+            clauses.insert(at, clause);
+        }
+        clauses
+    }
+
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';');
+        let media = parts.next()?;
+        let (ty, subtype) = match media.split_once('/') {
+            Some((_, subtype)) if subtype.contains('/') => return None,
+            Some((ty, subtype)) => (ty.trim(), subtype.trim()),
+            None if media.trim() == "*" => ("*", "*"),
+            None => return None,
+        };
+        let mut clause = Self { ty, subtype, quality: 1.0, parameters: Vec::new() };
+        for (name, value) in parts.filter_map(|part| part.split_once('=')).filter(|(_, value)| !value.contains('=')) {
+            match name.trim() {
+                "q" => clause.quality = value.parse().unwrap_or_default(),
+                name => clause.parameters.push((name, value.trim())),
+            }
+        }
+        Some(clause)
+    }
+
+    fn is_before(&self, other: &Self) -> bool {
+        self.quality > other.quality
+            || (self.quality == other.quality
+                && ((self.ty != "*" && other.ty == "*") || (self.subtype != "*" && other.subtype == "*")))
+    }
+
+    fn parameter(&self, name: &str) -> Option<&'a str> {
+        self.parameters.iter().rev().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    }
+
+    /// Nothing else than the object itself is asked for.
+    fn is_plain(&self) -> bool {
+        ["as", "g", "v"].iter().all(|name| self.parameter(name).is_none())
+    }
+
+    /// The encoding has the stream that is asked for, if any is.
+    fn streams(&self, encoding: Encoding) -> bool {
+        match self.parameter("stream") {
+            None | Some("") => true,
+            Some(stream) => stream == "watch" && encoding != Encoding::Yaml,
+        }
+    }
+
+    fn covers(&self, encoding: Encoding) -> bool {
+        let (ty, subtype) = encoding.media_type().split_once('/').unwrap_or_default();
+        match (self.ty, self.subtype) {
+            ("*", "*") => true,
+            (own, "*") => own == ty,
+            (own, below) => own == ty && below == subtype,
+        }
+    }
 }
 
 fn include_object(query: &Query) -> Result<IncludeObject, Status> {
@@ -122,33 +250,107 @@ fn include_object(query: &Query) -> Result<IncludeObject, Status> {
 /// How a request's body is written.
 ///
 /// # Errors
-/// 415 where it is neither JSON nor YAML.
-pub fn body_media(content_type: &str) -> Result<knarr_schema::MediaType, Status> {
-    match content_type.split(';').next().unwrap_or_default().trim() {
-        "" | "application/json" | "*/*" => Ok(knarr_schema::MediaType::Json),
-        "application/yaml" | "text/yaml" => Ok(knarr_schema::MediaType::Yaml),
-        other => {
+/// 415 where it is neither JSON nor YAML nor protobuf.
+pub fn body_media(content_type: &str) -> Result<MediaType, Status> {
+    match content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        "" | "application/json" => Ok(MediaType::Json),
+        "application/yaml" => Ok(MediaType::Yaml),
+        "application/vnd.kubernetes.protobuf" => Ok(MediaType::Protobuf),
+        _ => {
             let message = format!(
-                "the body of the request was in an unknown format - accepted media types include: \
-                 application/json, application/yaml, got {other}"
+                "the body of the request was in an unknown format - accepted media types include: {MEDIA_TYPES}"
             );
             Err(Status::new(415, Reason::UnsupportedMediaType, message))
         }
     }
 }
 
+/// Whether the router lets a request on to its handler: it looks for the plain names of what there is,
+/// without wildcards of a part and without qualities, before anything else does.
+///
+/// # Errors
+/// 406 where none of `types` is accepted.
+pub fn routed(accept: &str, types: &[&str]) -> Result<(), Status> {
+    let plain = |clause: &str| clause.split(';').next().unwrap_or_default().trim().to_owned();
+    let accepted = |name: String| name == "*/*" || types.contains(&name.as_str());
+    if accept.is_empty() || accept.split(',').map(plain).any(accepted) {
+        return Ok(());
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", "));
+    Err(Status::new(406, Reason::NotAcceptable, message).with_details(StatusDetails::default()))
+}
+
+/// What the routes of objects answer with.
+pub const OBJECT_ROUTE: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+/// What the routes of collections answer with.
+pub const COLLECTION_ROUTE: [&str; 5] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use knarr_schema::Registry;
+
     use super::*;
 
+    fn kind(group: &str, kind: &str) -> Arc<Kind> {
+        Arc::clone(Registry::builtin().by_kind(group, "v1", kind).unwrap())
+    }
+
     #[test]
-    fn the_first_form_that_there_is_wins() {
-        let check = |accept: &str| answer(accept, &Query::default()).map(|a| (a.form.number(), a.encoding));
+    fn the_best_form_that_there_is_wins() {
+        let pod = kind("", "Pod");
+        let check = |accept: &str| answer(accept, &Query::default(), &pod).map(|a| (a.form.number(), a.encoding));
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-        assert_eq!(check("").unwrap(), (0, Encoding::Json));
-        assert_eq!(check(&format!("{table},application/json")).unwrap(), (5, Encoding::Json));
-        assert_eq!(check("application/vnd.kubernetes.protobuf,application/yaml").unwrap(), (0, Encoding::Yaml));
-        assert_eq!(check("application/json;as=Other;v=v1;g=meta.k8s.io,application/json").unwrap().0, 0);
-        assert_eq!(check("text/html").unwrap_err().code, 406);
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        for (accept, want) in [
+            ("", (0, Encoding::Json)),
+            ("*/*", (0, Encoding::Json)),
+            (&format!("{table},application/json"), (5, Encoding::Json)),
+            ("application/vnd.kubernetes.protobuf,application/yaml", (0, Encoding::Protobuf)),
+            ("application/json;as=Other;v=v1;g=meta.k8s.io,application/yaml", (0, Encoding::Yaml)),
+            ("application/json;q=0.5, application/yaml;q=0.9", (0, Encoding::Yaml)),
+            ("*/*, application/yaml", (0, Encoding::Yaml)),
+            ("application/*, application/yaml;q=0.2", (0, Encoding::Json)),
+            (metadata, (1, Encoding::Protobuf)),
+            (&format!("{},*/*;q=0.1", table.replace("json", "vnd.kubernetes.protobuf")), (0, Encoding::Json)),
+        ] {
+            assert_eq!(check(accept).unwrap(), want, "{accept}");
+        }
+        for accept in ["text/html", "foo", "a/b/c", "application/json;stream=other", "application/yaml;stream=watch"] {
+            assert_eq!(check(accept).unwrap_err().code, 406, "{accept}");
+        }
+        let yaml_watch = stream_answer("application/yaml", &Query::default(), &pod).unwrap_err();
+        assert!(yaml_watch.message.ends_with(STREAM_TYPES));
+    }
+
+    #[test]
+    fn custom_resources_are_protobuf_only_as_metadata() {
+        let mut foo = Kind::clone(&kind("", "ConfigMap"));
+        foo.ty = knarr_schema::field_table::TypeRef::of(knarr_schema::field_table::Type::Any);
+        let check = |accept: &str| answer(accept, &Query::default(), &foo).map(|a| a.encoding).map_err(|e| e.code);
+        assert_eq!(check("application/vnd.kubernetes.protobuf"), Err(406));
+        assert_eq!(check("application/vnd.kubernetes.protobuf,application/json"), Ok(Encoding::Json));
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        assert_eq!(check(metadata), Ok(Encoding::Protobuf));
+    }
+
+    #[test]
+    fn the_router_knows_only_plain_names() {
+        for (accept, routed_on) in [
+            ("", true),
+            ("application/yaml;q=0", true),
+            ("text/html, */*;q=0.1", true),
+            ("application/*", false),
+            ("text/html", false),
+        ] {
+            assert_eq!(routed(accept, &OBJECT_ROUTE).is_ok(), routed_on, "{accept}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::app::{App, PeerCertificate};
 use crate::body::{self, Response};
 use crate::query::{self, Query};
 use crate::request::{RequestContext, RequestInfo};
-use crate::{documents, health, nonresource, read, streams, subresources, watch, write};
+use crate::{documents, health, nonresource, read, route, streams, subresources, watch, write};
 
 /// How long a request may take that names no time. Upstream's default.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -35,8 +35,9 @@ const VIEWS: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"]
 pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
     let started = Instant::now();
     let head = request.method() == http::Method::HEAD;
+    let accept = accept(request.headers()).to_owned();
     let (verb, resource, answer) = run(&app, request).await;
-    let mut response = answer.unwrap_or_else(|status| body::status(&status));
+    let mut response = answer.unwrap_or_else(|status| body::status(&status, &accept));
     app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
     if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
         response.headers_mut().insert(AUDIT_ID, id);
@@ -53,11 +54,24 @@ async fn run(app: &Arc<App>, request: Request<Body>) -> (&'static str, String, R
     let path = query::decode_path(request.uri().path());
     let info = RequestInfo::parse(request.method(), &path, &query);
     let (verb, resource) = (info.verb, info.resource.clone());
-    let answer = match context(app, &request, info, query) {
+    let answer = match admitted(app, &request, info, query) {
         Ok(context) => dispatch(app, &context, request).await,
-        Err(status) => Err(status),
+        Err(status) => {
+            body::drain(request.into_body()).await;
+            Err(status)
+        }
     };
     (verb, resource, answer)
+}
+
+/// The request with its user, if nothing speaks against it before its body is read.
+fn admitted(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) -> Result<RequestContext, Status> {
+    let context = context(app, request, info, query)?;
+    let info = &context.info;
+    if let Some(kind) = app.registry.load().by_resource(&info.group, &info.version, &info.resource) {
+        route::check(&context, kind, request.method())?;
+    }
+    Ok(context)
 }
 
 fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) -> Result<RequestContext, Status> {
@@ -66,17 +80,21 @@ fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) 
     authorize(app, &user, &info.attributes())?;
     let text =
         |name: HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let accept: Vec<_> = request.headers().get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
     Ok(RequestContext {
         user,
         info,
         user_agent: text(USER_AGENT),
-        accept: accept.join(","),
+        accept: accept(request.headers()).to_owned(),
         content_type: text(CONTENT_TYPE),
         gzip: text(ACCEPT_ENCODING).contains("gzip"),
         deadline: Instant::now() + deadline(&query),
         query,
     })
+}
+
+/// What the client accepts; of several headers the first counts, as upstream.
+fn accept(headers: &HeaderMap) -> &str {
+    headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
 fn deadline(query: &Query) -> Duration {
@@ -174,23 +192,23 @@ fn authorize(app: &App, user: &UserInfo, wanted: &Attributes<'_>) -> Result<(), 
 async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
     let info = &context.info;
     if !info.is_resource {
-        if info.verb == "get"
-            && let Some(answer) = documents::serve(app, &info.path, &context.query, request.headers())
-        {
+        if let Some(answer) = documents::serve(app, context, request.method(), request.headers()) {
             return answer;
         }
-        if matches!(info.verb, "get" | "head")
-            && let Some(answer) = health::serve(app, &info.path, &context.query)
-        {
+        if let Some(answer) = health::serve(app, &info.path, &context.query) {
             return Ok(answer);
         }
-        return nonresource::handle(app, context, request).await.unwrap_or_else(|| Ok(no_such_path()));
+        return nonresource::handle(app, context, request)
+            .await
+            .unwrap_or_else(|| route::missing(&app.registry.load(), &info.path));
     }
-    let kind = app.registry.load().by_resource(&info.group, &info.version, &info.resource).cloned();
-    let Some(kind) = kind else { return Ok(no_such_path()) };
-    let answer = of_kind(app, context, &kind, request).await;
+    let registry = app.registry.load_full();
+    let Some(kind) = registry.by_resource(&info.group, &info.version, &info.resource) else {
+        return route::missing(&registry, &info.path);
+    };
+    let answer = of_kind(app, context, kind, request).await;
     let Some(warning) = kind.deprecation() else { return answer };
-    let mut response = answer.unwrap_or_else(|status| body::status(&status));
+    let mut response = answer.unwrap_or_else(|status| body::status(&status, &context.accept));
     body::warn(&mut response, &[warning.to_owned()]);
     Ok(response)
 }
@@ -203,20 +221,20 @@ async fn of_kind(
 ) -> Result<Response, Status> {
     let info = &context.info;
     if kind.custom.is_some() && (!kind.namespaced && !info.namespace.is_empty()) {
-        return Ok(no_such_path());
+        return Ok(body::text(404, "404 page not found\n"));
     }
     if kind.namespaced
         && info.namespace.is_empty()
         && !matches!(info.verb, "list" | "watch" | "deletecollection")
         && kind.stored()
     {
-        return Ok(no_such_path());
+        return Ok(body::text(404, "404 page not found\n"));
     }
     if &*kind.kind == "Pod" && STREAMS.contains(&info.below()) {
-        return streams::handle(app, context, request).await.unwrap_or_else(|| Ok(no_such_path()));
+        return streams::handle(app, context, request).await.unwrap_or_else(|| Err(route::no_such_route()));
     }
     if SPECIAL.contains(&info.below()) || !kind.stored() {
-        return subresources::handle(app, context, request).await.unwrap_or_else(|| Err(method_not_allowed(kind)));
+        return subresources::handle(app, context, request).await.unwrap_or_else(|| Err(route::method_not_allowed()));
     }
     let body = request.into_body();
     if !info.subresource.is_empty() {
@@ -225,7 +243,7 @@ async fn of_kind(
     let of_one = matches!(info.verb, "update" | "patch");
     if !kind.has_verb(info.verb) || (of_one && info.name.is_empty()) || (info.verb == "create" && !info.name.is_empty())
     {
-        return Err(method_not_allowed(kind));
+        return Err(route::method_not_allowed());
     }
     if info.verb == "create" && kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         let why = "create not allowed while custom resource definition is terminating";
@@ -240,7 +258,7 @@ async fn of_kind(
         "patch" => write::patch(app, context, kind, "", body::read(body).await?).await,
         "delete" => write::delete(app, context, kind, body::read(body).await?).await,
         "deletecollection" => write::delete_collection(app, context, kind, body::read(body).await?).await,
-        _ => Err(method_not_allowed(kind)),
+        _ => Err(route::method_not_allowed()),
     }
 }
 
@@ -252,9 +270,9 @@ async fn below_object(
     body: Body,
 ) -> Result<Response, Status> {
     let info = &context.info;
-    let Some(sub) = kind.subresource(&info.subresource) else { return Ok(no_such_path()) };
+    let Some(sub) = kind.subresource(&info.subresource) else { return Err(route::no_such_route()) };
     if !sub.verbs.iter().any(|v| &**v == info.verb) {
-        return Err(method_not_allowed(kind));
+        return Err(route::method_not_allowed());
     }
     match (&*sub.name, info.verb) {
         ("scale", "get") => write::scale::get(app, context, kind),
@@ -266,20 +284,6 @@ async fn below_object(
         (name, "patch") if VIEWS.contains(&name) => {
             write::patch(app, context, kind, name, body::read(body).await?).await
         }
-        _ => Err(method_not_allowed(kind)),
+        _ => Err(route::method_not_allowed()),
     }
-}
-
-/// The server has no such path: plain text, as upstream's router.
-#[must_use]
-pub fn no_such_path() -> Response {
-    let status = Status::new(404, Reason::NotFound, "the server could not find the requested resource");
-    body::status(&status.with_details(StatusDetails::default()))
-}
-
-/// The resource has no such verb.
-#[must_use]
-pub fn method_not_allowed(_kind: &Kind) -> Status {
-    let message = "the server does not allow this method on the requested resource";
-    Status::new(405, Reason::MethodNotAllowed, message).with_details(StatusDetails::default())
 }

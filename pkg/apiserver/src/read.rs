@@ -5,10 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
 use knarr_schema::{Kind, table};
 use knarr_store::{ReadError, Record, Snapshot};
@@ -20,19 +18,17 @@ use crate::body::{self, Response};
 use crate::negotiate::{Answer, Encoding, Form, answer};
 use crate::request::RequestContext;
 use crate::selection::Selection;
-use crate::serve_object;
+use crate::{list_body, serve_object};
 
 /// How long a read waits for a state that is not there yet.
 pub const PATIENCE: Duration = Duration::from_secs(3);
-/// How much of a list goes into one chunk of the response.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Answers a get.
 ///
 /// # Errors
 /// 404 where it is not there; what a resourceVersion asks for may not be possible.
 pub async fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
-    let answer = answer(&context.accept, &context.query)?;
+    let answer = answer(&context.accept, &context.query, kind)?;
     if let Some(text) = context.query.filled("resourceVersion") {
         let revision = parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why))?;
         app.store.not_older_than(&kind.storage, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
@@ -53,7 +49,7 @@ pub fn namespace_of(kind: &Kind, context: &RequestContext) -> String {
 /// # Errors
 /// What the query asks for may make no sense (400, 422), be gone (410) or not be there yet (504).
 pub async fn list(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
-    let answer = answer(&context.accept, &context.query)?;
+    let answer = answer(&context.accept, &context.query, kind)?;
     let page = Page::of(context)?;
     let snapshot = snapshot(app, kind, &page).await?;
     let selection = Selection::of(context, kind, &snapshot)?;
@@ -75,12 +71,16 @@ pub async fn list(app: &App, context: &RequestContext, kind: &Kind) -> Result<Re
             meta["remainingItemCount"] = (1 + selected.count()).into();
         }
     }
-    Ok(respond(kind, &records, &meta, answer))
+    Ok(respond(kind, records, &meta, answer).await)
 }
 
-fn respond(kind: &Kind, records: &[Arc<Record>], meta: &Value, answer: Answer) -> Response {
-    if answer == Answer::default() {
-        return stream_items(kind, records, meta);
+async fn respond(kind: &Kind, records: Vec<Arc<Record>>, meta: &Value, answer: Answer) -> Response {
+    match (answer.form, answer.encoding, kind.message()) {
+        (Form::Object, Encoding::Json, _) => return list_body::json(kind, records, meta),
+        (Form::Object, Encoding::Protobuf, Some(message)) => {
+            return list_body::protobuf(kind, message, records, meta).await;
+        }
+        _ => {}
     }
     let trees: Vec<_> = records.iter().map(|r| serve_object::tree(kind, r)).collect();
     let document = match answer.form {
@@ -109,69 +109,6 @@ fn respond(kind: &Kind, records: &[Arc<Record>], meta: &Value, answer: Answer) -
         }
     };
     body::bytes(200, answer.encoding.media_type(), serve_object::in_encoding(&document, answer.encoding))
-}
-
-/// The list as JSON: the items' bytes between a head and a tail, in chunks that are made as they are sent.
-fn stream_items(kind: &Kind, records: &[Arc<Record>], meta: &Value) -> Response {
-    let head =
-        format!(r#"{{"kind":"{}","apiVersion":"{}","metadata":{meta},"items":["#, kind.list_kind, kind.api_version());
-    let total: usize = records.iter().map(|r| r.json.len() + 1).sum();
-    if total < CHUNK_BYTES {
-        let mut out = BytesMut::with_capacity(head.len() + total + 2);
-        out.put_slice(head.as_bytes());
-        put_items(&mut out, kind, records, true);
-        out.put_slice(b"]}\n");
-        return body::bytes(200, Encoding::Json.media_type(), out.freeze());
-    }
-    let chunks = Chunks { kind: kind.clone(), records: records.to_vec(), at: 0, head: Some(head), done: false };
-    let stream = futures::stream::iter(chunks.map(Ok::<_, std::convert::Infallible>));
-    let mut response = http::Response::new(Body::from_stream(stream));
-    let media = http::HeaderValue::from_static(Encoding::Json.media_type());
-    response.headers_mut().insert(http::header::CONTENT_TYPE, media);
-    response
-}
-
-fn put_items(out: &mut BytesMut, kind: &Kind, records: &[Arc<Record>], first: bool) {
-    for (i, record) in records.iter().enumerate() {
-        if !(first && i == 0) {
-            out.put_u8(b',');
-        }
-        out.put_slice(&serve_object::item_json(kind, record));
-    }
-}
-
-/// A long list, chunk by chunk.
-struct Chunks {
-    kind: Kind,
-    records: Vec<Arc<Record>>,
-    at: usize,
-    head: Option<String>,
-    done: bool,
-}
-
-impl Iterator for Chunks {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.done {
-            return None;
-        }
-        let mut out = BytesMut::with_capacity(CHUNK_BYTES + 8 * 1024);
-        if let Some(head) = self.head.take() {
-            out.put_slice(head.as_bytes());
-        }
-        while out.len() < CHUNK_BYTES
-            && let Some(record) = self.records.get(self.at)
-        {
-            put_items(&mut out, &self.kind, std::slice::from_ref(record), self.at == 0);
-            self.at += 1;
-        }
-        if self.at == self.records.len() {
-            out.put_slice(b"]}\n");
-            self.done = true;
-        }
-        Some(out.freeze())
-    }
 }
 
 /// What of the collection, in which state.

@@ -8,13 +8,14 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
 use knarr_schema::crd::Custom;
-use knarr_schema::table;
-use knarr_schema::{Encoded, Kind, convert, encode};
+use knarr_schema::protobuf::{self, Message};
+use knarr_schema::{Encoded, Kind, builtin_types, convert, encode, table};
 use knarr_store::{Draft, Record};
 use knarr_types::Object;
 use serde_json::Value;
 
-use crate::negotiate::{Answer, Encoding, Form};
+use crate::body::{self, Response};
+use crate::negotiate::{self, Answer, Encoding, Form};
 
 /// The record as a tree with its apiVersion and kind, in the version that it is stored in. Writes of
 /// custom objects work on the version that they are sent in, and so get that one.
@@ -104,10 +105,27 @@ fn remove_type(object: &mut Object) {
 /// One object in the form that a client asked for.
 #[must_use]
 pub fn encode_one(kind: &Kind, record: &Record, answer: Answer) -> Bytes {
-    if answer == Answer::default() {
-        return object_json(kind, record);
+    match (answer.form, answer.encoding, kind.message()) {
+        (Form::Object, Encoding::Json, _) => return object_json(kind, record),
+        (Form::Object, Encoding::Protobuf, Some(message)) => {
+            let sealed = protobuf::seal(&kind.api_version(), &kind.kind, |out| put_record(kind, message, record, out));
+            return sealed.into();
+        }
+        _ => {}
     }
     in_encoding(&formed(kind, &tree(kind, record), answer.form, true), answer.encoding)
+}
+
+/// Writes a record as a message.
+pub fn put_record(kind: &Kind, message: &Message, record: &Record, out: &mut Vec<u8>) {
+    let written = if convert::is_converted(kind) {
+        protobuf::put_tree(message, &tree(kind, record), out)
+    } else {
+        protobuf::put_json(message, &record.json, out)
+    };
+    if let Err(why) = written {
+        tracing::error!(%why, key = ?record.key, "a stored object does not fit its type");
+    }
 }
 
 /// A tree in the form that a client asked for; `columns` is whether a table has its headings.
@@ -138,7 +156,37 @@ pub fn in_encoding(document: &Value, encoding: Encoding) -> Bytes {
     match encoding {
         Encoding::Json => serde_json::to_vec(document).unwrap_or_default().into(),
         Encoding::Yaml => encode::to_yaml(document).into(),
+        Encoding::Protobuf => in_protobuf(document).into(),
     }
+}
+
+/// A document of a published kind as protobuf.
+fn in_protobuf(document: &Value) -> Vec<u8> {
+    let text = |field: &str| document[field].as_str().unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    protobuf::seal(api_version, kind, |out| {
+        let written = message_of(document).map(|message| protobuf::put_tree(message, document, out));
+        if !matches!(written, Some(Ok(()))) {
+            tracing::error!(api_version, kind, "a document has no form in protobuf");
+        }
+    })
+}
+
+/// How a document of a published kind is written in protobuf.
+fn message_of(document: &Value) -> Option<&'static Message> {
+    let text = |field: &str| document[field].as_str().unwrap_or_default();
+    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+    // Discovery leaves the version out at places; the older version of the metadata kinds has the same fields.
+    let version = if matches!(group, "" | "meta.k8s.io") { "v1" } else { version };
+    builtin_types::of_kind(group, version, text("kind")).map(builtin_types::NamedType::message)
+}
+
+/// The answer with a document in the encoding that the client likes best; JSON where it likes none.
+#[must_use]
+pub fn respond(accept: &str, code: u16, document: &Value) -> Response {
+    let encoding = negotiate::encoding(accept).filter(|e| *e != Encoding::Protobuf || message_of(document).is_some());
+    let encoding = encoding.unwrap_or_default();
+    body::bytes(code, encoding.media_type(), in_encoding(document, encoding))
 }
 
 /// An object as the store takes it. `kind` is that of its stored version, whose rules give the fields

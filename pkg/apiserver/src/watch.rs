@@ -13,14 +13,15 @@ use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::Stream;
 use knarr_schema::Kind;
+use knarr_schema::protobuf::watch_frame;
 use knarr_store::{Commit, Record, WatchEvent, Watcher};
 use knarr_types::{ErrorList, FieldError, FieldPath, Reason, Revision, Status};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::body::{self, Response};
-use crate::negotiate::{Answer, Encoding, Form, answer};
+use crate::body::Response;
+use crate::negotiate::{Answer, Encoding, Form, stream_answer};
 use crate::query::Query;
 use crate::read::{PATIENCE, parse_revision, read_error};
 use crate::request::RequestContext;
@@ -48,7 +49,7 @@ enum Start {
 /// # Errors
 /// What the query asks for may make no sense (400, 422, 500 as upstream) or not be there yet (504).
 pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
-    let answer = answer(&context.accept, &context.query)?;
+    let answer = stream_answer(&context.accept, &context.query, kind)?;
     let errors = check_options(&context.query);
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
@@ -93,11 +94,8 @@ fn respond(answer: Answer, stream: impl Stream<Item = Bytes> + Send + 'static) -
     use futures::StreamExt as _;
     let body = Body::from_stream(stream.map(Ok::<_, std::convert::Infallible>));
     let mut response = http::Response::new(body);
-    let media = match answer.encoding {
-        Encoding::Json => "application/json",
-        Encoding::Yaml => "application/yaml",
-    };
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media));
+    let media = http::HeaderValue::from_static(answer.encoding.stream_type());
+    response.headers_mut().insert(http::header::CONTENT_TYPE, media);
     response
 }
 
@@ -191,7 +189,7 @@ impl Follower {
                 WatchEvent::Expired => {
                     self.watcher = None;
                     let status = Status::expired("The resourceVersion for the provided watch is too old.");
-                    return Some(error_frame(&status));
+                    return Some(event_document("ERROR", &status.to_json(), self.answer.encoding));
                 }
                 WatchEvent::Closed => return None,
             }
@@ -228,10 +226,10 @@ impl Follower {
 
     /// A number for the bytes of an event in this watch's form.
     fn form(&self, event: u64) -> u64 {
-        let yaml = u64::from(self.answer.encoding == Encoding::Yaml);
+        let protobuf = u64::from(self.answer.encoding == Encoding::Protobuf);
         let converted = u64::from(serve_object::is_rewritten(&self.kind));
         let version = self.kind.custom.as_ref().map_or(0, |custom| custom.number());
-        event | (self.answer.form.number() << 2) | (yaml << 8) | (converted << 9) | (version << 10)
+        event | (self.answer.form.number() << 2) | (protobuf << 8) | (converted << 9) | (version << 10)
     }
 }
 
@@ -252,16 +250,19 @@ impl Frames<'_> {
             out.put_slice(b"}\n");
             return out.freeze();
         }
+        if self.answer.form == Form::Object && self.answer.encoding == Encoding::Protobuf {
+            return watch_frame(event, &serve_object::encode_one(self.kind, record, self.answer)).into();
+        }
         let columns = std::mem::take(&mut self.columns);
         let object = serve_object::formed(self.kind, &serve_object::tree(self.kind, record), self.answer.form, columns);
-        event_document(&json!({"type": event, "object": object}), self.answer.encoding)
+        event_document(event, &object, self.answer.encoding)
     }
 }
 
-fn event_document(document: &serde_json::Value, encoding: Encoding) -> Bytes {
+fn event_document(event: &str, object: &Value, encoding: Encoding) -> Bytes {
     match encoding {
-        Encoding::Json => format!("{document}\n").into(),
-        Encoding::Yaml => [b"---\n", serve_object::in_encoding(document, encoding).as_ref()].concat().into(),
+        Encoding::Protobuf => watch_frame(event, &serve_object::in_encoding(object, encoding)).into(),
+        Encoding::Json | Encoding::Yaml => format!("{}\n", json!({"type": event, "object": object})).into(),
     }
 }
 
@@ -282,15 +283,5 @@ fn bookmark(kind: &Kind, answer: Answer, revision: Revision, initial_end: bool) 
         }
         Form::Object => json!({"kind": &*kind.kind, "apiVersion": kind.api_version(), "metadata": metadata}),
     };
-    event_document(&json!({"type": "BOOKMARK", "object": object}), answer.encoding)
-}
-
-fn error_frame(status: &Status) -> Bytes {
-    format!("{}\n", json!({"type": "ERROR", "object": status.to_json()})).into()
-}
-
-/// A watch of one object by its path answers a plain get's 404 where the kind cannot be watched.
-#[must_use]
-pub fn not_watchable(kind: &Kind) -> Response {
-    body::status(&crate::pipeline::method_not_allowed(kind))
+    event_document("BOOKMARK", &object, answer.encoding)
 }

@@ -9,6 +9,7 @@ use knarr_types::ResourceId;
 use crate::builtin_types;
 use crate::crd::Custom;
 use crate::field_table::TypeRef;
+use crate::protobuf::Message;
 use crate::rules::{self, Rules};
 
 /// How an object of a kind is kept.
@@ -139,6 +140,15 @@ impl Kind {
             rules: rules::for_kind(group, kind),
             custom: None,
         })
+    }
+
+    /// How its objects are written in protobuf; custom resources are not.
+    #[must_use]
+    pub fn message(&self) -> Option<&'static Message> {
+        match &self.ty {
+            TypeRef::Named(named) => Some(named.message()),
+            TypeRef::Inline(_) => None,
+        }
     }
 
     /// Objects of it can be read: it is more than a question that is answered on creation.

@@ -100,7 +100,7 @@ async fn server() -> SocketAddr {
                 (Ok(Wanted::Spdy(spdy)), false) => command().and_then(|c| exec_spdy::serve(spdy, tunnels, c)),
                 (Err(status), _) => Err(status),
             };
-            answer.unwrap_or_else(|status| crate::body::status(&status))
+            answer.unwrap_or_else(|status| crate::body::status(&status, ""))
         }
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

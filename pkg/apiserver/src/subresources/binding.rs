@@ -35,7 +35,7 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
         })
         .await;
     match result {
-        Ok(_) => Ok(done()),
+        Ok(_) => Ok(done(context)),
         Err(UpdateError::Refused(status)) => Err(status),
         Err(UpdateError::Store(error)) => Err(propose_error(&pods, &name, &error)),
     }

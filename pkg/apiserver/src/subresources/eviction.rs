@@ -48,7 +48,7 @@ pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Byte
     let mut delete = context.clone();
     delete.info.subresource.clear();
     delete.info.verb = "delete";
-    write::evict(app, &delete, kind, options, condition).await.map(|_| done())
+    write::evict(app, &delete, kind, options, condition).await.map(|_| done(context))
 }
 
 /// The budget that has a say about a pod. Pure.

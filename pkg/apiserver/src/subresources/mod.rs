@@ -59,8 +59,9 @@ fn body_kind(group: &str, version: &str, kind: &str) -> Result<Kind, Status> {
 }
 
 /// The answer to an action that succeeded.
-fn done() -> Response {
-    body::json(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}))
+fn done(context: &RequestContext) -> Response {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    crate::serve_object::respond(&context.accept, 201, &status)
 }
 
 /// A subresource's object must be about the object of the path.

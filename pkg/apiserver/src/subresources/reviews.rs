@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::decode;
 use crate::app::App;
-use crate::body::{self, Response};
+use crate::body::Response;
 use crate::request::RequestContext;
+use crate::serve_object;
 
 fn kind_of(app: &App, context: &RequestContext) -> Result<std::sync::Arc<Kind>, Status> {
     let info = &context.info;
@@ -31,14 +32,14 @@ pub(super) fn token(app: &App, context: &RequestContext, body: &Bytes) -> Result
         Ok(user) => json!({"authenticated": true, "user": user_json(&user), "audiences": audiences}),
         Err(why) => json!({"error": why.to_string(), "user": {}}),
     };
-    answer(review)
+    answer(context, review)
 }
 
 /// Who asks.
 pub(super) fn myself(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let mut review = decode(app, context, &*kind_of(app, context)?, body)?;
     review["status"] = json!({"userInfo": user_json(&context.user)});
-    answer(review)
+    answer(context, review)
 }
 
 /// Whether somebody may do something.
@@ -46,7 +47,7 @@ pub(super) fn access(app: &App, context: &RequestContext, resource: &str, body: 
     let mut review = decode(app, context, &*kind_of(app, context)?, body)?;
     if resource == "selfsubjectrulesreviews" {
         review["status"] = rules(app, &context.user, review["spec"]["namespace"].as_str().unwrap_or_default());
-        return answer(review);
+        return answer(context, review);
     }
     let user = if resource == "selfsubjectaccessreviews" { context.user.clone() } else { user_of(&review["spec"]) };
     let spec = review["spec"].clone();
@@ -71,7 +72,7 @@ pub(super) fn access(app: &App, context: &RequestContext, resource: &str, body: 
     };
     let allowed = app.authorizer.decide(&user, &wanted.attributes()) == Decision::Allow;
     review["status"] = json!({"allowed": allowed});
-    answer(review)
+    answer(context, review)
 }
 
 #[derive(Default)]
@@ -112,11 +113,11 @@ fn rules(app: &App, user: &UserInfo, namespace: &str) -> Value {
     json!({"incomplete": false, "resourceRules": [], "nonResourceRules": []})
 }
 
-fn answer(mut review: Object) -> Result<Response, Status> {
+fn answer(context: &RequestContext, mut review: Object) -> Result<Response, Status> {
     if review["metadata"].is_null() {
         review["metadata"] = json!({});
     }
-    Ok(body::json(201, &review))
+    Ok(serve_object::respond(&context.accept, 201, &review))
 }
 
 fn strings(value: &Value) -> Vec<String> {

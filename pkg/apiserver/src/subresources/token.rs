@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::{body_kind, decode};
 use crate::app::App;
-use crate::body::{self, Response};
+use crate::body::Response;
 use crate::request::RequestContext;
+use crate::serve_object;
 
 /// How long a token lasts that names no time, and how short and long it may.
 const DEFAULT_SECONDS: i64 = 3600;
@@ -65,7 +66,7 @@ pub(super) fn create(app: &App, context: &RequestContext, body: &Bytes) -> Resul
         request["spec"]["boundObjectRef"] = Value::Null;
     }
     request["status"] = json!({"token": token, "expirationTimestamp": crate::write::seconds(expires)});
-    Ok(body::json(201, &request))
+    Ok(serve_object::respond(&context.accept, 201, &request))
 }
 
 fn check_life(seconds: i64) -> ErrorList {

@@ -63,7 +63,7 @@ async fn run(
         }
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-        let mut response = body::json(200, &status);
+        let mut response = serve_object::respond(&context.accept, 200, &status);
         body::warn(&mut response, &deleted.warnings);
         return Ok(response);
     }
@@ -337,7 +337,7 @@ pub async fn delete_collection(
     if kind.custom.is_some() {
         list["metadata"]["continue"] = "".into();
     }
-    Ok(body::json(200, &list))
+    Ok(serve_object::respond(&context.accept, 200, &list))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a client says about a delete: in the body, or in the query.
 
+use knarr_schema::{Kind, MediaType};
 use knarr_types::{ErrorList, FieldError, FieldPath, Status};
 use serde_json::{Value, json};
 
@@ -85,6 +86,11 @@ pub(super) fn dry_run_error(values: &[Value]) -> Option<FieldError> {
 
 fn decode(body: &[u8]) -> Result<Value, Status> {
     let bad = |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+    if knarr_schema::protobuf::open(body).is_ok() {
+        let kind = Kind::of_body("", "v1", "DeleteOptions").ok_or_else(|| Status::internal("no DeleteOptions"))?;
+        let decoded = knarr_schema::decode(body, MediaType::Protobuf, kind.ty.get());
+        return decoded.map(|decoded| decoded.object).map_err(Status::from);
+    }
     let document = knarr_schema::decode::yaml::first_document(body)
         .map(|d| d.value)
         .or_else(|_| knarr_schema::decode::decode_any(body).map_err(|e| bad(e.to_string())))

@@ -177,7 +177,7 @@ impl<'a> Write<'a> {
 
     /// The answer with the object as it was written, or would have been.
     fn respond(&self, code: u16, record: &Record, warnings: &[String]) -> Result<Response, Status> {
-        let answer = answer(&self.context.accept, &self.context.query)?;
+        let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
         let bytes = serve_object::encode_one(self.kind, record, answer);
         let mut response = body::bytes(code, answer.encoding.media_type(), bytes);
         body::warn(&mut response, warnings);
@@ -186,7 +186,7 @@ impl<'a> Write<'a> {
 
     /// The answer to a dry run: the object as a tree, with the revision that it has now.
     fn respond_dry(&self, code: u16, object: &Object, warnings: &[String]) -> Result<Response, Status> {
-        let answer = answer(&self.context.accept, &self.context.query)?;
+        let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
         let mut object = object.clone();
         convert::from_storage(self.kind, &mut object);
         let document = serve_object::formed(self.kind, &object, answer.form, true);

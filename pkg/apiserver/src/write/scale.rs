@@ -15,7 +15,7 @@ use super::update::commit;
 use super::{Write, storage_key};
 use crate::app::App;
 use crate::body::{self, Response};
-use crate::negotiate::{answer, body_media};
+use crate::negotiate::{MEDIA_TYPES, body_media, encoding, not_acceptable};
 use crate::request::RequestContext;
 use crate::serve_object;
 
@@ -27,9 +27,8 @@ pub fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response,
     let object = app
         .object(kind, &context.info.namespace, &context.info.name)
         .ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
-    let answer = answer(&context.accept, &context.query)?;
-    let bytes = serve_object::in_encoding(&scale_of(kind, &object)?, answer.encoding);
-    Ok(body::bytes(200, answer.encoding.media_type(), bytes))
+    let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
+    Ok(body::bytes(200, encoding.media_type(), serve_object::in_encoding(&scale_of(kind, &object)?, encoding)))
 }
 
 /// The scale of a workload. Pure.
