@@ -8,10 +8,12 @@
 pub mod amounts;
 mod certificates;
 mod limit_ranger;
+pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
 mod pod_security;
+pub mod policy;
 mod priority;
 pub mod quota;
 mod runtime_class;
@@ -99,6 +101,8 @@ pub trait Lookup: Sync {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
     /// All of a namespace, or of the cluster.
     fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object>;
+    /// The kind that is served by this name.
+    fn kind_named(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>>;
     /// Whether a user may do something, beyond what was asked of the server.
     fn allows(&self, user: &UserInfo, wanted: &Attributes<'_>) -> bool;
     /// The other versions in which the objects of a kind are served.
@@ -207,6 +211,10 @@ mod table {
         fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
             let key = format!("{group}/{resource}/{namespace}/{name}");
             self.0.iter().find(|(k, _)| *k == key).map(|(_, o)| o.clone())
+        }
+
+        fn kind_named(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>> {
+            knarr_schema::Registry::builtin().by_kind(group, version, kind).cloned()
         }
 
         fn allows(&self, _user: &UserInfo, _wanted: &Attributes<'_>) -> bool {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Admission of a write: the plugins of this process, then those whom webhooks ask.
+//! Admission of a write: the plugins of this process, then policies, then those whom webhooks ask.
 
+use knarr_admission::policy::{self, Pass};
 use knarr_admission::{Operation, Request, webhooks};
 use knarr_types::{Object, Status};
 use serde_json::{Value, json};
@@ -16,10 +17,15 @@ pub(super) async fn mutate(
 ) -> Result<(), Status> {
     let plugins =
         |object: &mut Object| knarr_admission::mutate(request, object, write.app, &write.app.settings.admission);
+    let policies = |object: &mut Object, pass: Pass| {
+        if policy::mutate(request, object, write.app, pass)? { plugins(object) } else { Ok(()) }
+    };
     plugins(object)?;
+    policies(object, Pass::First)?;
+    let redo = |object: &mut Object| plugins(object).and_then(|()| policies(object, Pass::Again));
     let options = options(write, request.operation);
     let context = context(write, &options);
-    write.app.webhooks.mutate(&context, request, object, warnings, plugins).await.map(drop)
+    write.app.webhooks.mutate(&context, request, object, warnings, redo).await.map(drop)
 }
 
 /// Asks all who may refuse the write.
@@ -30,6 +36,7 @@ pub(super) async fn validate(
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
     knarr_admission::validate(request, object, write.app, warnings)?;
+    policy::validate(request, object, write.app, warnings)?;
     let options = options(write, request.operation);
     write.app.webhooks.validate(&context(write, &options), request, object, warnings).await
 }

@@ -161,7 +161,9 @@ async fn decide(
     let old = serve_object::stored_tree(write.kind, record);
     check_preconditions(write.kind, options, &old, name)?;
     let mut warnings = Vec::new();
-    let request = write.admission(Operation::Delete, name, Some(&old));
+    // Who deletes a collection names none of its objects.
+    let asked = if write.context.info.verb == "deletecollection" { "" } else { name };
+    let request = write.admission(Operation::Delete, asked, Some(&old));
     admit::validate(write, &request, None, &mut warnings).await?;
     let fate = fate(write.kind, options, &old, write.now);
     Ok((fate, old, warnings))

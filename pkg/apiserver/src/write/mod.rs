@@ -250,6 +250,10 @@ impl Lookup for App {
         crate::service_address::find(self, namespace, name, &port.to_string()).map(|a| a.to_string())
     }
 
+    fn kind_named(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>> {
+        self.registry.load().by_kind(group, version, kind).cloned()
+    }
+
     fn allows(&self, user: &UserInfo, wanted: &Attributes<'_>) -> bool {
         self.authorizer.decide(user, wanted) == knarr_auth::Decision::Allow
     }

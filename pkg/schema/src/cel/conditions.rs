@@ -229,8 +229,8 @@ fn of(kind: ShapeKind) -> Shape {
     Shape { kind, ..Shape::DYN }
 }
 
-fn texts(name: &str, fields: &[&str]) -> Shape {
-    Shape::object(name, fields.iter().map(|field| ((*field).to_owned(), Shape::STRING)).collect(), 2)
+fn texts(name: &str, fields: &[&'static str]) -> Shape {
+    object(name, fields.iter().map(|field| (*field, Shape::STRING)).collect())
 }
 
 fn list_of(shape: Shape) -> Shape {
@@ -242,7 +242,7 @@ fn map_of(shape: Shape) -> Shape {
 }
 
 fn object(name: &str, fields: Vec<(&str, Shape)>) -> Shape {
-    Shape::object(name, fields.into_iter().map(|(field, shape)| (field.to_owned(), shape)).collect(), 2)
+    Shape::unescaped_object(name, fields)
 }
 
 static REQUEST: LazyLock<Shape> = LazyLock::new(|| {

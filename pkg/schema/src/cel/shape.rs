@@ -89,11 +89,21 @@ impl Shape {
         Self { kind, max_elements: 0, min_bytes }
     }
 
-    /// An object with these fields, by their names in JSON.
+    /// An object with these fields, by their names in JSON, which expressions write escaped.
     #[must_use]
     pub fn object(name: &str, fields: Vec<(String, Shape)>, min_bytes: u64) -> Self {
-        let fields =
-            fields.into_iter().filter_map(|(name, shape)| Some((escape(&name)?, FieldShape { name, shape }))).collect();
+        let fields = fields.into_iter().filter_map(|(name, shape)| Some((escape(&name)?, FieldShape { name, shape })));
+        Self::with_fields(name, fields.collect(), min_bytes)
+    }
+
+    /// An object that the server makes for expressions: they write the names of its fields as they are.
+    #[must_use]
+    pub fn unescaped_object(name: &str, fields: Vec<(&str, Shape)>) -> Self {
+        let field = |(name, shape): (&str, Shape)| (name.to_owned(), FieldShape { name: name.to_owned(), shape });
+        Self::with_fields(name, fields.into_iter().map(field).collect(), 2)
+    }
+
+    fn with_fields(name: &str, fields: BTreeMap<String, FieldShape>, min_bytes: u64) -> Self {
         let object = ObjectShape { name: name.to_owned(), fields, ty: OnceLock::new() };
         Self { kind: ShapeKind::Object(Arc::new(object)), max_elements: 0, min_bytes }
     }

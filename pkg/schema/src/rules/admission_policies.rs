@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Validating and mutating admission policies and their bindings, CEL aside.
+//! Validating and mutating admission policies and their bindings; their expressions are judged in
+//! `policy_expressions.rs`.
 
 use knarr_types::{ErrorList, Object};
 
@@ -8,21 +9,22 @@ use super::Rules;
 use super::at::At;
 use super::fill::{self, each, empty, object, unset};
 use super::names;
+use super::policy_expressions;
 use super::security::one_of;
 use super::selectors;
 use super::webhooks;
 
 pub(super) static VALIDATING_POLICY: Rules = Rules {
-    validate: |policy| validating(&At::root(policy).get("spec")),
+    validate: |policy| validating(&At::root(policy)),
     validate_update: |new, _, subresource| match subresource {
         "status" => ErrorList::new(),
-        _ => validating(&At::root(new).get("spec")),
+        _ => validating(&At::root(new)),
     },
     ..OF_POLICIES
 };
 pub(super) static MUTATING_POLICY: Rules = Rules {
-    validate: |policy| of_both(&At::root(policy).get("spec")),
-    validate_update: |new, _, _| of_both(&At::root(new).get("spec")),
+    validate: |policy| mutating(&At::root(policy).get("spec")),
+    validate_update: |new, _, _| mutating(&At::root(new).get("spec")),
     ..OF_POLICIES
 };
 pub(super) static VALIDATING_BINDING: Rules = Rules {
@@ -110,18 +112,26 @@ fn match_resources(matching: &At<'_>) -> ErrorList {
     errors
 }
 
-fn validating(spec: &At<'_>) -> ErrorList {
+fn validating(policy: &At<'_>) -> ErrorList {
     const EITHER: &str = "validations or auditAnnotations must contain at least one item";
-    let mut errors = of_both(spec);
+    let spec = policy.get("spec");
+    let mut errors = of_both(&spec);
+    let mut scope = policy_expressions::scope(&spec, false);
+    errors.extend(policy_expressions::variables(&spec, &mut scope));
     if spec.len("validations") + spec.len("auditAnnotations") == 0 {
         errors.push(spec.get("validations").required(EITHER));
         errors.push(spec.get("auditAnnotations").required(EITHER));
     }
-    for validation in spec.items("validations") {
-        if validation.str("expression").trim().is_empty() {
-            errors.push(validation.get("expression").required("expression is not specified"));
-        }
-    }
+    errors.extend(policy_expressions::validations(&spec, &scope));
+    errors.extend(policy_expressions::audit_annotations(policy, &scope));
+    errors
+}
+
+fn mutating(spec: &At<'_>) -> ErrorList {
+    let mut errors = of_both(spec);
+    let mut scope = policy_expressions::scope(spec, true);
+    errors.extend(policy_expressions::variables(spec, &mut scope));
+    errors.extend(policy_expressions::mutations(spec, &scope));
     errors
 }
 

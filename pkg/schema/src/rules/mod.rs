@@ -45,6 +45,7 @@ mod pod;
 mod pod_defaults;
 mod pod_spec;
 mod pod_warnings;
+mod policy_expressions;
 mod probes;
 mod quota;
 mod rbac;

@@ -89,13 +89,18 @@ fn webhook(hook: &At<'_>) -> ErrorList {
     errors
 }
 
-/// Names of match conditions; their expressions are judged where CEL lives.
+/// The names and expressions of match conditions.
 pub fn match_conditions(holder: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut seen = Vec::new();
     for condition in holder.items("matchConditions") {
         if condition.str("expression").trim().is_empty() {
             errors.push(condition.get("expression").required(""));
+        } else {
+            errors.extend(super::policy_expressions::match_condition(
+                &condition.get("expression"),
+                holder.has("paramKind"),
+            ));
         }
         let name = condition.get("name");
         if name.text().is_empty() {

@@ -20,6 +20,7 @@ use crate::crd::StructuralSchema;
 use crate::crd::structural::{ListType, ValidationRule};
 
 pub use check::{check_declarations, check_expressions};
+pub use run::one_line;
 
 /// What objects are checked against: the rules of a schema and of all below it.
 #[derive(Debug)]

@@ -217,7 +217,7 @@ impl Run {
         }
         self.budget -= cost;
         match outcome {
-            Ok(Value::String(text)) => Ok(shown_message(&text)),
+            Ok(Value::String(text)) => Ok(one_line(&text)),
             Err(Fault::Cost) => Err(format!(
                 "no further validation rules will be run due to call cost exceeds limit for messageExpression: {:?}",
                 declared.message_expression
@@ -236,8 +236,9 @@ impl<'s, 'a: 's> Activation<'s> for Shortened<'s, 'a> {
     }
 }
 
-/// One line that says something, and not too long.
-pub(in crate::cel) fn shown_message(text: &str) -> Option<String> {
+/// One line that says something, and not too long: what an expression may give as a message.
+#[must_use]
+pub fn one_line(text: &str) -> Option<String> {
     let text = text.trim();
     let good = !text.is_empty() && text.len() <= MAX_MESSAGE_BYTES && !text.contains('\n');
     good.then(|| text.to_owned())

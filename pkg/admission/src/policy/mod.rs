@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! ValidatingAdmissionPolicy and MutatingAdmissionPolicy: expressions that refuse or change what is written.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/>
+//!
+//! Policies and bindings are read from the store at each request, so one counts from the moment it is visible; what
+//! they compile to is kept by uid and generation.
+
+mod compiled;
+mod mutating;
+mod params;
+mod subject;
+#[cfg(test)]
+mod tests;
+mod validating;
+
+use std::sync::Arc;
+
+use knarr_types::{Object, Status};
+use serde_json::Value;
+
+use crate::matching::matches;
+use crate::{Lookup, Request};
+use compiled::Policy;
+
+/// The group of policies: they have no say about themselves, nor about webhooks.
+const GROUP: &str = "admissionregistration.k8s.io";
+/// Questions, which are never stored: no policy may come between.
+const QUESTIONS: [&str; 2] = ["authentication.k8s.io", "authorization.k8s.io"];
+
+/// A policy with one of its bindings and one of the parameters of that.
+struct Invocation {
+    policy: Arc<Policy>,
+    binding: Object,
+    params: Option<Object>,
+}
+
+/// Why a policy could not be asked, or what it said.
+struct Refusal {
+    policy: Arc<Policy>,
+    /// Empty where it is not about a binding.
+    binding: String,
+    message: String,
+}
+
+/// Whether policies are asked for the first time, or after others changed the object: then only those that want to
+/// be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// All are asked.
+    First,
+    /// Those with `reinvocationPolicy: IfNeeded`.
+    Again,
+}
+
+/// Changes the object as policies want it; gives whether they did.
+///
+/// # Errors
+/// Where one that must be asked cannot be.
+pub fn mutate(request: &Request<'_>, object: &mut Object, lookup: &dyn Lookup, pass: Pass) -> Result<bool, Status> {
+    if is_exempt(request) {
+        return Ok(false);
+    }
+    let (mut invocations, refusals) = invocations("mutatingadmissionpolicies", request, Some(object), lookup);
+    invocations.retain(|invocation| pass == Pass::First || invocation.policy.again);
+    mutating::mutate(request, object, lookup, &invocations, refusals)
+}
+
+/// Refuses what policies do not allow; `object` is `None` for deletes. What the client should know is added to
+/// `warnings`.
+///
+/// # Errors
+/// The first refusal, in upstream's words.
+pub fn validate(
+    request: &Request<'_>,
+    object: Option<&Object>,
+    lookup: &dyn Lookup,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
+    if is_exempt(request) {
+        return Ok(());
+    }
+    let (invocations, refusals) = invocations("validatingadmissionpolicies", request, object, lookup);
+    validating::validate(request, object, lookup, &invocations, refusals, warnings)
+}
+
+/// As refusals call the object.
+fn name_of<'a>(request: &Request<'a>) -> &'a str {
+    if request.name.is_empty() { "Unknown" } else { request.name }
+}
+
+fn is_exempt(request: &Request<'_>) -> bool {
+    let group = &*request.kind.group;
+    group == GROUP || QUESTIONS.contains(&group)
+}
+
+/// The policies that are about the request, in the order of their names.
+fn invocations(
+    resource: &str,
+    request: &Request<'_>,
+    object: Option<&Object>,
+    lookup: &dyn Lookup,
+) -> (Vec<Invocation>, Vec<Refusal>) {
+    let (mut found, mut refusals) = (Vec::new(), Vec::new());
+    let policies = lookup.list(GROUP, resource, None);
+    if policies.is_empty() {
+        return (found, refusals);
+    }
+    let bindings = lookup.list(GROUP, &format!("{}bindings", resource.replace("policies", "policy")), None);
+    for policy in policies {
+        let name = policy["metadata"]["name"].as_str().unwrap_or_default();
+        let own: Vec<&Object> = bindings.iter().filter(|b| b["spec"]["policyName"] == name).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let refuse = |policy: Arc<Policy>, binding: &str, why: String| {
+            let of = if binding.is_empty() { "policy" } else { "binding" };
+            Refusal { policy, binding: binding.to_owned(), message: format!("failed to configure {of}: {why}") }
+        };
+        match matches(&policy["spec"]["matchConstraints"], request, object, lookup) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(why) => {
+                refusals.push(refuse(compiled::of(&policy), "", why));
+                continue;
+            }
+        }
+        let compiled = compiled::of(&policy);
+        for binding in own {
+            let binding_name = binding["metadata"]["name"].as_str().unwrap_or_default();
+            match bound(&policy, binding, request, object, lookup) {
+                Ok(params) => found.extend(params.into_iter().map(|params| Invocation {
+                    policy: Arc::clone(&compiled),
+                    binding: binding.clone(),
+                    params,
+                })),
+                Err(why) => refusals.push(refuse(Arc::clone(&compiled), binding_name, why)),
+            }
+        }
+    }
+    (found, refusals)
+}
+
+/// The parameters of a binding, where it is about the request.
+fn bound(
+    policy: &Object,
+    binding: &Object,
+    request: &Request<'_>,
+    object: Option<&Object>,
+    lookup: &dyn Lookup,
+) -> Result<Vec<Option<Object>>, String> {
+    if !matches(&binding["spec"]["matchResources"], request, object, lookup)? {
+        return Ok(Vec::new());
+    }
+    params::collect(&policy["spec"]["paramKind"], &binding["spec"]["paramRef"], request.namespace, lookup)
+}
+
+impl Invocation {
+    fn binding_name(&self) -> &str {
+        self.binding["metadata"]["name"].as_str().unwrap_or_default()
+    }
+
+    fn actions(&self) -> impl Iterator<Item = &str> {
+        self.binding["spec"]["validationActions"].as_array().into_iter().flatten().filter_map(Value::as_str)
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Mutating policies: configurations that are applied, and JSON patches.
+
+use knarr_schema::cel::conditions::{Budget, Condition, Subject, Verdict, evaluate};
+use knarr_schema::cel::{List, PER_OBJECT_LIMIT, StructValue, Value};
+use knarr_schema::field_table::{ListMerge, Type, TypeRef};
+use knarr_schema::patch::json_patch;
+use knarr_schema::{convert, typed};
+use knarr_types::{Cause, Object, Reason, Status};
+use serde_json::{Value as Json, json};
+
+use super::compiled::Mutation;
+use super::subject::{Seen, in_version};
+use super::{Invocation, Refusal};
+use crate::{Lookup, Request};
+
+/// What a run said: nothing to do, or why it failed.
+type Outcome = Result<(), (String, Option<Reason>)>;
+
+pub(super) fn mutate(
+    request: &Request<'_>,
+    object: &mut Object,
+    lookup: &dyn Lookup,
+    invocations: &[Invocation],
+    refusals: Vec<Refusal>,
+) -> Result<bool, Status> {
+    let mut changed = false;
+    let mut said: Vec<(String, Option<Reason>)> = refusals
+        .into_iter()
+        .filter(|refusal| refusal.policy.fails)
+        .map(|refusal| (message(&refusal.policy.name, &refusal.binding, &refusal.message), None))
+        .collect();
+    if !invocations.is_empty() {
+        let seen = Seen::new(request, lookup);
+        let mut current = in_version(request, object);
+        let before = current.clone();
+        let mut left = Vec::new();
+        for invocation in invocations {
+            said.extend(run(request, &seen, invocation, &mut current).err());
+            left.push(current.clone());
+        }
+        // Those that want to be asked again are, once, where others changed the object after them.
+        for (invocation, left) in invocations.iter().zip(left) {
+            if invocation.policy.again && left != current {
+                said.extend(run(request, &seen, invocation, &mut current).err());
+            }
+        }
+        if said.is_empty() && current != before {
+            convert::to_storage(request.kind, &mut current);
+            *object = current;
+            changed = true;
+        }
+    }
+    refusal(request, said).map_or(Ok(changed), Err)
+}
+
+fn message(policy: &str, binding: &str, why: &str) -> String {
+    let with = if binding.is_empty() { String::new() } else { format!(" with binding '{binding}'") };
+    format!("policy '{policy}'{with} denied request: {why}")
+}
+
+fn refusal(request: &Request<'_>, said: Vec<(String, Option<Reason>)>) -> Option<Status> {
+    let (first, reason) = said.first()?.clone();
+    let mut status = Status::forbidden(&request.kind.id(), super::name_of(request), "");
+    status.message = first;
+    status.reason = reason.unwrap_or(Reason::Forbidden);
+    if let Some(details) = &mut status.details {
+        details.causes = said.into_iter().map(|(message, _)| Cause { message, ..Cause::default() }).collect();
+    }
+    Some(status)
+}
+
+/// Runs a policy on the object; what fails is only said where the policy wants that.
+fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current: &mut Object) -> Outcome {
+    let policy = &invocation.policy;
+    let failed = |why: String| match policy.fails {
+        true => Err((message(&policy.name, invocation.binding_name(), &why), Some(Reason::Invalid))),
+        false => Ok(()),
+    };
+    let before = current.clone();
+    let subject = seen.subject(policy, Some(&before), invocation.params.as_ref());
+    match evaluate(&policy.conditions, &subject) {
+        Verdict::Matches => {}
+        Verdict::Skips(_) => return Ok(()),
+        Verdict::Failed(whys) => return failed(whys.join(", ")),
+    }
+    for mutation in &policy.mutations {
+        let now = current.clone();
+        let subject = seen.subject(policy, Some(&now), invocation.params.as_ref());
+        let changed = match mutation {
+            Mutation::ApplyConfiguration(expression) => apply(request, expression, &subject, &now),
+            Mutation::JsonPatch(expression) => patch(expression, &subject, &now),
+        };
+        match changed {
+            Ok(mut changed) => {
+                request.kind.normalize(&mut changed);
+                request.kind.default(&mut changed);
+                *current = changed;
+            }
+            Err(why) => return failed(why),
+        }
+    }
+    Ok(())
+}
+
+fn apply<'a>(
+    request: &Request<'_>,
+    expression: &'a Condition,
+    subject: &Subject<'a>,
+    object: &Object,
+) -> Result<Object, String> {
+    let value = expression.run(subject, &mut Budget(PER_OBJECT_LIMIT))?;
+    let Value::Struct(configuration) = &value else {
+        let given = value.type_name();
+        return Err(format!("unsupported return type from ApplyConfiguration expression: {given}"));
+    };
+    check_names(configuration, "Object").map_err(|why| format!("type mismatch: {why}"))?;
+    let mut configuration = value.to_json().ok_or_else(|| "invalid return type".to_owned())?;
+    configuration["apiVersion"] = object["apiVersion"].clone();
+    configuration["kind"] = object["kind"].clone();
+    let ty = request.kind.ty.get();
+    if let Some(why) = typed::validate(&configuration, ty) {
+        return Err(format!("error applying patch: failed to convert patch object to typed object: {why}"));
+    }
+    let mut atomic = Vec::new();
+    find_atomic(&configuration, ty, "", &mut atomic);
+    if !atomic.is_empty() {
+        return Err(format!(
+            "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {}",
+            atomic.join(", ")
+        ));
+    }
+    Ok(typed::merge(object, &configuration, ty))
+}
+
+/// A literal's type is named after the field that it stands in.
+fn check_names(of: &StructValue<'_>, wanted: &str) -> Result<(), String> {
+    if of.name != wanted {
+        let (given, wanted) = (&of.name, wanted);
+        return Err(format!(
+            "unexpected type name {given:?}, expected {wanted:?}, which matches field name path from root Object type"
+        ));
+    }
+    of.fields.iter().try_for_each(|(field, value)| check_value(value, &format!("{wanted}.{field}")))
+}
+
+fn check_value(value: &Value<'_>, wanted: &str) -> Result<(), String> {
+    match value {
+        Value::Struct(inner) => check_names(inner, wanted),
+        Value::List(List::Owned(elements)) => elements.iter().try_for_each(|element| check_value(element, wanted)),
+        Value::Map(map) => map.entries().iter().try_for_each(|(_, value)| check_value(value, wanted)),
+        _ => Ok(()),
+    }
+}
+
+/// What can only be set as a whole, and so not by a policy.
+fn find_atomic(value: &Json, ty: &Type, path: &str, found: &mut Vec<String>) {
+    match (value, ty) {
+        (Json::Object(fields), Type::Struct(known)) => {
+            if known.atomic {
+                found.push(path.to_owned());
+            }
+            for (name, value) in fields {
+                if let Some(field) = known.field(name) {
+                    find_atomic(value, field.ty.get(), &format!("{path}.{name}"), found);
+                }
+            }
+        }
+        (Json::Object(_), Type::Map { atomic: true, .. }) => found.push(path.to_owned()),
+        (Json::Array(elements), Type::List { item, merge }) => {
+            if matches!(merge, ListMerge::Atomic) {
+                found.push(path.to_owned());
+            }
+            let item: &TypeRef = item;
+            for (index, element) in elements.iter().enumerate() {
+                find_atomic(element, item.get(), &format!("{path}[{index}]"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn patch<'a>(expression: &'a Condition, subject: &Subject<'a>, object: &Object) -> Result<Object, String> {
+    let value = expression.run(subject, &mut Budget(PER_OBJECT_LIMIT))?;
+    let Value::List(list) = &value else {
+        return Err("type mismatch: JSONPatchType.expression should evaluate to array".to_owned());
+    };
+    let operations = list.iter().map(|operation| operation_of(&operation)).collect::<Result<Vec<Json>, String>>()?;
+    let is_test = |operation: &Json| operation["op"] == "test";
+    // A test that fails leaves the object as it is, whatever stands around it.
+    let mut current = object.clone();
+    for operation in &operations {
+        match json_patch(current, &json!([operation])) {
+            Ok(changed) => current = changed,
+            Err(_) if is_test(operation) => return Ok(object.clone()),
+            Err(error) => return Err(format!("JSON Patch: {}", error.to_status().message)),
+        }
+    }
+    Ok(current)
+}
+
+fn operation_of(value: &Value<'_>) -> Result<Json, String> {
+    let Value::Struct(operation) = value else {
+        return Err("type mismatch: JSONPatchType.expression should evaluate to array of JSONPatch".to_owned());
+    };
+    let mut made = serde_json::Map::new();
+    for (field, value) in &operation.fields {
+        if let Value::Struct(inner) = value {
+            check_names(inner, &inner.name).map_err(|why| format!("type mismatch: {why}"))?;
+        }
+        let json = value
+            .to_json()
+            .ok_or_else(|| "JSONPath valueExpression evaluated to a type that could not marshal to JSON".to_owned())?;
+        made.insert(field.clone(), json);
+    }
+    Ok(Json::Object(made))
+}
