@@ -40,6 +40,23 @@ pub fn set_requester(request: &Request<'_>, object: &mut Object) {
     }
 }
 
+/// New conditions, and those whose status changed, get the time at which that was.
+pub fn set_condition_times(request: &Request<'_>, object: &mut Object, now: &str) {
+    let writes = matches!(request.subresource, "approval" | "status");
+    let Some(old) = request.old.filter(|_| writes && is_request(request)) else { return };
+    let before = old["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    for condition in object["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        let known = before.iter().find(|b| b["type"] == condition["type"] && b["status"] == condition["status"]);
+        if condition["lastTransitionTime"].is_null() {
+            let since = known.map(|b| b["lastTransitionTime"].clone()).filter(|t| !t.is_null());
+            condition["lastTransitionTime"] = since.unwrap_or_else(|| now.into());
+        }
+        if known.is_none() && condition["lastUpdateTime"].is_null() {
+            condition["lastUpdateTime"] = now.into();
+        }
+    }
+}
+
 pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
     let Some(object) = object.filter(|_| is_request(request)) else { return Ok(()) };
     let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));

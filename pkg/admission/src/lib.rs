@@ -30,7 +30,7 @@ use knarr_schema::Kind;
 use knarr_store::Precondition;
 use knarr_types::{Object, Status};
 
-pub use certificates::set_requester;
+pub use certificates::{set_condition_times, set_requester};
 
 /// What is done with an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

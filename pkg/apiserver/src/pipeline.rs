@@ -25,6 +25,8 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// Subresources of pods that are connections to their node.
 const STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
+/// What is reached over HTTP through the API.
+const PROXIED: [&str; 3] = ["pods", "services", "nodes"];
 /// Subresources that are actions of their own.
 const SPECIAL: [&str; 4] = ["binding", "eviction", "token", "finalize"];
 
@@ -233,6 +235,9 @@ async fn of_kind(
     if &*kind.kind == "Pod" && STREAMS.contains(&info.below()) {
         return streams::handle(app, context, request).await.unwrap_or_else(|| Err(route::no_such_route()));
     }
+    if info.group.is_empty() && info.below() == "proxy" && PROXIED.contains(&&*info.resource) {
+        return streams::proxy(app, context, request).await;
+    }
     if SPECIAL.contains(&info.below()) || !kind.stored() {
         return subresources::handle(app, context, request).await.unwrap_or_else(|| Err(route::method_not_allowed()));
     }
@@ -243,6 +248,7 @@ async fn of_kind(
     let of_one = matches!(info.verb, "update" | "patch");
     if !kind.has_verb(info.verb) || (of_one && info.name.is_empty()) || (info.verb == "create" && !info.name.is_empty())
     {
+        body::read(body).await?;
         return Err(route::method_not_allowed());
     }
     if info.verb == "create" && kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
@@ -272,6 +278,8 @@ async fn below_object(
     let info = &context.info;
     let Some(sub) = kind.subresource(&info.subresource) else { return Err(route::no_such_route()) };
     if !sub.verbs.iter().any(|v| &**v == info.verb) {
+        // An unread body would cost the client its connection.
+        body::read(body).await?;
         return Err(route::method_not_allowed());
     }
     match (&*sub.name, info.verb) {

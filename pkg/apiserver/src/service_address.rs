@@ -48,15 +48,20 @@ fn endpoints(service: &Object, name: &str, port: &str, slices: &[Object]) -> Res
     let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let asked = |p: &&Value| p["name"] == port || port.parse().is_ok_and(|n: u16| p["port"] == n);
     let chosen = if port.is_empty() && ports.len() == 1 { ports.first() } else { ports.iter().find(asked) };
-    let Some(chosen) = chosen else { return Err(format!("no service port {port} found for service {name:?}")) };
+    let own = || slices.iter().filter(|s| s["metadata"]["labels"][SERVICE_NAME] == name);
+    let Some(chosen) = chosen else {
+        // Nobody is there, whatever the port.
+        let none = own().all(|s| s["endpoints"].as_array().is_none_or(Vec::is_empty));
+        let unknown = format!("no service port {port:?} found for service {name:?}");
+        return if none { Ok(Vec::new()) } else { Err(unknown) };
+    };
     if service["spec"]["type"] == "ExternalName" {
         let host = service["spec"]["externalName"].as_str().unwrap_or_default().to_owned();
         return Ok(vec![Address { host, port: number(&chosen["port"]), pod: None }]);
     }
     let port_name = chosen["name"].as_str().unwrap_or_default();
-    let own = slices.iter().filter(|s| s["metadata"]["labels"][SERVICE_NAME] == name);
     let mut found = Vec::new();
-    for slice in own {
+    for slice in own() {
         let mut ports = slice["ports"].as_array().into_iter().flatten();
         let Some(port) = ports.find(|p| p["name"].as_str().unwrap_or_default() == port_name) else { continue };
         for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
@@ -98,6 +103,6 @@ mod tests {
             assert_eq!(found[0].pod.as_deref(), Some("p"));
         }
         assert_eq!(find("other").unwrap(), []);
-        assert_eq!(find("").unwrap_err(), "no service port  found for service \"s\"");
+        assert_eq!(find("").unwrap_err(), "no service port \"\" found for service \"s\"");
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Hook {
     pub equivalent: bool,
     pub namespace_selector: Value,
     pub object_selector: Value,
+    /// Expressions that must hold for it to be asked: names and texts.
+    pub conditions: Vec<(String, String)>,
     /// A webhook that cannot be asked refuses.
     pub fails: bool,
     pub timeout: Duration,
@@ -64,6 +66,7 @@ impl Hook {
             equivalent: entry["matchPolicy"] != "Exact",
             namespace_selector: entry["namespaceSelector"].clone(),
             object_selector: entry["objectSelector"].clone(),
+            conditions: list("matchConditions").iter().map(|c| (text(&c["name"]), text(&c["expression"]))).collect(),
             fails: entry["failurePolicy"] != "Ignore",
             timeout: Duration::from_secs(entry["timeoutSeconds"].as_u64().unwrap_or(10).clamp(1, 30)),
             again: entry["reinvocationPolicy"] == "IfNeeded",

@@ -6,6 +6,7 @@
 //! requests it is about and no others.
 
 mod client;
+mod conditions;
 mod hook;
 mod matching;
 mod review;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 use crate::{Lookup, Request};
 use client::{Client, Target};
+use conditions::Compiled;
 use hook::{Address, Hook};
 use review::Answer;
 
@@ -45,6 +47,7 @@ pub struct Context<'a> {
 #[derive(Debug, Default)]
 pub struct Webhooks {
     client: Client,
+    compiled: Compiled,
 }
 
 /// A webhook, and the version it wants to see.
@@ -165,11 +168,16 @@ impl Webhooks {
         object: Option<&Object>,
         mutating: bool,
     ) -> Result<Option<Answer>, Status> {
+        let uid = (context.uid)();
+        let review = review::review(hook, request, kind, object, context.options, &uid);
+        let conditional = !hook.conditions.is_empty();
+        if conditional && !self.compiled.hold(hook, request, kind, object, &review["request"], context.lookup)? {
+            return Ok(None);
+        }
         if request.dry_run && !hook.dry_run {
             return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
         }
-        let uid = (context.uid)();
-        let body = review::review(hook, request, kind, object, context.options, &uid).to_string();
+        let body = review.to_string();
         let left = context.deadline.saturating_duration_since(Instant::now());
         let answer = self.send(context.lookup, hook, body.into(), hook.timeout.min(left)).await;
         match answer.and_then(|answer| review::read(hook, &answer, &uid, mutating)) {

@@ -30,7 +30,11 @@ pub async fn log(app: &App, context: &RequestContext) -> Result<Response, Status
     }
     let container = target::container(&pod, context.query.get("container").unwrap_or_default())?;
     // A pod that has no node has said nothing.
-    let Ok(target) = Target::of(&pod) else { return Ok(text(Body::empty())) };
+    let Ok(target) = Target::of(&pod) else {
+        let mut silent = Response::new(Body::empty());
+        *silent.status_mut() = http::StatusCode::NO_CONTENT;
+        return Ok(silent);
+    };
     let path = format!("/containerLogs/{}/{}/{container}", target.namespace, target.name);
     let mut pairs = Pairs::new(&path);
     for name in OPTIONS {
@@ -66,7 +70,7 @@ fn validate(query: &Query) -> Result<ErrorList, Status> {
     }
     if query.filled("sinceSeconds").is_some() && query.filled("sinceTime").is_some() {
         let words = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-        errors.push(FieldError::forbidden(&FieldPath::new(""), words));
+        errors.push(FieldError::forbidden(&FieldPath::new("[]"), words));
     }
     match query.filled("stream") {
         None | Some("All" | "Stdout" | "Stderr") => {}

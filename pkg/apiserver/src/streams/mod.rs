@@ -10,6 +10,7 @@ mod exec_spdy;
 mod log;
 mod port_forward;
 mod port_forward_spdy;
+mod proxy;
 mod remote;
 pub mod spdy;
 mod target;
@@ -27,8 +28,11 @@ use knarr_types::{Object, ResourceId, Status};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
+use crate::route;
 use target::Target;
 use upgrade::Wanted;
+
+pub use proxy::proxy;
 
 /// Answers a request for such a subresource; `None` where it is none.
 pub async fn handle(
@@ -44,9 +48,7 @@ pub async fn handle(
         ("log", &Method::GET) => Some(log::log(app, context).await),
         ("exec" | "attach", &(Method::GET | Method::POST)) => Some(command(app, context, request).await),
         ("portforward", &(Method::GET | Method::POST)) => Some(forward(app, context, request).await),
-        ("log" | "exec" | "attach" | "portforward", _) => {
-            Some(Err(Status::method_not_allowed(&ResourceId::new("", "pods"), info.verb)))
-        }
+        ("log" | "exec" | "attach" | "portforward", _) => Some(Err(route::method_not_allowed())),
         _ => None,
     }
 }

@@ -60,7 +60,9 @@ fn bind(pod: &mut Object, binding: &Object, name: &str, now: Timestamp) -> Resul
     let uid = binding["metadata"]["uid"].as_str().unwrap_or_default();
     let actual = pod["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && uid != actual {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}");
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+        let key = Key::new(ResourceId::new("", "pods"), namespace, name);
+        let why = crate::write::storage_key::uid_mismatch(&key, uid, actual);
         return Err(Status::conflict(&ResourceId::new("", "pods"), name, &why));
     }
     if !pod["metadata"]["deletionTimestamp"].is_null() {

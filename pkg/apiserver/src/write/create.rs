@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_admission::Operation;
-use knarr_schema::managed_fields::track_update;
 use knarr_schema::{Kind, rules};
 use knarr_store::{Change, Precondition, Proposal};
 use knarr_types::{Object, Reason, Status};
@@ -119,12 +118,11 @@ pub(super) async fn finish(
     object["metadata"]["uid"] = new_uid().into();
     object["metadata"]["creationTimestamp"] = seconds(write.now).into();
     stored.normalize(object);
-    let api_version = kind.api_version();
     if !write.is_apply() {
         if let Some(managers) = sent_managers {
             object["metadata"]["managedFields"] = managers;
         }
-        track_update(None, object, stored.ty.get(), &write.manager(&api_version), write.now);
+        write.track(None, object);
     } else if let Some(managers) = sent_managers {
         object["metadata"]["managedFields"] = managers;
     }
@@ -136,7 +134,7 @@ pub(super) async fn finish(
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
     stored.normalize(object);
-    let errors = stored.check_create(object);
+    let errors = write.check_create(object);
     if !errors.is_empty() {
         return Err(super::invalid(kind, &name, &errors));
     }

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use knarr_admission::{Lookup, Operation};
 use knarr_auth::{Attributes, UserInfo};
-use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of};
+use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of, track_update};
 use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as};
 use knarr_store::{Author, Lane, ProposeError, Record, WriteContext};
 use knarr_types::{ErrorList, Key, Object, Status};
@@ -148,6 +148,50 @@ impl<'a> Write<'a> {
             return &[&["metadata"], &["spec"]];
         }
         reset_fields_of(&self.kind.kind, self.subresource, has_status)
+    }
+
+    /// Writes down who owns which fields, as the version of the request calls them.
+    fn track(&self, old: Option<&Object>, object: &mut Object) {
+        let api_version = self.kind.api_version();
+        let manager = self.manager(&api_version);
+        if !convert::is_converted(self.kind) {
+            track_update(old, object, self.stored.ty.get(), &manager, self.now);
+            return;
+        }
+        let served = |object: &Object| {
+            let mut served = object.clone();
+            convert::from_storage(self.kind, &mut served);
+            served
+        };
+        let mut new = served(object);
+        track_update(old.map(served).as_ref(), &mut new, self.kind.ty.get(), &manager, self.now);
+        object["metadata"]["managedFields"] = new["metadata"]["managedFields"].take();
+    }
+
+    /// What is wrong with a new object. Events of the newer group have rules of their own.
+    fn check_create(&self, object: &Object) -> ErrorList {
+        match self.in_own_form(object) {
+            Some(served) => self.kind.check_create(&served),
+            None => self.stored.check_create(object),
+        }
+    }
+
+    /// What is wrong with a change.
+    fn check_update(&self, object: &Object, old: &Object) -> ErrorList {
+        match self.in_own_form(object).zip(self.in_own_form(old)) {
+            Some((new, old)) => self.kind.check_update(&new, &old, self.subresource),
+            None => self.stored.check_update(object, old, self.subresource),
+        }
+    }
+
+    /// The object as the request's version has it, where that has other rules than the stored one.
+    fn in_own_form(&self, object: &Object) -> Option<Object> {
+        let differs = convert::is_converted(self.kind) && &*self.kind.kind == "Event";
+        differs.then(|| {
+            let mut served = object.clone();
+            convert::from_storage(self.kind, &mut served);
+            served
+        })
     }
 
     /// How the store is to carry the write out.

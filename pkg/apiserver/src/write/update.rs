@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_admission::Operation;
-use knarr_schema::managed_fields::{keep_times, track_update};
+use knarr_schema::managed_fields::keep_times;
 use knarr_schema::{Kind, rules};
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::{Key, Object, Reason, Status};
 
 use super::terms::{self, Terms};
-use super::{Write, admit, allocation, create, failed, storage_key};
+use super::{Write, admit, allocation, create, failed, seconds, storage_key};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -186,15 +186,15 @@ async fn finish(
     rules::metadata::prepare_update(object, old);
     stored.prepare_update(object, old, write.subresource);
     stored.normalize(object);
-    let api_version = kind.api_version();
     if !write.is_apply() {
-        track_update(Some(old), object, stored.ty.get(), &write.manager(&api_version), write.now);
+        write.track(Some(old), object);
     }
     let name = &*write.context.info.name;
     let request = write.admission(Operation::Update, name, Some(old));
     admit::mutate(write, &request, object, warnings).await?;
     stored.default(object);
-    let errors = stored.check_update(object, old, write.subresource);
+    knarr_admission::set_condition_times(&request, object, &seconds(write.now));
+    let errors = write.check_update(object, old);
     if !errors.is_empty() {
         return Err(super::invalid(kind, name, &errors));
     }

@@ -125,7 +125,8 @@ fn validate_new(event: &Object) -> ErrorList {
     ];
     for (field, shown) in deprecated {
         let at = event.get(field).named(FieldPath::new(shown));
-        if at.is_set() && at.value != 0 {
+        let empty = at.value.as_object().is_some_and(serde_json::Map::is_empty);
+        if at.is_set() && at.value != 0 && !empty {
             errors.push(at.invalid_as("", "needs to be unset"));
         }
     }

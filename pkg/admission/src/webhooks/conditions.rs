@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Match conditions: expressions that say which requests a webhook is asked about.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#matching-requests-matchconditions>
+
+use std::collections::HashMap;
+
+use knarr_auth::UserInfo;
+use knarr_schema::Kind;
+use knarr_schema::cel::conditions::{Condition, Scope, Subject, Verdict, environment, evaluate};
+use knarr_schema::cel::{self, Authorize};
+use knarr_types::{Object, Status};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::hook::Hook;
+use super::review::in_version;
+use crate::{Lookup, Request};
+
+/// Compiled expressions that are kept.
+const KEPT_MAX: usize = 1024;
+
+/// Expressions that were compiled, by their text.
+#[derive(Debug, Default)]
+pub(super) struct Compiled(Mutex<HashMap<String, Condition>>);
+
+impl Compiled {
+    fn get(&self, name: &str, expression: &str) -> Condition {
+        let mut kept = self.0.lock();
+        if let Some(known) = kept.get(expression) {
+            return Condition { name: name.to_owned(), ..known.clone() };
+        }
+        let scope = Scope { authorizer: true, ..Scope::default() };
+        let condition = Condition::compile(name, expression, &environment(&scope));
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(expression.to_owned(), condition.clone());
+        condition
+    }
+
+    /// Whether a webhook is meant; `review` is the AdmissionRequest that it would get.
+    ///
+    /// # Errors
+    /// 403 where that cannot be computed and the webhook must be asked.
+    pub(super) fn hold(
+        &self,
+        hook: &Hook,
+        request: &Request<'_>,
+        kind: &Kind,
+        object: Option<&Object>,
+        review: &Value,
+        lookup: &dyn Lookup,
+    ) -> Result<bool, Status> {
+        let conditions: Vec<_> = hook.conditions.iter().map(|(name, text)| self.get(name, text)).collect();
+        let (object, old) = (object.map(|o| in_version(kind, o)), request.old.map(|o| in_version(kind, o)));
+        let namespace = lookup.get("", "namespaces", "", request.namespace);
+        let by = Asked { lookup, user: request.user };
+        let mut subject = Subject::new(review, object.as_ref(), old.as_ref());
+        subject.namespace = namespace.as_ref();
+        subject.authorizer = Some((&by, cel::Attributes::default()));
+        match evaluate(&conditions, &subject) {
+            Verdict::Matches => Ok(true),
+            Verdict::Skips(_) => Ok(false),
+            Verdict::Failed(_) if !hook.fails => Ok(false),
+            Verdict::Failed(faults) => {
+                let why = match faults.as_slice() {
+                    [one] => one.clone(),
+                    many => format!("[{}]", many.join(", ")),
+                };
+                Err(Status::forbidden(&request.kind.id(), request.name, &why))
+            }
+        }
+    }
+}
+
+/// Answers what the request's user, or a service account, may do.
+struct Asked<'a> {
+    lookup: &'a dyn Lookup,
+    user: &'a UserInfo,
+}
+
+impl Authorize for Asked<'_> {
+    fn check(&self, asked: &cel::Attributes) -> cel::Decision {
+        let account = asked.service_account.as_ref().map(|(namespace, name)| {
+            let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
+            let groups: Vec<_> = groups.iter().map(String::as_str).collect();
+            UserInfo::new(&format!("system:serviceaccount:{namespace}:{name}"), &groups)
+        });
+        let wanted = knarr_auth::Attributes {
+            verb: &asked.verb,
+            group: &asked.group,
+            resource: &asked.resource,
+            subresource: &asked.subresource,
+            namespace: &asked.namespace,
+            name: &asked.name,
+            path: &asked.path,
+        };
+        let allowed = self.lookup.allows(account.as_ref().unwrap_or(self.user), &wanted);
+        cel::Decision { allowed, ..cel::Decision::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::hook::read_all;
+    use super::*;
+    use crate::Operation;
+    use crate::table::{Table, kind, request};
+
+    fn hold(expressions: &[&str], policy: &str) -> Result<bool, String> {
+        let conditions: Vec<_> =
+            expressions.iter().enumerate().map(|(i, e)| json!({"name": format!("c{i}"), "expression": e})).collect();
+        let webhook = json!({"name": "x.y.z", "failurePolicy": policy, "matchConditions": conditions});
+        let hook = read_all(vec![json!({"webhooks": [webhook]})]).remove(0);
+        let user = UserInfo::anonymous();
+        let kind = kind("configmaps");
+        let request = request(&kind, Operation::Create, "n", &user);
+        let object = json!({"metadata": {"name": "x"}, "data": {"a": "1"}});
+        let review = json!({"operation": "CREATE", "userInfo": {"username": "me"}});
+        let table = Table(vec![]);
+        Compiled::default().hold(&hook, &request, &kind, Some(&object), &review, &table).map_err(|s| s.message)
+    }
+
+    #[test]
+    fn a_webhook_is_meant_where_all_conditions_hold() {
+        assert_eq!(hold(&["object.data.a == '1'", "request.userInfo.username == 'me'"], "Fail"), Ok(true));
+        assert_eq!(hold(&["object.data.a == '2'", "object.data.b == '1'"], "Fail"), Ok(false));
+    }
+
+    #[test]
+    fn what_cannot_be_computed_refuses_or_passes_over() {
+        assert!(hold(&["object.data.b == '1'"], "Fail").unwrap_err().contains("is forbidden"));
+        assert_eq!(hold(&["object.data.b == '1'"], "Ignore"), Ok(false));
+    }
+}
