@@ -426,6 +426,41 @@ fn tls_has_the_certificate_of_the_name_and_takes_a_new_one() {
     until(|| tls_get(&edge, "a.test", &root).ok());
 }
 
+/// One request on a connection that stays open; the answer's body has the length that its head tells.
+fn exchange(stream: &mut TcpStream, host: &str) -> String {
+    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).unwrap();
+    let mut text = String::new();
+    let mut byte = [0];
+    while !text.ends_with("\r\n\r\n") {
+        stream.read_exact(&mut byte).unwrap();
+        text.push(char::from(byte[0]));
+    }
+    let lower = text.to_ascii_lowercase();
+    let length = lower.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let mut body = vec![0; length.trim().parse().unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    text + &String::from_utf8(body).unwrap()
+}
+
+#[test]
+fn connections_stay_open_while_rules_and_certificates_change() {
+    let services =
+        || vec![service("a", "10.43.0.1", &[backend("backend-a")]), service("b", "10.43.0.2", &[backend("backend-b")])];
+    let mut snapshot = cluster(services(), &[("a.test", "/", "a")]);
+    let edge = Edge::start(&snapshot);
+    let mut kept = TcpStream::connect(edge.address(Purpose::Http)).unwrap();
+    kept.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(exchange(&mut kept, "a.test").contains("backend-a"));
+    let pid = edge.pid();
+    let (renewed, root) = certificate(edge.dir.path(), "a.test");
+    snapshot = cluster(services(), &[("a.test", "/", "b")]);
+    snapshot.certificates = vec![renewed];
+    edge.set(&snapshot);
+    until(|| tls_get(&edge, "a.test", &root).ok().filter(|answer| answer.contains("backend-b")));
+    assert!(exchange(&mut kept, "a.test").contains("backend-b"), "the same connection follows the new rule");
+    assert_eq!(edge.pid(), pid, "no process was replaced for it");
+}
+
 #[test]
 fn killed_it_comes_back_with_its_sockets_and_without_a_supervisor_it_goes_on() {
     let mut edge = Edge::start(&cluster(vec![service("web", "10.43.0.7", &[])], &[]));
