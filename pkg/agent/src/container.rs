@@ -47,7 +47,7 @@ pub async fn config(
         stdin: spec.stdin == Some(true),
         stdin_once: spec.stdin_once == Some(true),
         tty: spec.tty == Some(true),
-        stop_signal: signal(&image.config.stop_signal),
+        stop_signal: stop_signal(spec, &image.config.stop_signal),
         processes_of: target(view, &pod, spec)?,
         ..ContainerConfig::default()
     };
@@ -198,6 +198,12 @@ pub fn termination_file(pod_dir: &Path, container: &str, run: u32) -> PathBuf {
     pod_dir.join("termination").join(format!("{container}-{run}"))
 }
 
+/// What asks the container to stop: the pod's word goes before the image's.
+fn stop_signal(spec: &Container, image: &str) -> Option<i32> {
+    let own = spec.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.as_deref());
+    own.and_then(signal).or_else(|| signal(image))
+}
+
 /// A signal by name or number, as images write it.
 #[must_use]
 pub fn signal(text: &str) -> Option<i32> {
@@ -212,6 +218,17 @@ pub fn signal(text: &str) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_pod_says_which_signal_stops_it() {
+        let of = |lifecycle: serde_json::Value| -> Container {
+            serde_json::from_value(serde_json::json!({"name": "c", "lifecycle": lifecycle})).unwrap()
+        };
+        let own = of(serde_json::json!({"stopSignal": "SIGUSR1"}));
+        assert_eq!(stop_signal(&own, "SIGQUIT"), Some(10));
+        assert_eq!(stop_signal(&of(serde_json::json!({})), "SIGQUIT"), Some(3));
+        assert_eq!(stop_signal(&Container::default(), ""), None);
+    }
 
     #[test]
     fn signals_have_names_and_numbers() {

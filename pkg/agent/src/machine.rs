@@ -14,6 +14,9 @@ pub const KUBELET_VERSION: &str = concat!("v1.36.0+knarr", env!("CARGO_PKG_VERSI
 /// Memory kept free for the host when pods are placed.
 const RESERVED_MEMORY_BYTES: u64 = 100 << 20;
 
+/// What is to stay free of a large disk.
+const DISK_RESERVE_BYTES: u64 = 1 << 30;
+
 /// Figures of the host that change while it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -63,10 +66,11 @@ impl Figures {
         self.memory_available_bytes < Self::MEMORY_THRESHOLD
     }
 
-    /// Below so many bytes free the disk is under pressure.
+    /// Below so many bytes free the disk is under pressure: 5 %, and of a large disk no more than pods
+    /// could fill before the node looks again.
     #[must_use]
     pub fn disk_threshold(&self) -> u64 {
-        self.disk_bytes / 20
+        (self.disk_bytes / 20).min(DISK_RESERVE_BYTES)
     }
 
     /// What of the disk is not reserved by the file system.
@@ -81,10 +85,10 @@ impl Figures {
         (self.disk_used_bytes * 100).checked_div(self.disk_usable_bytes()).unwrap_or(0)
     }
 
-    /// Less than 5 % of the disk free.
+    /// Less of the disk free than the threshold.
     #[must_use]
     pub fn disk_pressure(&self) -> bool {
-        self.disk_available_bytes * 20 < self.disk_bytes
+        self.disk_available_bytes < self.disk_threshold()
     }
 
     /// Less than 5 % of process ids free.
@@ -192,6 +196,9 @@ mod tests {
             ..Figures::default()
         };
         assert!(!calm.memory_pressure() && !calm.disk_pressure() && !calm.pid_pressure());
+        let large = Figures { disk_bytes: 1 << 40, disk_available_bytes: 2 << 30, ..calm };
+        assert!(!large.disk_pressure());
+        assert!(Figures { disk_available_bytes: 1 << 29, ..large }.disk_pressure());
         let tight = Figures { memory_available_bytes: 1 << 20, disk_available_bytes: 4, pids: 96, ..calm };
         assert!(tight.memory_pressure() && tight.disk_pressure() && tight.pid_pressure());
     }
