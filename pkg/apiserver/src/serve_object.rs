@@ -5,6 +5,8 @@
 //! sent; a single object gets them put in front. So the bytes of a record go out as they are, and
 //! only tables, other versions and YAML are made from a tree.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
 use knarr_schema::crd::Custom;
@@ -197,13 +199,12 @@ pub fn draft(kind: &Kind, object: &Object) -> Draft {
         let text = |v: &Value| v.as_str().unwrap_or_default().into();
         map.as_object().into_iter().flatten().map(|(k, v)| (k.as_str().into(), text(v))).collect()
     };
-    let mut bare = object.clone();
+    let mut object = Cow::Borrowed(object);
     if let Some(custom) = &kind.custom {
-        custom.relabel(&kind.storage_version, &mut bare);
+        custom.relabel(&kind.storage_version, object.to_mut());
     }
-    let mut fields: Vec<_> = kind.fields(&bare).into_iter().map(|(k, v)| (k, v.into())).collect();
+    let mut fields: Vec<_> = kind.fields(&object).into_iter().map(|(k, v)| (k, v.into())).collect();
     fields.sort();
-    remove_type(&mut bare);
-    let Encoded { json, revision_at } = encode(&bare);
+    let Encoded { json, revision_at } = encode(&object);
     Draft { json: json.into(), revision_at, labels: pairs(&object["metadata"]["labels"]).into(), fields: fields.into() }
 }

@@ -18,14 +18,15 @@ pub struct Encoded {
     pub revision_at: usize,
 }
 
-/// Writes an object as it is stored. A `metadata.resourceVersion` in the tree is left out, as only
-/// the store knows it. An object without metadata gets an empty one.
+/// Writes an object as it is stored. What its place says already is left out (`apiVersion`, `kind`), and
+/// `metadata.resourceVersion`, which only the store knows. An object without metadata gets an empty one.
 #[must_use]
 pub fn encode(object: &Object) -> Encoded {
     let empty = serde_json::Map::new();
     let fields = object.as_object().unwrap_or(&empty);
     let metadata = fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
-    let before = fields.iter().take_while(|(name, _)| name.as_str() < "metadata");
+    let own = |(name, _): &(&String, &Value)| !matches!(name.as_str(), "apiVersion" | "kind");
+    let before = fields.iter().take_while(|(name, _)| name.as_str() < "metadata").filter(own);
     let after = fields.iter().skip_while(|(name, _)| name.as_str() <= "metadata");
     let mut json = Vec::with_capacity(1024);
     json.push(b'{');
@@ -77,6 +78,7 @@ mod tests {
             text.insert_str(encoded.revision_at, "\"resourceVersion\":\"7\",");
             let mut want = object.clone();
             want["metadata"]["resourceVersion"] = json!("7");
+            want.as_object_mut().unwrap().retain(|name, _| name != "apiVersion" && name != "kind");
             assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), want);
         }
     }

@@ -232,6 +232,14 @@ impl Registry {
         self.find(&self.by_kind, kind_key, [group, version, kind])
     }
 
+    /// The kind of that plural in the first version of the group that has it.
+    #[must_use]
+    pub fn by_plural(&self, group: &str, resource: &str) -> Option<&Arc<Kind>> {
+        let start = self.by_resource.partition_point(|at| *self.kinds[*at].group < *group);
+        let rest = self.by_resource[start..].iter().map(|at| &self.kinds[*at]);
+        rest.take_while(|kind| *kind.group == *group).find(|kind| *kind.resource == *resource)
+    }
+
     /// All of them, in the order in which they are published.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Kind>> {
         self.kinds.iter()

@@ -50,28 +50,28 @@ fn rewrite(value: &mut Value, canonical: impl Fn(&str) -> Option<String>) {
 }
 
 fn normalize_struct(tree: &mut Map<String, Value>, fields: &Struct) {
-    if !fields.preserve_unknown {
-        tree.retain(|name, _| fields.position(name).is_some());
-    }
     // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
     let empty_is_none = fields.name.starts_with("io.k8s.api.");
-    for field in &fields.fields {
-        let Some(value) = tree.get_mut(&*field.name) else {
-            if let Some(value) = unset(field) {
-                tree.insert(field.name.clone().into_owned(), value);
-            }
-            continue;
-        };
-        normalize(value, field.ty.get());
-        if value.is_null() || (empty_is_none && field.emission == Emission::Null && is_empty_collection(value)) {
-            match unset(field) {
-                Some(unset) => *value = unset,
-                None => drop(tree.remove(&*field.name)),
-            }
-        } else if field.emission == Emission::OmitEmpty && is_zero(value) {
-            tree.remove(&*field.name);
+    tree.retain(|name, value| match fields.position(name) {
+        Some(at) => keep_set(value, &fields.fields[at], empty_is_none),
+        None => fields.preserve_unknown,
+    });
+    for field in fields.fields.iter().filter(|field| matches!(field.emission, Emission::Always | Emission::Null)) {
+        if !tree.contains_key(&*field.name)
+            && let Some(value) = unset(field)
+        {
+            tree.insert(field.name.clone().into_owned(), value);
         }
     }
+}
+
+/// Brings a field that is there into its form; false where it is to be left out, or filled in again.
+fn keep_set(value: &mut Value, field: &Field, empty_is_none: bool) -> bool {
+    normalize(value, field.ty.get());
+    if value.is_null() || (empty_is_none && field.emission == Emission::Null && is_empty_collection(value)) {
+        return false;
+    }
+    field.emission != Emission::OmitEmpty || !is_zero(value)
 }
 
 /// What a field that was not set is written as; `None` where it is left out.

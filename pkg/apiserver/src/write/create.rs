@@ -39,14 +39,12 @@ pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body:
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
     }
-    let generated = name_prefix(&object);
+    let Some(prefix) = name_prefix(&object) else { return commit_new(&write, object, &mut warnings).await };
     for attempt in 1.. {
         let mut named = object.clone();
-        if let Some(prefix) = &generated {
-            named["metadata"]["name"] = generate(prefix).into();
-        }
+        named["metadata"]["name"] = generate(&prefix).into();
         match commit_new(&write, named, &mut warnings).await {
-            Err(status) if generated.is_some() && status.code == 409 && attempt < NAME_ATTEMPTS => {}
+            Err(status) if status.code == 409 && attempt < NAME_ATTEMPTS => {}
             other => return other,
         }
     }
@@ -140,7 +138,6 @@ pub(super) async fn finish(
     }
     warnings.extend(stored.warnings(object, None));
     admit::validate(write, &request, Some(object), warnings).await?;
-    stored.normalize(object);
     Terms::of(write, &request, object, None).await
 }
 

@@ -264,13 +264,13 @@ pub fn write_context(context: &RequestContext, manager: &str) -> WriteContext {
 impl Lookup for App {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
         let registry = self.registry.load();
-        let kind = registry.iter().find(|k| *k.group == *group && *k.resource == *resource)?;
+        let kind = registry.by_plural(group, resource)?;
         self.object(kind, namespace, name)
     }
 
     fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object> {
         let registry = self.registry.load();
-        let Some(kind) = registry.iter().find(|k| *k.group == *group && *k.resource == *resource) else {
+        let Some(kind) = registry.by_plural(group, resource) else {
             return Vec::new();
         };
         let snapshot = self.store.snapshot(&kind.storage);
