@@ -9,6 +9,8 @@ cd "$(dirname "$0")/.."
 
 # Dependencies stay built between runs, outside the checkout.
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/knarr/target}"
+# Files for incremental builds would only fill the disk: a run builds each crate once.
+export CARGO_INCREMENTAL=0
 
 install_build_packages
 install_test_packages
