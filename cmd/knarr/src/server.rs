@@ -140,7 +140,11 @@ pub async fn start(settings: &Settings, node_name: Option<&str>) -> anyhow::Resu
 
 async fn controllers(service: Arc<knarr_apiserver::server::Local>, config: knarr_controllers::Config) {
     let client_for = |name: &str| {
-        let user = UserInfo::service_account("kube-system", name);
+        let user = match name {
+            // What all controllers follow together is read as the process that holds them.
+            "shared-informers" => UserInfo::new("system:kube-controller-manager", &[]),
+            name => UserInfo::service_account("kube-system", name),
+        };
         knarr_client::connect::in_process((*service).clone(), user)
     };
     if let Err(error) = knarr_controllers::run(&client_for, config).await {

@@ -25,7 +25,8 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let started = crate::server::start(&args.server, args.node.node_name.as_deref()).await?;
     let (url, token) = (started.running.url(), started.running.token.to_string());
     let mut config = args.node.config(args.server.data_dir.join(AGENT_DIR), url, token);
-    let node = UserInfo::new(&format!("system:node:{}", config.node_name), &["system:nodes"]);
+    let node =
+        UserInfo::new(&format!("system:node:{}", config.node_name), &["system:nodes", knarr_auth::SERVING_NODES]);
     config.in_process = Some(started.client(node));
     let ending = CancellationToken::new();
     let mut agent = Box::pin(knarr_agent::run(config, ending.clone().cancelled_owned()));

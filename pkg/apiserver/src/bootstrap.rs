@@ -11,8 +11,11 @@ use knarr_auth::UserInfo;
 use serde_json::{Value, json};
 
 use crate::app::App;
-use crate::pipeline;
 use crate::server::ServerError;
+use crate::{default_roles, pipeline};
+
+/// Who the managed fields of these objects name.
+const MANAGER: &str = "kube-apiserver";
 
 /// What happens to an object that is there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub async fn run(app: &Arc<App>, service_address: IpAddr, server: Option<SocketA
     for object in wanted {
         write(app, object).await?;
     }
-    Ok(())
+    default_roles::run(app).await
 }
 
 async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerError> {
@@ -58,13 +61,16 @@ async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerError> {
 }
 
 /// Sends a request as the server itself; gives the code and, for a failure, its message.
-async fn send(app: &Arc<App>, method: Method, path: &str, object: &Value) -> (u16, String) {
-    let mut request = Request::new(Body::from(object.to_string()));
+pub(crate) async fn send(app: &Arc<App>, method: Method, path: &str, object: &Value) -> (u16, String) {
+    let body = if object.is_null() { Body::empty() } else { Body::from(object.to_string()) };
+    let mut request = Request::new(body);
     *request.method_mut() = method;
-    // Paths are constants of this file: they are always URIs.
+    // Paths are made of constants: they are always URIs.
     *request.uri_mut() = path.parse().unwrap_or_default();
     let json = http::HeaderValue::from_static("application/json");
     request.headers_mut().insert(http::header::CONTENT_TYPE, json);
+    let agent = http::HeaderValue::from_static(MANAGER);
+    request.headers_mut().insert(http::header::USER_AGENT, agent);
     request.extensions_mut().insert(UserInfo::new("system:apiserver", &["system:masters"]));
     let response = pipeline::handle(Arc::clone(app), request).await;
     let code = response.status().as_u16();

@@ -93,7 +93,7 @@ pub async fn join(app: &App, context: &RequestContext, request: Request<Body>) -
     let user = format!("system:node:{}", asked.node_name);
     let certificate = joining
         .authority
-        .sign_client_request(&asked.csr, &user, &[NODES])
+        .sign_client_request(&asked.csr, &user, &[NODES, knarr_auth::SERVING_NODES])
         .map_err(|e| Status::bad_request(e.to_string()))?;
     tracing::info!(node = asked.node_name, "a node has its certificate");
     let joined = Joined {

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Request};
-use jiff::Timestamp;
-use knarr_auth::{Attributes, Decision, UserInfo};
+use http::Request;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use knarr_schema::Kind;
-use knarr_types::{Reason, ResourceId, Status, StatusDetails};
+use knarr_types::{Reason, Status, StatusDetails};
 
-use crate::app::{App, PeerCertificate};
+use crate::app::App;
 use crate::body::{self, Response};
+use crate::impersonation::impersonate;
 use crate::query::{self, Query};
 use crate::request::{RequestContext, RequestInfo};
-use crate::{documents, health, nonresource, read, route, streams, subresources, watch, write};
+use crate::{documents, health, identity, nonresource, read, route, streams, subresources, watch, write};
 
 /// How long a request may take that names no time. Upstream's default.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -77,9 +76,9 @@ fn admitted(app: &App, request: &Request<Body>, info: RequestInfo, query: Query)
 }
 
 fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) -> Result<RequestContext, Status> {
-    let user = authenticate(app, request, &info)?;
-    let user = impersonate(app, user, request.headers())?;
-    authorize(app, &user, &info.attributes())?;
+    let user = identity::authenticate(app, request, &info)?;
+    let user = impersonate(app, user, request.headers(), &info.attributes())?;
+    identity::authorize(app, &user, &info.attributes())?;
     let text =
         |name: HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     Ok(RequestContext {
@@ -102,93 +101,6 @@ fn accept(headers: &HeaderMap) -> &str {
 fn deadline(query: &Query) -> Duration {
     let asked = query.filled("timeout").and_then(|t| t.trim_end_matches('s').parse().ok());
     asked.map_or(DEADLINE, |s: u64| Duration::from_secs(s).min(DEADLINE))
-}
-
-/// Who asks: somebody in this process, a certificate, a token, or nobody.
-fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> Result<UserInfo, Status> {
-    if let Some(user) = request.extensions().get::<UserInfo>() {
-        return Ok(user.clone());
-    }
-    // A node that joins shows a secret that is no user's.
-    if info.path == "/knarr/v1/join" {
-        return Ok(UserInfo::anonymous());
-    }
-    let bearer =
-        request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-    if let Some(token) = bearer {
-        let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();
-        return app.authenticator.token(token.trim(), &audiences, app, Timestamp::now()).map_err(|why| {
-            tracing::debug!(%why, "a bearer token was refused");
-            Status::unauthorized()
-        });
-    }
-    if let Some(PeerCertificate(der)) = request.extensions().get()
-        && let Some(user) = app.authenticator.certificate(der)
-    {
-        return Ok(user);
-    }
-    Ok(UserInfo::anonymous())
-}
-
-/// <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
-fn impersonate(app: &App, user: UserInfo, headers: &HeaderMap) -> Result<UserInfo, Status> {
-    let all = |name: &str| -> Vec<String> {
-        headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned).collect()
-    };
-    let (name, mut groups) = (all("impersonate-user").pop().unwrap_or_default(), all("impersonate-group"));
-    let uid = all("impersonate-uid").pop().unwrap_or_default();
-    if name.is_empty() {
-        if groups.is_empty() && uid.is_empty() {
-            return Ok(user);
-        }
-        let message = "requested impersonation of groups or uid without impersonating a user";
-        return Err(Status::internal(message));
-    }
-    let may = |resource: &str, name: &str| {
-        authorize(app, &user, &Attributes { verb: "impersonate", resource, name, ..Attributes::default() })
-    };
-    match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
-        Some((namespace, account)) => {
-            let wanted = Attributes {
-                verb: "impersonate",
-                resource: "serviceaccounts",
-                namespace,
-                name: account,
-                ..Attributes::default()
-            };
-            authorize(app, &user, &wanted)?;
-            if groups.is_empty() {
-                groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")].into();
-            }
-        }
-        None => may("users", &name)?,
-    }
-    for group in &groups {
-        may("groups", group)?;
-    }
-    let everybody = if name == "system:anonymous" { "system:unauthenticated" } else { "system:authenticated" };
-    if !groups.iter().any(|g| g == everybody) {
-        groups.push(everybody.into());
-    }
-    let mut extra = std::collections::BTreeMap::<String, Vec<String>>::new();
-    for (key, value) in headers {
-        if let (Some(key), Ok(value)) = (key.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {
-            extra.entry(query::decode(key)).or_default().push(value.to_owned());
-        }
-    }
-    Ok(UserInfo { name, uid, groups, extra })
-}
-
-fn authorize(app: &App, user: &UserInfo, wanted: &Attributes<'_>) -> Result<(), Status> {
-    if app.authorizer.decide(user, wanted) == Decision::Allow {
-        return Ok(());
-    }
-    let resource = match wanted.subresource {
-        "" => wanted.resource.to_owned(),
-        below => format!("{}/{below}", wanted.resource),
-    };
-    let refusal = app.authorizer.refusal(user, wanted);
-    Err(Status::forbidden(&ResourceId::new(wanted.group, &resource), wanted.name, &refusal))
 }
 
 async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {

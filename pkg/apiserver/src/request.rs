@@ -5,7 +5,8 @@
 use std::time::Instant;
 
 use http::Method;
-use knarr_auth::{Attributes, UserInfo};
+use knarr_auth::{Attributes, Fields, UserInfo};
+use knarr_types::selector::FieldSelector;
 
 use crate::query::Query;
 
@@ -31,6 +32,10 @@ pub struct RequestInfo {
     pub subresource: String,
     /// The whole path.
     pub path: String,
+    /// The field selector of a collection.
+    pub fields: String,
+    /// The one object that the field selector selects by name, if it does.
+    pub selected: String,
 }
 
 /// A request whose user is known.
@@ -111,7 +116,24 @@ impl RequestInfo {
         if watched && one {
             info.subresource.clear();
         }
+        if matches!(info.verb, "list" | "watch" | "deletecollection") && !one {
+            info.select(query.get("fieldSelector").unwrap_or_default());
+        }
         info
+    }
+
+    /// Remembers the field selector of a collection: authorizers look at it.
+    fn select(&mut self, text: &str) {
+        self.fields = text.to_owned();
+        if self.verb == "deletecollection" || !text.contains("metadata.name") {
+            return;
+        }
+        let selector = FieldSelector::parse(text).unwrap_or_default();
+        if let Some(name) =
+            selector.exactly("metadata.name").filter(|n| !matches!(*n, "." | "..") && !n.contains(['/', '%']))
+        {
+            self.selected = name.to_owned();
+        }
     }
 
     fn place(&mut self, namespace: &str, resource: &str, name: &str, below: &[&str]) {
@@ -139,8 +161,9 @@ impl RequestInfo {
             resource: &self.resource,
             subresource: self.below(),
             namespace: &self.namespace,
-            name: &self.name,
+            name: if self.name.is_empty() { &self.selected } else { &self.name },
             path: "",
+            fields: Fields::Text(&self.fields),
         }
     }
 }

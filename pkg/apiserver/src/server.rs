@@ -305,11 +305,11 @@ fn store_options(config: &Config, registry: &Registry) -> Options {
 fn app(config: &Config, store: Store, registry: Registry, credentials: &Credentials, address: SocketAddr) -> App {
     let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
     App {
+        authorizer: Authorizer::new(&store),
         store,
         registry: ArcSwap::from_pointee(registry),
         kinds_changed: tokio::sync::watch::Sender::new(0),
         authenticator: Authenticator::new(Arc::clone(&credentials.account_keys), &issuer),
-        authorizer: Authorizer,
         settings: Settings {
             service_cidrs: config.service_cidrs.clone(),
             node_ports: config.node_ports,

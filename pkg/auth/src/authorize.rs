@@ -1,11 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! May they.
-//!
-//! Until roles are read from the cluster, three kinds of users may do something: the members of
-//! `system:masters`, nodes, and the cluster's own components.
+//! May they: masters may do everything; then the rules about nodes are asked, then roles and bindings.
+//! Whoever allows first wins; nobody forbids what another one allows.
+
+use std::fmt::Write as _;
+
+use knarr_store::Store;
+use knarr_types::ResourceId;
+use knarr_types::selector::{FieldSelector, FieldTerm};
 
 use crate::UserInfo;
-use crate::user::{AUTHENTICATED, MASTERS, NODES};
+use crate::follow::Followed;
+use crate::node::{self, Graph, Refusal, SERVING_NODES, Target, Verdict};
+use crate::rbac::{self, Index, MissingRole, RoleRef, Rule};
+use crate::user::MASTERS;
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,6 +31,36 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The path, where it is no resource.
     pub path: &'a str,
+    /// Which objects of a collection.
+    pub fields: Fields<'a>,
+}
+
+/// A field selector that is read only when somebody asks about it.
+#[derive(Clone, Copy, Debug)]
+pub enum Fields<'a> {
+    /// As a query has it.
+    Text(&'a str),
+    /// As a review has it.
+    Terms(&'a [FieldTerm]),
+}
+
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Self::Terms(&[])
+    }
+}
+
+impl Fields<'_> {
+    /// Whether only objects are selected whose field has this value.
+    #[must_use]
+    pub fn require(&self, field: &str, value: &str) -> bool {
+        let is_it = |term: &FieldTerm| term.field == field && term.value == value && !term.negated;
+        match self {
+            Self::Text("") => false,
+            Self::Text(text) => FieldSelector::parse(text).is_ok_and(|selector| selector.terms().iter().any(is_it)),
+            Self::Terms(terms) => terms.iter().any(is_it),
+        }
+    }
 }
 
 /// Whether they may.
@@ -35,61 +72,173 @@ pub enum Decision {
     Deny,
 }
 
-/// Decides who may do what.
-#[derive(Debug, Default)]
-pub struct Authorizer;
+/// Paths that are open to everybody: whether the server lives, and what a node needs to join it.
+const OPEN: [&str; 6] = ["/healthz", "/livez", "/readyz", "/knarr/v1/ca", "/cacerts", "/knarr/v1/join"];
 
-/// Paths that everybody may read, as upstream's `system:public-info-viewer` says.
-const PUBLIC: [&str; 6] = ["/healthz", "/livez", "/readyz", "/version", "/knarr/v1/ca", "/knarr/v1/join"];
-/// Paths that everybody who is known may read, as upstream's `system:discovery` says.
-const DISCOVERY: [&str; 4] = ["/api", "/apis", "/openapi", "/version"];
+/// Decides who may do what, by the objects in the store.
+pub struct Authorizer {
+    index: Followed<Index>,
+    graph: Followed<Graph>,
+    node_rules: Vec<Rule>,
+}
 
 impl Authorizer {
-    /// Whether `user` may.
+    /// By the objects of `store`. Reads none before it is asked.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        let roles = rbac::RESOURCES.map(|resource| ResourceId::new("rbac.authorization.k8s.io", resource));
+        let tied = node::RESOURCES.map(|(group, resource)| ResourceId::new(group, resource));
+        Self {
+            index: Followed::new(store.clone(), roles.into()),
+            graph: Followed::new(store.clone(), tied.into()),
+            node_rules: rbac::default_rules("system:node"),
+        }
+    }
+
+    /// Whether `user` may. Allocates nothing for masters, nor for others where no role has changed.
     #[must_use]
     pub fn decide(&self, user: &UserInfo, wanted: &Attributes<'_>) -> Decision {
-        if user.is_in(MASTERS) || is_component(user) || user.is_in(NODES) {
-            return Decision::Allow;
+        let allowed = user.is_in(MASTERS)
+            || (wanted.resource.is_empty() && OPEN.contains(&wanted.path))
+            || self.node(user, wanted).is_ok()
+            || self.index.read().allows(user, wanted);
+        if allowed { Decision::Allow } else { Decision::Deny }
+    }
+
+    /// Whether `user` may, and why or why not as upstream says it; the reason may be empty.
+    #[must_use]
+    pub fn explain(&self, user: &UserInfo, wanted: &Attributes<'_>) -> (Decision, String) {
+        if user.is_in(MASTERS) || (wanted.resource.is_empty() && OPEN.contains(&wanted.path)) {
+            return (Decision::Allow, String::new());
         }
-        let below =
-            |root: &str| wanted.path == root || wanted.path.strip_prefix(root).is_some_and(|r| r.starts_with('/'));
-        let public = PUBLIC.iter().any(|p| below(p));
-        let known = user.is_in(AUTHENTICATED) && DISCOVERY.iter().any(|p| below(p));
-        let about_themselves = user.is_in(AUTHENTICATED)
-            && wanted.verb == "create"
-            && ((wanted.group == "authorization.k8s.io" && wanted.resource.starts_with("selfsubject"))
-                || (wanted.group == "authentication.k8s.io" && wanted.resource == "selfsubjectreviews"));
-        if (wanted.resource.is_empty() && (public || known)) || about_themselves {
-            Decision::Allow
-        } else {
-            Decision::Deny
+        let mut reasons = Vec::new();
+        match self.node(user, wanted) {
+            Ok(()) => return (Decision::Allow, String::new()),
+            Err(Some(refusal)) => {
+                let reason = match user.node_name() {
+                    Some(node) => refusal.reason(node, wanted).to_string(),
+                    None => format!("unknown node for user {:?}", user.name),
+                };
+                reasons.extend(Some(reason).filter(|r| !r.is_empty()));
+            }
+            Err(None) => {}
+        }
+        match self.index.read().explain(user, wanted) {
+            Ok(reason) => (Decision::Allow, reason),
+            Err(missing) => {
+                reasons.extend(aggregate(&missing).map(|missing| format!("RBAC: {missing}")));
+                (Decision::Deny, reasons.join("\n"))
+            }
+        }
+    }
+
+    /// Whether the rules about nodes allow it; what they say where they do not. `None` for others.
+    fn node(&self, user: &UserInfo, wanted: &Attributes<'_>) -> Result<(), Option<Refusal>> {
+        let Some(rest) = user.node() else { return Err(None) };
+        if rest.is_empty() {
+            return Err(Some(Refusal::Silent));
+        }
+        match node::decide(rest, wanted) {
+            Verdict::Allow => Ok(()),
+            Verdict::Refuse(refusal) => Err(Some(refusal)),
+            Verdict::ByRules if self.node_rules.iter().any(|rule| rule.allows(wanted)) => Ok(()),
+            Verdict::ByRules => Err(Some(Refusal::Silent)),
+            Verdict::IfRelated(target) => {
+                let graph = self.graph.read();
+                let served = target == Target::Secret
+                    && user.is_in(SERVING_NODES)
+                    && graph.is_served(wanted.namespace, wanted.name);
+                let related = served || graph.reaches(rest, target, wanted.namespace, wanted.name);
+                if related { Ok(()) } else { Err(Some(Refusal::Unrelated)) }
+            }
         }
     }
 
     /// Why they may not, as upstream says it.
     #[must_use]
     pub fn refusal(&self, user: &UserInfo, wanted: &Attributes<'_>) -> String {
-        let name = &user.name;
-        if wanted.resource.is_empty() {
-            return format!("User \"{name}\" cannot {} path \"{}\"", wanted.verb, wanted.path);
+        let mut message = refused(user, wanted);
+        let (_, reason) = self.explain(user, wanted);
+        if !reason.is_empty() {
+            // Writing to a string never fails.
+            let _ = write!(message, ": {reason}");
         }
-        let below = if wanted.subresource.is_empty() { String::new() } else { format!("/{}", wanted.subresource) };
-        let scope = match wanted.namespace {
-            "" => " at the cluster scope".to_owned(),
-            namespace => format!(" in the namespace \"{namespace}\""),
-        };
-        format!(
-            "User \"{name}\" cannot {} resource \"{}{below}\" in API group \"{}\"{scope}",
-            wanted.verb, wanted.resource, wanted.group
-        )
+        message
+    }
+
+    /// All rules of a user in a namespace, and the complaint of whoever cannot tell all.
+    #[must_use]
+    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Rule>, Option<String>) {
+        let mut rules = Vec::new();
+        if user.is_in(MASTERS) {
+            let all = || vec!["*".to_owned()];
+            rules.push(Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() });
+            rules.push(Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() });
+        }
+        let (by_roles, missing) = self.index.read().rules_for(user, namespace);
+        rules.extend(by_roles);
+        let node = user.node().map(|_| "node authorizer does not support user rule resolution".to_owned());
+        let complaints: Vec<_> = node.into_iter().chain(aggregate(&missing)).collect();
+        (rules, (!complaints.is_empty()).then(|| listed(&complaints)))
+    }
+
+    /// What `user` may not hand on, of these rules: upstream's message.
+    ///
+    /// # Errors
+    /// The message, where they do not hold all of them.
+    pub fn may_grant(&self, user: &UserInfo, namespace: &str, rules: &[Rule]) -> Result<(), String> {
+        let (held, missing) = self.index.read().rules_for(user, namespace);
+        let lacking = rbac::missing(&held, rules);
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<_> = rbac::lines(lacking).into_iter().collect();
+        let mut message = format!(
+            "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+            user.name,
+            rbac::quoted(&user.groups),
+            lines.join("\n"),
+        );
+        if let Some(errors) = aggregate(&missing) {
+            // Writing to a string never fails.
+            let _ = write!(message, "; resolution errors: [{errors}]");
+        }
+        Err(message)
+    }
+
+    /// The rules of the role that a binding in `namespace` names, if there is such a role.
+    #[must_use]
+    pub fn role(&self, role: &RoleRef, namespace: &str) -> Option<Vec<Rule>> {
+        self.index.read().rules_of(role, namespace).map(<[Rule]>::to_vec)
     }
 }
 
-/// A part of the control plane: it runs in the server, or shows a certificate that the cluster's CA
-/// gave it, or is one of upstream's controllers.
-fn is_component(user: &UserInfo) -> bool {
-    ["system:kube-controller-manager", "system:kube-scheduler", "system:apiserver"].contains(&user.name.as_str())
-        || user.name.starts_with("system:serviceaccount:kube-system:")
+/// Several complaints as upstream lists them.
+fn aggregate(missing: &[MissingRole]) -> Option<String> {
+    let texts: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| listed(&texts))
+}
+
+fn listed(texts: &[String]) -> String {
+    match texts {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
+/// Who cannot do what, in upstream's words.
+fn refused(user: &UserInfo, wanted: &Attributes<'_>) -> String {
+    let (name, verb) = (&user.name, wanted.verb);
+    if wanted.resource.is_empty() {
+        return format!("User {name:?} cannot {verb} path {:?}", wanted.path);
+    }
+    let below = if wanted.subresource.is_empty() { String::new() } else { format!("/{}", wanted.subresource) };
+    let scope = match wanted.namespace {
+        "" => " at the cluster scope".to_owned(),
+        namespace => format!(" in the namespace {namespace:?}"),
+    };
+    let resource = format!("{}{below}", wanted.resource);
+    format!("User {name:?} cannot {verb} resource {resource:?} in API group {:?}{scope}", wanted.group)
 }
 
 #[cfg(test)]
@@ -97,30 +246,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_masters_nodes_and_components_may_touch_resources() {
-        let pods = Attributes { verb: "get", resource: "pods", namespace: "n", ..Attributes::default() };
-        let version = Attributes { verb: "get", path: "/version", ..Attributes::default() };
-        let apis = Attributes { verb: "get", path: "/apis/apps/v1", ..Attributes::default() };
-        let cases = [
-            (UserInfo::new("admin", &[MASTERS]), [true, true, true]),
-            (UserInfo::new("system:node:a", &[NODES]), [true, true, true]),
-            (UserInfo::service_account("kube-system", "job-controller"), [true, true, true]),
-            (UserInfo::new("jane", &[]), [false, true, true]),
-            (UserInfo::anonymous(), [false, true, false]),
-        ];
-        for (user, want) in cases {
-            let got = [&pods, &version, &apis].map(|a| Authorizer.decide(&user, a) == Decision::Allow);
-            assert_eq!(got, want, "{user:?}");
+    fn refusals_read_as_upstreams() {
+        let user = UserInfo::new("jane", &[]);
+        let pods = Attributes { verb: "list", resource: "pods", namespace: "n", ..Attributes::default() };
+        let log = Attributes { subresource: "log", namespace: "", ..pods };
+        let path = Attributes { verb: "get", path: "/metrics", ..Attributes::default() };
+        for (wanted, want) in [
+            (pods, r#"User "jane" cannot list resource "pods" in API group "" in the namespace "n""#),
+            (log, r#"User "jane" cannot list resource "pods/log" in API group "" at the cluster scope"#),
+            (path, r#"User "jane" cannot get path "/metrics""#),
+        ] {
+            assert_eq!(refused(&user, &wanted), want);
         }
     }
 
     #[test]
-    fn refusals_read_as_upstreams() {
-        let user = UserInfo::new("jane", &[]);
-        let wanted = Attributes { verb: "list", resource: "pods", namespace: "n", ..Attributes::default() };
-        assert_eq!(
-            Authorizer.refusal(&user, &wanted),
-            "User \"jane\" cannot list resource \"pods\" in API group \"\" in the namespace \"n\""
-        );
+    fn a_selector_requires_a_value_only_where_it_says_equals() {
+        for (text, want) in [("a=b", true), ("c=d,a=b", true), ("a!=b", false), ("a=c", false), ("", false)] {
+            assert_eq!(Fields::Text(text).require("a", "b"), want, "{text}");
+        }
     }
 }

@@ -3,8 +3,12 @@
 
 pub mod authenticate;
 pub mod authorize;
+mod follow;
+pub mod node;
+pub mod rbac;
 mod user;
 
 pub use authenticate::{Authenticator, Objects, Unauthenticated};
-pub use authorize::{Attributes, Authorizer, Decision};
-pub use user::UserInfo;
+pub use authorize::{Attributes, Authorizer, Decision, Fields};
+pub use node::SERVING_NODES;
+pub use user::{MASTERS, UserInfo};

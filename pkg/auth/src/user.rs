@@ -56,6 +56,12 @@ impl UserInfo {
 
     /// The name of the node that they are, if they are one.
     #[must_use]
+    pub fn node_name(&self) -> Option<&str> {
+        self.node().filter(|name| !name.is_empty())
+    }
+
+    /// What comes after `system:node:`, for members of the nodes' group.
+    #[must_use]
     pub fn node(&self) -> Option<&str> {
         self.name.strip_prefix("system:node:").filter(|_| self.is_in(NODES))
     }

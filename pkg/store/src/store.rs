@@ -162,6 +162,15 @@ impl Store {
         self.shared.tier(resource).root().revision
     }
 
+    /// The revision of the newest visible change of any of these durable resources; what was before the
+    /// store was opened counts as one change. Allocates nothing.
+    #[must_use]
+    pub fn changed(&self, resources: &[ResourceId]) -> Revision {
+        let root = self.shared.durable.root();
+        let newest = resources.iter().filter_map(|resource| root.views.get(resource)).map(|view| view.changed()).max();
+        newest.unwrap_or(Revision::ZERO)
+    }
+
     /// The state of a resource exactly at `revision`: the present one with later commits undone.
     ///
     /// # Errors

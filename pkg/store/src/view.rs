@@ -130,6 +130,11 @@ impl View {
         self.records.get(&NameRef { namespace, name })
     }
 
+    /// The revision of the newest change.
+    pub(crate) const fn changed(&self) -> Revision {
+        self.changed
+    }
+
     /// Whether anything of the namespace (of all, where `None`) was written after `since`.
     pub(crate) fn changed_since(&self, namespace: Option<&str>, since: Revision) -> bool {
         match namespace {

@@ -52,6 +52,19 @@ impl Watcher {
         }
     }
 
+    /// What has come already, without waiting; `None` where nothing has. As [`Self::next`] otherwise.
+    pub fn try_next(&mut self) -> Option<WatchEvent> {
+        match self.ring.read(&self.scope, self.cursor) {
+            Found::Commits(commits) => {
+                self.cursor = commits.last().map_or(self.cursor, |commit| commit.revision);
+                Some(WatchEvent::Commits(commits))
+            }
+            Found::Nothing(_) => None,
+            Found::Expired => Some(WatchEvent::Expired),
+            Found::Closed => Some(WatchEvent::Closed),
+        }
+    }
+
     /// A revision up to which this watcher has been told everything: what a bookmark carries. `None`
     /// where something is still to be told.
     pub fn bookmark(&mut self) -> Option<Revision> {

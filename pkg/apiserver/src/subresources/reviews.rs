@@ -96,6 +96,7 @@ impl Wanted {
             namespace: &self.namespace,
             name: &self.name,
             path: &self.path,
+            ..Attributes::default()
         }
     }
 }

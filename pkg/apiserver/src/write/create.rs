@@ -128,6 +128,7 @@ pub(super) async fn finish(
     let request = write.admission(Operation::Create, &name, None);
     admit::mutate(write, &request, object, warnings).await?;
     stored.default(object);
+    crate::escalation::check(write, object, None)?;
     stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));

@@ -10,7 +10,7 @@ use knarr_schema::{Kind, MediaType, convert};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Reason, Status};
 use serde_json::Value;
 
-use super::update::{check_version, commit};
+use super::update::{check_version, commit, may_create};
 use super::{Write, create};
 use crate::app::App;
 use crate::body::Response;
@@ -139,6 +139,7 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         if !write.subresource.is_empty() {
             return Err(Status::not_found(&write.kind.id(), name));
         }
+        may_create(write)?;
         let mut new = applied(None)?;
         write.place(&mut new, name)?;
         return create::commit_new(write, new, &mut Vec::new()).await;

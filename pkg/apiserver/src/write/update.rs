@@ -33,6 +33,7 @@ pub async fn update(
     write.place(&mut object, &context.info.name)?;
     let key = write.key(&context.info.name);
     if app.store.get(&key).is_none() && kind.rules.allow_create_on_update && subresource.is_empty() {
+        may_create(&write)?;
         let mut warnings = warnings;
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
@@ -58,6 +59,12 @@ fn check_uid(write: &Write<'_>, new: &Object, old: &Object) -> Result<(), Status
     }
     let name = &write.context.info.name;
     Err(Status::conflict(&write.kind.id(), name, &storage_key::uid_mismatch(&write.key(name), &uid, &actual)))
+}
+
+/// A write that would make an object that is not there is a create, which the client must be allowed too.
+pub(super) fn may_create(write: &Write<'_>) -> Result<(), Status> {
+    let wanted = knarr_auth::Attributes { verb: "create", ..write.context.info.attributes() };
+    crate::identity::authorize(write.app, &write.context.user, &wanted)
 }
 
 /// What the client says it saw must be what there is; kinds may insist that it says so.
@@ -193,6 +200,7 @@ async fn finish(
     let request = write.admission(Operation::Update, name, Some(old));
     admit::mutate(write, &request, object, warnings).await?;
     stored.default(object);
+    crate::escalation::check(write, object, Some(old))?;
     knarr_admission::set_condition_times(&request, object, &seconds(write.now));
     let errors = write.check_update(object, old);
     if !errors.is_empty() {
