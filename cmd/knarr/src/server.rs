@@ -43,6 +43,9 @@ pub struct Settings {
     /// What nodes join with: a secret, or a whole token [default: made up, kept in DIR/agent-token].
     #[arg(long, value_name = "TOKEN", env = "KNARR_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// File of tokens for users: lines of TOKEN,USER,UID or TOKEN,USER,UID,"GROUP,GROUP".
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
     /// One more name or address for the serving certificate; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub tls_san: Vec<String>,
@@ -85,6 +88,7 @@ impl Settings {
             port: self.port,
             advertise_address: self.advertise_address,
             token: self.token.clone(),
+            token_auth_file: self.token_auth_file.clone(),
             host_name: crate::agent::host_name(),
             tls_san: self.tls_san.iter().cloned().chain(node_name.map(str::to_owned)).collect(),
             tls12: self.tls_min_version == "1.2",

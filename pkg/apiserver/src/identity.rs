@@ -31,7 +31,8 @@ pub fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> R
     }
     if let Some(token) = bearer(request) {
         let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();
-        return app.authenticator.token(token, &audiences, app, Timestamp::now()).map_err(|why| {
+        let known = app.authenticator.token(token, &audiences, app, Timestamp::now());
+        return known.map(|known| known.user).map_err(|why| {
             tracing::debug!(%why, "a bearer token was refused");
             Status::unauthorized()
         });

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Asking as somebody else: each part of the other user is allowed on its own.
 //!
-//! There are two ways to be allowed. The old one is the verb `impersonate` on every part. The constrained
-//! ones are the verb `impersonate:MODE` on every part, and `impersonate-on:MODE:VERB` on what is asked; the
-//! mode follows from who the other one is. The constrained are tried first.
+//! There are two ways to be allowed. The old one is the verb `impersonate` on every part; it is tried
+//! first. The constrained ones are the verb `impersonate:MODE` on every part, and
+//! `impersonate-on:MODE:VERB` on what is asked; the mode follows from who the other one is. Upstream begins
+//! with the way that last succeeded, and a refusal names the first constrained one.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/>
 
 use std::collections::BTreeMap;
@@ -60,14 +61,17 @@ impl Mode {
 /// 400 where the headers name no user, 403 where `user` may not.
 pub fn impersonate(app: &App, user: UserInfo, headers: &HeaderMap, asked: &Attributes<'_>) -> Result<UserInfo, Status> {
     let Some(other) = of_headers(headers)? else { return Ok(user) };
-    let mut first = None;
-    for mode in modes(&user, &other) {
+    let Err(mut refusal) = check(app, &user, &other, Mode::Legacy, asked) else {
+        return Ok(complete(other, Mode::Legacy));
+    };
+    for (at, mode) in modes(&user, &other).into_iter().enumerate() {
         match check(app, &user, &other, mode, asked) {
             Ok(()) => return Ok(complete(other, mode)),
-            Err(status) => drop(first.get_or_insert(status)),
+            Err(first) if at == 0 => refusal = first,
+            Err(_) => {}
         }
     }
-    Err(first.unwrap_or_else(|| Status::internal("all impersonation modes failed")))
+    Err(refusal)
 }
 
 /// The user that the headers name, without what follows from it.
@@ -126,7 +130,7 @@ fn account_of(name: &str) -> Option<(&str, &str)> {
     Some(account).filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains(':'))
 }
 
-/// The ways that may lead to `other`, in the order in which they are tried.
+/// The constrained ways that may lead to `other`, in the order in which they are tried.
 fn modes(user: &UserInfo, other: &UserInfo) -> Vec<Mode> {
     let only_name = other.uid.is_empty() && other.groups.is_empty() && other.extra.is_empty();
     let own_node = user.extra.get("authentication.kubernetes.io/node-name").map(Vec::as_slice);
@@ -141,7 +145,6 @@ fn modes(user: &UserInfo, other: &UserInfo) -> Vec<Mode> {
         (None, None) => modes.push(Mode::UserInfo),
         _ => {}
     }
-    modes.push(Mode::Legacy);
     modes
 }
 
@@ -237,14 +240,14 @@ mod tests {
         let named = |name: &str| UserInfo { name: name.into(), ..UserInfo::default() };
         let grouped = |name: &str| UserInfo { groups: vec!["g".into()], ..named(name) };
         for (user, other, want) in [
-            (&jane, named("bob"), vec![Mode::UserInfo, Mode::Legacy]),
-            (&jane, grouped("bob"), vec![Mode::UserInfo, Mode::Legacy]),
-            (&jane, named("system:node:a"), vec![Mode::ArbitraryNode, Mode::Legacy]),
-            (&jane, grouped("system:node:a"), vec![Mode::Legacy]),
-            (&agent, named("system:node:a"), vec![Mode::AssociatedNode, Mode::ArbitraryNode, Mode::Legacy]),
-            (&agent, named("system:node:b"), vec![Mode::ArbitraryNode, Mode::Legacy]),
-            (&jane, named("system:serviceaccount:n:a"), vec![Mode::ServiceAccount, Mode::Legacy]),
-            (&jane, named("system:serviceaccount:bad"), vec![Mode::UserInfo, Mode::Legacy]),
+            (&jane, named("bob"), vec![Mode::UserInfo]),
+            (&jane, grouped("bob"), vec![Mode::UserInfo]),
+            (&jane, named("system:node:a"), vec![Mode::ArbitraryNode]),
+            (&jane, grouped("system:node:a"), vec![]),
+            (&agent, named("system:node:a"), vec![Mode::AssociatedNode, Mode::ArbitraryNode]),
+            (&agent, named("system:node:b"), vec![Mode::ArbitraryNode]),
+            (&jane, named("system:serviceaccount:n:a"), vec![Mode::ServiceAccount]),
+            (&jane, named("system:serviceaccount:bad"), vec![Mode::UserInfo]),
         ] {
             assert_eq!(modes(user, &other), want, "{other:?}");
         }

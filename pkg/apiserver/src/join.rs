@@ -93,7 +93,7 @@ pub async fn join(app: &App, context: &RequestContext, request: Request<Body>) -
     let user = format!("system:node:{}", asked.node_name);
     let certificate = joining
         .authority
-        .sign_client_request(&asked.csr, &user, &[NODES, knarr_auth::SERVING_NODES])
+        .sign_client_request(&asked.csr, &user, &[NODES])
         .map_err(|e| Status::bad_request(e.to_string()))?;
     tracing::info!(node = asked.node_name, "a node has its certificate");
     let joined = Joined {
@@ -139,7 +139,7 @@ fn candidate(app: &App, context: &RequestContext, request: &Request<Body>) -> Re
         }
         let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();
         let user = app.authenticator.token(token, &audiences, app, Timestamp::now());
-        return user.ok().and_then(|user| candidate_of(&user)).ok_or_else(Status::unauthorized);
+        return user.ok().and_then(|known| candidate_of(&known.user)).ok_or_else(Status::unauthorized);
     }
     let shown = request.extensions().get::<PeerCertificate>().and_then(|c| app.authenticator.certificate(&c.0));
     shown.as_ref().or(Some(&context.user)).and_then(candidate_of).ok_or_else(Status::unauthorized)

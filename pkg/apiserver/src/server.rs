@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::Request;
 use ipnet::IpNet;
 use jiff::Timestamp;
-use knarr_auth::{Authenticator, Authorizer};
+use knarr_auth::{Authenticator, Authorizer, StaticTokens};
 use knarr_pki::{Authority, PkiError, certificate};
 use knarr_schema::Registry;
 use knarr_store::{Backend, OpenError, Options, Store};
@@ -55,6 +55,8 @@ pub struct Config {
     pub advertise_address: Option<IpAddr>,
     /// What nodes join with: a secret or a full token; made up and kept when absent.
     pub token: Option<String>,
+    /// A file of tokens and their users.
+    pub token_auth_file: Option<PathBuf>,
     /// The host's name, for the serving certificate.
     pub host_name: String,
     /// More names and addresses for the serving certificate.
@@ -85,6 +87,7 @@ impl Config {
             port: 6443,
             advertise_address: None,
             token: None,
+            token_auth_file: None,
             host_name: String::new(),
             tls_san: Vec::new(),
             tls12: false,
@@ -149,6 +152,14 @@ pub enum ServerError {
     /// TLS cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
+    /// The token file cannot be read, or a line of it makes no sense.
+    #[error("cannot use the token file {}: {why}", .path.display())]
+    TokenFile {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The ranges make no sense.
     #[error("the service range {0:?} has no address to serve from; give another --service-cidr")]
     ServiceRange(Vec<IpNet>),
@@ -192,6 +203,7 @@ impl Server {
         let service_address = config.service_cidrs.first().and_then(|r| nth(r, 1)).ok_or_else(unusable)?;
         let bound = listener.local_addr().map_err(|e| ServerError::Tls(e.to_string()))?;
         let advertised = advertised(&config, bound);
+        let tokens = static_tokens(&config)?;
         make_private(&config.data_dir)?;
         let registry = Registry::builtin();
         let store = Store::open(store_options(&config, &registry)).await?;
@@ -201,7 +213,7 @@ impl Server {
         let acceptor = listener::acceptor(credentials.authority.certificate(), Arc::clone(&serving), config.tls12)?;
         let outside = advertised.map(|ip| SocketAddr::new(ip, bound.port()));
         let (authority, token) = (Arc::clone(&credentials.authority), credentials.token.clone());
-        let app = Arc::new(app(&config, store, registry, &credentials, outside.unwrap_or(nearest(bound))));
+        let app = Arc::new(app(&config, tokens, store, registry, &credentials, outside.unwrap_or(nearest(bound))));
         let definitions = Definitions::load(Arc::clone(&app)).await;
         bootstrap::run(&app, service_address, outside).await?;
         let connections = TaskTracker::new();
@@ -302,14 +314,29 @@ fn store_options(config: &Config, registry: &Registry) -> Options {
     options
 }
 
-fn app(config: &Config, store: Store, registry: Registry, credentials: &Credentials, address: SocketAddr) -> App {
+/// The tokens of the configured file.
+fn static_tokens(config: &Config) -> Result<StaticTokens, ServerError> {
+    let Some(path) = &config.token_auth_file else { return Ok(StaticTokens::default()) };
+    let unusable = |why: String| ServerError::TokenFile { path: path.clone(), why };
+    let text = std::fs::read_to_string(path).map_err(|e| unusable(e.to_string()))?;
+    StaticTokens::parse(&text).map_err(|e| unusable(e.to_string()))
+}
+
+fn app(
+    config: &Config,
+    tokens: StaticTokens,
+    store: Store,
+    registry: Registry,
+    credentials: &Credentials,
+    address: SocketAddr,
+) -> App {
     let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
     App {
         authorizer: Authorizer::new(&store),
         store,
         registry: ArcSwap::from_pointee(registry),
         kinds_changed: tokio::sync::watch::Sender::new(0),
-        authenticator: Authenticator::new(Arc::clone(&credentials.account_keys), &issuer),
+        authenticator: Authenticator::new(Arc::clone(&credentials.account_keys), &issuer, tokens),
         settings: Settings {
             service_cidrs: config.service_cidrs.clone(),
             node_ports: config.node_ports,

@@ -72,8 +72,8 @@ pub enum Decision {
     Deny,
 }
 
-/// Paths that are open to everybody: whether the server lives, and what a node needs to join it.
-const OPEN: [&str; 6] = ["/healthz", "/livez", "/readyz", "/knarr/v1/ca", "/cacerts", "/knarr/v1/join"];
+/// Paths that are open to everybody: what a node needs to join. Others that are public are so by a role.
+const OPEN: [&str; 3] = ["/knarr/v1/ca", "/cacerts", "/knarr/v1/join"];
 
 /// Decides who may do what, by the objects in the store.
 pub struct Authorizer {

@@ -71,32 +71,19 @@ impl<T: Fold> Followed<T> {
     /// Takes in what was committed since; false where some of it is no longer kept.
     fn take_in(&self, watchers: &mut [Watcher]) -> bool {
         let mut state = self.state.write();
-        let mut told = Revision(u64::MAX);
+        let mut told = self.store.changed(&self.resources);
         for watcher in watchers {
-            loop {
-                match watcher.try_next() {
-                    Some(WatchEvent::Commits(commits)) => {
-                        for commit in commits {
-                            let [before, after] = [&commit.before, &commit.after].map(|r| r.as_deref().map(Seen::of));
-                            state.apply(&commit.key, before, after);
-                        }
-                    }
-                    Some(WatchEvent::Expired) => return false,
-                    Some(WatchEvent::Closed) => break,
-                    None => match watcher.bookmark() {
-                        Some(bookmark) => {
-                            told = told.min(bookmark);
-                            break;
-                        }
-                        // Something came between the two: there is more to take in.
-                        None => {}
-                    },
+            while let Some(event) = watcher.try_next() {
+                let WatchEvent::Commits(commits) = event else { return matches!(event, WatchEvent::Closed) };
+                for commit in commits {
+                    let [before, after] = [&commit.before, &commit.after].map(|r| r.as_deref().map(Seen::of));
+                    state.apply(&commit.key, before, after);
                 }
             }
+            // What came after the last look is taken in with the next read.
+            told = told.min(watcher.bookmark().unwrap_or(Revision::ZERO));
         }
-        if told.0 < u64::MAX {
-            self.seen.store(told.0, Ordering::Release);
-        }
+        self.seen.fetch_max(told.0, Ordering::AcqRel);
         true
     }
 

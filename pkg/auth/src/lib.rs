@@ -6,9 +6,11 @@ pub mod authorize;
 mod follow;
 pub mod node;
 pub mod rbac;
+mod static_tokens;
 mod user;
 
-pub use authenticate::{Authenticator, Objects, Unauthenticated};
+pub use authenticate::{Authenticator, Known, Objects, Unauthenticated};
 pub use authorize::{Attributes, Authorizer, Decision, Fields};
 pub use node::SERVING_NODES;
+pub use static_tokens::{BadTokenFile, StaticTokens};
 pub use user::{MASTERS, UserInfo};

@@ -340,6 +340,7 @@ fn namespaces(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resou
     start!("namespace", &queues.namespaces, 4, controller);
     let controller = service_account::Controller {
         client: client_for("service-account-controller"),
+        publisher: client_for("root-ca-cert-publisher"),
         namespaces: caches.namespaces.clone(),
         accounts: caches.accounts.clone(),
         bundles: caches.bundles.clone(),

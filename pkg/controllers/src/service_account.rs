@@ -24,6 +24,8 @@ const DESCRIPTION: (&str, &str) = (
 /// Puts both into every namespace that is not ending.
 pub struct Controller {
     pub(crate) client: Client,
+    /// Who publishes the cluster's CA.
+    pub(crate) publisher: Client,
     pub(crate) namespaces: Cache<Namespace>,
     pub(crate) accounts: Cache<()>,
     pub(crate) bundles: Cache<Option<String>>,
@@ -50,7 +52,7 @@ impl Controller {
             let api = Api::<ServiceAccount>::namespaced(self.client.clone(), &key.name);
             unless(api.create(&PostParams::default(), &account).await, &[409])?;
         }
-        let api = Api::<ConfigMap>::namespaced(self.client.clone(), &key.name);
+        let api = Api::<ConfigMap>::namespaced(self.publisher.clone(), &key.name);
         match self.bundles.get(&ObjectRef::new(&key.name, ROOT_CA)).as_deref() {
             Some(Some(ca)) if *ca == self.ca => Ok(()),
             Some(_) => {

@@ -66,6 +66,46 @@ pub struct ObjectName {
     pub uid: String,
 }
 
+/// What the token of a secret says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct LegacyClaims {
+    /// The account's namespace.
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    pub namespace: String,
+    /// The secret that holds the token.
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    pub secret: String,
+    /// The account.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    pub account: String,
+    /// Its `metadata.uid`.
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    pub account_uid: String,
+}
+
+/// What a bearer token turns out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// No service account's of this cluster.
+    Foreign,
+    /// It says that it is this cluster's, and is not.
+    Forged(String),
+    /// One that was asked for.
+    Bound(Box<Claims>),
+    /// One that a secret holds.
+    Legacy(LegacyClaims),
+}
+
+/// Who signs the tokens of secrets.
+const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+
+/// Who a token says signed it. Proves nothing.
+fn issuer_of(token: &str) -> Option<String> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    claims["iss"].as_str().map(str::to_owned)
+}
+
 /// The key that signs and checks tokens.
 pub struct Keys {
     id: String,
@@ -108,33 +148,46 @@ impl Keys {
         jsonwebtoken::encode(&header, claims, &self.signing).map_err(|e| PkiError::ServiceAccountToken(e.to_string()))
     }
 
-    /// What a token says, if this cluster made it, it counts at `now` (seconds since 1970), and it is for
-    /// one of `audiences`.
+    /// The token that a secret holds: without an end.
     ///
     /// # Errors
-    /// [`PkiError::ServiceAccountToken`] says what does not hold.
-    pub fn check(&self, token: &str, issuer: &str, audiences: &[&str], now: i64) -> Result<Claims, PkiError> {
-        let refuse = |why: &str| Err(PkiError::ServiceAccountToken(why.to_owned()));
+    /// [`PkiError::ServiceAccountToken`] when it cannot be signed.
+    pub fn sign_legacy(&self, claims: &LegacyClaims) -> Result<String, PkiError> {
+        let header = Header { typ: None, kid: Some(self.id.clone()), ..Header::new(Algorithm::ES256) };
+        let flat = serde_json::json!({
+            "iss": LEGACY_ISSUER,
+            "kubernetes.io/serviceaccount/namespace": claims.namespace,
+            "kubernetes.io/serviceaccount/secret.name": claims.secret,
+            "kubernetes.io/serviceaccount/service-account.name": claims.account,
+            "kubernetes.io/serviceaccount/service-account.uid": claims.account_uid,
+            "sub": format!("system:serviceaccount:{}:{}", claims.namespace, claims.account),
+        });
+        jsonwebtoken::encode(&header, &flat, &self.signing).map_err(|e| PkiError::ServiceAccountToken(e.to_string()))
+    }
+
+    /// What a token says, if this cluster made it. When and for whom it counts is the caller's to compare.
+    #[must_use]
+    pub fn read(&self, token: &str, issuer: &str) -> Token {
+        match issuer_of(token).as_deref() {
+            Some(named) if named == issuer => match self.verified(token) {
+                Ok(claims) => Token::Bound(Box::new(claims)),
+                Err(why) => Token::Forged(why),
+            },
+            Some(LEGACY_ISSUER) => match self.verified(token) {
+                Ok(claims) => Token::Legacy(claims),
+                Err(why) => Token::Forged(why),
+            },
+            _ => Token::Foreign,
+        }
+    }
+
+    fn verified<T: serde::de::DeserializeOwned>(&self, token: &str) -> Result<T, String> {
         let mut validation = Validation::new(Algorithm::ES256);
-        // Times and audiences are compared below, against a clock that is an argument.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
-        validation.set_issuer(&[issuer]);
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.checking, &validation)
-            .map_err(|e| PkiError::ServiceAccountToken(e.to_string()))?
-            .claims;
-        if now >= claims.exp {
-            return refuse("service account token has expired");
-        }
-        if now < claims.nbf {
-            return refuse("service account token is not valid yet");
-        }
-        if !claims.aud.iter().any(|a| audiences.contains(&a.as_str())) {
-            return refuse("token audiences are invalid for the target audiences");
-        }
-        Ok(claims)
+        jsonwebtoken::decode(token, &self.checking, &validation).map(|token| token.claims).map_err(|e| e.to_string())
     }
 
     /// The public key as a JWKS document, for `/openid/v1/jwks`.
@@ -172,25 +225,23 @@ mod tests {
     }
 
     #[test]
-    fn a_token_holds_only_in_its_time_and_for_its_audience() {
+    fn what_this_cluster_signed_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keys::load_or_create(folder.path()).unwrap();
-        let token = keys.sign(&claims()).unwrap();
         let again = Keys::load_or_create(folder.path()).unwrap();
-        assert_eq!(again.check(&token, ISSUER, &["api"], 150).unwrap(), claims());
-        for (audience, now, issuer) in
-            [("api", 200, ISSUER), ("api", 99, ISSUER), ("other", 150, ISSUER), ("api", 150, "https://elsewhere")]
-        {
-            assert!(keys.check(&token, issuer, &[audience], now).is_err(), "{audience} {now} {issuer}");
-        }
+        let token = keys.sign(&claims()).unwrap();
+        assert_eq!(again.read(&token, ISSUER), Token::Bound(Box::new(claims())));
+        assert_eq!(again.read(&token, "https://elsewhere"), Token::Foreign);
+        let legacy = LegacyClaims { namespace: "n".into(), account: "a".into(), ..LegacyClaims::default() };
+        assert_eq!(again.read(&keys.sign_legacy(&legacy).unwrap(), ISSUER), Token::Legacy(legacy));
     }
 
     #[test]
-    fn another_key_did_not_sign_it() {
+    fn what_another_key_signed_is_forged() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let token = Keys::load_or_create(a.path()).unwrap().sign(&claims()).unwrap();
         let other = Keys::load_or_create(b.path()).unwrap();
-        assert!(other.check(&token, ISSUER, &["api"], 150).is_err());
-        assert!(other.check("a.b.c", ISSUER, &["api"], 150).is_err());
+        assert!(matches!(other.read(&token, ISSUER), Token::Forged(_)));
+        assert_eq!(other.read("a.b.c", ISSUER), Token::Foreign);
     }
 }

@@ -122,6 +122,7 @@ impl Authorize for Authorizer<'_> {
             namespace: &asked.namespace,
             name: &asked.name,
             path: &asked.path,
+            ..Wanted::default()
         };
         let allowed = self.lookup.allows(account.as_ref().unwrap_or(self.user), &wanted);
         Decision { allowed, ..Decision::default() }

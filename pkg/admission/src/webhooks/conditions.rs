@@ -94,6 +94,7 @@ impl Authorize for Asked<'_> {
             namespace: &asked.namespace,
             name: &asked.name,
             path: &asked.path,
+            ..knarr_auth::Attributes::default()
         };
         let allowed = self.lookup.allows(account.as_ref().unwrap_or(self.user), &wanted);
         cel::Decision { allowed, ..cel::Decision::default() }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Subresources that are actions, and kinds that are only asked and never stored.
 
+mod access;
 mod binding;
 mod eviction;
 mod finalize;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use http::Request;
+use jiff::Timestamp;
+use knarr_schema::managed_fields::{Manager, manager_name, track_update};
 use knarr_schema::{FieldValidation, Kind, decode_as};
 use knarr_types::{Object, Status};
 use serde_json::json;
@@ -20,6 +23,7 @@ use crate::app::App;
 use crate::body::{self, Response};
 use crate::negotiate::body_media;
 use crate::request::RequestContext;
+use crate::write::WriteOptions;
 
 /// Answers a request for one of them; `None` where it is none.
 pub async fn handle(
@@ -51,6 +55,33 @@ pub async fn handle(
 fn decode(app: &App, context: &RequestContext, kind: &Kind, body: &Bytes) -> Result<Object, Status> {
     let media = body_media(&context.content_type)?;
     decode_as(kind, &app.registry.load(), body, media, FieldValidation::Ignore).map(|(object, _)| object)
+}
+
+/// The same with `defaults` and managed fields, as for an object that is created; and what the client is to be
+/// warned of.
+fn decode_tracked(
+    app: &App,
+    context: &RequestContext,
+    kind: &Kind,
+    body: &Bytes,
+    defaults: fn(&mut Object),
+) -> Result<(Object, Vec<String>), Status> {
+    let options = WriteOptions::of(&context.query, context.info.verb)?;
+    let media = body_media(&context.content_type)?;
+    let (mut object, warnings) = decode_as(kind, &app.registry.load(), body, media, options.validation)?;
+    defaults(&mut object);
+    if object["metadata"].is_null() {
+        object["metadata"] = json!({});
+    }
+    let api_version = kind.api_version();
+    let manager = Manager {
+        name: manager_name(&options.manager, &context.user_agent),
+        api_version: &api_version,
+        subresource: context.info.below(),
+        reset: &[&["status"]],
+    };
+    track_update(None, &mut object, kind.ty.get(), &manager, Timestamp::now());
+    Ok((object, warnings))
 }
 
 /// The kind of a body by its names.

@@ -1,20 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Questions about users: who is it, may they.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jiff::Timestamp;
-use knarr_auth::{Attributes, Decision, UserInfo};
+use knarr_auth::rbac::Rule;
+use knarr_auth::{Decision, UserInfo};
 use knarr_schema::Kind;
-use knarr_types::{Object, Status};
-use serde_json::{Value, json};
+use knarr_types::{ErrorList, Object, Status};
+use serde_json::{Map, Value, json};
 
-use super::decode;
+use super::{access, decode_tracked};
 use crate::app::App;
-use crate::body::Response;
+use crate::body::{self, Response};
 use crate::request::RequestContext;
 use crate::serve_object;
 
-fn kind_of(app: &App, context: &RequestContext) -> Result<std::sync::Arc<Kind>, Status> {
+/// A question as it was sent, and what the client is to be warned of.
+struct Review {
+    object: Object,
+    warnings: Vec<String>,
+}
+
+impl Review {
+    fn read(app: &App, context: &RequestContext, body: &Bytes) -> Result<Self, Status> {
+        let (object, warnings) = decode_tracked(app, context, &*kind_of(app, context)?, body, |_| ())?;
+        Ok(Self { object, warnings })
+    }
+
+    fn answered(mut self, context: &RequestContext, status: Value) -> Response {
+        self.object["status"] = status;
+        let mut response = serve_object::respond(&context.accept, 201, &self.object);
+        body::warn(&mut response, &self.warnings);
+        response
+    }
+}
+
+fn kind_of(app: &App, context: &RequestContext) -> Result<Arc<Kind>, Status> {
     let info = &context.info;
     let registry = app.registry.load();
     let kind = registry.by_resource(&info.group, &info.version, &info.resource);
@@ -23,102 +46,104 @@ fn kind_of(app: &App, context: &RequestContext) -> Result<std::sync::Arc<Kind>, 
 
 /// Who shows a token.
 pub(super) fn token(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let mut review = decode(app, context, &*kind_of(app, context)?, body)?;
-    let token = review["spec"]["token"].as_str().unwrap_or_default().to_owned();
-    let asked: Vec<String> = strings(&review["spec"]["audiences"]);
+    let review = Review::read(app, context, body)?;
+    let token = review.object["spec"]["token"].as_str().unwrap_or_default();
+    if token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    let asked = strings(&review.object["spec"]["audiences"]);
     let audiences = if asked.is_empty() { app.settings.audiences.clone() } else { asked };
     let wanted: Vec<_> = audiences.iter().map(String::as_str).collect();
-    review["status"] = match app.authenticator.token(&token, &wanted, app, Timestamp::now()) {
-        Ok(user) => json!({"authenticated": true, "user": user_json(&user), "audiences": audiences}),
+    let status = match app.authenticator.token(token, &wanted, app, Timestamp::now()) {
+        Ok(known) => json!({"authenticated": true, "user": user_json(&known.user), "audiences": known.audiences}),
         Err(why) => json!({"error": why.to_string(), "user": {}}),
     };
-    answer(context, review)
+    Ok(review.answered(context, status))
 }
 
 /// Who asks.
 pub(super) fn myself(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let mut review = decode(app, context, &*kind_of(app, context)?, body)?;
-    review["status"] = json!({"userInfo": user_json(&context.user)});
-    answer(context, review)
+    let mut review = Review::read(app, context, body)?;
+    review.object["metadata"]["creationTimestamp"] = crate::write::seconds(Timestamp::now()).into();
+    Ok(review.answered(context, json!({"userInfo": user_json(&context.user)})))
 }
 
 /// Whether somebody may do something.
 pub(super) fn access(app: &App, context: &RequestContext, resource: &str, body: &Bytes) -> Result<Response, Status> {
-    let mut review = decode(app, context, &*kind_of(app, context)?, body)?;
+    let mut review = Review::read(app, context, body)?;
     if resource == "selfsubjectrulesreviews" {
-        review["status"] = rules(app, &context.user, review["spec"]["namespace"].as_str().unwrap_or_default());
-        return answer(context, review);
+        let namespace = review.object["spec"]["namespace"].as_str().unwrap_or_default();
+        if namespace.is_empty() {
+            return Err(Status::bad_request("no namespace on request"));
+        }
+        let status = rules(app, &context.user, namespace);
+        // Upstream's answer does not repeat the question.
+        review.object["spec"] = json!({});
+        review.object["metadata"] = json!({});
+        return Ok(review.answered(context, status));
     }
-    let user = if resource == "selfsubjectaccessreviews" { context.user.clone() } else { user_of(&review["spec"]) };
-    let spec = review["spec"].clone();
-    let text = |object: &'static str, field: &str| spec[object][field].as_str().unwrap_or_default().to_owned();
-    let wanted = if spec["nonResourceAttributes"].is_object() {
-        Wanted {
-            path: text("nonResourceAttributes", "path"),
-            verb: text("nonResourceAttributes", "verb"),
-            ..Wanted::default()
-        }
-    } else {
-        let of = |field| text("resourceAttributes", field);
-        Wanted {
-            verb: of("verb"),
-            group: of("group"),
-            resource: of("resource"),
-            subresource: of("subresource"),
-            namespace: of("namespace"),
-            name: of("name"),
-            path: String::new(),
-        }
-    };
-    let allowed = app.authorizer.decide(&user, &wanted.attributes()) == Decision::Allow;
-    review["status"] = json!({"allowed": allowed});
-    answer(context, review)
+    let (is_own, is_local) = (resource == "selfsubjectaccessreviews", resource == "localsubjectaccessreviews");
+    refuse_invalid(access::validate(&review.object, is_own, is_local))?;
+    if is_local {
+        in_namespace(&review.object, &context.info.namespace)?;
+    }
+    let spec = &review.object["spec"];
+    let user = if is_own { context.user.clone() } else { user_of(spec) };
+    let (wanted, ignored) = access::Wanted::of(spec);
+    let (decision, reason) = app.authorizer.explain(&user, &wanted.attributes());
+    let mut status = json!({"allowed": decision == Decision::Allow});
+    if !reason.is_empty() {
+        status["reason"] = reason.into();
+    }
+    if !ignored.is_empty() {
+        status["evaluationError"] = ignored.join("; ").into();
+    }
+    Ok(review.answered(context, status))
 }
 
-#[derive(Default)]
-struct Wanted {
-    verb: String,
-    group: String,
-    resource: String,
-    subresource: String,
-    namespace: String,
-    name: String,
-    path: String,
+/// Upstream names no kind here.
+fn refuse_invalid(errors: ErrorList) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("authorization.k8s.io", "", "", &errors)) }
 }
 
-impl Wanted {
-    fn attributes(&self) -> Attributes<'_> {
-        Attributes {
-            verb: &self.verb,
-            group: &self.group,
-            resource: &self.resource,
-            subresource: &self.subresource,
-            namespace: &self.namespace,
-            name: &self.name,
-            path: &self.path,
-            ..Attributes::default()
-        }
+fn in_namespace(review: &Object, namespace: &str) -> Result<(), Status> {
+    if review["metadata"]["namespace"] == namespace {
+        return Ok(());
     }
+    Err(Status::bad_request(format!("spec.resourceAttributes.namespace must match namespace: {namespace}")))
 }
 
 /// What a user may do, as far as rules can say it.
 fn rules(app: &App, user: &UserInfo, namespace: &str) -> Value {
-    let everything = Attributes { verb: "*", group: "*", resource: "*", namespace, ..Attributes::default() };
-    if app.authorizer.decide(user, &everything) == Decision::Allow {
-        return json!({
-            "incomplete": false,
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-        });
+    let (rules, incomplete) = app.authorizer.rules_for(user, namespace);
+    let list = |rule: &Rule, fields: [(&str, &[String]); 4]| {
+        let filled = fields.into_iter().filter(|(_, list)| !list.is_empty());
+        let mut shown: Map<_, _> = filled.map(|(name, list)| (name.to_owned(), json!(list))).collect();
+        shown.insert("verbs".into(), json!(rule.verbs));
+        Value::Object(shown)
+    };
+    let of_resources = rules.iter().filter(|rule| !rule.resources.is_empty()).map(|rule| {
+        let fields: [(&str, &[String]); 4] = [
+            ("apiGroups", &rule.api_groups),
+            ("resources", &rule.resources),
+            ("resourceNames", &rule.resource_names),
+            ("", &[]),
+        ];
+        list(rule, fields)
+    });
+    let of_paths = rules
+        .iter()
+        .filter(|rule| !rule.non_resource_urls.is_empty())
+        .map(|rule| list(rule, [("nonResourceURLs", &rule.non_resource_urls), ("", &[]), ("", &[]), ("", &[])]));
+    let mut status = json!({
+        "incomplete": incomplete.is_some(),
+        "resourceRules": of_resources.collect::<Vec<_>>(),
+        "nonResourceRules": of_paths.collect::<Vec<_>>(),
+    });
+    if let Some(why) = incomplete {
+        status["evaluationError"] = why.into();
     }
-    json!({"incomplete": false, "resourceRules": [], "nonResourceRules": []})
-}
-
-fn answer(context: &RequestContext, mut review: Object) -> Result<Response, Status> {
-    if review["metadata"].is_null() {
-        review["metadata"] = json!({});
-    }
-    Ok(serve_object::respond(&context.accept, 201, &review))
+    status
 }
 
 fn strings(value: &Value) -> Vec<String> {
@@ -127,7 +152,8 @@ fn strings(value: &Value) -> Vec<String> {
 
 fn user_of(spec: &Value) -> UserInfo {
     let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
-    UserInfo { name: text("user"), uid: text("uid"), groups: strings(&spec["groups"]), ..UserInfo::default() }
+    let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), strings(values)));
+    UserInfo { name: text("user"), uid: text("uid"), groups: strings(&spec["groups"]), extra: extra.collect() }
 }
 
 fn user_json(user: &UserInfo) -> Value {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! serviceaccounts/token: a token for an account, for a time, bound to a pod.
+//! serviceaccounts/token: a token for an account, for a time, bound to a pod, a secret or a node.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-request-v1/>
 
 use bytes::Bytes;
@@ -9,9 +9,9 @@ use knarr_pki::service_account::{Bound, Claims, ObjectName};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, ResourceId, Status};
 use serde_json::{Value, json};
 
-use super::{body_kind, decode};
+use super::{body_kind, decode_tracked};
 use crate::app::App;
-use crate::body::Response;
+use crate::body::{self, Response};
 use crate::request::RequestContext;
 use crate::serve_object;
 
@@ -19,103 +19,211 @@ use crate::serve_object;
 const DEFAULT_SECONDS: i64 = 3600;
 const LEAST_SECONDS: i64 = 600;
 const MOST_SECONDS: i64 = 1 << 32;
+/// Old clients never read their token again. They get the time that the ServiceAccount plugin asks for, and
+/// their token holds on for a year, with the time from which on it should have been renewed.
+const INJECTED_SECONDS: i64 = 3607;
+const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 
 pub(super) fn create(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let mut request = decode(app, context, &body_kind("authentication.k8s.io", "v1", "TokenRequest")?, body)?;
+    let kind = body_kind("authentication.k8s.io", "v1", "TokenRequest")?;
+    let (mut request, warnings) = decode_tracked(app, context, &kind, body, defaults)?;
     let (namespace, name) = (&context.info.namespace, &context.info.name);
+    check_place(&request, namespace, name)?;
     let account = app
         .core("serviceaccounts", namespace, name)
         .ok_or_else(|| Status::not_found(&ResourceId::new("", "serviceaccounts"), name))?;
-    let now = Timestamp::now();
-    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
-    let errors = check_life(seconds);
-    if !errors.is_empty() {
-        return Err(Status::invalid("authentication.k8s.io", "TokenRequest", name, &errors));
+    let own = named(&account);
+    let sent_uid = text(&request["metadata"], "uid");
+    if !sent_uid.is_empty() && sent_uid != own.uid {
+        let why = format!(
+            "the UID in the token request ({sent_uid}) does not match the UID of the service account ({})",
+            own.uid
+        );
+        return Err(Status::conflict(&ResourceId::new("authentication.k8s.io", "TokenRequest"), name, &why));
     }
-    let named = |object: &Object| ObjectName {
-        name: object["metadata"]["name"].as_str().unwrap_or_default().into(),
-        uid: object["metadata"]["uid"].as_str().unwrap_or_default().into(),
-    };
-    let mut bound = Bound { namespace: namespace.clone(), serviceaccount: named(&account), ..Bound::default() };
-    bind(app, namespace, &request["spec"]["boundObjectRef"], &mut bound, &named)?;
-    let audiences: Vec<String> = request["spec"]["audiences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|a| a.as_str().map(str::to_owned))
-        .collect();
-    let audiences = if audiences.is_empty() { app.settings.audiences.clone() } else { audiences };
-    let claims = Claims {
-        aud: audiences.clone(),
-        exp: now.as_second() + seconds,
-        iat: now.as_second(),
-        nbf: now.as_second(),
-        iss: app.authenticator.issuer().to_owned(),
-        jti: uuid::Uuid::new_v4().to_string(),
-        sub: format!("system:serviceaccount:{namespace}:{name}"),
-        kubernetes: bound,
-    };
+    let now = Timestamp::now();
+    complete(app, &mut request, namespace, &own, now);
+    let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
+    refuse_life(seconds)?;
+    let node = context.user.node();
+    let mut bound = Bound { namespace: namespace.clone(), serviceaccount: own, ..Bound::default() };
+    if let Some(node) = node {
+        check_node(app, node, namespace, name, &request["spec"])?;
+    }
+    bind(app, &request["spec"]["boundObjectRef"], &mut bound)?;
+    let claims = claims(app, &request["spec"], bound, seconds, now);
     let token = app.authenticator.keys().sign(&claims).map_err(Status::internal)?;
     let expires = now + SignedDuration::from_secs(seconds);
-    request["metadata"]["name"] = name.clone().into();
-    request["metadata"]["namespace"] = namespace.clone().into();
-    request["metadata"]["creationTimestamp"] = crate::write::seconds(now).into();
-    request["spec"]["expirationSeconds"] = seconds.into();
-    request["spec"]["audiences"] = json!(audiences);
-    if request["spec"]["boundObjectRef"].is_null() {
-        request["spec"]["boundObjectRef"] = Value::Null;
-    }
     request["status"] = json!({"token": token, "expirationTimestamp": crate::write::seconds(expires)});
-    Ok(serve_object::respond(&context.accept, 201, &request))
+    let mut response = serve_object::respond(&context.accept, 201, &request);
+    body::warn(&mut response, &warnings);
+    Ok(response)
 }
 
-fn check_life(seconds: i64) -> ErrorList {
-    let path = FieldPath::new("spec.expirationSeconds");
-    match seconds {
-        ..LEAST_SECONDS => vec![FieldError::invalid(&path, seconds, "may not specify a duration less than 10 minutes")],
-        MOST_SECONDS.. => {
-            vec![FieldError::invalid(&path, seconds, "may not specify a duration larger than 2^32 seconds")]
+fn text<'a>(of: &'a Value, field: &str) -> &'a str {
+    of[field].as_str().unwrap_or_default()
+}
+
+fn named(object: &Object) -> ObjectName {
+    ObjectName { name: text(&object["metadata"], "name").into(), uid: text(&object["metadata"], "uid").into() }
+}
+
+fn invalid(name: &str, error: FieldError) -> Status {
+    Status::invalid("authentication.k8s.io", "TokenRequest", name, &ErrorList::from([error]))
+}
+
+/// What the body says about name and namespace must be what the path says.
+fn check_place(request: &Object, namespace: &str, name: &str) -> Result<(), Status> {
+    for (field, is) in [("name", name), ("namespace", namespace)] {
+        let sent = text(&request["metadata"], field);
+        if !sent.is_empty() && sent != is {
+            let why = format!("must match the service account {field} if specified");
+            return Err(invalid(name, FieldError::invalid(&FieldPath::new("metadata").child(field), sent, why)));
         }
-        _ => ErrorList::new(),
+    }
+    Ok(())
+}
+
+fn defaults(request: &mut Object) {
+    if request["spec"]["expirationSeconds"].is_null() {
+        request["spec"]["expirationSeconds"] = DEFAULT_SECONDS.into();
+    }
+}
+
+/// Fills in what the client left open.
+fn complete(app: &App, request: &mut Object, namespace: &str, account: &ObjectName, now: Timestamp) {
+    let metadata = &mut request["metadata"];
+    metadata["name"] = account.name.clone().into();
+    metadata["namespace"] = namespace.into();
+    metadata["uid"] = account.uid.clone().into();
+    metadata["creationTimestamp"] = crate::write::seconds(now).into();
+    let spec = &mut request["spec"];
+    if spec["audiences"].as_array().is_none_or(Vec::is_empty) {
+        spec["audiences"] = json!(app.settings.audiences);
+    }
+    if spec["boundObjectRef"].is_null() {
+        spec["boundObjectRef"] = Value::Null;
+    }
+}
+
+fn refuse_life(seconds: i64) -> Result<(), Status> {
+    let path = FieldPath::new("spec.expirationSeconds");
+    let why = match seconds {
+        ..LEAST_SECONDS => "may not specify a duration less than 10 minutes",
+        LEAST_SECONDS..=MOST_SECONDS => return Ok(()),
+        _ => "may not specify a duration larger than 2^32 seconds",
+    };
+    Err(invalid("", FieldError::invalid(&path, seconds, why)))
+}
+
+fn audiences(spec: &Value) -> Vec<String> {
+    spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(str::to_owned)).collect()
+}
+
+fn claims(app: &App, spec: &Value, mut bound: Bound, seconds: i64, now: Timestamp) -> Claims {
+    let (aud, now) = (audiences(spec), now.as_second());
+    let mut exp = now + seconds;
+    if seconds == INJECTED_SECONDS && bound.pod.is_some() && aud.iter().all(|a| app.settings.audiences.contains(a)) {
+        bound.warnafter = Some(exp);
+        exp = now + EXTENDED_SECONDS;
+    }
+    Claims {
+        aud,
+        exp,
+        iat: now,
+        nbf: now,
+        iss: app.authenticator.issuer().to_owned(),
+        jti: uuid::Uuid::new_v4().to_string(),
+        sub: format!("system:serviceaccount:{}:{}", bound.namespace, bound.serviceaccount.name),
+        kubernetes: bound,
     }
 }
 
 /// Binds the token to the object that the request names, which must be there.
-fn bind(
-    app: &App,
-    namespace: &str,
-    wanted: &Value,
-    bound: &mut Bound,
-    named: &impl Fn(&Object) -> ObjectName,
-) -> Result<(), Status> {
+fn bind(app: &App, wanted: &Value, bound: &mut Bound) -> Result<(), Status> {
     if wanted.is_null() {
         return Ok(());
     }
-    let (kind, name) = (wanted["kind"].as_str().unwrap_or_default(), wanted["name"].as_str().unwrap_or_default());
-    let (resource, place) = match kind {
-        "Pod" => ("pods", namespace),
-        "Secret" => ("secrets", namespace),
-        "Node" => ("nodes", ""),
-        other => return Err(Status::bad_request(format!("cannot bind token to object of type {other}"))),
+    let (version, kind, name) = (text(wanted, "apiVersion"), text(wanted, "kind"), text(wanted, "name"));
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let (resource, place) = match (group, kind) {
+        ("", "Pod") => ("pods", bound.namespace.as_str()),
+        ("", "Secret") => ("secrets", bound.namespace.as_str()),
+        ("", "Node") => ("nodes", ""),
+        _ => {
+            let message = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+            return Err(Status::bad_request(message));
+        }
     };
-    let id = ResourceId::new("", resource);
-    let object = app.core(resource, place, name).ok_or_else(|| Status::not_found(&id, name))?;
+    let object =
+        app.core(resource, place, name).ok_or_else(|| Status::not_found(&ResourceId::new("", resource), name))?;
+    let account = &bound.serviceaccount.name;
+    if kind == "Pod" && text(&object["spec"], "serviceAccountName") != account {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
+        )));
+    }
     let found = named(&object);
-    let uid = wanted["uid"].as_str().unwrap_or_default();
+    let uid = text(wanted, "uid");
     if !uid.is_empty() && uid != found.uid {
         let why = format!(
-            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            "the UID in the bound object reference ({uid}) does not match the UID in record. \
+             The object might have been deleted and then recreated"
         );
-        return Err(Status::conflict(&id, name, &why));
+        return Err(Status::conflict(&ResourceId::new("", kind), name, &why));
     }
     match kind {
         "Pod" => {
-            let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
-            bound.node = app.core("nodes", "", node).map(|n| named(&n)).filter(|_| !node.is_empty());
+            let node = text(&object["spec"], "nodeName");
+            let unknown = || ObjectName { name: node.to_owned(), uid: String::new() };
+            bound.node =
+                (!node.is_empty()).then(|| app.core("nodes", "", node).map_or_else(unknown, |node| named(&node)));
             bound.pod = Some(found);
         }
         "Secret" => bound.secret = Some(found),
         _ => bound.node = Some(found),
     }
     Ok(())
+}
+
+/// A node asks for tokens of its pods only, and for audiences that they name.
+/// <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction>
+fn check_node(app: &App, node: &str, namespace: &str, account: &str, spec: &Value) -> Result<(), Status> {
+    let refuse = |why: String| Err(Status::forbidden(&ResourceId::new("", "serviceaccounts"), account, &why));
+    let wanted = &spec["boundObjectRef"];
+    if wanted.is_null() || text(wanted, "apiVersion") != "v1" || text(wanted, "kind") != "Pod" {
+        return refuse("node requested token not bound to a pod".into());
+    }
+    let (name, uid) = (text(wanted, "name"), text(wanted, "uid"));
+    if uid.is_empty() {
+        return refuse("node requested token with a pod binding without a uid".into());
+    }
+    let pods = ResourceId::new("", "pods");
+    let pod = app.core("pods", namespace, name).ok_or_else(|| Status::not_found(&pods, name))?;
+    let actual = text(&pod["metadata"], "uid");
+    if actual != uid {
+        return refuse(format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        ));
+    }
+    if text(&pod["spec"], "nodeName") != node {
+        return refuse("node requested token bound to a pod scheduled on a different node".into());
+    }
+    let own = &app.settings.audiences;
+    let named = audiences_of(&pod);
+    let foreign = audiences(spec).into_iter().find(|a| !own.contains(a) && !named.contains(&a.as_str()));
+    match foreign {
+        None => Ok(()),
+        Some(audience) => refuse(format!(
+            "audience {audience:?} not found in pod spec volume, system:node:{node} is not authorized to request \
+             tokens for this audience"
+        )),
+    }
+}
+
+/// The audiences of the tokens that a pod's volumes hold.
+fn audiences_of(pod: &Object) -> Vec<&str> {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let sources = volumes.flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
+    sources.filter_map(|source| source["serviceAccountToken"]["audience"].as_str()).collect()
 }

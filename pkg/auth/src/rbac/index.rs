@@ -78,10 +78,13 @@ struct Bindings {
     groups: HashMap<Box<str>, Vec<Arc<Binding>>>,
 }
 
+/// The roles of a namespace, or of the cluster, by name.
+type Roles = HashMap<Arc<str>, Arc<[Rule]>>;
+
 /// All roles and bindings. Those of the cluster are in the namespace `""`.
 #[derive(Debug, Default)]
 pub struct Index {
-    roles: HashMap<Arc<str>, HashMap<Arc<str>, Arc<[Rule]>>>,
+    roles: HashMap<Arc<str>, Roles>,
     bindings: HashMap<Arc<str>, Bindings>,
 }
 
