@@ -76,6 +76,7 @@ fn admitted(app: &App, request: &Request<Body>, info: RequestInfo, query: Query)
 }
 
 fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) -> Result<RequestContext, Status> {
+    let deadline = Instant::now() + deadline(&info, &query)?;
     let user = identity::authenticate(app, request, &info)?;
     let user = impersonate(app, user, request.headers(), &info.attributes())?;
     identity::authorize(app, &user, &info.attributes())?;
@@ -88,7 +89,7 @@ fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) 
         accept: accept(request.headers()).to_owned(),
         content_type: text(CONTENT_TYPE),
         gzip: text(ACCEPT_ENCODING).contains("gzip"),
-        deadline: Instant::now() + deadline(&query),
+        deadline,
         query,
     })
 }
@@ -98,9 +99,17 @@ fn accept(headers: &HeaderMap) -> &str {
     headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
-fn deadline(query: &Query) -> Duration {
-    let asked = query.filled("timeout").and_then(|t| t.trim_end_matches('s').parse().ok());
-    asked.map_or(DEADLINE, |s: u64| Duration::from_secs(s).min(DEADLINE))
+/// How long a request may take; a watch has a time of its own.
+fn deadline(info: &RequestInfo, query: &Query) -> Result<Duration, Status> {
+    let Some(text) = query.filled("timeout").filter(|_| info.verb != "watch") else { return Ok(DEADLINE) };
+    match query::go_duration(text) {
+        Some(Duration::ZERO) => Ok(DEADLINE),
+        Some(asked) => Ok(asked.min(DEADLINE)),
+        None => {
+            let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
+            Err(Status::bad_request(why))
+        }
+    }
 }
 
 async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The query of a request's URI.
 
+use std::time::Duration;
+
 use knarr_types::Status;
 
 /// Names and values, in their order, decoded.
@@ -50,6 +52,32 @@ impl Query {
     }
 }
 
+/// A duration as Go writes it: `1m30s`, `0.5h`, `100ms`; `None` where it is none.
+#[must_use]
+pub fn go_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let (mut rest, mut sum) = (text, Duration::ZERO);
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, behind) =
+            behind.split_at(behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len()));
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        sum += Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+        rest = behind;
+    }
+    (!text.is_empty()).then_some(sum)
+}
+
 fn not_a_number(text: &str) -> Status {
     Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
 }
@@ -85,6 +113,16 @@ pub fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, millis) in [("1m30s", Some(90_000)), ("0.5s", Some(500)), ("100ms", Some(100)), ("0", Some(0))] {
+            assert_eq!(go_duration(text).map(|d| d.as_millis()), millis, "{text}");
+        }
+        for text in ["", "x", "5", "s", "1m5", "1.2.3s", "-1s"] {
+            assert_eq!(go_duration(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn queries_are_decoded() {

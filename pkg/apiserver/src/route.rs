@@ -35,6 +35,9 @@ pub fn check(context: &RequestContext, kind: &Kind, method: &Method) -> Result<(
     if *method == Method::HEAD || !verbs.contains(&info.verb) {
         return Err(method_not_allowed());
     }
+    if let Some(why) = bad_name(&info.name) {
+        return Err(Status::bad_request(format!("Name parameter invalid: {:?}: {why}", info.name)));
+    }
     let content_type = context.content_type.split(';').next().unwrap_or_default().trim();
     if info.verb == "patch" && !PATCH_TYPES.contains(&content_type) {
         let message = "415: Unsupported Media Type";
@@ -45,6 +48,17 @@ pub fn check(context: &RequestContext, kind: &Kind, method: &Method) -> Result<(
         ("log" | "exec" | "attach" | "portforward" | "proxy", _) => Ok(()),
         ("", "list" | "watch") => routed(&context.accept, &COLLECTION_ROUTE),
         _ => routed(&context.accept, &OBJECT_ROUTE),
+    }
+}
+
+/// What keeps a name from being a part of a path.
+fn bad_name(name: &str) -> Option<&'static str> {
+    match name {
+        "." => Some("may not be '.'"),
+        ".." => Some("may not be '..'"),
+        _ if name.contains('/') => Some("may not contain '/'"),
+        _ if name.contains('%') => Some("may not contain '%'"),
+        _ => None,
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod age;
 mod custom;
+mod descriptions;
 mod fields;
 mod network;
 mod node;
@@ -80,7 +81,7 @@ pub fn columns(kind: &Kind) -> Value {
         .map(|c| {
             json!({
                 "name": c.name, "type": c.ty, "format": c.format,
-                "description": c.description, "priority": c.priority,
+                "description": descriptions::of(kind, c), "priority": c.priority,
             })
         })
         .collect()
