@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request};
 use knarr_schema::Kind;
-use knarr_types::{Reason, Status, StatusDetails};
+use knarr_types::Status;
 
 use crate::app::App;
 use crate::body::{self, Response};
@@ -172,10 +172,6 @@ async fn of_kind(
         body::read(body).await?;
         return Err(route::method_not_allowed());
     }
-    if info.verb == "create" && kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
-        let why = "create not allowed while custom resource definition is terminating";
-        return Err(Status::new(405, Reason::MethodNotAllowed, why).with_details(StatusDetails::default()));
-    }
     match info.verb {
         "get" => read::get(app, context, kind).await,
         "list" => read::list(app, context, kind).await,
@@ -197,7 +193,12 @@ async fn below_object(
     body: Body,
 ) -> Result<Response, Status> {
     let info = &context.info;
-    let Some(sub) = kind.subresource(&info.subresource) else { return Err(route::no_such_route()) };
+    let Some(sub) = kind.subresource(&info.subresource) else {
+        return Err(match &kind.custom {
+            Some(_) => Status::not_found(&kind.id(), &info.name),
+            None => route::no_such_route(),
+        });
+    };
     if !sub.verbs.iter().any(|v| &**v == info.verb) {
         // An unread body would cost the client its connection.
         body::read(body).await?;

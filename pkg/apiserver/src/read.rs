@@ -60,7 +60,7 @@ pub async fn list(app: &App, context: &RequestContext, kind: &Kind) -> Result<Re
         None => selected.by_ref().cloned().collect(),
     };
     let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
-    if kind.custom.is_some() {
+    if kind.custom.is_some() && !matches!(answer.form, Form::Table { .. }) {
         meta["continue"] = "".into();
     }
     if let (Some(last), Some(_)) = (records.last(), page.limit)

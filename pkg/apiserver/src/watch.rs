@@ -77,7 +77,11 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
         }
     };
     let watcher = Some(app.store.watch(&kind.storage, from, selection.scope.clone()));
+    let mut kinds = app.kinds_changed.subscribe();
+    kinds.mark_unchanged();
     let follower = Follower {
+        app: kind.custom.is_some().then(|| Arc::clone(app)),
+        kinds,
         kind: Arc::clone(kind),
         answer,
         selection,
@@ -142,6 +146,10 @@ fn start(query: &Query) -> Result<(Start, Option<Revision>), Status> {
 
 /// A watch while it lasts.
 struct Follower {
+    /// For custom kinds, whose watches end when the definition changes: clients list again and see objects
+    /// as they are now.
+    app: Option<Arc<App>>,
+    kinds: tokio::sync::watch::Receiver<u64>,
     kind: Arc<Kind>,
     answer: Answer,
     selection: Selection,
@@ -168,6 +176,12 @@ impl Follower {
             let watcher = self.watcher.as_mut()?;
             let event = tokio::select! {
                 event = watcher.next() => event,
+                Ok(()) = self.kinds.changed(), if self.app.is_some() => {
+                    if self.app.as_ref().is_some_and(|app| is_outdated(app, &self.kind)) {
+                        return None;
+                    }
+                    continue;
+                }
                 () = tokio::time::sleep_until(self.end) => return None,
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark += BOOKMARK_EVERY;
@@ -231,6 +245,12 @@ impl Follower {
         let version = self.kind.custom.as_ref().map_or(0, |custom| custom.number());
         event | (self.answer.form.number() << 2) | (protobuf << 8) | (converted << 9) | (version << 10)
     }
+}
+
+/// The kind is no longer served as it was.
+fn is_outdated(app: &App, kind: &Arc<Kind>) -> bool {
+    let registry = app.registry.load();
+    registry.by_resource(&kind.group, &kind.version, &kind.resource).is_none_or(|now| !Arc::ptr_eq(now, kind))
 }
 
 /// Makes the bytes of events.

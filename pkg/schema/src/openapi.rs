@@ -87,7 +87,11 @@ fn hash(kinds: &[&Arc<Kind>]) -> String {
     let mut hasher = Sha256::new();
     hasher.update(BUILD_HASH.as_bytes());
     for kind in kinds {
-        hasher.update(format!("{} {:?} {:?} {:?}", kind.resource, kind.verbs, kind.subresources, kind.ty));
+        hasher.update(format!("{} {:?} {:?} ", kind.resource, kind.verbs, kind.subresources));
+        match &kind.custom {
+            Some(custom) => hasher.update(format!("{} {}", custom.uid, custom.generation)),
+            None => hasher.update(format!("{:?}", kind.ty)),
+        }
     }
     hex::encode_upper(hasher.finalize())
 }

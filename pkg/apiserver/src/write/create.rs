@@ -31,6 +31,11 @@ pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body:
     let write = Write::new(app, context, kind, "")?;
     let (mut object, mut warnings) = write.decode(&body)?;
     write.place(&mut object, "")?;
+    if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::forbidden(&kind.id(), name, why));
+    }
     let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if version.parse::<u64>().is_ok_and(|v| v != 0) {
         let message = "resourceVersion should not be set on objects to be created";

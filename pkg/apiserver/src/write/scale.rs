@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use knarr_schema::crd::Scale;
 use knarr_schema::patch::{json_patch, merge_patch, strategic_merge_patch};
 use knarr_schema::{Kind, MediaType, decode_as};
 use knarr_types::selector::LabelSelector;
@@ -28,11 +29,20 @@ pub fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response,
         .object(kind, &context.info.namespace, &context.info.name)
         .ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
     let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
-    Ok(body::bytes(200, encoding.media_type(), serve_object::in_encoding(&scale_of(kind, &object)?, encoding)))
+    if let Some(scale) = custom_scale(kind)
+        && scale.wanted(&object).is_none()
+    {
+        return Err(Status::internal(format!("the spec replicas field {:?} does not exist", scale.spec_replicas)));
+    }
+    Ok(body::bytes(200, encoding.media_type(), serve_object::in_encoding(&scale_of(kind, &object), encoding)))
+}
+
+fn custom_scale(kind: &Kind) -> Option<&Scale> {
+    kind.custom.as_ref()?.here().scale.as_ref()
 }
 
 /// The scale of a workload. Pure.
-fn scale_of(kind: &Kind, object: &Object) -> Result<Value, Status> {
+fn scale_of(kind: &Kind, object: &Object) -> Value {
     let meta = &object["metadata"];
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -40,8 +50,11 @@ fn scale_of(kind: &Kind, object: &Object) -> Result<Value, Status> {
             metadata[field] = meta[field].clone();
         }
     }
-    let (replicas, now, selector) = match kind.custom.as_ref().and_then(|custom| custom.here().scale.as_ref()) {
-        Some(scale) => scale.of(object).map_err(Status::internal)?,
+    let (replicas, now, selector) = match custom_scale(kind) {
+        Some(scale) => {
+            let (now, selector) = scale.status(object);
+            (scale.wanted(object).unwrap_or_default(), now, selector)
+        }
         None => (
             object["spec"]["replicas"].as_i64().unwrap_or_default(),
             object["status"]["replicas"].as_i64().unwrap_or_default(),
@@ -56,7 +69,7 @@ fn scale_of(kind: &Kind, object: &Object) -> Result<Value, Status> {
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
-    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
 /// The selector of a workload as text.
@@ -88,8 +101,7 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         check_custom_form(&context.content_type)?;
     }
     commit(&write, &key, Vec::new(), |old, warnings| {
-        let current = scale_of(kind, old)
-            .or_else(|error| if context.info.verb == "update" { Ok(json!({})) } else { Err(error) })?;
+        let current = scale_of(kind, old);
         let scale = if context.info.verb == "update" {
             let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
             warnings.extend(said);
@@ -134,7 +146,7 @@ fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
         return Err(Status::modified(&Key::new(kind.id(), "", name)));
     }
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
-    if let Some(scale) = kind.custom.as_ref().and_then(|custom| custom.here().scale.as_ref()) {
+    if let Some(scale) = custom_scale(kind) {
         let mut new = old.clone();
         scale.set(&mut new, replicas);
         return Ok(new);
@@ -161,7 +173,7 @@ mod tests {
         });
         let registry = knarr_schema::Registry::builtin();
         let kind = registry.by_resource("apps", "v1", "deployments").unwrap();
-        let scale = scale_of(kind, &object).unwrap();
+        let scale = scale_of(kind, &object);
         assert_eq!(scale["spec"]["replicas"], 3);
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=x"}));
         assert!(scale["metadata"].get("labels").is_none());

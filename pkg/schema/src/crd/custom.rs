@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::json_path::JsonPath;
 use super::prune::{default, drop_nulls, prune};
 use super::structural::StructuralSchema;
+use crate::cel::rules::Validator;
 use crate::field_table::TypeRef;
 use crate::normalize::normalize;
 
@@ -39,6 +40,8 @@ pub struct Version {
     pub schema: StructuralSchema,
     /// The schema as the definition has it, for the published documents.
     pub published: Value,
+    /// The rules of the schema, where it has any.
+    pub rules: Option<Validator>,
     /// It has a status of its own.
     pub status: bool,
     /// It has a scale.
@@ -61,16 +64,18 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The scale of an object, its metadata aside: what is wanted, what is there, and the selector.
-    ///
-    /// # Errors
-    /// Where the object does not say how many are wanted.
-    pub fn of(&self, object: &Object) -> Result<(i64, i64, String), String> {
-        let number = |path: &str| at(object, path).and_then(Value::as_i64);
-        let wanted = number(&self.spec_replicas)
-            .ok_or_else(|| format!("the spec replicas field {:?} does not exist", self.spec_replicas))?;
+    /// How many are wanted, if the object says so.
+    #[must_use]
+    pub fn wanted(&self, object: &Object) -> Option<i64> {
+        at(object, &self.spec_replicas).and_then(Value::as_i64)
+    }
+
+    /// How many there are, and the selector that finds them.
+    #[must_use]
+    pub fn status(&self, object: &Object) -> (i64, String) {
+        let there = at(object, &self.status_replicas).and_then(Value::as_i64).unwrap_or_default();
         let selector = at(object, &self.label_selector).and_then(Value::as_str).unwrap_or_default();
-        Ok((wanted, number(&self.status_replicas).unwrap_or_default(), selector.to_owned()))
+        (there, selector.to_owned())
     }
 
     /// Makes an object want that many.

@@ -12,6 +12,7 @@ use super::custom::{Conversion, Custom, Scale, Version};
 use super::field_type::object_type;
 use super::json_path::JsonPath;
 use super::structural::StructuralSchema;
+use crate::cel::rules::Validator;
 use crate::discovery::by_version_priority;
 use crate::field_table::TypeRef;
 use crate::kinds::{Column, Kind, Subresource, Tier};
@@ -89,8 +90,10 @@ fn version(definition: &Object, listed: &Value) -> Version {
         let path = field["jsonPath"].as_str()?;
         Some((Arc::from(path.trim_start_matches('.')), JsonPath::parse(path).ok()?))
     });
+    let schema = StructuralSchema::parse(props);
     Version {
-        schema: StructuralSchema::parse(props),
+        rules: Validator::new(&schema),
+        schema,
         published: props.clone(),
         status: listed["subresources"]["status"].is_object(),
         scale: scale.is_object().then(|| Scale {

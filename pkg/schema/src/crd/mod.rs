@@ -13,6 +13,7 @@ mod field_type;
 pub mod json_path;
 mod kinds;
 mod prune;
+mod rules;
 mod strategy;
 pub mod structural;
 mod validate;

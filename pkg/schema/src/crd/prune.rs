@@ -18,6 +18,11 @@ pub fn prune(object: &mut Value, schema: &StructuralSchema) -> Vec<String> {
     pruner.gone
 }
 
+/// Removes what the schema of a value that is no resource does not know.
+pub(crate) fn prune_value(value: &mut Value, schema: &StructuralSchema) {
+    Pruner { path: "value".into(), gone: Vec::new() }.value(value, Some(schema), schema.embedded_resource);
+}
+
 #[derive(Default)]
 struct Pruner {
     path: String,

@@ -46,7 +46,9 @@ impl Custom {
         let mut added = strings(&new["metadata"]["finalizers"]);
         added.retain(|name| !before.contains(name));
         added.sort_unstable();
-        added.into_iter().flat_map(finalizer_warnings).collect()
+        let mut warnings: Vec<String> = added.into_iter().flat_map(finalizer_warnings).collect();
+        warnings.extend(old.map(|old| self.rule_warnings(new, old)).unwrap_or_default());
+        warnings
     }
 }
 

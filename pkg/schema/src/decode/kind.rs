@@ -103,13 +103,17 @@ fn decode_custom(
                    encoded to a protobuf message";
         return Err(cannot_be_handled(&head, kind, &why));
     }
-    let parsed = crd::decode::parse(body, media).map_err(|why| {
+    let unrecognized = |why: String| {
         Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): {why} ({})",
             kind.kind,
             summary(body)
         ))
-    })?;
+    };
+    if media == MediaType::Json {
+        head_of(&decode_head(body).map_err(unrecognized)?).map_err(unrecognized)?;
+    }
+    let parsed = crd::decode::parse(body, media).map_err(unrecognized)?;
     crd::decode::check_head(kind, &parsed.object, &String::from_utf8_lossy(body), &summary(body))?;
     let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
     let (object, faults) = crd::decode::coerce(custom, parsed).map_err(|why| refused(&why))?;

@@ -9,6 +9,8 @@ use crate::builtin_types::{self, NamedType};
 use crate::field_table::{Field, ListMerge, Struct, Type, TypeRef};
 use crate::kinds::Kind;
 
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
 /// Which OpenAPI is spoken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -37,7 +39,10 @@ impl Schemas {
             TypeRef::Inline(ty) => {
                 let name = custom_name(kind);
                 if !self.done.contains_key(&name) {
-                    let mut schema = self.of(ty);
+                    let mut schema = match &kind.custom {
+                        Some(custom) => self.of_custom(&custom.here().published),
+                        None => self.of(ty),
+                    };
                     schema["x-kubernetes-group-version-kind"] =
                         json!([{ "group": kind.group, "version": kind.version, "kind": kind.kind }]);
                     self.done.insert(name.clone(), schema);
@@ -47,10 +52,47 @@ impl Schemas {
         }
     }
 
-    /// A schema that refers to the published list of a kind's objects, if there is one.
+    /// A schema that refers to the published list of a kind's objects, if there is one; makes one of its
+    /// own for a CRD's.
     pub fn list(&mut self, kind: &Kind) -> Option<Value> {
-        let TypeRef::Named(named) = &kind.ty else { return None };
+        let TypeRef::Named(named) = &kind.ty else { return Some(self.custom_list(kind)) };
         self.published(&format!("{}List", named.name()))
+    }
+
+    fn custom_list(&mut self, kind: &Kind) -> Value {
+        let name = format!("{}List", custom_name(kind));
+        if !self.done.contains_key(&name) {
+            let (item, metadata) = (self.kind(kind), self.published(&format!("{META}.ListMeta")));
+            let schema = json!({
+                "type": "object", "required": ["items"],
+                "properties": {
+                    "apiVersion": { "type": "string" }, "kind": { "type": "string" }, "metadata": metadata,
+                    "items": { "type": "array", "items": item },
+                },
+                "x-kubernetes-group-version-kind":
+                    [{ "group": kind.group, "version": kind.version, "kind": kind.list_kind }],
+            });
+            self.done.insert(name.clone(), schema);
+        }
+        self.reference(&name)
+    }
+
+    /// The schema of a CRD as it says it, with what every resource has.
+    fn of_custom(&mut self, published: &Value) -> Value {
+        let mut schema = published.clone();
+        if !schema.is_object() {
+            schema = json!({ "type": "object" });
+        }
+        if self.dialect == Dialect::V2 {
+            only_v2(&mut schema);
+        }
+        if schema["x-kubernetes-preserve-unknown-fields"] != true || schema["properties"].is_object() {
+            let metadata = self.published(&format!("{META}.ObjectMeta"));
+            schema["properties"]["apiVersion"] = json!({ "type": "string" });
+            schema["properties"]["kind"] = json!({ "type": "string" });
+            schema["properties"]["metadata"] = metadata.unwrap_or_default();
+        }
+        schema
     }
 
     /// A reference to the published type of that full name, if there is one.
@@ -176,6 +218,29 @@ impl Schemas {
         }
         schema
     }
+}
+
+/// Takes away what OpenAPI 2 has no words for: clients would refuse values that are right.
+fn only_v2(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    for name in ["allOf", "anyOf", "oneOf", "not"] {
+        fields.remove(name);
+    }
+    let is = |fields: &Map<String, Value>, name: &str| fields.get(name).is_some_and(|value| *value == true);
+    let free = is(fields, "x-kubernetes-preserve-unknown-fields") || is(fields, "nullable");
+    if free {
+        for name in ["properties", "items", "required"] {
+            fields.remove(name);
+        }
+    }
+    if is(fields, "nullable") || is(fields, "x-kubernetes-int-or-string") {
+        fields.remove("type");
+        fields.remove("nullable");
+    }
+    for name in ["items", "additionalProperties"] {
+        fields.get_mut(name).map(only_v2);
+    }
+    fields.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten().for_each(|(_, s)| only_v2(s));
 }
 
 fn list_merge(schema: &mut Value, merge: &ListMerge) {

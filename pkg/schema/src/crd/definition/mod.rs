@@ -5,7 +5,13 @@
 //! Upstream lifts what all versions say alike (their schema, subresources, columns, selectable fields)
 //! to the top before it validates, and its messages name that place: [`Lifted`] knows which.
 
+mod defaults;
+mod formats;
+mod lists;
+mod schema;
+mod selectable;
 mod spec;
+mod structural;
 
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 use serde_json::{Value, json};
@@ -29,6 +35,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
         "status" => spec::names(&At::root(new).get("status.acceptedNames")),
         _ => validate(new, Some(old)),
     },
+    warnings: formats::warnings,
     allow_unconditional_update: false,
     has_generation: true,
     ..Rules::DEFAULT
@@ -211,3 +218,6 @@ impl<'a> Lifted<'a> {
         (filled(first) && self.versions.iter().all(|version| version.raw(field) == first)).then_some(first)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with the spec of a definition, its schemas aside.
 
-use knarr_types::{ErrorList, FieldError, Object, Shown};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
 use serde_json::Value;
 
-use super::Lifted;
+use super::{Lifted, schema as schemas, selectable};
 use crate::crd::condition;
 use crate::rules::at::At;
 use crate::rules::{names, webhooks};
@@ -63,17 +63,35 @@ fn version(version: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
         errors.push(name.invalid(faults.join(",")));
     }
     errors.extend(deprecation(version));
+    if lifted.value("schema").is_none() {
+        let has_status = version.raw("subresources.status").is_object();
+        errors.extend(schema(version, &version.path.child("schema"), has_status));
+    }
     if lifted.value("subresources").is_none() {
         errors.extend(subresources(&version.get("subresources")));
     }
     if lifted.value("additionalPrinterColumns").is_none() {
         errors.extend(version.items("additionalPrinterColumns").iter().flat_map(column));
     }
+    if lifted.value("selectableFields").is_none() {
+        errors.extend(selectable::check(version, version.path.child("selectableFields")));
+    }
     errors
+}
+
+/// The schema of a version, where upstream's messages look for it.
+fn schema(version: &At<'_>, path: &FieldPath, has_status: bool) -> ErrorList {
+    let props = version.raw("schema.openAPIV3Schema");
+    if props.is_object() { schemas::check(props, path.child("openAPIV3Schema"), has_status) } else { ErrorList::new() }
 }
 
 fn lifted_parts(spec: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
+    let versions = spec.items("versions");
+    if let (Some(_), Some(first)) = (lifted.value("schema"), versions.first()) {
+        let has_status = versions.iter().any(|version| version.raw("subresources.status").is_object());
+        errors.extend(schema(first, &spec.path.child("validation"), has_status));
+    }
     if let Some(value) = lifted.value("subresources") {
         errors.extend(subresources(&At::new(value, spec.path.child("subresources"))));
     }
@@ -82,6 +100,9 @@ fn lifted_parts(spec: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
         for (i, value) in value.as_array().into_iter().flatten().enumerate() {
             errors.extend(column(&At::new(value, path.index(i))));
         }
+    }
+    if let (Some(_), Some(first)) = (lifted.value("selectableFields"), versions.first()) {
+        errors.extend(selectable::check(first, spec.path.child("selectableFields")));
     }
     errors
 }

@@ -17,6 +17,15 @@ use super::structural::StructuralSchema;
 
 pub(crate) use list_types::check as list_types;
 
+/// The schema's format is none, or one that values are checked against.
+pub(crate) fn is_known_format(schema: &StructuralSchema) -> bool {
+    match schema.ty.as_str() {
+        "integer" => matches!(schema.format.as_str(), "int32" | "int64"),
+        "number" => matches!(schema.format.as_str(), "float" | "double"),
+        _ => formats::known(schema),
+    }
+}
+
 /// What a value lacks of its schema. `old` is what it was before: what it got wrong then and has not
 /// changed is tolerated.
 pub(crate) fn schema(value: &Value, old: Option<&Value>, schema: &StructuralSchema, at: &FieldPath) -> ErrorList {
@@ -32,6 +41,7 @@ impl Custom {
         errors.extend(here.scale.iter().flat_map(|scale| scale::all(scale, object)));
         errors.extend(embedded::check(object, &here.schema));
         errors.extend(list_types(object, &here.schema, &FieldPath::root()));
+        errors.extend(self.rule_errors(object, None, &errors));
         errors
     }
 
@@ -55,6 +65,7 @@ impl Custom {
         if list_types(old, &here.schema, &FieldPath::root()).is_empty() {
             errors.extend(list_types(new, &here.schema, &FieldPath::root()));
         }
+        errors.extend(self.rule_errors(new, Some(old), &errors));
         errors
     }
 }
