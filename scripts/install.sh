@@ -26,6 +26,12 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# build_static_init PROFILE: knarr-init with everything in it, for images that hold nothing else.
+build_static_init() {
+    RUSTFLAGS="-C target-feature=+crt-static" \
+        cargo build --locked --profile "$1" -p knarr-init --target "$(uname -m)-unknown-linux-gnu"
+}
+
 # What it takes to build and to run: a C compiler for aws-lc and zstd, nft for the node.
 install_build_packages() {
     have_all cc make || apt_install build-essential

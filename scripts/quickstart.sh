@@ -5,7 +5,8 @@
 #   scripts/quickstart.sh          start
 #   scripts/quickstart.sh --down   stop the pods and remove everything that Knarr made on this machine
 # Environment: KNARR_DATA (data dir, /var/lib/knarr), KNARR_PROFILE (cargo profile, release),
-# KNARR_FLAGS (more flags for `knarr up`), KNARR_INGRESS_PORT (80).
+# KNARR_FLAGS (more flags for `knarr up`), KNARR_INGRESS_PORT (80), KNARR_BIN and KNARR_INIT_BIN (a `knarr`, and
+# a statically linked `knarr-init`, to take instead of building them).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/install.sh
@@ -21,7 +22,8 @@ arch="$(uname -m)"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/knarr/target}"
 folder="$profile"
 [ "$profile" != dev ] || folder=debug
-knarr="$CARGO_TARGET_DIR/$folder/knarr"
+knarr="${KNARR_BIN:-$CARGO_TARGET_DIR/$folder/knarr}"
+demo="${KNARR_INIT_BIN:-$CARGO_TARGET_DIR/$arch-unknown-linux-gnu/$folder/knarr-init}"
 export KUBECONFIG="$data/admin.kubeconfig"
 
 [ "$(id -u)" = 0 ] || { echo "start it as root: containers need mounts, namespaces and nftables" >&2; exit 1; }
@@ -100,9 +102,8 @@ node_is_ready() {
 
 build() {
     install_build_packages
-    step "build" cargo build --locked --profile "$profile" -p knarr
-    RUSTFLAGS="-C target-feature=+crt-static" \
-        step "build the demo" cargo build --locked --profile "$profile" -p knarr-init --target "$arch-unknown-linux-gnu"
+    [ -n "${KNARR_BIN:-}" ] || step "build" cargo build --locked --profile "$profile" -p knarr
+    [ -n "${KNARR_INIT_BIN:-}" ] || step "build the demo" build_static_init "$profile"
 }
 
 up() {
@@ -118,7 +119,7 @@ up() {
     wait_for 60 "the node is Ready" node_is_ready
     local archive
     archive="$(mktemp)"
-    scripts/make-image.py "$archive" "$CARGO_TARGET_DIR/$arch-unknown-linux-gnu/$folder/knarr-init" "$image"
+    scripts/make-image.py "$archive" "$demo" "$image"
     "$knarr" ctl image import "$archive" --data-dir "$data/agent"
     rm -f "$archive"
     manifest | "$knarr" ctl apply -f -

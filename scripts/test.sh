@@ -19,8 +19,10 @@ if [ "$#" -eq 0 ]; then
     step "format" cargo fmt --all --check
     step "build" cargo build --workspace --all-targets --locked
     step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+    step "build the demo" build_static_init dev
     step "tests" cargo nextest run --workspace --locked --no-fail-fast
 else
     step "build" cargo build --workspace --locked
+    step "build the demo" build_static_init dev
     step "tests" cargo nextest run --workspace --locked --no-fail-fast "$@"
 fi

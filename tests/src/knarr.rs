@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::hosts::Host;
 use crate::wait::eventually;
@@ -82,6 +82,17 @@ impl Process {
         })
     }
 
+    /// The same without a word about one that does not end: it is killed. For clean-up after a failure.
+    pub fn end(&mut self) {
+        let _ = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Starts the same again.
     pub fn restart(&mut self) {
         let arguments: Vec<_> = self.arguments.iter().map(String::as_str).collect();
@@ -111,10 +122,13 @@ impl Drop for Process {
 /// Runs `knarr ARGUMENTS` on `host` to its end: exit code, and what it printed to both outputs.
 ///
 /// # Panics
-/// When it cannot be started.
+/// When it cannot be started, or does not end within a minute.
 #[must_use]
 pub fn run(host: &Host, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = host.command(binary()).args(arguments).output().expect("nsenter is installed");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
+    let mut command = host.command("timeout");
+    command.args(["--kill-after=5", "60"]).arg(binary()).args(arguments);
+    let output = command.output().expect("nsenter and timeout are installed");
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.code() != Some(124), "knarr {} does not end: {text}", arguments.join(" "));
+    (output.status.code(), text)
 }

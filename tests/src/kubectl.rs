@@ -4,12 +4,16 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::hosts::Host;
 use crate::wait::eventually;
+
+/// No call of a test takes longer, those that wait for something included.
+const LONGEST_CALL: Duration = Duration::from_secs(150);
 
 /// kubectl with a kubeconfig, on a host.
 #[derive(Clone, Debug)]
@@ -64,8 +68,17 @@ impl Kubectl {
         let input = input.to_owned();
         // A child that ends early closes the pipe: that is its outcome, not a failure here.
         let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        let (over, is_over) = channel::<()>();
+        let pid = child.id().to_string();
+        // A call that hangs is ended, so that the test says which one it was.
+        let watchdog = std::thread::spawn(move || {
+            if is_over.recv_timeout(LONGEST_CALL) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-9", &pid]).status();
+            }
+        });
         let output = child.wait_with_output().expect("kubectl can be waited for");
-        let _ = writer.join();
+        drop(over);
+        let _ = (writer.join(), watchdog.join());
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Outcome { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Black-box tests: the real binary, real clients, hosts made of network namespaces.
 //!
-//! A test makes a [`hosts::Network`] with as many hosts as it needs, starts [`knarr::Process`]es on
-//! them, and talks to the cluster with [`kubectl::Kubectl`]. All of it ends when the test does, also
-//! when it fails; what a killed run left behind is swept away by the next.
+//! A test starts a [`cluster::Cluster`], or makes a [`hosts::Network`] with as many hosts as it needs
+//! and starts [`knarr::Process`]es on them, and talks to it with [`kubectl::Kubectl`]. All of it ends
+//! when the test does, also when it fails; what a killed run left behind is swept away by the next.
 
+pub mod cluster;
 pub mod hosts;
 pub mod images;
 pub mod knarr;
 pub mod kubectl;
+pub mod load;
+pub mod terminal;
 pub mod wait;
 pub mod webhook;

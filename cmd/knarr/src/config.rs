@@ -44,8 +44,8 @@ fn named_file(args: &[OsString]) -> Option<PathBuf> {
     None
 }
 
-/// The flags that `text`, the content of `file`, stands for, less those that `args` gives itself.
-fn flags(command: &clap::Command, args: &[OsString], file: &Path, text: &str) -> anyhow::Result<Vec<OsString>> {
+/// The flags that `text`, the content of `file`, stands for, less those that `args` gives itself. What fuzzers call.
+pub fn flags(command: &clap::Command, args: &[OsString], file: &Path, text: &str) -> anyhow::Result<Vec<OsString>> {
     let document: Value = serde_norway::from_str(text)
         .with_context(|| format!("the configuration file {} is not valid YAML", file.display()))?;
     let entries = match document {

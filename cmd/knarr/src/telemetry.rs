@@ -29,7 +29,9 @@ pub fn start(otlp_endpoint: Option<&str>) -> anyhow::Result<Guard> {
         .from_env_lossy()
         // SlateDB tells of every table it writes.
         .add_directive("slatedb=warn".parse()?)
-        .add_directive("object_store=warn".parse()?);
+        .add_directive("object_store=warn".parse()?)
+        // It tells of every call that fails, without a word about which; the callers tell theirs.
+        .add_directive("kube_client=off".parse()?);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let provider = otlp_endpoint.map(exporter).transpose()?;
     let traces = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("knarr")));

@@ -52,6 +52,9 @@ pub trait PodNetworks: Send + Sync {
     async fn set_up(&self, pod_uid: &str, sysctls: &[(String, String)]) -> Result<PodNetwork, String>;
     /// Takes it away; idempotent.
     async fn tear_down(&self, pod_uid: &str) -> Result<(), String>;
+
+    /// The same, but the pod keeps its addresses: it comes back at them.
+    async fn disconnect(&self, pod_uid: &str) -> Result<(), String>;
     /// Tells which ports of the host lead to the pod, in place of what was told of it before.
     fn host_ports(&self, pod_uid: &str, ports: Vec<HostPort>);
     /// A ConfigMap or Secret has changed that may be the network's.

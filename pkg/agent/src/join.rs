@@ -124,6 +124,12 @@ async fn join(
     if status.is_server_error() {
         return Err(server.error(format!("{status}: {}", message_of(&body))));
     }
+    if status == http::StatusCode::UNAUTHORIZED {
+        return Err(AgentError::Token(format!(
+            "{} does not know the secret of this token: copy the whole token from the server's agent-token file",
+            server.url
+        )));
+    }
     if !status.is_success() {
         return Err(AgentError::Refused {
             server: server.url.clone(),

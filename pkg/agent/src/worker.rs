@@ -284,7 +284,8 @@ impl Worker {
             if let Err(error) = self.context.runtime.remove_pod(&self.view.uid).await {
                 tracing::warn!(pod = %self.view.uid, %error, "what is left of a pod was not removed");
             }
-            let _ = self.context.network.tear_down(self.view.uid.as_str()).await;
+            // It comes back at the address that other nodes know, as long as no server tells them another.
+            let _ = self.context.network.disconnect(self.view.uid.as_str()).await;
             if known {
                 self.observe(Event::SandboxGone, now);
             }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the server publishes about itself: discovery, OpenAPI, its version.
 
+mod openapi_v2;
+
 use bytes::Bytes;
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Method};
@@ -36,6 +38,10 @@ pub fn serve(
         ["api", version] => Served::of(discovery::resource_list(&registry, "", version)),
         ["apis", group] => Served::of(discovery::group(&registry, group)),
         ["apis", group, version] => Served::of(discovery::resource_list(&registry, group, version)),
+        ["openapi", "v2"] if openapi_v2::wants_protobuf(headers) => {
+            let outline = openapi_v2::outline(&format!("v1.{KUBERNETES_MINOR}"));
+            Served::Ready(Ok(body::bytes(200, openapi_v2::PROTOBUF, Bytes::from(outline))))
+        }
         ["openapi", "v2"] => Served::Ready(Ok(with_etag(&openapi::document_v2(&registry), headers))),
         ["openapi", "v3"] => Served::Json(openapi::index(&registry)),
         ["openapi", "v3", "api", version] => Served::Ready(openapi_v3(&registry, "", version, &context.query, headers)),

@@ -67,8 +67,9 @@ pub trait PodRuntime: Send + Sync {
     /// Runs one more process in a running container.
     async fn exec(&self, id: &ContainerId, config: &ExecConfig) -> Result<Session>;
 
-    /// Joins the streams of a running container's first process.
-    async fn attach(&self, id: &ContainerId) -> Result<Session>;
+    /// Joins the streams of a running container's first process; its input only with `stdin`. An input that is
+    /// open `stdin_once` is the first session's alone and ends with it.
+    async fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Session>;
 
     /// CPU, memory and processes of a pod and its containers.
     async fn stats(&self, pod: &PodUid) -> Result<PodStats>;

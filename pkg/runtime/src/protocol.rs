@@ -35,7 +35,12 @@ pub enum Request {
     /// Run one more process in it.
     Exec { run: String, config: Box<ExecConfig> },
     /// Join its streams.
-    Attach { run: String },
+    Attach {
+        run: String,
+        /// Whether its input is wanted too.
+        #[serde(default)]
+        stdin: bool,
+    },
     /// Tell every exit from now on.
     Watch,
     /// Kill all containers and end.

@@ -270,9 +270,13 @@ impl PodNetworks for Network {
         Ok(PodNetwork { netns: Some(network.netns), addresses: network.addresses })
     }
 
-    async fn tear_down(&self, pod_uid: &str) -> Result<(), String> {
+    async fn disconnect(&self, pod_uid: &str) -> Result<(), String> {
         self.host_ports(pod_uid, Vec::new());
-        pod::tear_down(&self.id, &self.layout.netns(), pod_uid).await.map_err(|error| error.to_string())?;
+        pod::tear_down(&self.id, &self.layout.netns(), pod_uid).await.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn tear_down(&self, pod_uid: &str) -> Result<(), String> {
+        self.disconnect(pod_uid).await?;
         let mut ipam = self.addresses_of_pods.lock();
         if ipam.is_none() {
             let ranges = self.ranges.borrow().clone();

@@ -103,7 +103,7 @@ impl PodRuntime for Runtime {
         Err(Error::NotRunning(id.clone()))
     }
 
-    async fn attach(&self, id: &ContainerId) -> Result<Session> {
+    async fn attach(&self, id: &ContainerId, _stdin: bool) -> Result<Session> {
         Err(Error::NotRunning(id.clone()))
     }
 
@@ -143,6 +143,10 @@ impl ImageSource for Plenty {
 impl PodNetworks for Plenty {
     async fn set_up(&self, _: &str, _: &[(String, String)]) -> std::result::Result<PodNetwork, String> {
         Ok(PodNetwork { netns: None, addresses: vec!["10.42.0.9".parse().unwrap()] })
+    }
+
+    async fn disconnect(&self, _: &str) -> std::result::Result<(), String> {
+        Ok(())
     }
 
     async fn tear_down(&self, _: &str) -> std::result::Result<(), String> {

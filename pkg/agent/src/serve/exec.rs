@@ -53,7 +53,7 @@ pub async fn attach(request: Request<(String, String, String)>, body: Body) -> A
     let query = Query::parse(query.as_deref());
     let view = find(&context, &namespace, &pod)?;
     let id = running(&view, &container)?;
-    let session = context.runtime.attach(&id).await.map_err(Refusal::internal)?;
+    let session = context.runtime.attach(&id, query.flag("stdin")).await.map_err(Refusal::internal)?;
     Ok(connect(session, body, &query))
 }
 

@@ -265,8 +265,8 @@ impl PodRuntime for OciRuntime {
         self.streams(id, Request::Exec { run: id.run(), config }).await
     }
 
-    async fn attach(&self, id: &ContainerId) -> Result<Session> {
-        self.streams(id, Request::Attach { run: id.run() }).await
+    async fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Session> {
+        self.streams(id, Request::Attach { run: id.run(), stdin }).await
     }
 
     async fn stats(&self, pod: &PodUid) -> Result<PodStats> {

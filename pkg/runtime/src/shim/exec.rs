@@ -74,7 +74,7 @@ fn launch(
 }
 
 /// Joins the streams of the container's first process.
-pub fn attach(container: &mut Container, client: u64) -> Result<Ends, Refused> {
+pub fn attach(container: &mut Container, client: u64, stdin: bool) -> Result<Ends, Refused> {
     if container.pid().is_none() {
         return Err((Failure::NotRunning, format!("container {} is not running", container.run())));
     }
@@ -82,7 +82,10 @@ pub fn attach(container: &mut Container, client: u64) -> Result<Ends, Refused> {
     let mut ends: Ends = Vec::new();
     if let Some(terminal) = &container.terminal {
         ends.push((StreamKind::Terminal, terminal.try_clone().map_err(failed)?));
-    } else if let Some(stdin) = &container.stdin {
+    } else if stdin && container.wants.stdin_once {
+        // Handed over for good: the process sees the end of its input when this client closes it or leaves.
+        ends.extend(container.stdin.take().map(|stdin| (StreamKind::Stdin, stdin)));
+    } else if stdin && let Some(stdin) = &container.stdin {
         ends.push((StreamKind::Stdin, stdin.try_clone().map_err(failed)?));
     }
     let names: &[_] = if container.wants.tty {

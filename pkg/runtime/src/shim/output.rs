@@ -66,11 +66,6 @@ impl Outputs {
         self.attached.retain(|a| a.client != client);
     }
 
-    /// Whether anyone is attached.
-    pub fn is_attached(&self, client: u64) -> bool {
-        self.attached.iter().any(|a| a.client == client)
-    }
-
     /// Reads what is there on the nth descriptor; ended streams go away.
     pub fn pump(&mut self, index: usize) {
         let Some(stream) = self.streams.get_mut(index) else { return };

@@ -143,12 +143,7 @@ impl Server {
             let _ended_before = nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::SIGKILL);
         }
         for container in self.containers.values_mut() {
-            if container.outputs.is_attached(id) {
-                container.outputs.detach(id);
-                if container.wants.stdin_once {
-                    container.stdin = None;
-                }
-            }
+            container.outputs.detach(id);
         }
     }
 
@@ -167,7 +162,7 @@ impl Server {
             Request::Signal { run, signal } => self.signal(&run, signal),
             Request::Remove { run } => self.remove(&run),
             Request::Exec { run, config } => return self.exec(id, &run, &config),
-            Request::Attach { run } => return self.attach(id, &run),
+            Request::Attach { run, stdin } => return self.attach(id, &run, stdin),
             Request::Watch => {
                 self.set_role(id, Role::Watching);
                 Ok(Response::Done)
@@ -281,10 +276,10 @@ impl Server {
         }
     }
 
-    fn attach(&mut self, id: u64, run: &str) -> io::Result<()> {
+    fn attach(&mut self, id: u64, run: &str, stdin: bool) -> io::Result<()> {
         let attached = self.container(run).and_then(|container| {
             let pid = container.pid().unwrap_or_default();
-            exec::attach(container, id).map(|ends| (pid, ends))
+            exec::attach(container, id, stdin).map(|ends| (pid, ends))
         });
         match attached {
             Ok((pid, ends)) => {

@@ -85,7 +85,7 @@ async fn attach_joins_input_and_output(host: Host) {
         ..host.shell("while read line; do echo got $line; done; echo end; exit 5")
     };
     let id = host.pod("p1", config).await;
-    let mut session = host.runtime.attach(&id).await.unwrap();
+    let mut session = host.runtime.attach(&id, true).await.unwrap();
     let mut stdin = session.stdin.take().unwrap();
     stdin.write_all(b"one\ntwo\n").await.unwrap();
     let mut stdout = session.stdout.take().unwrap();
@@ -93,7 +93,8 @@ async fn attach_joins_input_and_output(host: Host) {
     stdout.read_exact(&mut seen).await.unwrap();
     assert_eq!(&seen, b"got one\ngot two\n");
     let mut events = host.runtime.events();
-    drop((stdin, stdout, session));
+    // Its only input ends with this one.
+    drop(stdin);
     let exit = crate::support::exit_event(&mut events, &id).await;
     assert_eq!(exit.code, 5);
     assert_eq!(host.log(&id), ["stdout F got one", "stdout F got two", "stdout F end"]);
@@ -102,7 +103,7 @@ async fn attach_joins_input_and_output(host: Host) {
 async fn attach_to_a_terminal_talks_to_it(host: Host) {
     let config = ContainerConfig { stdin: true, tty: true, ..host.shell("read line; echo got $line; exit 6") };
     let id = host.pod("p1", config).await;
-    let mut session = host.runtime.attach(&id).await.unwrap();
+    let mut session = host.runtime.attach(&id, true).await.unwrap();
     session.stdin.as_mut().unwrap().write_all(b"hi\n").await.unwrap();
     let (out, _, code) = output(&mut session).await;
     assert!(out.contains("got hi"), "{out:?}");

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A server without nodes: what kubectl does with objects alone.
+
+use std::time::Duration;
+
+use knarr_tests::cluster::{Folder, SOON, start_server};
+use knarr_tests::hosts::Network;
+use knarr_tests::kubectl::Kubectl;
+use knarr_tests::wait::eventually;
+
+const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: blue}\n";
+
+#[test]
+fn kubectl_works_against_a_bare_server_that_restarts() {
+    let mut network = Network::new();
+    let folder = Folder::new();
+    let host = network.add_host("server");
+    let mut server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
+    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+
+    objects_are_applied(&kubectl);
+    objects_are_applied_by_the_server(&kubectl);
+    objects_are_compared_and_edited(&kubectl);
+    kinds_are_explained(&kubectl);
+
+    // What was acknowledged is there after a power cut.
+    let before = kubectl.json(&["configmap", "settings"]);
+    server.kill();
+    server.restart();
+    eventually("the server is ready again", SOON, || {
+        let outcome = kubectl.try_run(&["get", "--raw", "/readyz"], "");
+        if outcome.code == 0 { Ok(()) } else { Err(outcome.err) }
+    });
+    assert_eq!(kubectl.json(&["configmap", "settings"]), before);
+
+    kubectl.run(&["delete", "configmap", "settings"]);
+    assert!(kubectl.try_run(&["get", "configmap", "settings"], "").code != 0);
+    assert!(server.terminate(Duration::from_secs(5)).success());
+}
+
+fn objects_are_applied(kubectl: &Kubectl) {
+    assert!(kubectl.apply(CONFIG_MAP).contains("configmap/settings created"));
+    assert!(kubectl.apply(CONFIG_MAP).contains("unchanged"));
+    assert!(kubectl.apply(&CONFIG_MAP.replace("blue", "red")).contains("configured"));
+    assert_eq!(kubectl.json(&["configmap", "settings"])["data"]["color"], "red");
+    assert!(kubectl.run(&["get", "configmap", "settings"]).contains("settings   1"));
+    kubectl.run(&["label", "configmap", "settings", "team=blue"]);
+    kubectl.run(&["annotate", "configmap", "settings", "note=hello"]);
+    kubectl.run(&["patch", "configmap", "settings", "--type=merge", "-p", r#"{"data":{"size":"5"}}"#]);
+    assert_eq!(kubectl.run(&["get", "cm", "-l", "team=blue", "-o", "name"]).trim(), "configmap/settings");
+    kubectl.run_with(&["create", "-f", "-"], "apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n");
+    kubectl.run_with(&["create", "-n", "other", "-f", "-"], CONFIG_MAP);
+    assert_eq!(kubectl.run(&["get", "cm", "-A", "-o", "name"]).matches("configmap/settings").count(), 2);
+    let again = kubectl.try_run(&["create", "-f", "-"], CONFIG_MAP);
+    assert!(again.err.contains("configmaps \"settings\" already exists"), "{again:?}");
+    let missing = kubectl.try_run(&["get", "pod", "none"], "");
+    assert!(missing.err.contains("pods \"none\" not found"), "{missing:?}");
+}
+
+fn objects_are_applied_by_the_server(kubectl: &Kubectl) {
+    let manifest = CONFIG_MAP.replace("settings", "shared");
+    let apply = |manager: &str, text: &str, more: &[&str]| {
+        let manager = format!("--field-manager={manager}");
+        kubectl.try_run(&[&["apply", "--server-side", &manager, "-f", "-"], more].concat(), text)
+    };
+    assert!(apply("one", &manifest, &[]).out.contains("configmap/shared serverside-applied"));
+    let conflict = apply("two", &manifest.replace("blue", "red"), &[]);
+    assert!(conflict.code != 0 && conflict.err.contains("conflict with \"one\": .data.color"), "{conflict:?}");
+    assert_eq!(apply("two", &manifest.replace("blue", "red"), &["--force-conflicts"]).code, 0);
+    // What its only manager no longer applies goes.
+    assert_eq!(apply("two", &manifest.replace("data: {color: blue}", ""), &[]).code, 0);
+    assert!(kubectl.json(&["configmap", "shared"])["data"]["color"].is_null());
+    kubectl.run(&["delete", "configmap", "shared"]);
+}
+
+fn objects_are_compared_and_edited(kubectl: &Kubectl) {
+    let same = kubectl.json(&["configmap", "settings"]).to_string();
+    let diff = kubectl.try_run(&["diff", "-f", "-"], &CONFIG_MAP.replace("blue", "green"));
+    assert!(diff.code == 1 && diff.out.contains("+  color: green"), "{diff:?}");
+    let diff = kubectl.try_run(&["diff", "-f", "-"], &CONFIG_MAP.replace("blue", "red"));
+    assert!(diff.code == 0 && diff.out.is_empty(), "{diff:?}");
+    assert_eq!(kubectl.json(&["configmap", "settings"]).to_string(), same, "diff changes nothing");
+
+    let edit = |script: &str| {
+        let mut command = kubectl.command(&["edit", "configmap", "settings"]);
+        let output = command.env("KUBE_EDITOR", format!("sed -i {script}")).output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    assert!(edit("s/red/yellow/").contains("configmap/settings edited"));
+    assert_eq!(kubectl.json(&["configmap", "settings"])["data"]["color"], "yellow");
+    assert!(edit("s/nothing/like-it/").contains("no changes"));
+}
+
+fn kinds_are_explained(kubectl: &Kubectl) {
+    assert!(kubectl.run(&["explain", "pod.spec.containers.image"]).contains("FIELD: image"));
+    assert!(kubectl.run(&["explain", "deployment", "--recursive"]).contains("maxSurge"));
+    assert!(kubectl.run(&["api-resources"]).contains("deployments"));
+    assert!(kubectl.run(&["api-versions"]).contains("apps/v1"));
+    assert!(kubectl.run(&["version"]).contains("Server Version: v1.36"));
+    assert!(kubectl.run(&["cluster-info"]).contains("is running at"));
+}
