@@ -5,6 +5,7 @@
 //! writes what was decided. A [`queue`] says which object is next; nothing here wakes up without a
 //! change or a deadline.
 
+pub mod cluster_role_aggregation;
 mod controller;
 pub mod deployment;
 pub mod endpoints;

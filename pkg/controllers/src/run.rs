@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, ResourceQuota, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use knarr_client::Client;
 use knarr_client::cache::{Cache, Change, ObjectRef, Selection};
@@ -21,9 +22,20 @@ use crate::node_lifecycle::NodeView;
 use crate::queue::Queue;
 use crate::views::{Handler, PodView, controller_of, follow, lean};
 use crate::{
-    deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle, replicaset, resource_quota,
-    service_account,
+    cluster_role_aggregation, deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle, replicaset,
+    resource_quota, service_account,
 };
+
+/// Spawns workers for a controller that is shared by them.
+macro_rules! start {
+    ($name:literal, $queue:expr, $workers:literal, $controller:expr) => {{
+        let controller = Arc::new($controller);
+        spawn($name, $queue, $workers, move |key| {
+            let controller = Arc::clone(&controller);
+            async move { controller.reconcile(key).await }
+        });
+    }};
+}
 
 /// What the controllers are told.
 #[derive(Clone, Debug)]
@@ -52,6 +64,9 @@ pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> 
     nodes(client_for, &caches, &queues, config.cluster_cidrs);
     namespaces(client_for, &caches, &queues, resources.clone(), config.ca);
     quotas(client_for, &caches, &queues, resources.clone());
+    let client = client_for("clusterrole-aggregation-controller");
+    let controller = cluster_role_aggregation::Controller { client, roles: caches.roles.clone() };
+    start!("clusterrole-aggregation", &queues.roles, 1, controller);
     // Events own nothing and are owned by nothing.
     let tied = resources.into_iter().filter(|r| r.api.kind != "Event").collect();
     let collector =
@@ -77,6 +92,7 @@ struct Queues {
     accounts: Queue,
     garbage: Queue,
     quotas: Queue,
+    roles: Queue,
 }
 
 /// One cache a resource.
@@ -93,6 +109,7 @@ struct Caches {
     accounts: Cache<()>,
     quotas: Cache<ResourceQuota>,
     bundles: Cache<Option<String>>,
+    roles: Cache<ClusterRole>,
 }
 
 impl Caches {
@@ -132,6 +149,7 @@ impl Caches {
             accounts: named(client, service_account::DEFAULT, |_: &ServiceAccount| (), &queues.accounts),
             quotas: follow(client, lean::<ResourceQuota>, vec![within(&queues.quotas)]),
             bundles: named(client, service_account::ROOT_CA, service_account::bundle, &queues.accounts),
+            roles: follow(client, lean::<ClusterRole>, vec![any(&queues.roles)]),
         }
     }
 
@@ -148,6 +166,7 @@ impl Caches {
         self.accounts.synced().await;
         self.quotas.synced().await;
         self.bundles.synced().await;
+        self.roles.synced().await;
     }
 }
 
@@ -156,6 +175,12 @@ impl Caches {
 fn own<P>(queue: &Queue) -> Handler<P> {
     let queue = queue.clone();
     Box::new(move |change| queue.add(change.object.clone()))
+}
+
+/// That something changed.
+fn any<P>(queue: &Queue) -> Handler<P> {
+    let queue = queue.clone();
+    Box::new(move |_| queue.add(ObjectRef::new("", "")))
 }
 
 /// The namespace of what changed.
@@ -260,17 +285,6 @@ where
 }
 
 // === the controllers ===
-
-/// Spawns workers for a controller that is shared by them.
-macro_rules! start {
-    ($name:literal, $queue:expr, $workers:literal, $controller:expr) => {{
-        let controller = Arc::new($controller);
-        spawn($name, $queue, $workers, move |key| {
-            let controller = Arc::clone(&controller);
-            async move { controller.reconcile(key).await }
-        });
-    }};
-}
 
 fn workloads(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues) {
     let client = client_for("deployment-controller");
