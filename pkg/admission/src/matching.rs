@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Whether a policy or a binding is about a request: `matchConstraints` and `matchResources`.
+//! Whether a policy, a binding or a webhook is about a request: rules of resources, and selectors.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/validating-admission-policy-v1/>
 
 use knarr_schema::Kind;
@@ -46,7 +46,7 @@ fn texts(list: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a rule names the operation, the resource and the object.
-fn fits(rule: &Value, request: &Request<'_>, kind: &Kind, object: Option<&Object>) -> bool {
+pub(crate) fn fits(rule: &Value, request: &Request<'_>, kind: &Kind, object: Option<&Object>) -> bool {
     let operation = request.operation.as_str();
     let listed = |field: &str, wanted: &str| texts(&rule[field]).any(|v| v == "*" || v == wanted);
     let resource = |pattern: &str| {
@@ -77,14 +77,14 @@ fn selector(value: &Value) -> Result<LabelSelector, String> {
 }
 
 /// The object as it would be or as it is.
-fn selects_object(value: &Value, request: &Request<'_>, object: Option<&Object>) -> Result<bool, String> {
+pub(crate) fn selects_object(value: &Value, request: &Request<'_>, object: Option<&Object>) -> Result<bool, String> {
     let selector = selector(value)?;
     let mut seen = [object, request.old].into_iter().flatten();
     Ok(selector.is_everything() || seen.any(|o| selector.matches_object(&o["metadata"]["labels"])))
 }
 
 /// Objects of the cluster have no namespace to select by; a Namespace is selected by its own labels.
-fn selects_namespace(
+pub(crate) fn selects_namespace(
     value: &Value,
     request: &Request<'_>,
     object: Option<&Object>,

@@ -5,12 +5,11 @@
 use std::sync::Arc;
 
 use knarr_schema::Kind;
-use knarr_types::selector::LabelSelector;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 use super::hook::Hook;
-use crate::{Lookup, Operation, Request};
+use crate::matching::{fits, selects_namespace, selects_object};
+use crate::{Lookup, Request};
 
 /// The group whose objects say which webhooks there are: webhooks have no say about them.
 const OWN_GROUP: &str = "admissionregistration.k8s.io";
@@ -28,7 +27,7 @@ pub(super) fn matched(
     object: Option<&Object>,
     lookup: &dyn Lookup,
 ) -> Result<Option<Arc<Kind>>, Status> {
-    let about = |kind: &Kind| hook.rules.iter().any(|rule| fits(rule, request, kind));
+    let about = |kind: &Kind| hook.rules.iter().any(|rule| fits(rule, request, kind, object));
     let wanted = if about(kind) {
         Some(Arc::clone(kind))
     } else if hook.equivalent {
@@ -37,78 +36,20 @@ pub(super) fn matched(
         None
     };
     let Some(wanted) = wanted else { return Ok(None) };
-    if !selects_object(&hook.object_selector, object, request.old) {
+    if selects_object(&hook.object_selector, request, object) != Ok(true) {
         return Ok(None);
     }
-    Ok(selects_namespace(&hook.namespace_selector, request, object, lookup)?.then_some(wanted))
-}
-
-/// Whether a rule names the operation and the resource.
-fn fits(rule: &Value, request: &Request<'_>, kind: &Kind) -> bool {
-    let operation = request.operation.as_str();
-    let listed = |field: &str, wanted: &str| {
-        let mut list = rule[field].as_array().into_iter().flatten().filter_map(Value::as_str);
-        list.any(|v| v == "*" || v == wanted)
-    };
-    let resource = |pattern: &str| {
-        let (resource, below) = pattern.split_once('/').unwrap_or((pattern, ""));
-        (resource == "*" || resource == &*kind.resource) && (below == "*" || below == request.subresource)
-    };
-    let namespaced = kind.namespaced;
-    let scope = match rule["scope"].as_str() {
-        Some("Namespaced") => namespaced,
-        Some("Cluster") => !namespaced,
-        _ => true,
-    };
-    let mut resources = rule["resources"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    listed("operations", operation)
-        && listed("apiGroups", &kind.group)
-        && listed("apiVersions", &kind.version)
-        && scope
-        && resources.any(resource)
-}
-
-fn selector(value: &Value) -> Result<LabelSelector, Status> {
-    if value.is_null() {
-        return Ok(LabelSelector::everything());
-    }
-    LabelSelector::from_object(value).map_err(Status::internal)
-}
-
-fn selects_object(selector_value: &Value, object: Option<&Object>, old: Option<&Object>) -> bool {
-    let Ok(selector) = selector(selector_value) else { return false };
-    selector.is_everything()
-        || [object, old].into_iter().flatten().any(|o| selector.matches_object(&o["metadata"]["labels"]))
-}
-
-/// Objects of the cluster have no namespace to select by; a Namespace is selected by its own labels.
-fn selects_namespace(
-    selector_value: &Value,
-    request: &Request<'_>,
-    object: Option<&Object>,
-    lookup: &dyn Lookup,
-) -> Result<bool, Status> {
-    let selector = selector(selector_value)?;
-    if selector.is_everything() {
-        return Ok(true);
-    }
-    if request.is("", "Namespace") {
-        let own = object.filter(|_| request.operation != Operation::Delete).or(request.old);
-        return Ok(own.is_some_and(|o| selector.matches_object(&o["metadata"]["labels"])));
-    }
-    if request.namespace.is_empty() {
-        return Ok(true);
-    }
-    let namespace = lookup.get("", "namespaces", "", request.namespace).unwrap_or_default();
-    Ok(selector.matches_object(&namespace["metadata"]["labels"]))
+    let in_namespace = selects_namespace(&hook.namespace_selector, request, object, lookup);
+    Ok(in_namespace.map_err(Status::internal)?.then_some(wanted))
 }
 
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::Operation;
     use crate::table::{Table, kind, request};
 
     fn about(rule: Value, resource: &str, subresource: &str) -> bool {
@@ -116,7 +57,7 @@ mod tests {
         let kind = kind(resource);
         let mut request = request(&kind, Operation::Create, "n", &user);
         request.subresource = subresource;
-        fits(&rule, &request, &kind)
+        fits(&rule, &request, &kind, None)
     }
 
     #[test]
@@ -150,7 +91,10 @@ mod tests {
         let namespace = |value| selects_namespace(&of(value), &request, None, &table).unwrap();
         assert!(namespace("b") && !namespace("c"));
         let object = json!({"metadata": {"labels": {"a": "b"}}});
-        assert!(selects_object(&of("b"), Some(&object), None) && !selects_object(&of("c"), Some(&object), None));
-        assert!(selects_object(&of("b"), None, Some(&object)), "the object as it was counts too");
+        let labelled = |value, object| selects_object(&of(value), &request, object).unwrap();
+        assert!(labelled("b", Some(&object)) && !labelled("c", Some(&object)));
+        let mut request = crate::table::request(&kind, Operation::Update, "n", &user);
+        request.old = Some(&object);
+        assert_eq!(selects_object(&of("b"), &request, None), Ok(true), "the object as it was counts too");
     }
 }
