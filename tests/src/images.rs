@@ -169,21 +169,31 @@ impl Rootfs {
             .arg("-cf")
             .arg(&layer)
             .arg("."));
-        let sum = Command::new("sha256sum").arg(&layer).output().expect("coreutils are installed");
-        let sum = String::from_utf8_lossy(&sum.stdout)[..64].to_owned();
-        let image = json!({
-            "architecture": "amd64", "os": "linux", "config": config,
-            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{sum}")]},
-        });
-        write_json(&work.path().join("config.json"), &image);
-        let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]);
-        write_json(&work.path().join("manifest.json"), &manifest);
-        run(Command::new("tar").arg("-C").arg(work.path()).arg("-cf").arg(archive).args([
-            "manifest.json",
-            "config.json",
-            "layer.tar",
-        ]));
+        pack_layer(&layer, archive, name, config);
     }
+}
+
+/// Packs a layer, as a tar file, as a docker archive at `archive`; see [`Rootfs::pack`].
+///
+/// # Panics
+/// When tar fails.
+pub fn pack_layer(layer: &Path, archive: &Path, name: &str, config: &Value) {
+    let work = tempfile::tempdir().expect("a temporary folder");
+    let sum = Command::new("sha256sum").arg(layer).output().expect("coreutils are installed");
+    let sum = String::from_utf8_lossy(&sum.stdout)[..64].to_owned();
+    let image = json!({
+        "architecture": "amd64", "os": "linux", "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{sum}")]},
+    });
+    fs::copy(layer, work.path().join("layer.tar")).expect("a temporary folder can be written");
+    write_json(&work.path().join("config.json"), &image);
+    let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]);
+    write_json(&work.path().join("manifest.json"), &manifest);
+    run(Command::new("tar").arg("-C").arg(work.path()).arg("-cf").arg(archive).args([
+        "manifest.json",
+        "config.json",
+        "layer.tar",
+    ]));
 }
 
 impl Default for Rootfs {

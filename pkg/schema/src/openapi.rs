@@ -147,6 +147,28 @@ mod tests {
         assert!(names.contains(&json!("fieldValidation")), "{names:?}");
     }
 
+    /// kubectl sends a strategic merge patch wherever one is listed.
+    #[test]
+    fn custom_objects_list_no_strategic_merge_patch() {
+        let names = json!({"plural": "certs", "singular": "cert", "kind": "Cert", "listKind": "CertList"});
+        let schema = json!({"openAPIV3Schema": {"type": "object"}});
+        let versions = json!([{"name": "v1", "served": true, "storage": true, "schema": schema}]);
+        let definition = json!({
+            "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": versions},
+            "status": {"acceptedNames": names, "conditions": [{"type": "Established", "status": "True"}]},
+        });
+        let registry = Registry::builtin().with(crate::crd::kinds_of(&definition));
+        let forms = |group: &str, path: &str| {
+            let document = document(&registry, group, "v1").unwrap();
+            let content = &document["paths"][path]["patch"]["requestBody"]["content"];
+            content.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        let custom = forms("example.com", "/apis/example.com/v1/namespaces/{namespace}/certs/{name}");
+        assert_eq!(custom.len(), 3, "{custom:?}");
+        assert!(!custom.iter().any(|form| form.contains("strategic")), "{custom:?}");
+        assert_eq!(forms("apps", "/apis/apps/v1/namespaces/{namespace}/deployments/{name}").len(), 4);
+    }
+
     #[test]
     fn a_hash_changes_with_its_kinds_alone() {
         let registry = Registry::builtin();

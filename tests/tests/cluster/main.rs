@@ -2,9 +2,14 @@
 //! The whole way through the product: servers, nodes, kubectl, a registry, real images.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod bad_images;
 mod bad_input;
+mod charts;
+mod ctl;
+mod custom_resources;
 mod fail_static;
 mod manifests;
+mod names;
 mod program;
 mod server;
 mod up;

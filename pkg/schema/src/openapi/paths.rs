@@ -96,7 +96,7 @@ fn object_operations(kind: &Kind, object: &Value, dialect: Dialect) -> Vec<(&'st
     let all = [
         ("get", "get", op("get", &[], None)),
         ("update", "put", op("put", &WRITE, Some(object))),
-        ("patch", "patch", patch(kind_name(kind), object, dialect)),
+        ("patch", "patch", patch(kind_name(kind), object, kind.custom.is_some(), dialect)),
         ("delete", "delete", op("delete", &DELETE, None)),
     ];
     allowed(&kind.verbs, all)
@@ -119,7 +119,7 @@ fn sub_operations(kind: &Kind, sub: &Subresource, own: &Value, schemas: &mut Sch
         ("create", "post", op("post", &WRITE, Some(&object))),
         ("get", "get", op("get", &[], None)),
         ("update", "put", op("put", &WRITE, Some(&object))),
-        ("patch", "patch", patch(name.clone(), &object, dialect)),
+        ("patch", "patch", patch(name.clone(), &object, kind.custom.is_some(), dialect)),
     ];
     allowed(&sub.verbs, all)
 }
@@ -132,15 +132,15 @@ fn allowed<const N: usize>(
     allowed.map(|(_, method, operation)| (method, operation)).collect()
 }
 
-fn patch(kind: Value, object: &Value, dialect: Dialect) -> Value {
+/// The patch of an object. Clients choose its form by what is listed: a custom object has no strategies.
+fn patch(kind: Value, object: &Value, custom: bool, dialect: Dialect) -> Value {
     let parameters = [WRITE[0], WRITE[1], WRITE[2], ("force", "boolean")];
     let mut operation = operation(kind, "patch", &parameters, None, object, dialect);
-    let types = [
-        "application/json-patch+json",
-        "application/merge-patch+json",
-        "application/strategic-merge-patch+json",
-        "application/apply-patch+yaml",
-    ];
+    let mut types = vec!["application/json-patch+json", "application/merge-patch+json"];
+    if !custom {
+        types.push("application/strategic-merge-patch+json");
+    }
+    types.push("application/apply-patch+yaml");
     match dialect {
         Dialect::V2 => operation["consumes"] = json!(types),
         Dialect::V3 => {
