@@ -141,6 +141,7 @@ pub fn mutate(
     if request.is_new_pod() {
         service_account::mutate(request, object, lookup, settings)?;
     }
+    node_restriction::check(request, Some(object), lookup)?;
     if creates && request.is("", "Node") {
         node_restriction::taint_new_node(object);
     }
@@ -181,7 +182,9 @@ pub fn validate(
         service_account::validate(request, pod, lookup)?;
     }
     service_account::warn(request, object, warnings);
-    node_restriction::validate(request, object, lookup)?;
+    if object.is_none() {
+        node_restriction::check(request, None, lookup)?;
+    }
     pod_security::validate(request, object, lookup, warnings)?;
     if let Some(object) = object {
         storage::validate_resize(request, object, lookup)?;

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! NodeRestriction: a node touches itself, its lease and its pods. TaintNodesByCondition: a new node waits
-//! until it says that it is ready.
+//! NodeRestriction: a node touches itself, its lease and its pods, and cannot make itself attractive for the
+//! pods of others. TaintNodesByCondition: a new node waits until it says that it is ready.
+//! <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/#noderestriction>
 
-use knarr_types::labels::TAINT_NOT_READY;
+use std::collections::BTreeSet;
+
+use knarr_types::labels::{NAMESPACE_NODE_LEASE, TAINT_NOT_READY};
 use knarr_types::{Object, Status};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Lookup, Operation, Request};
 
@@ -17,29 +20,221 @@ pub(crate) fn taint_new_node(node: &mut Object) {
     }
 }
 
-pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, _lookup: &dyn Lookup) -> Result<(), Status> {
+/// Labels of Kubernetes' own domains that a node may give itself.
+const OWN_LABELS: [&str; 10] = [
+    "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "beta.kubernetes.io/instance-type",
+    "kubernetes.io/os",
+    "beta.kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/arch",
+];
+/// Domains of labels that are a node's own.
+const OWN_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Refuses what a node may not do; `object` is `None` for deletes.
+pub(crate) fn check(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
     let Some(node) = request.user.node() else { return Ok(()) };
-    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
-    if request.is("", "Node") && request.name != node {
-        let verb = if request.operation == Operation::Delete { "delete" } else { "modify" };
-        return refuse(format!("node \"{node}\" is not allowed to {verb} node \"{}\"", request.name));
-    }
-    if request.is("coordination.k8s.io", "Lease") {
-        let own = request.namespace == knarr_types::labels::NAMESPACE_NODE_LEASE && request.name == node;
-        return if own {
-            Ok(())
-        } else {
-            refuse("can only access node lease with the same name as the requesting node".into())
-        };
-    }
-    if request.is("", "Pod") {
-        let pod = request.old.or(object);
-        let bound = pod.and_then(|p| p["spec"]["nodeName"].as_str()).unwrap_or_default();
-        if bound != node {
-            return refuse(format!("node \"{node}\" can only touch pods with spec.nodeName set to itself"));
+    let (old, new) = (request.old.unwrap_or(&Value::Null), object.unwrap_or(&Value::Null));
+    let verdict = match (&*request.kind.group, &*request.kind.kind) {
+        ("", "Node") => own_node(node, request, new, old),
+        ("", "Pod") => pod(node, request, new, old, lookup),
+        ("", "PersistentVolumeClaim") => claim(node, request, new, old),
+        ("coordination.k8s.io", "Lease") if request.namespace != NAMESPACE_NODE_LEASE => {
+            Err(format!("can only access leases in the {NAMESPACE_NODE_LEASE:?} system namespace"))
         }
+        ("coordination.k8s.io", "Lease") => own_name(node, request, "node lease"),
+        ("storage.k8s.io", "CSINode") => own_name(node, request, "CSINode"),
+        _ => Ok(()),
+    };
+    verdict.map_err(|why| Status::forbidden(&request.kind.id(), request.name, &why))
+}
+
+fn own_name(node: &str, request: &Request<'_>, what: &str) -> Result<(), String> {
+    if request.name == node {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("can only access {what} with the same name as the requesting node"))
+}
+
+fn own_node(node: &str, request: &Request<'_>, new: &Value, old: &Value) -> Result<(), String> {
+    if request.name != node {
+        return Err(format!("node {node:?} is not allowed to modify node {:?}", request.name));
+    }
+    let source = &new["spec"]["configSource"];
+    let labels = forbidden_labels(&new["metadata"]["labels"], &old["metadata"]["labels"]);
+    match request.operation {
+        Operation::Create if !source.is_null() => {
+            Err(format!("node {node:?} is not allowed to create pods with a non-nil configSource"))
+        }
+        Operation::Create if !labels.is_empty() => {
+            Err(format!("node {node:?} is not allowed to set the following labels: {}", labels.join(", ")))
+        }
+        Operation::Update if !source.is_null() && *source != old["spec"]["configSource"] => {
+            Err(format!("node {node:?} is not allowed to update configSource to a new non-nil configSource"))
+        }
+        Operation::Update if list(&new["spec"]["taints"]) != list(&old["spec"]["taints"]) => {
+            Err(format!("node {node:?} is not allowed to modify taints"))
+        }
+        Operation::Update if !labels.is_empty() => {
+            Err(format!("is not allowed to modify labels: {}", labels.join(", ")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The labels that differ and that a node may not change, by name.
+fn forbidden_labels<'a>(new: &'a Value, old: &'a Value) -> Vec<&'a str> {
+    let names: BTreeSet<&str> =
+        [new, old].into_iter().filter_map(Value::as_object).flatten().map(|(name, _)| name.as_str()).collect();
+    names.into_iter().filter(|name| new.get(*name) != old.get(*name) && is_forbidden(name)).collect()
+}
+
+fn is_forbidden(label: &str) -> bool {
+    let domain = label.split_once('/').map_or("", |(domain, _)| domain);
+    let within = |parent: &str| domain.strip_suffix(parent).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let kubernetes = within("kubernetes.io") || within("k8s.io");
+    let own = OWN_LABELS.contains(&label) || OWN_DOMAINS.into_iter().any(within);
+    within("node-restriction.kubernetes.io") || (kubernetes && !own)
+}
+
+fn pod(node: &str, request: &Request<'_>, new: &Value, old: &Value, lookup: &dyn Lookup) -> Result<(), String> {
+    let bound_here = |pod: &Value| pod["spec"]["nodeName"] == node;
+    match (request.subresource, request.operation) {
+        ("", Operation::Create) => mirror_pod(node, new, lookup),
+        ("", Operation::Delete) if bound_here(old) => Ok(()),
+        ("", Operation::Delete) => Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
+        ("", operation) => Err(format!(
+            "unexpected operation {:?}, node {node:?} can only create and delete mirror pods",
+            operation.as_str()
+        )),
+        ("status", _) if !bound_here(old) => {
+            Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"))
+        }
+        ("status", _) if map(&new["metadata"]["labels"]) != map(&old["metadata"]["labels"]) => {
+            Err(format!("node {node:?} cannot update labels through pod status"))
+        }
+        ("status", _) if !same_claims(&new["status"], &old["status"]) => {
+            Err(format!("node {node:?} cannot update resource claim statues"))
+        }
+        ("status", _) => Ok(()),
+        ("eviction", _) if !bound_here(old) => {
+            Err(format!("node {node} can only evict pods with spec.nodeName set to itself"))
+        }
+        ("eviction", _) => Ok(()),
+        (other, _) => Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed")),
+    }
+}
+
+fn map(value: &Value) -> Option<&serde_json::Map<String, Value>> {
+    value.as_object().filter(|map| !map.is_empty())
+}
+
+fn same_claims(new: &Value, old: &Value) -> bool {
+    let claims = |status: &Value| -> Vec<(Value, Value)> {
+        let all = list(&status["resourceClaimStatuses"]);
+        all.iter().map(|claim| (claim["name"].clone(), claim["resourceClaimName"].clone())).collect()
+    };
+    claims(new) == claims(old)
+}
+
+/// A node makes no pods but those that show what it runs by itself.
+fn mirror_pod(node: &str, pod: &Value, lookup: &dyn Lookup) -> Result<(), String> {
+    if pod["metadata"]["annotations"][MIRROR].is_null() {
+        return Err(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+    }
+    if pod["spec"]["nodeName"] != node {
+        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+    }
+    owned_by_node(node, list(&pod["metadata"]["ownerReferences"]), lookup)?;
+    let what = match referenced(pod) {
+        Some(what) => what,
+        None => return Ok(()),
+    };
+    Err(format!("node {node:?} can not create pods that reference {what}"))
+}
+
+fn owned_by_node(node: &str, owners: &[Value], lookup: &dyn Lookup) -> Result<(), String> {
+    let [owner] = owners else {
+        let what = if owners.is_empty() { "an owner reference" } else { "a single owner reference" };
+        return Err(format!("node {node:?} can only create pods with {what} set to itself"));
+    };
+    if owner["apiVersion"] != "v1" || owner["kind"] != "Node" || owner["name"] != node {
+        return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
+    }
+    if owner["controller"] != true {
+        return Err(format!("node {node:?} can only create pods with a controller owner reference set to itself"));
+    }
+    if owner["blockOwnerDeletion"] == true {
+        return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
+    }
+    let Some(there) = lookup.get("", "nodes", "", node) else { return Err(format!("node {node:?} not found")) };
+    let (given, uid) = (&owner["uid"], &there["metadata"]["uid"]);
+    if given == uid {
+        return Ok(());
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Err(format!("node {node} UID mismatch: expected {} got {}", text(given), text(uid)))
+}
+
+/// What a pod needs of other objects: a mirror pod needs none.
+fn referenced(pod: &Value) -> Option<&'static str> {
+    let spec = &pod["spec"];
+    let named = |value: &Value| value.as_str().is_some_and(|name| !name.is_empty());
+    let mut sources: Vec<&Value> = list(&spec["volumes"]).iter().collect();
+    sources.extend(list(&spec["volumes"]).iter().flat_map(|volume| list(&volume["projected"]["sources"])));
+    let containers = ["initContainers", "containers", "ephemeralContainers"].map(|field| list(&spec[field])).concat();
+    let environment = |kind: &str| {
+        containers.iter().any(|container| {
+            let whole = list(&container["envFrom"]).iter().any(|from| !from[format!("{kind}Ref")].is_null());
+            let single = |env: &Value| !env["valueFrom"][format!("{kind}KeyRef")].is_null();
+            whole || list(&container["env"]).iter().any(single)
+        })
+    };
+    let has = |field: &str| sources.iter().any(|source| !source[field].is_null());
+    if named(&spec["serviceAccountName"]) {
+        Some("a service account")
+    } else if has("secret") || environment("secret") || !list(&spec["imagePullSecrets"]).is_empty() {
+        Some("secrets")
+    } else if has("configMap") || environment("configMap") {
+        Some("configmaps")
+    } else if has("clusterTrustBundle") {
+        Some("clustertrustbundles")
+    } else {
+        has("persistentVolumeClaim").then_some("persistentvolumeclaims")
+    }
+}
+
+/// A node says of a claim how large its volume has become, and nothing else.
+fn claim(node: &str, request: &Request<'_>, new: &Value, old: &Value) -> Result<(), String> {
+    if request.subresource != "status" {
+        return Err("may only update PVC status".into());
+    }
+    let fixed = |claim: &Value| {
+        let mut claim = claim.clone();
+        for (part, fields) in [
+            ("metadata", &["resourceVersion", "managedFields"][..]),
+            ("status", &["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"]),
+        ] {
+            if let Some(part) = claim[part].as_object_mut() {
+                fields.iter().for_each(|field| drop(part.remove(*field)));
+            }
+        }
+        claim
+    };
+    if fixed(new) == fixed(old) {
+        return Ok(());
+    }
+    Err(format!("node {node:?} is not allowed to update fields other than status.capacity and status.conditions"))
 }
 
 #[cfg(test)]
@@ -49,18 +244,81 @@ mod tests {
     use super::*;
     use crate::table::{Table, kind, request};
 
-    #[test]
-    fn a_node_touches_only_what_is_its_own() {
+    fn verdict(
+        resource: &str,
+        sub: &str,
+        operation: Operation,
+        new: &Object,
+        old: Option<&Object>,
+    ) -> Result<(), String> {
         let user = UserInfo::new("system:node:a", &["system:nodes"]);
-        let check = |resource: &str, name: &str, object: Object| {
-            let kind = kind(resource);
-            let mut request = request(&kind, Operation::Update, "n", &user);
-            request.name = name;
-            validate(&request, Some(&object), &Table(vec![])).is_ok()
+        let kind = kind(resource);
+        let mut request = request(&kind, operation, "n", &user);
+        request.name = new["metadata"]["name"].as_str().unwrap_or("a");
+        request.subresource = sub;
+        request.old = old;
+        let node = json!({"metadata": {"uid": "u"}});
+        check(&request, Some(new), &Table(vec![("/nodes//a", node)])).map_err(|status| status.message)
+    }
+
+    #[test]
+    fn a_node_touches_only_itself_and_the_status_of_its_pods() {
+        let update = |resource: &str, sub: &str, object: Object| {
+            verdict(resource, sub, Operation::Update, &object, Some(&object)).is_ok()
         };
-        assert!(check("nodes", "a", json!({})));
-        assert!(!check("nodes", "b", json!({})));
-        assert!(check("pods", "p", json!({"spec": {"nodeName": "a"}})));
-        assert!(!check("pods", "p", json!({"spec": {"nodeName": "b"}})));
+        assert!(update("nodes", "", json!({"metadata": {"name": "a"}})));
+        assert!(!update("nodes", "", json!({"metadata": {"name": "b"}})));
+        assert!(update("pods", "status", json!({"spec": {"nodeName": "a"}})));
+        assert!(!update("pods", "status", json!({"spec": {"nodeName": "b"}})));
+        assert!(!update("pods", "", json!({"spec": {"nodeName": "a"}})));
+        assert!(!update("persistentvolumeclaims", "", json!({})));
+        assert!(update("persistentvolumeclaims", "status", json!({})));
+    }
+
+    #[test]
+    fn a_node_does_not_choose_its_labels_and_taints() {
+        for (label, allowed) in [
+            ("example.com/x", true),
+            ("plain", true),
+            ("kubernetes.io/hostname", true),
+            ("x.node.kubernetes.io/y", true),
+            ("kubelet.kubernetes.io/y", true),
+            ("node-restriction.kubernetes.io/x", false),
+            ("a.node-restriction.kubernetes.io/x", false),
+            ("node-role.kubernetes.io/control-plane", false),
+            ("foo.k8s.io/x", false),
+            ("notkubernetes.io/x", true),
+        ] {
+            assert_eq!(is_forbidden(label), !allowed, "{label}");
+        }
+        let plain = json!({"metadata": {"name": "a"}});
+        let labelled = json!({"metadata": {"name": "a", "labels": {"k8s.io/b": "", "k8s.io/a": ""}}});
+        let why = verdict("nodes", "", Operation::Create, &labelled, None).unwrap_err();
+        assert!(why.ends_with("is not allowed to set the following labels: k8s.io/a, k8s.io/b"), "{why}");
+        assert!(verdict("nodes", "", Operation::Update, &plain, Some(&labelled)).is_err());
+        assert!(verdict("nodes", "", Operation::Update, &labelled, Some(&labelled)).is_ok());
+        let tainted = json!({"metadata": {"name": "a"}, "spec": {"taints": [{"key": "k"}]}});
+        assert!(verdict("nodes", "", Operation::Update, &tainted, Some(&plain)).is_err());
+    }
+
+    #[test]
+    fn a_node_makes_mirror_pods_that_need_nothing() {
+        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "u", "controller": true});
+        let mirror = json!({"metadata": {"name": "p", "annotations": {MIRROR: "x"}, "ownerReferences": [owner]},
+            "spec": {"nodeName": "a", "containers": [{"name": "c"}]}});
+        let create = |pod: &Object| verdict("pods", "", Operation::Create, pod, None);
+        assert_eq!(create(&mirror), Ok(()));
+        let broken = |change: fn(&mut Object)| {
+            let mut pod = mirror.clone();
+            change(&mut pod);
+            create(&pod).unwrap_err()
+        };
+        assert!(broken(|pod| pod["metadata"]["annotations"] = json!({})).contains("can only create mirror pods"));
+        assert!(broken(|pod| pod["metadata"]["ownerReferences"][0]["uid"] = json!("v")).contains("UID mismatch"));
+        assert!(broken(|pod| pod["spec"]["volumes"] = json!([{"secret": {}}])).ends_with("reference secrets"));
+        assert!(
+            broken(|pod| pod["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {}}]))
+                .ends_with("reference configmaps")
+        );
     }
 }

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Bodies: requests read up to a bound, responses made of shared bytes.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use knarr_types::Status;
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 /// What goes back to a client.
 pub type Response = http::Response<Body>;
@@ -26,12 +31,62 @@ pub async fn read(body: Body) -> Result<Bytes, Status> {
     }
 }
 
-/// Reads what a client sends that gets no answer about it: a connection whose request was not read
-/// cannot be used again. A long body is not waited for.
-pub async fn drain(body: Body) {
-    const PATIENCE_BYTES: usize = 256 * 1024;
-    // What goes wrong here ends the connection, and nothing else.
-    let _ = Limited::new(body, PATIENCE_BYTES).collect().await;
+/// A body, and the way to get back what its reader leaves of it.
+pub fn reclaimed(body: Body) -> (Body, Rest) {
+    let (back, rest) = oneshot::channel();
+    (Body::new(Lent { body: Some(body), back: Some(back) }), Rest(rest))
+}
+
+/// What was left of a body when its reader dropped it.
+#[derive(Debug)]
+pub struct Rest(oneshot::Receiver<Body>);
+
+impl Rest {
+    /// Reads it to its end. A long body or a slow client is not waited for, nor a reader that goes on.
+    pub async fn drain(mut self) {
+        /// What kube-apiserver reads of a body that nobody wanted.
+        const MAX_BYTES: usize = 256 * 1024;
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let Ok(body) = self.0.try_recv() else { return };
+        // What goes wrong here ends the connection, and nothing else.
+        let _ = tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BYTES).collect()).await;
+    }
+}
+
+/// A body that goes back where it came from when it is dropped before its end.
+struct Lent {
+    body: Option<Body>,
+    back: Option<oneshot::Sender<Body>>,
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.as_ref().map(http_body::Body::size_hint).unwrap_or_default()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let left = self.body.take().filter(|body| !http_body::Body::is_end_stream(body));
+        if let (Some(body), Some(back)) = (left, self.back.take()) {
+            // Where nobody waits for it any more, it ends here.
+            let _ = back.send(body);
+        }
+    }
 }
 
 /// What a client with too large a body is told.
@@ -81,5 +136,20 @@ pub fn warn(response: &mut Response, warnings: &[String]) {
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(WARNING, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_reader_leaves_of_a_body_comes_back() {
+        let (body, mut rest) = reclaimed(Body::from("unread"));
+        drop(body);
+        assert_eq!(read(rest.0.try_recv().unwrap()).await.unwrap(), "unread");
+        let (body, mut rest) = reclaimed(Body::from("read"));
+        assert_eq!(read(body).await.unwrap(), "read");
+        assert!(rest.0.try_recv().is_err());
     }
 }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use axum::body::Body;
 use futures::StreamExt as _;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use knarr_pki::{Identity, certificate};
@@ -26,12 +26,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::app::{App, PeerCertificate};
-use crate::body::Response;
+use crate::body::{self, Response};
 use crate::pipeline;
 use crate::server::ServerError;
 
-/// How long a client may take for the handshake, and for the head of a request.
+/// How long a client may take for the handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an HTTP/1 connection may be without a request, the head of the next one included. Upstream
+/// keeps idle connections as long; a client that reuses one which was just closed sees its request fail.
+const IDLE: Duration = Duration::from_secs(90);
 /// How long accepting pauses when the process has no file descriptor left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Requests at a time on one HTTP/2 connection; kube-apiserver's limit.
@@ -137,10 +140,10 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Arc<App>) {
     let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().extend(peer.clone().map(extension).unwrap_or_default());
         let app = Arc::clone(&app);
-        async move { Ok::<_, std::convert::Infallible>(answer(app, request.map(Body::new)).await) }
+        async move { Ok::<_, std::convert::Infallible>(answer_whole(app, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
@@ -160,6 +163,20 @@ fn extension(peer: PeerCertificate) -> http::Extensions {
     let mut extensions = http::Extensions::new();
     extensions.insert(peer);
     extensions
+}
+
+/// Answers a request of a connection. What its handler left of the body is read first: a connection
+/// with the rest of a request in it cannot carry the next one, and HTTP/1 would close it in the face of a
+/// client that is still sending.
+async fn answer_whole(app: Arc<App>, request: Request<Incoming>) -> Response {
+    if request.version() >= http::Version::HTTP_2 || request.body().is_end_stream() {
+        return answer(app, request.map(Body::new)).await;
+    }
+    let (head, incoming) = request.into_parts();
+    let (body, rest) = body::reclaimed(Body::new(incoming));
+    let response = answer(app, Request::from_parts(head, body)).await;
+    rest.drain().await;
+    response
 }
 
 /// Answers a request; what goes on until the client has enough ends with the server.

@@ -57,10 +57,7 @@ async fn run(app: &Arc<App>, request: Request<Body>) -> (&'static str, String, R
     let (verb, resource) = (info.verb, info.resource.clone());
     let answer = match admitted(app, &request, info, query) {
         Ok(context) => dispatch(app, &context, request).await,
-        Err(status) => {
-            body::drain(request.into_body()).await;
-            Err(status)
-        }
+        Err(status) => Err(status),
     };
     (verb, resource, answer)
 }

@@ -29,4 +29,4 @@ pub mod typed;
 pub use decode::{DecodeError, Decoded, FieldValidation, MediaType, decode, decode_as};
 pub use encode::{Encoded, encode};
 pub use kinds::{Kind, Registry, Subresource, Tier};
-pub use normalize::normalize;
+pub use normalize::{normalize, normalize_sent};

@@ -12,29 +12,96 @@ use crate::field_table::{Emission, Field, Struct, Type};
 
 /// Brings an object of that type into its one form.
 pub fn normalize(object: &mut Object, ty: &Type) {
-    match (ty, object) {
-        (Type::Struct(fields), Value::Object(tree)) => normalize_struct(tree, fields),
-        (Type::Map { value, .. }, Value::Object(tree)) => {
-            let ty = value.get();
-            tree.values_mut().for_each(|value| normalize_inner(value, ty));
-        }
-        (Type::List { item, .. }, Value::Array(items)) => {
-            let ty = item.get();
-            items.iter_mut().for_each(|item| normalize_inner(item, ty));
-        }
-        (Type::Quantity, value) => rewrite(value, |text| text.parse::<Quantity>().ok().map(|q| q.to_string())),
-        (Type::Time, value) => rewrite(value, |text| go_time::canonical_time(text).ok()),
-        (Type::MicroTime, value) => rewrite(value, |text| go_time::canonical_micro_time(text).ok()),
-        _ => {}
-    }
+    Pass { keeps_empty: false, kept: false }.value(object, ty);
 }
 
-/// What a list or a map holds is always there.
-fn normalize_inner(value: &mut Value, ty: &Type) {
-    if value.is_null() {
-        *value = zero(ty);
+/// Brings an object into its one form but for empty lists and maps, which stand for none only once they
+/// are stored: owners of fields and messages tell them apart. True where there is one.
+pub fn normalize_sent(object: &mut Object, ty: &Type) -> bool {
+    let mut pass = Pass { keeps_empty: true, kept: false };
+    pass.value(object, ty);
+    pass.kept
+}
+
+/// One walk through an object.
+struct Pass {
+    /// Empty lists and maps stay where absent ones are written as null.
+    keeps_empty: bool,
+    /// One stayed.
+    kept: bool,
+}
+
+impl Pass {
+    fn value(&mut self, object: &mut Value, ty: &Type) {
+        match (ty, object) {
+            (Type::Struct(fields), Value::Object(tree)) => self.fields(tree, fields),
+            (Type::Map { value, .. }, Value::Object(tree)) => {
+                let ty = value.get();
+                tree.values_mut().for_each(|value| self.inner(value, ty));
+            }
+            (Type::List { item, .. }, Value::Array(items)) => {
+                let ty = item.get();
+                items.iter_mut().for_each(|item| self.inner(item, ty));
+            }
+            (Type::Quantity, value) => rewrite(value, |text| text.parse::<Quantity>().ok().map(|q| q.to_string())),
+            (Type::Time, value) => rewrite(value, |text| go_time::canonical_time(text).ok()),
+            (Type::MicroTime, value) => rewrite(value, |text| go_time::canonical_micro_time(text).ok()),
+            _ => {}
+        }
     }
-    normalize(value, ty);
+
+    /// What a list or a map holds is always there.
+    fn inner(&mut self, value: &mut Value, ty: &Type) {
+        if value.is_null() {
+            *value = zero(ty);
+        }
+        self.value(value, ty);
+    }
+
+    fn fields(&mut self, tree: &mut Map<String, Value>, fields: &Struct) {
+        // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
+        let empty_is_none = fields.name.starts_with("io.k8s.api.");
+        tree.retain(|name, value| match fields.position(name) {
+            Some(at) => self.keep_set(value, &fields.fields[at], empty_is_none),
+            None => fields.preserve_unknown,
+        });
+        for field in fields.fields.iter().filter(|field| matches!(field.emission, Emission::Always | Emission::Null)) {
+            if !tree.contains_key(&*field.name)
+                && let Some(value) = self.unset(field)
+            {
+                tree.insert(field.name.clone().into_owned(), value);
+            }
+        }
+    }
+
+    /// Brings a field that is there into its form; false where it is to be left out, or filled in again.
+    fn keep_set(&mut self, value: &mut Value, field: &Field, empty_is_none: bool) -> bool {
+        self.value(value, field.ty.get());
+        if value.is_null() {
+            return false;
+        }
+        // A struct that is there is there, whatever is in it.
+        let collection = !matches!(field.ty.get(), Type::Struct(_));
+        if empty_is_none && collection && field.emission == Emission::Null && is_empty_collection(value) {
+            self.kept |= self.keeps_empty;
+            return self.keeps_empty;
+        }
+        field.emission != Emission::OmitEmpty || !is_zero(value)
+    }
+
+    /// What a field that was not set is written as; `None` where it is left out.
+    fn unset(&mut self, field: &Field) -> Option<Value> {
+        match field.emission {
+            Emission::OmitEmpty | Emission::OmitUnset => None,
+            Emission::Null => Some(Value::Null),
+            Emission::Always => {
+                let ty = field.ty.get();
+                let mut value = zero(ty);
+                self.value(&mut value, ty);
+                Some(value)
+            }
+        }
+    }
 }
 
 /// Text (or a number) in its one form; what cannot be read stays for validation to tell.
@@ -46,45 +113,6 @@ fn rewrite(value: &mut Value, canonical: impl Fn(&str) -> Option<String>) {
     };
     if let Some(text) = rewritten {
         *value = Value::String(text);
-    }
-}
-
-fn normalize_struct(tree: &mut Map<String, Value>, fields: &Struct) {
-    // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
-    let empty_is_none = fields.name.starts_with("io.k8s.api.");
-    tree.retain(|name, value| match fields.position(name) {
-        Some(at) => keep_set(value, &fields.fields[at], empty_is_none),
-        None => fields.preserve_unknown,
-    });
-    for field in fields.fields.iter().filter(|field| matches!(field.emission, Emission::Always | Emission::Null)) {
-        if !tree.contains_key(&*field.name)
-            && let Some(value) = unset(field)
-        {
-            tree.insert(field.name.clone().into_owned(), value);
-        }
-    }
-}
-
-/// Brings a field that is there into its form; false where it is to be left out, or filled in again.
-fn keep_set(value: &mut Value, field: &Field, empty_is_none: bool) -> bool {
-    normalize(value, field.ty.get());
-    if value.is_null() || (empty_is_none && field.emission == Emission::Null && is_empty_collection(value)) {
-        return false;
-    }
-    field.emission != Emission::OmitEmpty || !is_zero(value)
-}
-
-/// What a field that was not set is written as; `None` where it is left out.
-fn unset(field: &Field) -> Option<Value> {
-    match field.emission {
-        Emission::OmitEmpty | Emission::OmitUnset => None,
-        Emission::Null => Some(Value::Null),
-        Emission::Always => {
-            let ty = field.ty.get();
-            let mut value = zero(ty);
-            normalize(&mut value, ty);
-            Some(value)
-        }
     }
 }
 
@@ -133,6 +161,19 @@ mod tests {
         );
         let role = json!({"metadata": {"name": "r"}, "rules": []});
         assert_eq!(normal("io.k8s.api.rbac.v1.ClusterRole", role), json!({"metadata": {"name": "r"}, "rules": null}));
+        let selecting_all = normal("io.k8s.api.apps.v1.DeploymentSpec", json!({"selector": {}}));
+        assert_eq!(selecting_all["selector"], json!({}));
+    }
+
+    #[test]
+    fn an_empty_list_is_told_from_none_until_it_is_stored() {
+        let ty = TypeRef::named("io.k8s.api.rbac.v1.Role").unwrap();
+        let mut role = json!({"metadata": {"labels": {}}, "rules": []});
+        assert!(normalize_sent(&mut role, ty.get()));
+        assert_eq!(role, json!({"metadata": {}, "rules": []}));
+        normalize(&mut role, ty.get());
+        assert_eq!(role["rules"], Value::Null);
+        assert!(!normalize_sent(&mut role, ty.get()));
     }
 
     #[test]

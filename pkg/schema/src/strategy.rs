@@ -7,7 +7,7 @@ use knarr_types::{ErrorList, Object};
 
 use crate::field_table::TypeRef;
 use crate::kinds::Kind;
-use crate::{normalize, rules};
+use crate::{normalize, normalize_sent, rules};
 
 impl Kind {
     /// Fills in what the client left out.
@@ -16,6 +16,16 @@ impl Kind {
             Some(custom) => custom.default(object),
             None => (self.rules.default)(object),
         }
+    }
+
+    /// Brings an object into its one form but for empty lists and maps: see [`normalize_sent`]. True
+    /// where there is one.
+    pub fn normalize_sent(&self, object: &mut Object) -> bool {
+        if self.custom.is_none() {
+            return normalize_sent(object, self.ty.get());
+        }
+        self.normalize(object);
+        false
     }
 
     /// Brings an object into its one form. Of a custom object only the metadata have one.
@@ -34,6 +44,13 @@ impl Kind {
         match &self.custom {
             Some(custom) => custom.prepare_create(object),
             None => (self.rules.prepare_create)(object),
+        }
+    }
+
+    /// Fills into a new object that is valid what it has when it is read back.
+    pub fn complete(&self, object: &mut Object) {
+        if self.custom.is_none() {
+            (self.rules.complete)(object);
         }
     }
 

@@ -19,7 +19,7 @@ use knarr_auth::UserInfo;
 use knarr_schema::crd::{condition, kinds_of};
 use knarr_schema::{Kind, Registry};
 use knarr_store::{ResourceOptions, Scope, WatchEvent};
-use knarr_types::{Object, ResourceId};
+use knarr_types::{Object, ResourceId, Revision};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
@@ -44,6 +44,8 @@ type Shape = (Value, Value, Value, bool, bool);
 /// Follows the definitions of a server.
 pub struct Definitions {
     app: Arc<App>,
+    /// The definitions as they were last read, by name.
+    read: BTreeMap<String, (Revision, Object)>,
     made: BTreeMap<String, (Shape, Vec<Arc<Kind>>)>,
     /// By the uid of the definition.
     cleaning: BTreeSet<String>,
@@ -53,7 +55,13 @@ pub struct Definitions {
 impl Definitions {
     /// Serves the kinds of the definitions that the store has, before any request is answered.
     pub async fn load(app: Arc<App>) -> Self {
-        let mut definitions = Self { app, made: BTreeMap::new(), cleaning: BTreeSet::new(), cleanups: JoinSet::new() };
+        let mut definitions = Self {
+            app,
+            read: BTreeMap::new(),
+            made: BTreeMap::new(),
+            cleaning: BTreeSet::new(),
+            cleanups: JoinSet::new(),
+        };
         let all = definitions.all();
         definitions.serve(&all).await;
         definitions
@@ -84,20 +92,34 @@ impl Definitions {
         }
     }
 
-    fn all(&self) -> Vec<Object> {
+    /// The definitions that the store has. Of those that did not change the tree is kept: many are
+    /// made at once when operators are installed, and each of them brings us here.
+    fn all(&mut self) -> Vec<Object> {
         let registry = self.app.registry.load();
         let id = definitions_id();
         let Some(kind) = registry.by_resource(&id.group, "v1", &id.resource) else { return Vec::new() };
         let snapshot = self.app.store.snapshot(&id);
-        snapshot.list(&Scope::All, None).map(|record| serve_object::tree(kind, record)).collect()
+        let mut before = std::mem::take(&mut self.read);
+        for record in snapshot.list(&Scope::All, None) {
+            let kept = before.remove(&*record.key.name).filter(|(revision, _)| *revision == record.revision);
+            let read = kept.unwrap_or_else(|| (record.revision, serve_object::tree(kind, record)));
+            self.read.insert(record.key.name.to_string(), read);
+        }
+        self.read.values().map(|(_, definition)| definition.clone()).collect()
     }
 
     async fn settle(&mut self) {
-        let all = self.all();
-        self.serve(&all).await;
-        for definition in plan::settle_names(&all, Timestamp::now()) {
-            put_status(&self.app, &definition).await;
+        let mut all = self.all();
+        let changed = plan::settle_names(&all, Timestamp::now());
+        for definition in &mut all {
+            let name = &definition["metadata"]["name"];
+            if let Some(settled) = changed.iter().find(|settled| settled["metadata"]["name"] == *name) {
+                *definition = settled.clone();
+            }
         }
+        // Served first, said second: who reads that a definition is established can use it.
+        self.serve(&all).await;
+        futures::future::join_all(changed.iter().map(|definition| put_status(&self.app, definition))).await;
         for definition in all.iter().filter(|definition| plan::is_to_clean_up(definition)) {
             let uid = definition["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             if self.cleaning.insert(uid.clone()) {

@@ -120,7 +120,7 @@ pub(super) async fn finish(
     rules::metadata::prepare_create(object);
     object["metadata"]["uid"] = new_uid().into();
     object["metadata"]["creationTimestamp"] = seconds(write.now).into();
-    stored.normalize(object);
+    stored.normalize_sent(object);
     if !write.is_apply() {
         if let Some(managers) = sent_managers {
             object["metadata"]["managedFields"] = managers;
@@ -137,11 +137,15 @@ pub(super) async fn finish(
     stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
-    stored.normalize(object);
+    let loose = stored.normalize_sent(object);
     let errors = write.check_create(object);
     if !errors.is_empty() {
         return Err(super::invalid(kind, &name, &errors));
     }
+    if loose {
+        stored.normalize(object);
+    }
+    stored.complete(object);
     warnings.extend(stored.warnings(object, None));
     admit::validate(write, &request, Some(object), warnings).await?;
     Terms::of(write, &request, object, None).await

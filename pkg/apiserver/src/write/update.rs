@@ -192,7 +192,7 @@ async fn finish(
     let (kind, stored) = (write.kind, &*write.stored);
     rules::metadata::prepare_update(object, old);
     stored.prepare_update(object, old, write.subresource);
-    stored.normalize(object);
+    stored.normalize_sent(object);
     if !write.is_apply() {
         write.track(Some(old), object);
     }

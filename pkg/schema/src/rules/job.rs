@@ -21,6 +21,7 @@ use super::workload::{not_negative, template_defaults};
 pub(super) static JOB: Rules = Rules {
     default,
     prepare_create,
+    complete: labels_from_template,
     prepare_update: fill::spec_and_status,
     validate: |job| validate(&At::root(job)),
     validate_update,
@@ -44,6 +45,7 @@ fn default(job: &mut Object) {
     unset(spec, "backoffLimit", retries);
     unset(spec, "completionMode", "NonIndexed");
     unset(spec, "suspend", false);
+    unset(spec, "manualSelector", false);
     let replacement = if spec["podFailurePolicy"].is_null() { "TerminatingOrFailed" } else { "Failed" };
     unset(spec, "podReplacementPolicy", replacement);
     if let Some(policy) = fill::at(spec, "podFailurePolicy") {
@@ -75,7 +77,6 @@ fn prepare_create(job: &mut Object) {
     NAME_LABELS.iter().for_each(|label| unset(labels, label, name.clone()));
     UID_LABELS.iter().for_each(|label| unset(labels, label, uid.clone()));
     unset(object(object(spec, "selector"), "matchLabels"), UID_LABELS[1], uid);
-    labels_from_template(job);
 }
 
 fn validate(job: &At<'_>) -> ErrorList {

@@ -6,7 +6,7 @@
 //! The functions work on decoded trees, checked against [`crate::field_table`]: types are right, a
 //! field may be absent. A create is `default`, [`crate::normalize()`], `metadata.uid` and
 //! `creationTimestamp` set, [`metadata::prepare_create`], `prepare_create`, a name from generateName,
-//! [`check_create`], and for Services [`service::settle_families`]. An update is `default`,
+//! [`check_create`], `complete`, and for Services [`service::settle_families`]. An update is `default`,
 //! [`crate::normalize()`], [`metadata::prepare_update`], `prepare_update`, [`check_update`]. Admission
 //! stands where it does upstream: behind defaults, before the strategy.
 
@@ -74,6 +74,8 @@ pub struct Rules {
     pub default: fn(&mut Object),
     /// Makes a new object what a client may create: status dropped, generation 1.
     pub prepare_create: fn(&mut Object),
+    /// Fills into a new object that is valid what upstream's defaults make of it when it is read back.
+    pub complete: fn(&mut Object),
     /// `(new, old, subresource)`: keeps what this write may not touch as `old` has it and raises the
     /// generation when the spec changed. The subresource is empty for the object itself.
     pub prepare_update: fn(&mut Object, &Object, &str),
@@ -102,6 +104,7 @@ impl Rules {
     pub const DEFAULT: Self = Self {
         default: |_| {},
         prepare_create: |_| {},
+        complete: |_| {},
         prepare_update: |_, _, _| {},
         name: names::dns_subdomain_name,
         validate: |_| ErrorList::new(),

@@ -45,6 +45,8 @@ pub(super) static DAEMON_SET: Rules = Rules {
         }
         unset(spec, "revisionHistoryLimit", 10);
         template_defaults(spec);
+        // Upstream's internal form has a field for it, which is published as this annotation.
+        unset(object(object(set, "metadata"), "annotations"), TEMPLATE_GENERATION, "0");
     },
     prepare_create: |set| {
         fill::first_generation(set);
