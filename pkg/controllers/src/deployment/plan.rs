@@ -85,16 +85,21 @@ impl Set {
             noted_desired: noted(DESIRED_REPLICAS),
         }
     }
+
+    /// It has pods, and was last scaled for another number than is wanted now: the Deployment was scaled since.
+    /// Once every set has its share the new number is noted on it, also where its own share is as before, or the
+    /// rollout would never go on.
+    #[must_use]
+    pub fn is_behind(&self, bounds: Bounds) -> bool {
+        self.replicas > 0 && self.noted_desired.is_some_and(|desired| desired != bounds.replicas)
+    }
 }
 
 /// The next number of replicas of the new set and of each old one (oldest first), in their order.
 /// `old_pods` says whether any pod of an old set still runs or ends.
 #[must_use]
 pub fn plan(bounds: Bounds, paused: bool, new: Option<&Set>, old: &[Set], old_pods: bool) -> (Option<i32>, Vec<i32>) {
-    let scaled = new
-        .into_iter()
-        .chain(old)
-        .any(|s| s.replicas > 0 && s.noted_desired.is_some_and(|desired| desired != bounds.replicas));
+    let scaled = new.into_iter().chain(old).any(|set| set.is_behind(bounds));
     if paused || scaled {
         return scale(bounds, new, old);
     }
@@ -273,6 +278,16 @@ mod tests {
         assert_eq!(plan(b, false, Some(&set(0, 0)), &[set(3, 3)], true), (Some(0), vec![0]));
         assert_eq!(plan(b, false, Some(&set(0, 0)), &[set(0, 0)], true), (Some(0), vec![0]));
         assert_eq!(plan(b, false, Some(&set(0, 0)), &[set(0, 0)], false), (Some(3), vec![0]));
+    }
+
+    #[test]
+    fn a_rollout_that_was_scaled_goes_on_once_that_is_noted() {
+        let b = bounds(2, 1, 0);
+        let noted = |replicas, desired| Set { noted_max: 2, noted_desired: Some(desired), ..set(replicas, replicas) };
+        let (new, old) = plan(b, false, Some(&noted(1, 1)), &[noted(1, 1)], true);
+        assert_eq!((new, old), (Some(2), vec![1]), "the old one's share is as before");
+        assert!(noted(1, 1).is_behind(b) && !noted(1, 2).is_behind(b) && !noted(0, 1).is_behind(b));
+        assert_eq!(plan(b, false, Some(&noted(2, 2)), &[noted(1, 2)], true), (Some(2), vec![0]));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 
 use super::plan::{Bounds, Set, initial, plan};
 use super::status::{progress_deadline, status};
-use super::template::{annotate, new_set, replica_set, revision};
+use super::template::{annotate, new_set, note_bounds, replica_set, revision};
 use crate::controller::{ReconcileError, is_status, unless};
 use crate::queue::Queue;
 use crate::views::{PodView, controller_of};
@@ -120,8 +120,9 @@ impl Controller {
         sets: &[Arc<ReplicaSet>],
         replicas: &[i32],
     ) -> Result<(), ReconcileError> {
+        let bounds = Bounds::of(deployment);
         for (set, replicas) in sets.iter().zip(replicas) {
-            if set.spec.as_ref().and_then(|s| s.replicas) != Some(*replicas) {
+            if set.spec.as_ref().and_then(|s| s.replicas) != Some(*replicas) || Set::of(set).is_behind(bounds) {
                 self.write_set(key, deployment, set, *replicas, None).await?;
             }
         }
@@ -146,7 +147,10 @@ impl Controller {
         if min_ready_differs {
             spec.min_ready_seconds = min_ready;
         }
-        let annotated = annotate(&mut wanted, deployment, revision.unwrap_or_default());
+        let annotated = match revision {
+            Some(revision) => annotate(&mut wanted, deployment, revision),
+            None => note_bounds(&mut wanted, deployment),
+        };
         if before == replicas && !annotated && !min_ready_differs {
             return Ok(());
         }

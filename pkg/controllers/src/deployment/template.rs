@@ -104,7 +104,7 @@ pub const DESIRED_REPLICAS: &str = "deployment.kubernetes.io/desired-replicas";
 /// How many there may be during a rollout, noted on its ReplicaSets.
 pub const MAX_REPLICAS: &str = "deployment.kubernetes.io/max-replicas";
 
-/// Gives the set the Deployment's annotations, its bounds and its revision. Whether anything changed.
+/// Gives the newest set the Deployment's annotations, its bounds and its revision. Whether anything changed.
 pub fn annotate(set: &mut ReplicaSet, deployment: &Deployment, revision: i64) -> bool {
     let before = set.metadata.annotations.clone();
     let annotations = set.metadata.annotations.get_or_insert_default();
@@ -124,6 +124,14 @@ pub fn annotate(set: &mut ReplicaSet, deployment: &Deployment, revision: i64) ->
         }
         annotations.insert(DEPLOYMENT_REVISION.into(), revision.to_string());
     }
+    note_bounds(set, deployment);
+    set.metadata.annotations != before
+}
+
+/// Notes on a set, which keeps its other annotations, for how many replicas it was scaled. Whether anything changed.
+pub fn note_bounds(set: &mut ReplicaSet, deployment: &Deployment) -> bool {
+    let before = set.metadata.annotations.clone();
+    let annotations = set.metadata.annotations.get_or_insert_default();
     let bounds = super::plan::Bounds::of(deployment);
     annotations.insert(DESIRED_REPLICAS.into(), bounds.replicas.to_string());
     annotations.insert(MAX_REPLICAS.into(), (bounds.replicas + bounds.max_surge).to_string());
