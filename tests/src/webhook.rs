@@ -11,23 +11,48 @@ use serde_json::{Value, json};
 use crate::hosts::Host;
 use crate::wait::eventually;
 
-/// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers.
+/// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers,
+/// `/convert` calls the field `spec.size` of v1 `spec.length` in v2 and refuses what is labelled `broken`.
+/// A GET tells how many conversions were asked for, and of how many objects.
 const SCRIPT: &str = r#"
 import base64, http.server, json, ssl, sys, threading
+
+asked = {"reviews": 0, "objects": 0}
+
+def convert(request):
+    asked["reviews"] += 1
+    asked["objects"] += len(request["objects"])
+    names = {"v1": "size", "v2": "length"}
+    wanted = request["desiredAPIVersion"]
+    for object in request["objects"]:
+        old, new = names[object["apiVersion"].split("/")[1]], names[wanted.split("/")[1]]
+        object["apiVersion"] = wanted
+        if old in object["spec"]:
+            object["spec"][new] = object["spec"].pop(old)
+        if object["metadata"].get("labels", {}).get("broken"):
+            return {"uid": request["uid"], "result": {"status": "Failure", "message": "it is broken"}}
+    return {"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": request["objects"]}
 
 class Hook(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def log_message(self, *arguments):
         pass
     def do_GET(self):
+        self.answer(asked)
+    def answer(self, document):
+        body = json.dumps(document).encode()
         self.send_response(200)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
     def do_POST(self):
         review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         request, path = review["request"], self.path.split("?")[0]
         if path == "/hang":
             threading.Event().wait()
+        if path == "/convert":
+            return self.answer({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": convert(request)})
         answer = {"uid": request["uid"], "allowed": True, "warnings": ["seen by " + path]}
         labels = (request["object"] or {}).get("metadata", {}).get("labels", {})
         if path == "/label":
@@ -36,12 +61,7 @@ class Hook(http.server.BaseHTTPRequestHandler):
             answer.update(patchType="JSONPatch", patch=base64.b64encode(json.dumps(patch).encode()).decode())
         if path == "/deny" and labels.get("bad"):
             answer.update(allowed=False, status={"code": 403, "message": "it is labelled bad"})
-        body = json.dumps({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": answer}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": answer})
 
 address, port, certificate, key = sys.argv[1:]
 server = http.server.ThreadingHTTPServer((address, int(port)), Hook)
@@ -55,6 +75,7 @@ server.serve_forever()
 /// A webhook server on a host; ended when dropped.
 #[derive(Debug)]
 pub struct Webhook {
+    host: Host,
     child: Child,
     url: String,
     authority: String,
@@ -90,7 +111,25 @@ impl Webhook {
             let answer = host.command("curl").args(["-skf", &url]).output().expect("curl is installed");
             if answer.status.success() { Ok(()) } else { Err(answer.status) }
         });
-        Self { child, url, authority }
+        Self { host: host.clone(), child, url, authority }
+    }
+
+    /// How to reach it at `path`, as configurations say it.
+    #[must_use]
+    pub fn client_config(&self, path: &str) -> Value {
+        json!({"url": format!("{}{path}", self.url), "caBundle": base64(&self.authority)})
+    }
+
+    /// How many reviews of conversions it was sent, and how many objects.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn conversions(&self) -> (u64, u64) {
+        let answer = self.host.command("curl").args(["-skf", &self.url]).output().expect("curl is installed");
+        let counts: Value = serde_json::from_slice(&answer.stdout).expect("the webhook counts");
+        let count = |name: &str| counts[name].as_u64().unwrap_or_default();
+        (count("reviews"), count("objects"))
     }
 
     /// A configuration of `kind` with one webhook at `path` for new objects of `resource`.
@@ -102,7 +141,7 @@ impl Webhook {
             "webhooks": [{
                 "name": format!("{name}.knarr.test"), "sideEffects": "None", "admissionReviewVersions": ["v1"],
                 "timeoutSeconds": 2, "failurePolicy": "Fail",
-                "clientConfig": {"url": format!("{}{path}", self.url), "caBundle": base64(&self.authority)},
+                "clientConfig": self.client_config(path),
                 "rules": [{
                     "apiGroups": [""], "apiVersions": ["v1"], "resources": [resource], "operations": ["CREATE"],
                 }],

@@ -53,6 +53,8 @@ pub struct App {
     pub tunnels: Tunnels,
     /// Asks webhooks.
     pub webhooks: knarr_admission::webhooks::Webhooks,
+    /// Custom objects in versions that webhooks made of them.
+    pub conversions: crate::conversion::Conversions,
     /// Who writes in a namespace with quotas.
     pub quota_turns: crate::write::quotas::Turns,
     /// What nodes need to join.

@@ -8,6 +8,7 @@
 pub mod app;
 pub mod body;
 pub mod bootstrap;
+pub mod conversion;
 pub mod crd;
 pub mod credentials;
 pub mod default_roles;

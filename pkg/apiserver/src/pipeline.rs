@@ -202,7 +202,7 @@ async fn below_object(
         return Err(route::method_not_allowed());
     }
     match (&*sub.name, info.verb) {
-        ("scale", "get") => write::scale::get(app, context, kind),
+        ("scale", "get") => write::scale::get(app, context, kind).await,
         ("scale", "update" | "patch") => write::scale::write(app, context, kind, body::read(body).await?).await,
         (name, "get") if VIEWS.contains(&name) => read::get(app, context, kind).await,
         (name, "update") if VIEWS.contains(&name) => {

@@ -27,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// 404 where it is not there; what a resourceVersion asks for may not be possible.
-pub async fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
+pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = answer(&context.accept, &context.query, kind)?;
     if let Some(text) = context.query.filled("resourceVersion") {
         let revision = parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why))?;
@@ -35,6 +35,7 @@ pub async fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Res
     }
     let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
     let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
+    let record = app.one_in_version(kind, record, context.deadline).await?;
     Ok(body::bytes(200, answer.encoding.media_type(), serve_object::encode_one(kind, &record, answer)))
 }
 
@@ -48,30 +49,57 @@ pub fn namespace_of(kind: &Kind, context: &RequestContext) -> String {
 ///
 /// # Errors
 /// What the query asks for may make no sense (400, 422), be gone (410) or not be there yet (504).
-pub async fn list(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
+pub async fn list(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = answer(&context.accept, &context.query, kind)?;
     let page = Page::of(context)?;
     let snapshot = snapshot(app, kind, &page).await?;
     let selection = Selection::of(context, kind, &snapshot)?;
     let after = page.after.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
-    let mut selected = snapshot.list(&selection.scope, after).filter(|r| selection.contains(r));
-    let records: Vec<Arc<Record>> = match page.limit {
-        Some(limit) => selected.by_ref().take(limit).cloned().collect(),
-        None => selected.by_ref().cloned().collect(),
+    let converted = kind.custom.as_ref().is_some_and(|custom| custom.webhook().is_some());
+    let Chosen { mut records, more, rest } = if converted && !selection.is_plain() {
+        // Selectors look at what clients see.
+        let all = snapshot.list(&selection.scope, after).cloned().collect();
+        let all = app.in_version(kind, all, context.deadline).await?;
+        Chosen::of(all.iter(), &selection, page.limit)
+    } else {
+        Chosen::of(snapshot.list(&selection.scope, after), &selection, page.limit)
     };
+    if converted && selection.is_plain() {
+        records = app.in_version(kind, records, context.deadline).await?;
+    }
     let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
     if kind.custom.is_some() && !matches!(answer.form, Form::Table { .. }) {
         meta["continue"] = "".into();
     }
-    if let (Some(last), Some(_)) = (records.last(), page.limit)
-        && selected.next().is_some()
-    {
+    if let Some(last) = records.last().filter(|_| more) {
         meta["continue"] = continue_token(snapshot.revision(), &last.key).into();
         if selection.is_plain() {
-            meta["remainingItemCount"] = (1 + selected.count()).into();
+            meta["remainingItemCount"] = rest.into();
         }
     }
     Ok(respond(kind, records, &meta, answer).await)
+}
+
+/// The records of one page.
+struct Chosen {
+    records: Vec<Arc<Record>>,
+    /// There is another page.
+    more: bool,
+    /// How many are on the other pages, where nothing is left out by selectors.
+    rest: usize,
+}
+
+impl Chosen {
+    fn of<'a>(all: impl Iterator<Item = &'a Arc<Record>>, selection: &Selection, limit: Option<usize>) -> Self {
+        let mut selected = all.filter(|record| selection.contains(record));
+        let Some(limit) = limit else {
+            return Self { records: selected.cloned().collect(), more: false, rest: 0 };
+        };
+        let records: Vec<_> = selected.by_ref().take(limit).cloned().collect();
+        let more = selected.next().is_some();
+        let rest = if more && selection.is_plain() { 1 + selected.count() } else { 0 };
+        Self { records, more, rest }
+    }
 }
 
 async fn respond(kind: &Kind, records: Vec<Arc<Record>>, meta: &Value, answer: Answer) -> Response {

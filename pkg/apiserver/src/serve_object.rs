@@ -5,8 +5,6 @@
 //! sent; a single object gets them put in front. So the bytes of a record go out as they are, and
 //! only tables, other versions and YAML are made from a tree.
 
-use std::borrow::Cow;
-
 use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
 use knarr_schema::crd::Custom;
@@ -61,7 +59,8 @@ fn custom_tree(kind: &Kind, custom: &Custom, record: &Record) -> Object {
 #[must_use]
 pub fn is_rewritten(kind: &Kind) -> bool {
     match &kind.custom {
-        Some(custom) => custom.rewrites(&kind.storage_version),
+        // What a webhook converts was brought into this version before it comes here.
+        Some(custom) => custom.webhook().is_none() && custom.rewrites(&kind.storage_version),
         None => convert::is_converted(kind),
     }
 }
@@ -195,16 +194,23 @@ pub fn respond(accept: &str, code: u16, document: &Value) -> Response {
 /// that selectors may name.
 #[must_use]
 pub fn draft(kind: &Kind, object: &Object) -> Draft {
+    let Some(custom) = kind.custom.as_ref().filter(|_| object["apiVersion"] != *kind.storage_version) else {
+        return draft_as_is(kind, object);
+    };
+    let mut object = object.clone();
+    custom.relabel(&kind.storage_version, &mut object);
+    draft_as_is(kind, &object)
+}
+
+/// An object as the store takes it, in the version that it is in.
+#[must_use]
+pub fn draft_as_is(kind: &Kind, object: &Object) -> Draft {
     let pairs = |map: &Value| -> Vec<(std::sync::Arc<str>, std::sync::Arc<str>)> {
         let text = |v: &Value| v.as_str().unwrap_or_default().into();
         map.as_object().into_iter().flatten().map(|(k, v)| (k.as_str().into(), text(v))).collect()
     };
-    let mut object = Cow::Borrowed(object);
-    if let Some(custom) = &kind.custom {
-        custom.relabel(&kind.storage_version, object.to_mut());
-    }
-    let mut fields: Vec<_> = kind.fields(&object).into_iter().map(|(k, v)| (k, v.into())).collect();
+    let mut fields: Vec<_> = kind.fields(object).into_iter().map(|(k, v)| (k, v.into())).collect();
     fields.sort();
-    let Encoded { json, revision_at } = encode(&object);
+    let Encoded { json, revision_at } = encode(object);
     Draft { json: json.into(), revision_at, labels: pairs(&object["metadata"]["labels"]).into(), fields: fields.into() }
 }

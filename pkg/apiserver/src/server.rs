@@ -347,6 +347,7 @@ fn app(
         metrics: Metrics::default(),
         tunnels: Tunnels::default(),
         webhooks: Default::default(),
+        conversions: Default::default(),
         quota_turns: Default::default(),
         joining: Joining {
             authority: Arc::clone(&credentials.authority),

@@ -30,6 +30,8 @@ use crate::serve_object;
 
 /// How long a watch lasts that names no time: between this and twice as long, as upstream.
 const LEAST_LIFE: Duration = Duration::from_secs(1800);
+/// How long a watch waits for a conversion: longer than the one who is asked may take.
+const CONVERSION_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a client that allows bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// What marks the end of the initial events.
@@ -68,8 +70,15 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
         Start::Objects { marked } => {
             let snapshot = app.store.snapshot(&kind.storage);
             let mut frames = Frames { kind, answer, columns: true };
-            let selected = snapshot.list(&selection.scope, None).filter(|r| selection.contains(r));
-            first.extend(selected.map(|record| frames.make("ADDED", record)));
+            if converts(kind) {
+                let all = snapshot.list(&selection.scope, None).cloned().collect();
+                let all = app.in_version(kind, all, context.deadline).await?;
+                let selected = all.iter().filter(|r| selection.contains(r));
+                first.extend(selected.map(|record| frames.make("ADDED", record)));
+            } else {
+                let selected = snapshot.list(&selection.scope, None).filter(|r| selection.contains(r));
+                first.extend(selected.map(|record| frames.make("ADDED", record)));
+            }
             if marked && bookmarks {
                 first.push(bookmark(kind, answer, snapshot.revision(), true));
             }
@@ -193,7 +202,13 @@ impl Follower {
             };
             match event {
                 WatchEvent::Commits(commits) => {
-                    let frames: Vec<_> = commits.iter().filter_map(|commit| self.frame(commit)).collect();
+                    let frames = match self.frames(&commits).await {
+                        Ok(frames) => frames,
+                        Err(status) => {
+                            self.watcher = None;
+                            return Some(event_document("ERROR", &status.to_json(), self.answer.encoding));
+                        }
+                    };
                     match frames.as_slice() {
                         [] => {}
                         [one] => return Some(one.clone()),
@@ -210,10 +225,42 @@ impl Follower {
         }
     }
 
+    /// The events that commits are for these selectors.
+    async fn frames(&mut self, commits: &[Arc<Commit>]) -> Result<Vec<Bytes>, Status> {
+        let converting = self.app.clone().filter(|_| converts(&self.kind));
+        let Some(app) = converting else {
+            return Ok(commits.iter().filter_map(|commit| self.frame(commit, &States::of(commit))).collect());
+        };
+        // The state before counts only where there is none after, or where selectors compare the two.
+        let compared = !self.selection.is_plain();
+        let before = |commit: &Commit| commit.before.clone().filter(|_| compared || commit.after.is_none());
+        let states = commits.iter().flat_map(|commit| [before(commit), commit.after.clone()]).flatten().collect();
+        let deadline = std::time::Instant::now() + CONVERSION_PATIENCE;
+        let made = app.in_version(&self.kind, states, deadline).await.map_err(|mut status| {
+            status.reason = Reason::InternalError;
+            status
+        })?;
+        let mut made = made.into_iter();
+        let mut frames = Vec::new();
+        for commit in commits {
+            let known = commit.before.is_some();
+            let before = before(commit).and_then(|_| made.next());
+            let after = commit.after.as_ref().and_then(|_| made.next());
+            let deleted = before.as_ref().filter(|_| after.is_none()).map(|b| b.with_revision(commit.revision));
+            let (before, after, deleted) = (before.as_deref(), after.as_deref(), deleted.as_ref());
+            frames.extend(self.frame(commit, &States { known, before, after, deleted }));
+        }
+        Ok(frames)
+    }
+
     /// The event that a commit is for these selectors, if it is any.
-    fn frame(&mut self, commit: &Commit) -> Option<Bytes> {
-        let was = commit.before.as_ref().is_some_and(|r| self.selection.contains(r));
-        let is = commit.after.as_ref().is_some_and(|r| self.selection.contains(r));
+    fn frame(&mut self, commit: &Commit, states: &States<'_>) -> Option<Bytes> {
+        let was = match states.before {
+            Some(before) => self.selection.contains(before),
+            // Everything is selected, and was.
+            None => states.known,
+        };
+        let is = states.after.is_some_and(|r| self.selection.contains(r));
         let (number, event) = match (was, is) {
             (false, true) => (0, "ADDED"),
             (true, true) => (1, "MODIFIED"),
@@ -222,10 +269,10 @@ impl Follower {
         };
         let columns = std::mem::take(&mut self.columns);
         let mut frames = Frames { kind: &self.kind, answer: self.answer, columns };
-        let make = |frames: &mut Frames<'_>| match (&commit.after, is) {
+        let make = |frames: &mut Frames<'_>| match (states.after, is) {
             (Some(after), true) => frames.make(event, after),
             // It left the selection: the state before, at the revision of the change.
-            _ => match (&commit.deleted, &commit.before) {
+            _ => match (states.deleted, states.before) {
                 (Some(last), _) => frames.make(event, last),
                 (None, Some(before)) => frames.make(event, &before.with_revision(commit.revision)),
                 (None, None) => Bytes::new(),
@@ -245,6 +292,28 @@ impl Follower {
         let version = self.kind.custom.as_ref().map_or(0, |custom| custom.number());
         event | (self.answer.form.number() << 2) | (protobuf << 8) | (converted << 9) | (version << 10)
     }
+}
+
+/// An object before and after a commit, as a watch sees it.
+struct States<'a> {
+    /// There was a state before, be it given or not.
+    known: bool,
+    before: Option<&'a Record>,
+    after: Option<&'a Record>,
+    /// Where there is none after: the one before, at the revision of the change.
+    deleted: Option<&'a Record>,
+}
+
+impl<'a> States<'a> {
+    fn of(commit: &'a Commit) -> Self {
+        let (before, after) = (commit.before.as_deref(), commit.after.as_deref());
+        Self { known: before.is_some(), before, after, deleted: commit.deleted.as_deref() }
+    }
+}
+
+/// A webhook converts the objects of a kind.
+fn converts(kind: &Kind) -> bool {
+    kind.custom.as_ref().is_some_and(|custom| custom.webhook().is_some())
 }
 
 /// The kind is no longer served as it was.

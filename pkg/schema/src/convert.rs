@@ -49,7 +49,9 @@ pub fn from_storage(kind: &Kind, object: &mut Object) {
 /// converted on their way.
 #[must_use]
 pub fn is_converted(kind: &Kind) -> bool {
-    *kind.storage_version != kind.api_version() && matches!(&*kind.kind, "Event" | "HorizontalPodAutoscaler")
+    kind.custom.is_none()
+        && *kind.storage_version != kind.api_version()
+        && matches!(&*kind.kind, "Event" | "HorizontalPodAutoscaler")
 }
 
 /// Fields of an Event in the core group, and in events.k8s.io.

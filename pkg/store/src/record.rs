@@ -84,6 +84,22 @@ impl Record {
         }
     }
 
+    /// The same object in another version, as `draft` has it: what clients of that version see.
+    #[must_use]
+    pub fn in_version(&self, draft: &Draft, api_version: &str) -> Self {
+        Self {
+            key: self.key.clone(),
+            revision: self.revision,
+            json: splice(&draft.json, draft.revision_at, self.revision),
+            labels: draft.labels.clone(),
+            fields: draft.fields.clone(),
+            api_version: api_version.into(),
+            written_ms: self.written_ms,
+            revision_at: u32::try_from(draft.revision_at).unwrap_or_default(),
+            depth: self.depth,
+        }
+    }
+
     /// The value of a selectable field.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Arc<str>> {

@@ -5,6 +5,7 @@
 mod bad_images;
 mod bad_input;
 mod charts;
+mod conversion;
 mod ctl;
 mod custom_resources;
 mod fail_static;

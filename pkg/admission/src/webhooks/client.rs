@@ -17,8 +17,6 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// The most that an answer may hold.
-const ANSWER_MAX: usize = 3 << 20;
 /// Connections kept for later, in all.
 const IDLE_MAX: usize = 32;
 
@@ -43,20 +41,27 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Posts `body` and gives the answer's body; what goes wrong is told as Go's client does.
-    pub(super) async fn post(&self, target: &Target, uri: &Uri, body: Bytes, limit: Duration) -> Result<Bytes, String> {
-        let asked = tokio::time::timeout(limit, self.post_now(target, uri, body)).await;
+    /// Posts `body` and gives the answer's body, of `most` bytes; what goes wrong is told as Go's client does.
+    pub(super) async fn post(
+        &self,
+        target: &Target,
+        uri: &Uri,
+        body: Bytes,
+        limit: Duration,
+        most: usize,
+    ) -> Result<Bytes, String> {
+        let asked = tokio::time::timeout(limit, self.post_now(target, uri, body, most)).await;
         asked.unwrap_or_else(|_| Err("context deadline exceeded".into()))
     }
 
-    async fn post_now(&self, target: &Target, uri: &Uri, body: Bytes) -> Result<Bytes, String> {
+    async fn post_now(&self, target: &Target, uri: &Uri, body: Bytes, most: usize) -> Result<Bytes, String> {
         if let Some(sender) = self.kept(target)
-            && let Ok(answer) = self.ask(target, sender, uri, body.clone()).await
+            && let Ok(answer) = self.ask(target, sender, uri, body.clone(), most).await
         {
             return answer;
         }
         let sender = self.connect(target).await?;
-        self.ask(target, sender, uri, body).await.unwrap_or_else(Err)
+        self.ask(target, sender, uri, body, most).await.unwrap_or_else(Err)
     }
 
     fn kept(&self, target: &Target) -> Option<Sender> {
@@ -89,6 +94,7 @@ impl Client {
         mut sender: Sender,
         uri: &Uri,
         body: Bytes,
+        most: usize,
     ) -> Result<Result<Bytes, String>, String> {
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
         let request = Request::post(path)
@@ -100,7 +106,7 @@ impl Client {
             .map_err(|e| e.to_string())?;
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = response.status();
-        let read = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+        let read = Limited::new(response.into_body(), most).collect().await;
         let Ok(body) = read else { return Ok(Err("the answer was cut off or is too large".into())) };
         self.keep(target, sender);
         Ok(match status.as_u16() {

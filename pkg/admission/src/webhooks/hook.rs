@@ -6,22 +6,13 @@ use std::time::Duration;
 use knarr_types::Object;
 use serde_json::Value;
 
-/// Where a webhook is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
-    /// At a URL.
-    Url(String),
-    /// Behind a Service.
-    Service { namespace: String, name: String, path: String, port: u16 },
-}
+use super::endpoint::Endpoint;
 
 /// One webhook.
 #[derive(Clone, Debug)]
 pub(super) struct Hook {
     pub name: String,
-    pub address: Address,
-    /// Certificates that sign its own, PEM; the host's where there are none.
-    pub authorities: String,
+    pub endpoint: Endpoint,
     pub rules: Vec<Value>,
     /// Also requests for other versions of what the rules name.
     pub equivalent: bool,
@@ -44,24 +35,12 @@ impl Hook {
     /// Reads one entry of a configuration.
     fn read(entry: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let config = &entry["clientConfig"];
-        let service = &config["service"];
-        let address = match config["url"].as_str() {
-            Some(url) => Address::Url(url.to_owned()),
-            None => Address::Service {
-                namespace: text(&service["namespace"]),
-                name: text(&service["name"]),
-                path: text(&service["path"]),
-                port: service["port"].as_u64().and_then(|p| u16::try_from(p).ok()).unwrap_or(443),
-            },
-        };
         let versions = entry["admissionReviewVersions"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let known = versions.filter_map(|v| ["v1", "v1beta1"].into_iter().find(|k| *k == v));
         let list = |field: &str| entry[field].as_array().cloned().unwrap_or_default();
         Self {
             name: text(&entry["name"]),
-            address,
-            authorities: decoded(config["caBundle"].as_str().unwrap_or_default()),
+            endpoint: Endpoint::read(&entry["clientConfig"]),
             rules: list("rules"),
             equivalent: entry["matchPolicy"] != "Exact",
             namespace_selector: entry["namespaceSelector"].clone(),
@@ -74,25 +53,6 @@ impl Hook {
             version: known.into_iter().next().unwrap_or("v1"),
         }
     }
-
-    /// The address as messages show it, and as it is asked.
-    pub(super) fn url(&self) -> String {
-        let base = match &self.address {
-            Address::Url(url) => url.clone(),
-            Address::Service { namespace, name, path, port } => {
-                let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
-                format!("https://{name}.{namespace}.svc:{port}{slash}{path}")
-            }
-        };
-        let joint = if base.contains('?') { '&' } else { '?' };
-        format!("{base}{joint}timeout={}s", self.timeout.as_secs())
-    }
-}
-
-fn decoded(base64: &str) -> String {
-    use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// The webhooks of all configurations: by the configuration's name, then as listed.
@@ -107,14 +67,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn addresses_are_shown_as_they_are_asked() {
-        let url = |config: Value| Hook::read(&json!({"clientConfig": config, "timeoutSeconds": 2})).url();
-        assert_eq!(url(json!({"url": "https://h/x"})), "https://h/x?timeout=2s");
-        let service = json!({"service": {"namespace": "n", "name": "s", "path": "/v"}});
-        assert_eq!(url(service), "https://s.n.svc:443/v?timeout=2s");
-    }
 
     #[test]
     fn hooks_come_by_the_name_of_their_configuration() {

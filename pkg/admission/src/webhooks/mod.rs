@@ -7,6 +7,7 @@
 
 mod client;
 mod conditions;
+mod endpoint;
 mod hook;
 mod matching;
 mod review;
@@ -24,8 +25,13 @@ use serde_json::Value;
 use crate::{Lookup, Request};
 use client::{Client, Target};
 use conditions::Compiled;
-use hook::{Address, Hook};
+use hook::Hook;
 use review::Answer;
+
+pub use endpoint::Endpoint;
+
+/// The most that the answer to an admission review may hold, in bytes.
+const ANSWER_MAX: usize = 3 << 20;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -46,7 +52,7 @@ pub struct Context<'a> {
 /// Asks webhooks.
 #[derive(Debug, Default)]
 pub struct Webhooks {
-    client: Client,
+    client: Arc<Client>,
     compiled: Compiled,
 }
 
@@ -191,26 +197,41 @@ impl Webhooks {
     }
 
     async fn send(&self, lookup: &dyn Lookup, hook: &Hook, body: Bytes, limit: Duration) -> Result<Bytes, String> {
-        let url = hook.url();
-        let told = |why: String| format!("failed to call webhook: Post {url:?}: {why}");
+        let question = self.question(lookup, &hook.endpoint, hook.timeout);
+        let asked = async { question?.ask(body, limit, ANSWER_MAX).await };
+        asked.await.map_err(|why| format!("failed to call webhook: {why}"))
+    }
+
+    /// Gets ready to ask whoever is at an endpoint; `said` is the time that they are told they have.
+    ///
+    /// # Errors
+    /// Where nobody is there, as Go's client tells it.
+    pub fn question(&self, lookup: &dyn Lookup, endpoint: &Endpoint, said: Duration) -> Result<Question, String> {
+        let url = endpoint.url(said);
+        let told = |why: String| format!("Post {url:?}: {why}");
         let uri: Uri = url.parse().map_err(|_| told("invalid URL".into()))?;
-        let target = target(lookup, hook, &uri).map_err(told)?;
-        self.client.post(&target, &uri, body, limit).await.map_err(told)
+        let target = endpoint.target(lookup, &uri).map_err(told)?;
+        Ok(Question { client: Arc::clone(&self.client), target, uri, url })
     }
 }
 
-/// Where to connect to for a webhook.
-fn target(lookup: &dyn Lookup, hook: &Hook, uri: &Uri) -> Result<Target, String> {
-    let authorities = hook.authorities.clone();
-    match &hook.address {
-        Address::Url(_) => {
-            let host = uri.host().unwrap_or_default().to_owned();
-            Ok(Target { dial: format!("{host}:{}", uri.port_u16().unwrap_or(443)), host, authorities })
-        }
-        Address::Service { namespace, name, port, .. } => {
-            let dial = lookup.service_address(namespace, name, *port)?;
-            Ok(Target { dial, host: format!("{name}.{namespace}.svc"), authorities })
-        }
+/// A question to a webhook of any sort, before it is asked.
+#[derive(Debug)]
+pub struct Question {
+    client: Arc<Client>,
+    target: Target,
+    uri: Uri,
+    url: String,
+}
+
+impl Question {
+    /// Posts a review and gives the answer's body, which may have `most` bytes.
+    ///
+    /// # Errors
+    /// What went wrong, as Go's client tells it.
+    pub async fn ask(&self, body: Bytes, limit: Duration, most: usize) -> Result<Bytes, String> {
+        let answer = self.client.post(&self.target, &self.uri, body, limit, most).await;
+        answer.map_err(|why| format!("Post {:?}: {why}", self.url))
     }
 }
 

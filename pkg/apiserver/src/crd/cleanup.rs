@@ -47,7 +47,10 @@ fn newest(app: &App, name: &str) -> Option<Object> {
 
 async fn delete_instances(app: &Arc<App>, id: &ResourceId, definition: &Object) {
     let registry = app.registry.load_full();
-    let Some(kind) = registry.iter().find(|kind| kind.storage == *id) else { return };
+    let kinds = || registry.iter().filter(|kind| kind.storage == *id);
+    // Nobody needs to convert what is deleted in the version that it is stored in.
+    let stored = kinds().find(|kind| kind.api_version() == *kind.storage_version);
+    let Some(kind) = stored.or_else(|| kinds().next()) else { return };
     let snapshot = app.store.snapshot(id);
     let keys: Vec<_> = snapshot.list(&Scope::All, None).map(|record| record.key.clone()).collect();
     for key in keys {

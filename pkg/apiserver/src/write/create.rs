@@ -14,7 +14,6 @@ use super::{Write, admit, allocation, failed, new_uid, seconds};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
-use crate::serve_object;
 
 /// How often a generated name may be taken before the client is told.
 const NAME_ATTEMPTS: usize = 8;
@@ -85,9 +84,9 @@ pub(super) async fn commit_new(
                 return Err(Status::already_exists(&write.kind.id(), name));
             }
             warnings.append(&mut said);
-            return write.respond_dry(201, &object, warnings);
+            return write.respond_dry(201, &write.rehearsed(object).await?, warnings);
         }
-        let own = Change::Put(key.clone(), serve_object::draft(&write.stored, &object));
+        let own = Change::Put(key.clone(), write.draft(&object).await?);
         let proposal = Proposal {
             preconditions: [vec![Precondition::Absent(key.clone())], terms.preconditions].concat(),
             changes: std::iter::once(own).chain(terms.changes).collect(),
@@ -99,7 +98,7 @@ pub(super) async fn commit_new(
                 let applied = committed.applied.first();
                 let record = applied.ok_or_else(|| Status::internal("the store committed nothing"))?;
                 warnings.append(&mut said);
-                return write.respond(201, &record.record, warnings);
+                return write.respond(201, &record.record, warnings).await;
             }
             // What the object counts on was written since it was looked at: look again.
             Err(error) if terms::is_stale(&error, &key) && attempt < allocation::ATTEMPTS => {}

@@ -128,7 +128,7 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
                 let (object, gone, decision) = match fate {
                     Fate::Gone(object) => (*object, true, Decision::Delete),
                     Fate::Stays(object) => {
-                        let draft = serve_object::draft(&write.stored, &object);
+                        let draft = write.draft(&object).await?;
                         (*object, false, Decision::Put(draft))
                     }
                     Fate::Unchanged => (old, false, Decision::Keep),
@@ -155,10 +155,10 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
 async fn decide(
     write: &Write<'_>,
     options: &DeleteOptions,
-    record: &Record,
+    record: &Arc<Record>,
     name: &str,
 ) -> Result<(Fate, Object, Vec<String>), Status> {
-    let old = serve_object::stored_tree(write.kind, record);
+    let old = write.current(record).await?;
     check_preconditions(write.kind, options, &old, name)?;
     let mut warnings = Vec::new();
     // Who deletes a collection names none of its objects.
@@ -310,8 +310,15 @@ pub async fn delete_collection(
     context.query.number("limit")?;
     let snapshot = app.store.snapshot(&kind.storage);
     let selection = Selection::of(context, kind, &snapshot)?;
-    let chosen: Vec<Arc<Record>> =
-        snapshot.list(&selection.scope, None).filter(|r| selection.contains(r)).cloned().collect();
+    let all: Vec<Arc<Record>> = match kind.custom.as_ref().and_then(|custom| custom.webhook()) {
+        // Selectors look at what clients see.
+        Some(_) => {
+            let all = snapshot.list(&selection.scope, None).cloned().collect();
+            app.in_version(kind, all, context.deadline).await?
+        }
+        None => snapshot.list(&selection.scope, None).filter(|r| selection.contains(r)).cloned().collect(),
+    };
+    let chosen = all.into_iter().filter(|r| selection.contains(r));
     let mut items = Vec::new();
     for record in chosen {
         let key = &record.key;

@@ -26,7 +26,7 @@ use knarr_admission::{Lookup, Operation};
 use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of, track_update};
 use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as};
-use knarr_store::{Author, Lane, ProposeError, Record, WriteContext};
+use knarr_store::{Author, Draft, Lane, ProposeError, Record, WriteContext};
 use knarr_types::{ErrorList, Key, Object, Status};
 use serde_json::Value;
 
@@ -194,6 +194,38 @@ impl<'a> Write<'a> {
         })
     }
 
+    /// The object of a record as the write works on it: in the version that it is stored in, or, where the
+    /// kind is a custom one, in that of the request.
+    ///
+    /// # Errors
+    /// Where a webhook that must convert it does not.
+    pub async fn current(&self, record: &Arc<Record>) -> Result<Object, Status> {
+        let record = self.app.one_in_version(self.kind, Arc::clone(record), self.context.deadline).await?;
+        Ok(serve_object::stored_tree(self.kind, &record))
+    }
+
+    /// What the store takes of an object.
+    ///
+    /// # Errors
+    /// As [`Write::current`].
+    pub async fn draft(&self, object: &Object) -> Result<Draft, Status> {
+        let stored = &self.stored.storage_version;
+        let converted = self.app.convert(self.kind, object, stored, self.context.deadline).await?;
+        Ok(serve_object::draft(&self.stored, converted.as_ref().unwrap_or(object)))
+    }
+
+    /// An object as it would be read after it was written.
+    ///
+    /// # Errors
+    /// As [`Write::current`].
+    pub async fn rehearsed(&self, object: Object) -> Result<Object, Status> {
+        let deadline = self.context.deadline;
+        let Some(stored) = self.app.convert(self.kind, &object, &self.stored.storage_version, deadline).await? else {
+            return Ok(object);
+        };
+        Ok(self.app.convert(self.kind, &stored, &self.kind.api_version(), deadline).await?.unwrap_or(object))
+    }
+
     /// How the store is to carry the write out.
     #[must_use]
     pub fn write_context(&self) -> WriteContext {
@@ -220,8 +252,9 @@ impl<'a> Write<'a> {
     }
 
     /// The answer with the object as it was written, or would have been.
-    fn respond(&self, code: u16, record: &Record, warnings: &[String]) -> Result<Response, Status> {
+    async fn respond(&self, code: u16, record: &Arc<Record>, warnings: &[String]) -> Result<Response, Status> {
         let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
+        let record = &self.app.one_in_version(self.kind, Arc::clone(record), self.context.deadline).await?;
         let bytes = serve_object::encode_one(self.kind, record, answer);
         let mut response = body::bytes(code, answer.encoding.media_type(), bytes);
         body::warn(&mut response, warnings);

@@ -17,6 +17,7 @@ use super::{Write, storage_key};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::negotiate::{MEDIA_TYPES, body_media, encoding, not_acceptable};
+use crate::read::namespace_of;
 use crate::request::RequestContext;
 use crate::serve_object;
 
@@ -24,10 +25,11 @@ use crate::serve_object;
 ///
 /// # Errors
 /// 404 where the workload is not there.
-pub fn get(app: &App, context: &RequestContext, kind: &Kind) -> Result<Response, Status> {
-    let object = app
-        .object(kind, &context.info.namespace, &context.info.name)
-        .ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
+pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
+    let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
+    let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
+    let record = app.one_in_version(kind, record, context.deadline).await?;
+    let object = serve_object::tree(kind, &record);
     let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
     if let Some(scale) = custom_scale(kind)
         && scale.wanted(&object).is_none()
@@ -120,7 +122,7 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         scaled(kind, old, &scale)
     })
     .await?;
-    get(app, context, kind)
+    get(app, context, kind).await
 }
 
 /// The workload with the replicas of its scale.

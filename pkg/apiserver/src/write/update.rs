@@ -15,7 +15,6 @@ use super::{Write, admit, allocation, create, failed, seconds, storage_key};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
-use crate::serve_object;
 
 /// Answers an update of the object, or of its status.
 ///
@@ -101,9 +100,10 @@ pub(super) async fn commit(
     let not_found = || Status::not_found(&write.kind.id(), &key.name);
     if write.options.dry_run {
         let record = write.app.store.get(key).ok_or_else(not_found)?;
-        let old = serve_object::stored_tree(write.kind, &record);
+        let old = write.current(&record).await?;
         let mut new = change(&old, &mut warnings)?;
         finish(write, &mut new, &old, &mut warnings).await?;
+        new = write.rehearsed(new).await?;
         new["metadata"]["resourceVersion"] = record.revision.to_string().into();
         return write.respond_dry(200, &new, &warnings);
     }
@@ -113,7 +113,7 @@ pub(super) async fn commit(
             Ok(written) => {
                 warnings.append(&mut said);
                 return match written {
-                    Written::Stored(record) => write.respond(200, &record, &warnings),
+                    Written::Stored(record) => write.respond(200, &record, &warnings).await,
                     Written::Over(object) => write.respond_dry(200, &object, &warnings),
                 };
             }
@@ -150,7 +150,7 @@ async fn run(
             drop(turn.lock().take());
             let mut said = Vec::new();
             let record = current.ok_or_else(not_found)?;
-            let old = serve_object::stored_tree(write.kind, &record);
+            let old = write.current(&record).await?;
             let mut new = change(&old, &mut said)?;
             let mut terms = finish(write, &mut new, &old, &mut said).await?;
             *turn.lock() = terms.turn.take();
@@ -159,8 +159,10 @@ async fn run(
                 return Ok(Decision::Delete);
             }
             *outcome.lock() = (said, None);
-            let draft = serve_object::draft(&write.stored, &new);
-            Ok(if draft == record.to_draft() { Decision::Keep } else { terms.with(draft) })
+            let draft = write.draft(&new).await?;
+            // What was stored in another version is written again: so storage is migrated.
+            let same = *record.api_version == *write.stored.storage_version && draft == record.to_draft();
+            Ok(if same { Decision::Keep } else { terms.with(draft) })
         }
     };
     let applied = write.app.store.update_with(key, &write.write_context(), decide).await?;

@@ -152,6 +152,15 @@ impl Custom {
         }
     }
 
+    /// The webhook that brings objects into other versions: `spec.conversion.webhook` of the definition.
+    #[must_use]
+    pub const fn webhook(&self) -> Option<&Arc<Value>> {
+        match &self.conversion {
+            Conversion::None => None,
+            Conversion::Webhook(webhook) => Some(webhook),
+        }
+    }
+
     /// A stored object, with the `apiVersion` in which it was written, brought into this version.
     pub fn read(&self, api_version: &str, object: &mut Object) {
         let _ = self.coerce(object);

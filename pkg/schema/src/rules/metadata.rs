@@ -91,6 +91,19 @@ pub fn validate_generic(object: &Object, namespaced: bool, name_check: NameCheck
     errors
 }
 
+/// What is wrong with the labels that a conversion gave an object.
+#[must_use]
+pub fn validate_converted_labels(given: &Value) -> ErrorList {
+    labels(&At::new(given, FieldPath::new("metadata.labels")))
+}
+
+/// What is wrong with the annotations that a conversion gave an object.
+#[must_use]
+pub fn validate_converted_annotations(given: &Value) -> ErrorList {
+    // Upstream's path has this name.
+    annotations(&At::new(given, FieldPath::new("metadata.annotation")))
+}
+
 /// What is wrong with a change of metadata.
 #[must_use]
 pub fn validate_update(new: &Object, old: &Object) -> ErrorList {

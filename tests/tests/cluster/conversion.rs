@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Custom objects of two versions, between which a webhook converts.
+
+use std::process::Stdio;
+
+use knarr_tests::cluster::{Folder, SOON, start_server};
+use knarr_tests::hosts::Network;
+use knarr_tests::kubectl::Kubectl;
+use knarr_tests::wait::eventually;
+use knarr_tests::webhook::Webhook;
+use serde_json::{Value, json};
+
+const V1: &str = "widgets.v1.conversion.test";
+const V2: &str = "widgets.v2.conversion.test";
+
+fn definition(webhook: &Webhook, stored: &str) -> Value {
+    let version = |name: &str, field: &str| {
+        json!({
+            "name": name, "served": true, "storage": name == stored,
+            "subresources": {
+                "status": {},
+                "scale": {"specReplicasPath": format!(".spec.{field}"), "statusReplicasPath": ".status.seen"},
+            },
+            "selectableFields": [{"jsonPath": format!(".spec.{field}")}],
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                "spec": {"type": "object", "properties": {field: {"type": "integer"}, "note": {"type": "string"}}},
+                "status": {"type": "object", "properties": {"seen": {"type": "integer"}}},
+            }}},
+        })
+    };
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.conversion.test"},
+        "spec": {
+            "group": "conversion.test", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [version("v1", "size"), version("v2", "length")],
+            "conversion": {"strategy": "Webhook", "webhook": {
+                "clientConfig": webhook.client_config("/convert"), "conversionReviewVersions": ["v1"],
+            }},
+        },
+    })
+}
+
+fn widget(version: &str, name: &str, spec: &Value) -> String {
+    let api_version = format!("conversion.test/{version}");
+    json!({"apiVersion": api_version, "kind": "Widget", "metadata": {"name": name}, "spec": spec}).to_string()
+}
+
+fn spec(kubectl: &Kubectl, resource: &str, name: &str) -> Value {
+    kubectl.json(&[resource, name])["spec"].clone()
+}
+
+#[test]
+fn a_webhook_converts_custom_objects() {
+    let mut network = Network::new();
+    let folder = Folder::new();
+    let host = network.add_host("server");
+    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
+    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let webhook = Webhook::start(&host, folder.path());
+    kubectl.apply(&definition(&webhook, "v1").to_string());
+    eventually("the kind is served", SOON, || {
+        let outcome = kubectl.try_run(&["create", "-f", "-"], &widget("v1", "a", &json!({"size": 1})));
+        if outcome.code == 0 { Ok(()) } else { Err(outcome.err) }
+    });
+
+    objects_are_written_in_any_version(&kubectl);
+    lists_are_converted_at_once_and_only_once(&kubectl, &webhook);
+    watches_see_their_version(&kubectl, &webhook);
+    what_cannot_be_converted_is_told(&kubectl);
+    storage_is_migrated(&kubectl, &webhook);
+}
+
+fn objects_are_written_in_any_version(kubectl: &Kubectl) {
+    assert_eq!(spec(kubectl, V2, "a"), json!({"length": 1}));
+    kubectl.run_with(&["create", "-f", "-"], &widget("v2", "b", &json!({"length": 2, "note": "x"})));
+    assert_eq!(spec(kubectl, V1, "b"), json!({"size": 2, "note": "x"}));
+    kubectl.run(&["patch", V2, "a", "--type=merge", "-p", r#"{"spec":{"length":3}}"#]);
+    assert_eq!(spec(kubectl, V1, "a"), json!({"size": 3}));
+    kubectl.run(&["patch", V2, "a", "--subresource=status", "--type=merge", "-p", r#"{"status":{"seen":7}}"#]);
+    kubectl.run(&["scale", V2, "a", "--replicas=5"]);
+    let a = kubectl.json(&[V1, "a"]);
+    assert_eq!((&a["spec"], &a["status"]), (&json!({"size": 5}), &json!({"seen": 7})));
+    assert_eq!(a["metadata"]["generation"], 3);
+    kubectl.run_with(&["replace", "-f", "-"], &widget("v2", "b", &json!({"length": 4})));
+    assert_eq!(spec(kubectl, V1, "b"), json!({"size": 4}));
+    kubectl.run_with(&["apply", "--server-side", "-f", "-"], &widget("v2", "c", &json!({"length": 6})));
+    assert_eq!(spec(kubectl, V1, "c"), json!({"size": 6}));
+    let dry = widget("v2", "d", &json!({"length": 8}));
+    let dry = kubectl.run_with(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &dry);
+    let dry: Value = serde_json::from_str(&dry).unwrap();
+    assert_eq!((&dry["apiVersion"], &dry["spec"]), (&json!("conversion.test/v2"), &json!({"length": 8})));
+}
+
+fn lists_are_converted_at_once_and_only_once(kubectl: &Kubectl, webhook: &Webhook) {
+    // Whoever wrote an object last saw it in one of the versions; touch all of them in the stored one.
+    for (name, size) in [("a", 1), ("b", 2), ("c", 3)] {
+        let patch = json!({"spec": {"size": size}}).to_string();
+        kubectl.run(&["patch", V1, name, "--type=merge", "-p", &patch]);
+    }
+    let before = webhook.conversions();
+    let list = kubectl.json(&[V2]);
+    let lengths: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|item| &item["spec"]["length"]).collect();
+    assert_eq!(lengths, [1, 2, 3]);
+    assert_eq!(webhook.conversions(), (before.0 + 1, before.1 + 3));
+    let selected = kubectl.run(&["get", V2, "--field-selector", "spec.length=2", "-o", "name"]);
+    assert_eq!(selected.trim(), "widget.conversion.test/b");
+    assert_eq!(spec(kubectl, V2, "c"), json!({"length": 3}));
+    assert_eq!(webhook.conversions().0, before.0 + 1, "what did not change was converted again");
+}
+
+fn watches_see_their_version(kubectl: &Kubectl, webhook: &Webhook) {
+    let before = webhook.conversions();
+    let path = "/apis/conversion.test/v2/namespaces/default/widgets?watch=true&timeoutSeconds=5";
+    let watch = || kubectl.command(&["get", "--raw", path]).stdout(Stdio::piped()).spawn().unwrap();
+    let watches = [watch(), watch(), watch()];
+    kubectl.run(&["patch", V1, "a", "--type=merge", "-p", r#"{"spec":{"size":9}}"#]);
+    kubectl.run(&["delete", V1, "b"]);
+    for watch in watches {
+        let out = watch.wait_with_output().unwrap().stdout;
+        let events: Vec<Value> =
+            String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(events.iter().all(|event| event["object"]["apiVersion"] == "conversion.test/v2"), "{events:?}");
+        let last = |name: &str| events.iter().rfind(|event| event["object"]["metadata"]["name"] == name).unwrap();
+        assert_eq!(last("a")["object"]["spec"], json!({"length": 9}));
+        assert_eq!((&last("c")["type"], &last("c")["object"]["spec"]), (&json!("ADDED"), &json!({"length": 3})));
+    }
+    let (reviews, objects) = webhook.conversions();
+    assert!((reviews - before.0, objects - before.1) == (1, 1), "three watchers asked for themselves");
+}
+
+fn what_cannot_be_converted_is_told(kubectl: &Kubectl) {
+    kubectl.run(&["label", V1, "c", "broken=true"]);
+    let refused = kubectl.try_run(&["get", V2, "c"], "");
+    let words = "conversion webhook for conversion.test/v1, Kind=Widget failed: it is broken";
+    assert!(refused.code != 0 && refused.err.contains(words), "{refused:?}");
+    let refused = kubectl.try_run(&["get", V2], "");
+    assert!(refused.code != 0 && refused.err.contains(words), "{refused:?}");
+    assert_eq!(spec(kubectl, V1, "c"), json!({"size": 3}));
+    kubectl.run(&["label", V1, "c", "broken-"]);
+    assert_eq!(spec(kubectl, V2, "c"), json!({"length": 3}));
+}
+
+fn storage_is_migrated(kubectl: &Kubectl, webhook: &Webhook) {
+    kubectl.apply(&definition(webhook, "v2").to_string());
+    let stored = || kubectl.json(&["crd", "widgets.conversion.test"])["status"]["storedVersions"].clone();
+    assert_eq!(stored(), json!(["v1", "v2"]));
+    // A write that changes nothing brings an object into the version that is stored now.
+    let version = |name: &str| kubectl.json(&[V2, name])["metadata"]["resourceVersion"].clone();
+    let migrate = |name: &str| kubectl.run(&["patch", V2, name, "--type=merge", "-p", "{}"]);
+    for name in ["a", "c"] {
+        let before = version(name);
+        eventually("the object is written in the new version", SOON, || {
+            migrate(name);
+            if version(name) == before { Err("it is as it was") } else { Ok(()) }
+        });
+        let after = version(name);
+        migrate(name);
+        assert_eq!(version(name), after);
+    }
+    let before = webhook.conversions();
+    assert_eq!(spec(kubectl, V2, "a"), json!({"length": 9}));
+    assert_eq!(webhook.conversions(), before);
+    assert_eq!(spec(kubectl, V1, "a"), json!({"size": 9}));
+    kubectl.run(&["delete", "crd", "widgets.conversion.test"]);
+}
