@@ -3,7 +3,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::process::Command;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::wait::until;
 
@@ -88,6 +91,15 @@ impl Host {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.namespace)).arg("--").arg(program);
         command
+    }
+
+    /// Moves the calling thread onto this host, and with it the threads that it starts from then on.
+    ///
+    /// # Panics
+    /// When the namespace cannot be entered.
+    pub fn enter(&self) {
+        let namespace = fs::File::open(format!("/run/netns/{}", self.namespace)).expect("the host is there");
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("we are root");
     }
 }
 

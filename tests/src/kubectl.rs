@@ -19,6 +19,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(150);
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     host: Host,
+    program: PathBuf,
     kubeconfig: PathBuf,
 }
 
@@ -37,13 +38,25 @@ impl Kubectl {
     /// kubectl on `host` with this kubeconfig.
     #[must_use]
     pub fn new(host: &Host, kubeconfig: &Path) -> Self {
-        Self { host: host.clone(), kubeconfig: kubeconfig.to_owned() }
+        Self { host: host.clone(), program: "kubectl".into(), kubeconfig: kubeconfig.to_owned() }
+    }
+
+    /// The same with another version of the program.
+    #[must_use]
+    pub fn with_program(&self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self.clone() }
+    }
+
+    /// Where the cluster and its administrator are written down.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
     }
 
     /// The command, for callers that need its pipes.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.host.command("kubectl");
+        let mut command = self.host.command(&self.program);
         // A cache of its own: no two clusters under one address.
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.arg("--cache-dir").arg(self.kubeconfig.with_extension("kubectl-cache"));

@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
 use crate::hosts::Host;
 use crate::wait::until;
 
@@ -60,11 +58,9 @@ impl Client {
     #[must_use]
     pub fn start(host: &Host, what: &str, request: Request) -> Self {
         let shared = Arc::new(Shared::default());
-        let namespace = std::fs::File::open(format!("/run/netns/{}", host.namespace)).expect("the host is there");
-        let its = Arc::clone(&shared);
+        let (its, host) = (Arc::clone(&shared), host.clone());
         let thread = std::thread::spawn(move || {
-            use std::os::fd::AsFd as _;
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("we are root");
+            host.enter();
             its.work(&request);
         });
         Self { what: what.to_owned(), shared, thread: Some(thread) }

@@ -2,4 +2,7 @@
 //! Clients that others made, against the real server with a node.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod helm;
+mod kubectls;
+mod rust;
 mod scripts;
