@@ -19,6 +19,7 @@ types.tsv holds a line `@name TAB flags TAB group/version/kind...` for each type
 each of its fields: name, type, number, emission, default, list, patch, enum, Go type. The number is
 that of the field in protobuf: `2.5` is field 5 of the message in field 2 (a struct that Go embeds),
 `4w` is a list that has a message of its own around it; a field without one is not in protobuf.
+The fields of a type stand in the order of upstream's structs, in which upstream writes JSON.
 """
 import csv
 import pathlib
@@ -100,7 +101,7 @@ def numbers_of(message, protos, known):
 
 
 def numbers(fields, folders):
-    """The number in protobuf of each (type, field)."""
+    """The number in protobuf of each (type, field), in the order of upstream's structs."""
     if not folders:
         known, schema = {}, ""
         for line in (OUT / "types.tsv").read_text(encoding="utf-8").splitlines():
@@ -116,6 +117,8 @@ def numbers(fields, folders):
     known = {}
     for schema, names in by_type.items():
         found = numbers_of(schema, protos, {wire_name(name) for name in names})
+        order = [*found]
+        names = sorted(names, key=lambda name: order.index(wire_name(name)) if wire_name(name) in found else -1)
         known.update(((schema, name), found.get(wire_name(name), "")) for name in names)
     return known
 
@@ -126,6 +129,12 @@ def types(facts, protos):
     kinds = {row["schema"]: row["type"] for row in fields if not row["field"]}
     known = {(row["schema"], row["field"]): row for row in rows(HERE / "scripts/go-fields.tsv")}
     wire = numbers(fields, protos)
+    place = {key: at for at, key in enumerate(wire)}
+    # The lines of types stay where they are, those of their fields are put in order: kind and apiVersion first.
+    first = {"kind": -2, "apiVersion": -1}
+    starts = {row["schema"]: at for at, row in enumerate(fields) if not row["field"]}
+    fields.sort(key=lambda row: (starts.get(row["schema"], 0), bool(row["field"]),
+                                 first.get(row["field"], place.get((row["schema"], row["field"]), 0))))
     lines = []
     for row in fields:
         if not row["field"]:

@@ -19,6 +19,7 @@ pub mod identity;
 pub mod impersonation;
 pub mod join;
 pub mod list_body;
+pub mod list_options;
 pub mod listener;
 pub mod metrics;
 pub mod negotiate;

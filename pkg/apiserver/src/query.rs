@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The query of a request's URI.
 
+use std::num::{IntErrorKind, ParseIntError};
 use std::time::Duration;
 
 use knarr_types::Status;
@@ -48,7 +49,7 @@ impl Query {
     /// # Errors
     /// 400 where it is none.
     pub fn number(&self, name: &str) -> Result<Option<i64>, Status> {
-        self.filled(name).map(|text| text.parse().map_err(|_| not_a_number(text))).transpose()
+        self.get(name).map(|text| text.parse().map_err(|fault| not_a_number(text, &fault))).transpose()
     }
 }
 
@@ -80,8 +81,12 @@ pub fn go_duration(text: &str) -> Option<Duration> {
     (!size.is_empty()).then_some(if text.starts_with('-') { Duration::ZERO } else { sum })
 }
 
-fn not_a_number(text: &str) -> Status {
-    Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+fn not_a_number(text: &str, fault: &ParseIntError) -> Status {
+    let why = match fault.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
 }
 
 /// Undoes the percent-encoding of a path, where `+` is itself.

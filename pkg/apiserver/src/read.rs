@@ -10,15 +10,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use knarr_schema::{Kind, table};
 use knarr_store::{ReadError, Record, Snapshot};
-use knarr_types::{Cause, ErrorList, FieldError, FieldPath, Key, Reason, Revision, Status, StatusDetails};
+use knarr_types::{Cause, Key, Reason, Revision, Status, StatusDetails};
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::negotiate::{Answer, Encoding, Form, answer};
+use crate::query::Query;
 use crate::request::RequestContext;
 use crate::selection::Selection;
-use crate::{list_body, serve_object};
+use crate::{list_body, list_options, serve_object};
 
 /// How long a read waits for a state that is not there yet.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -51,7 +52,7 @@ pub fn namespace_of(kind: &Kind, context: &RequestContext) -> String {
 /// What the query asks for may make no sense (400, 422), be gone (410) or not be there yet (504).
 pub async fn list(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = answer(&context.accept, &context.query, kind)?;
-    let page = Page::of(context)?;
+    let page = Page::of(&context.query, kind)?;
     let snapshot = snapshot(app, kind, &page).await?;
     let selection = Selection::of(context, kind, &snapshot)?;
     let after = page.after.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
@@ -141,7 +142,7 @@ async fn respond(kind: &Kind, records: Vec<Arc<Record>>, meta: &Value, answer: A
 
 /// What of the collection, in which state.
 #[derive(Debug, Default)]
-struct Page {
+pub(crate) struct Page {
     limit: Option<usize>,
     /// Where the page before ended.
     after: Option<(String, String)>,
@@ -163,23 +164,21 @@ enum State {
 }
 
 impl Page {
-    fn of(context: &RequestContext) -> Result<Self, Status> {
-        let query = &context.query;
+    /// Reads the query of a list of `kind`.
+    ///
+    /// # Errors
+    /// Where it makes no sense.
+    pub(crate) fn of(query: &Query, kind: &Kind) -> Result<Self, Status> {
         let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        let errors = check_options(
-            query.filled("resourceVersion"),
-            query.filled("resourceVersionMatch"),
-            query.filled("continue").is_some(),
-        );
-        if !errors.is_empty() {
-            return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
-        }
+        // Any state will do: upstream answers from its cache, which knows no pages. Of events it keeps none.
+        let cached = query.get("resourceVersion") == Some("0") && &*kind.kind != "Event";
+        let limit = limit.filter(|_| !cached);
+        list_options::check_list(query)?;
         if let Some(token) = query.filled("continue") {
             if query.filled("resourceVersion").is_some_and(|v| v != "0") {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let (revision, after) = read_token(token)?;
-            let state = if revision == Revision::ZERO { State::Newest } else { State::Continued(revision) };
+            let (state, after) = read_token(token)?;
             return Ok(Self { limit, after: Some(after), state });
         }
         let state = match query.filled("resourceVersion") {
@@ -197,28 +196,6 @@ impl Page {
         };
         Ok(Self { limit, after: None, state })
     }
-}
-
-/// What is wrong with the options of a list, as upstream validates them.
-fn check_options(version: Option<&str>, matching: Option<&str>, continued: bool) -> ErrorList {
-    let path = FieldPath::new("resourceVersionMatch");
-    let mut errors = ErrorList::new();
-    let Some(matching) = matching else { return errors };
-    if version.is_none() {
-        errors
-            .push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
-    }
-    if continued {
-        errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
-    }
-    if !["Exact", "NotOlderThan"].contains(&matching) {
-        errors.push(FieldError::not_supported(&path, matching, &["Exact", "NotOlderThan", ""]));
-    }
-    if matching == "Exact" && version == Some("0") {
-        let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-        errors.push(FieldError::forbidden(&path, why));
-    }
-    errors
 }
 
 async fn snapshot(app: &App, kind: &Kind, page: &Page) -> Result<Snapshot, Status> {
@@ -256,7 +233,7 @@ fn expired_continue(after: Option<&(String, String)>) -> Status {
                    now may show up in the list.";
     let mut status = Status::expired(message);
     if let Some((namespace, name)) = after {
-        status.continue_token = Some(token(Revision::ZERO, namespace, name));
+        status.continue_token = Some(token(INCONSISTENT, namespace, name));
     }
     status
 }
@@ -292,28 +269,50 @@ pub fn parse_revision(text: &str) -> Result<Revision, String> {
 }
 
 fn continue_token(revision: Revision, last: &Key) -> String {
-    token(revision, &last.namespace, &last.name)
+    token(i64::try_from(revision.0).unwrap_or(i64::MAX), &last.namespace, &last.name)
 }
 
-fn token(revision: Revision, namespace: &str, name: &str) -> String {
+/// In place of a revision: go on with what is there now.
+const INCONSISTENT: i64 = -1;
+
+fn token(revision: i64, namespace: &str, name: &str) -> String {
     let start = if namespace.is_empty() { format!("{name}\0") } else { format!("{namespace}/{name}\0") };
-    let document = json!({"v": "meta.k8s.io/v1", "rv": revision.0, "start": start});
+    let document = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start});
     URL_SAFE_NO_PAD.encode(document.to_string())
 }
 
 /// The state and the place that a continue token names.
-fn read_token(token: &str) -> Result<(Revision, (String, String)), Status> {
-    let bad = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|e| bad(&e.to_string()))?;
-    let document: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
-    if document["v"] != "meta.k8s.io/v1" {
-        return Err(bad("server does not recognize this encoded version"));
+fn read_token(token: &str) -> Result<(State, (String, String)), Status> {
+    let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| bad(&base64_fault(&error)))?;
+    let document = knarr_schema::decode::decode_any(&bytes).map_err(|error| bad(&error.to_string()))?;
+    let version = document["v"].as_str().unwrap_or_default();
+    if version != "meta.k8s.io/v1" {
+        return Err(bad(&format!("server does not recognize this encoded version {version}")));
     }
-    let start = document["start"].as_str().filter(|s| !s.is_empty()).ok_or_else(|| bad("encoded start key empty"))?;
+    let state = match document["rv"].as_i64().unwrap_or_default() {
+        0 => return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+        revision => u64::try_from(revision).map_or(State::Newest, |revision| State::Continued(Revision(revision))),
+    };
+    let start = document["start"].as_str().filter(|start| !start.is_empty());
+    let start = start.ok_or_else(|| bad("encoded start key empty (version meta.k8s.io/v1)"))?;
+    if start.split('/').any(|step| matches!(step, "" | "." | "..")) {
+        return Err(bad(start));
+    }
     let start = start.trim_end_matches('\0');
     let (namespace, name) = start.split_once('/').unwrap_or(("", start));
-    let revision = Revision(document["rv"].as_u64().unwrap_or_default());
-    Ok((revision, (namespace.to_owned(), name.to_owned())))
+    Ok((state, (namespace.to_owned(), name.to_owned())))
+}
+
+/// In the words of upstream's decoder, which counts from the end of the last whole group.
+fn base64_fault(error: &base64::DecodeError) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) => *at,
+        base64::DecodeError::InvalidLastSymbol { offset, .. } => *offset,
+        base64::DecodeError::InvalidLength(length) => length - length % 4,
+        base64::DecodeError::InvalidPadding => 0,
+    };
+    format!("illegal base64 data at input byte {at}")
 }
 
 #[cfg(test)]
@@ -322,24 +321,11 @@ mod tests {
 
     #[test]
     fn continue_tokens_round_trip_or_are_refused() {
-        let token = token(Revision(7), "n", "a");
-        assert_eq!(read_token(&token).unwrap(), (Revision(7), ("n".into(), "a".into())));
+        let place = || ("n".to_owned(), "a".to_owned());
+        assert_eq!(read_token(&token(7, "n", "a")).unwrap(), (State::Continued(Revision(7)), place()));
+        assert_eq!(read_token(&token(INCONSISTENT, "n", "a")).unwrap(), (State::Newest, place()));
         for bad in ["x", "e30", "!!"] {
             assert_eq!(read_token(bad).unwrap_err().code, 400, "{bad}");
-        }
-    }
-
-    #[test]
-    fn options_that_contradict_each_other_are_refused() {
-        for (version, matching, continued, want) in [
-            (None, None, false, 0),
-            (Some("5"), Some("Exact"), false, 0),
-            (None, Some("Exact"), false, 1),
-            (Some("0"), Some("Exact"), false, 1),
-            (Some("5"), Some("Newest"), false, 1),
-            (Some("5"), Some("NotOlderThan"), true, 1),
-        ] {
-            assert_eq!(check_options(version, matching, continued).len(), want, "{version:?} {matching:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use futures::Stream;
 use knarr_schema::Kind;
 use knarr_schema::protobuf::watch_frame;
 use knarr_store::{Commit, Record, WatchEvent, Watcher};
-use knarr_types::{ErrorList, FieldError, FieldPath, Reason, Revision, Status};
+use knarr_types::{Reason, Revision, Status};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::query::Query;
 use crate::read::{PATIENCE, parse_revision, read_error};
 use crate::request::RequestContext;
 use crate::selection::Selection;
-use crate::serve_object;
+use crate::{list_options, serve_object};
 
 /// How long a watch lasts that names no time: between this and twice as long, as upstream.
 const LEAST_LIFE: Duration = Duration::from_secs(1800);
@@ -52,10 +52,7 @@ enum Start {
 /// What the query asks for may make no sense (400, 422, 500 as upstream) or not be there yet (504).
 pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = stream_answer(&context.accept, &context.query, kind)?;
-    let errors = check_options(&context.query);
-    if !errors.is_empty() {
-        return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors));
-    }
+    list_options::check_watch(&context.query)?;
     let life = life(&context.query)?;
     let snapshot = app.store.snapshot(&kind.storage);
     let selection = Selection::of(context, kind, &snapshot)?;
@@ -112,28 +109,6 @@ fn respond(answer: Answer, stream: impl Stream<Item = Bytes> + Send + 'static) -
     response
 }
 
-fn check_options(query: &Query) -> ErrorList {
-    let path = FieldPath::new("resourceVersionMatch");
-    let matching = query.filled("resourceVersionMatch");
-    let initial = query.filled("sendInitialEvents").is_some();
-    match (initial, matching) {
-        (false, Some(_)) => {
-            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-            vec![FieldError::forbidden(&path, why)]
-        }
-        (true, matching) if matching != Some("NotOlderThan") => {
-            let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-            let mut errors = vec![FieldError::forbidden(&path, why)];
-            if matching.is_some_and(|m| m != "Exact") {
-                let matching = matching.unwrap_or_default();
-                errors.push(FieldError::not_supported(&path, matching, &["NotOlderThan"]));
-            }
-            errors
-        }
-        _ => ErrorList::new(),
-    }
-}
-
 fn life(query: &Query) -> Result<Duration, Status> {
     let seconds = query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
     Ok(seconds.map_or_else(|| LEAST_LIFE.mul_f64(1.0 + fastrand::f64()), Duration::from_secs))
@@ -146,10 +121,11 @@ fn start(query: &Query) -> Result<(Start, Option<Revision>), Status> {
         .map(|text| parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why)))
         .transpose()?;
     let newest = revision.is_none_or(|r| r == Revision::ZERO);
-    Ok(match query.filled("sendInitialEvents") {
+    Ok(match query.get("sendInitialEvents") {
         Some(_) if query.is_true("sendInitialEvents") => (Start::Objects { marked: true }, revision),
         None if newest => (Start::Objects { marked: false }, None),
-        _ => (Start::After(revision.unwrap_or_default()), revision),
+        // One from a revision that is still to come says nothing until then.
+        _ => (Start::After(revision.unwrap_or_default()), None),
     })
 }
 
@@ -357,7 +333,7 @@ fn event_document(event: &str, object: &Value, encoding: Encoding) -> Bytes {
 
 /// An event that only says how far the watch has come.
 fn bookmark(kind: &Kind, answer: Answer, revision: Revision, initial_end: bool) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+    let mut metadata = json!({"resourceVersion": revision.to_string()});
     if initial_end {
         metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
     }

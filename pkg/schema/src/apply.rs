@@ -6,9 +6,11 @@ use jiff::Timestamp;
 use knarr_types::{Cause, Object, Reason, Status, StatusDetails};
 use serde_json::Value;
 
+use crate::builtin_types;
 use crate::field_set::{Element, FieldSet, path_text};
 use crate::field_table::Type;
 use crate::managed_fields::{self, Entries, Id, Manager};
+use crate::patch::restore_fault;
 use crate::typed::{self, Comparison};
 
 /// Who owns fields until the first apply of an object that nobody was tracked for.
@@ -44,6 +46,18 @@ pub enum ApplyError {
         /// What does not fit.
         fault: String,
     },
+    /// It makes of the object what does not fit the kind's struct.
+    #[error(
+        "failed to convert new object ({object}) to proper version: unable to convert unstructured object to {kind}: {fault}"
+    )]
+    NotConvertible {
+        /// `namespace/name; group/version, Kind=kind`.
+        object: String,
+        /// `group/version, Kind=kind`.
+        kind: String,
+        /// What does not fit.
+        fault: String,
+    },
     /// The owners of the object's fields cannot be read.
     #[error("failed to decode managed fields: {0}")]
     ManagedFields(String),
@@ -65,7 +79,9 @@ impl ApplyError {
                     .with_details(StatusDetails { causes, ..Default::default() })
             }
             Self::WrongType(_) | Self::ManagedFieldsSent => Status::bad_request(self.to_string()),
-            Self::NotTyped { .. } | Self::ManagedFields(_) => Status::new(500, Reason::Unknown, self.to_string()),
+            Self::NotTyped { .. } | Self::NotConvertible { .. } | Self::ManagedFields(_) => {
+                Status::new(500, Reason::Unknown, self.to_string())
+            }
         }
     }
 }
@@ -128,6 +144,12 @@ pub fn apply(
     if object != bare {
         entries.set_time(&Id::apply(manager.name, manager.subresource), managed_fields::timestamp(now));
     }
+    if let Type::Struct(shape) = ty
+        && builtin_types::find(&shape.name).is_some()
+        && let Some(fault) = restore_fault(config, ty)
+    {
+        return Err(ApplyError::NotConvertible { object: shown_as(config), kind: shown_kind(config), fault });
+    }
     let list = entries.publish();
     if manager.name == "kubectl" {
         renew_last_applied(&mut object, config);
@@ -151,18 +173,28 @@ fn shown(mut taken: Vec<Taken<'_>>) -> Vec<Conflict> {
 fn check(config: &Object, ty: &Type, kind: &str, manager: &Manager<'_>) -> Result<(), ApplyError> {
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     let (version, sent_kind) = (text(config.get("apiVersion")), text(config.get("kind")));
-    let shown_version = if version.contains('/') { version.clone() } else { format!("/{version}") };
     if version != manager.api_version || sent_kind != kind {
-        return Err(ApplyError::WrongType(format!("{shown_version}, Kind={sent_kind}")));
+        return Err(ApplyError::WrongType(shown_kind(config)));
     }
     let metadata = config.get("metadata");
     if metadata.and_then(|m| m.get("managedFields")).is_some_and(|list| !list.is_null()) {
         return Err(ApplyError::ManagedFieldsSent);
     }
     let Some(fault) = typed::validate(config, ty) else { return Ok(()) };
-    let (namespace, name) =
-        (text(metadata.and_then(|m| m.get("namespace"))), text(metadata.and_then(|m| m.get("name"))));
-    Err(ApplyError::NotTyped { object: format!("{namespace}/{name}; {shown_version}, Kind={sent_kind}"), fault })
+    Err(ApplyError::NotTyped { object: shown_as(config), fault })
+}
+
+/// A configuration as messages name it: `namespace/name; group/version, Kind=kind`.
+fn shown_as(config: &Object) -> String {
+    let text =
+        |name: &str| config.get("metadata").and_then(|m| m.get(name)).and_then(Value::as_str).unwrap_or_default();
+    format!("{}/{}; {}", text("namespace"), text("name"), shown_kind(config))
+}
+
+fn shown_kind(config: &Object) -> String {
+    let text = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
+    let slash = if text("apiVersion").contains('/') { "" } else { "/" };
+    format!("{slash}{}, Kind={}", text("apiVersion"), text("kind"))
 }
 
 /// A configuration and what it is applied to.

@@ -53,6 +53,12 @@ pub fn go_type(name: &str, field: &str) -> Option<&'static str> {
     row.split('\t').nth(8).filter(|go| !go.is_empty())
 }
 
+/// The fields of a published type in the order in which upstream writes them; none of a type that is not
+/// published. Read from the file each time, as only error messages need it.
+pub fn written_order(name: &str) -> impl Iterator<Item = &'static str> + use<> {
+    find(name).into_iter().flat_map(|named| named.rows.lines()).filter_map(|row| row.split('\t').next())
+}
+
 impl NamedType {
     /// Its full name.
     #[must_use]

@@ -18,7 +18,7 @@ use serde::de::DeserializeSeed;
 use crate::field_table::Type;
 use crate::{builtin_types, protobuf};
 use fault::Context;
-pub use kind::{FieldValidation, decode_as};
+pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched};
 use typed::Typed;
 pub(crate) use typed::{shortest, zero};
 
@@ -104,6 +104,15 @@ pub fn check(object: Object, ty: &Type) -> Result<Decoded, DecodeError> {
     let seed = Typed { ty, context: &mut context };
     let result = seed.deserialize(object);
     finish(context, result).map_err(|error| error.unwrap_or_else(|e| DecodeError::Syntax(e.to_string())))
+}
+
+/// Reads any JSON, without a type, and tells members that come twice: `duplicate field "data.a"`.
+///
+/// # Errors
+/// Where the body is not JSON, in the words of upstream's decoder.
+pub fn decode_strictly(body: &[u8]) -> Result<(Object, Vec<String>), DecodeError> {
+    let text = String::from_utf8_lossy(body);
+    yaml::from_json(&text).map_err(|error| syntax_error(&text, &error))
 }
 
 /// Reads any JSON, without a type.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From an object's tree to the bytes that are stored and sent.
 
+mod as_patched;
 mod yaml;
 
 use knarr_types::Object;
 use serde_json::Value;
 
+pub use as_patched::{Opened, as_patched};
 pub use yaml::to_yaml;
 
 /// An object as it is stored: canonical JSON (sorted keys, no spaces) without its resourceVersion.

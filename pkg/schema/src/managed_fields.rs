@@ -5,6 +5,7 @@
 //! owner of what it changed; [`crate::apply`] does the rest.
 
 mod entries;
+pub mod scale;
 
 use jiff::Timestamp;
 use knarr_types::Object;
@@ -107,7 +108,9 @@ pub(crate) fn record<'a>(entries: &mut Entries<'a>, found: &Comparison<'a>, mana
     entries.retain_owners();
     if !changed.is_empty() {
         let id = Id::update(manager.name, manager.api_version, manager.subresource);
-        entries.gain(id, manager.api_version, changed, Some(timestamp(now)));
+        // What comes by way of a scale bears no time: upstream loses it on the way back.
+        let time = (manager.subresource != "scale").then(|| timestamp(now));
+        entries.gain(id, manager.api_version, changed, time);
     }
 }
 

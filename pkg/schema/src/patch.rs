@@ -6,12 +6,15 @@
 
 pub(crate) mod go_text;
 mod json;
+mod restore;
 mod strategic;
 
+pub use go_text::json_kind;
 use knarr_types::{Object, Reason, Status, StatusDetails};
 use serde_json::{Map, Value};
 
 pub use json::{MAX_OPERATIONS, json_patch};
+pub use restore::restore_fault;
 pub use strategic::strategic_merge_patch;
 
 /// A patch that was not applied. `Display` gives upstream's words.
@@ -43,9 +46,16 @@ impl PatchError {
                 let message = "the server rejected our request due to an error in our request";
                 Status::new(422, Reason::Invalid, message).with_details(StatusDetails::default())
             }
+            Self::Strategic(why) if why.starts_with("invalid patch format of ") => Status::bad_request(why.clone()),
             Self::Strategic(_) => Status::new(500, Reason::Unknown, self.to_string()),
         }
     }
+}
+
+/// A patch as upstream prints it where its result cannot be read: `map[spec:map[replicas:x]]`.
+#[must_use]
+pub fn printed(patch: &Value) -> String {
+    go_text::plain(patch)
 }
 
 /// A JSON merge patch: members of the patch replace those of the object, `null` takes them out.
@@ -62,7 +72,7 @@ pub fn merge_patch(mut object: Object, patch: &Value) -> Result<Object, PatchErr
 pub(crate) fn not_an_object(patch: &Value) -> PatchError {
     let kind = match patch {
         Value::Null => return PatchError::Malformed("Invalid JSON Patch".into()),
-        other => go_text::json_kind(other),
+        other => json_kind(other),
     };
     PatchError::Malformed(format!(
         "error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"

@@ -91,6 +91,8 @@ pub struct Status {
     pub details: Option<Box<StatusDetails>>,
     /// How a list whose state is gone can go on all the same: `metadata.continue`.
     pub continue_token: Option<String>,
+    /// What the client is warned of besides, in headers.
+    pub warnings: Vec<String>,
 }
 
 impl std::error::Error for Status {}
@@ -105,13 +107,20 @@ impl Status {
     /// A failure without details.
     #[must_use]
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None, warnings: Vec::new() }
     }
 
     /// The same with details.
     #[must_use]
     pub fn with_details(mut self, details: StatusDetails) -> Self {
         self.details = Some(Box::new(details));
+        self
+    }
+
+    /// The same with these warnings, before those that it has.
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: &[String]) -> Self {
+        self.warnings.splice(0..0, warnings.iter().cloned());
         self
     }
 

@@ -76,7 +76,8 @@ pub(super) async fn commit_new(
     for attempt in 1.. {
         let mut said = Vec::new();
         let mut object = sent.clone();
-        let terms = finish(write, &mut object, &mut said).await?;
+        let finished = finish(write, &mut object, &mut said).await;
+        let terms = finished.map_err(|status| status.with_warnings(&said).with_warnings(warnings))?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = write.key(name);
         if write.options.dry_run {

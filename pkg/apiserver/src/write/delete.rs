@@ -18,6 +18,7 @@ use super::{Write, admit, failed, seconds};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
+use crate::read::Page;
 use crate::request::RequestContext;
 use crate::selection::Selection;
 use crate::serve_object;
@@ -307,7 +308,7 @@ pub async fn delete_collection(
 ) -> Result<Response, Status> {
     let mut options = DeleteOptions::of(&context.query, &body)?;
     options.uid = None;
-    context.query.number("limit")?;
+    Page::of(&context.query, kind)?;
     let snapshot = app.store.snapshot(&kind.storage);
     let selection = Selection::of(context, kind, &snapshot)?;
     let all: Vec<Arc<Record>> = match kind.custom.as_ref().and_then(|custom| custom.webhook()) {

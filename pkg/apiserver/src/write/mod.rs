@@ -115,7 +115,7 @@ impl<'a> Write<'a> {
             _ => {}
         }
         let sent = given("name", &object["metadata"]);
-        if !name.is_empty() && sent.is_empty() && self.context.info.verb == "update" {
+        if !name.is_empty() && sent.is_empty() && matches!(self.context.info.verb, "update" | "patch") {
             return Err(Status::bad_request(format!(
                 "the name of the object ({name} based on URL) was undeterminable: name must be provided"
             )));

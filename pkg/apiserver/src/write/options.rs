@@ -2,7 +2,7 @@
 //! What a write's query says about how it is meant.
 
 use knarr_schema::FieldValidation;
-use knarr_types::{ErrorList, FieldError, FieldPath, Status};
+use knarr_types::{ErrorList, FieldError, FieldPath, Status, is_printable};
 use serde_json::Value;
 
 use super::delete_options::dry_run_error;
@@ -33,8 +33,9 @@ impl WriteOptions {
         let manager = query.get("fieldManager").unwrap_or_default();
         if manager.len() > 128 {
             errors.push(FieldError::too_long(&FieldPath::new("fieldManager"), 128));
-        } else if manager.chars().any(char::is_control) {
-            let why = "should only contain printable characters";
+        }
+        for (at, c) in manager.char_indices().filter(|(_, c)| !is_printable(*c)) {
+            let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
             errors.push(FieldError::invalid(&FieldPath::new("fieldManager"), manager, why));
         }
         let validation = match query.filled("fieldValidation") {

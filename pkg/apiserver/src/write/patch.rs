@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_schema::apply::apply;
-use knarr_schema::patch::{json_patch, merge_patch, strategic_merge_patch};
-use knarr_schema::{Kind, MediaType, convert};
+use knarr_schema::convert;
+use knarr_schema::decode::{self, PatchedFault};
+use knarr_schema::encode::{Opened, as_patched};
+use knarr_schema::patch::{self, json_patch, merge_patch, restore_fault, strategic_merge_patch};
+use knarr_schema::{FieldValidation, Kind};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Reason, Status};
 use serde_json::Value;
 
 use super::update::{check_version, commit, may_create};
-use super::{Write, create};
+use super::{Write, WriteOptions, create};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -50,9 +53,8 @@ pub async fn patch(
                     "may not be specified for non-apply patch",
                 )));
             }
-            let document: Value = knarr_schema::decode::decode_any(&body)
-                .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))?;
-            commit(&write, &key, Vec::new(), |old, warnings| patched(&write, form, &document, old, warnings)).await
+            let document = Document::read(form, &body)?;
+            commit(&write, &key, Vec::new(), |old, warnings| patched(&write, &document, old, warnings)).await
         }
     }
 }
@@ -86,36 +88,94 @@ fn options_refused(error: FieldError) -> Status {
     Status::invalid("meta.k8s.io", "PatchOptions", "", &ErrorList::from([error]))
 }
 
-/// The object as the patch makes it, in the stored version.
-fn patched(
-    write: &Write<'_>,
+/// A patch that is no apply, read.
+pub(super) struct Document {
     form: Form,
-    document: &Value,
-    old: &Object,
-    warnings: &mut Vec<String>,
-) -> Result<Object, Status> {
+    value: Value,
+    /// What came twice in it.
+    duplicates: Vec<String>,
+}
+
+impl Document {
+    /// Reads a body of that media type.
+    ///
+    /// # Errors
+    /// Where it is no JSON, or the media type is none of patches.
+    pub(super) fn of(content_type: &str, body: &[u8]) -> Result<Self, Status> {
+        Self::read(form(content_type)?, body)
+    }
+
+    fn read(form: Form, body: &[u8]) -> Result<Self, Status> {
+        let (value, mut duplicates) = decode::decode_strictly(body)
+            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+        if form == Form::Json {
+            duplicates.iter_mut().for_each(|fault| fault.insert_str(0, "json patch "));
+        }
+        Ok(Self { form, value, duplicates })
+    }
+
+    /// What the patch makes of an object, and what to warn of.
+    ///
+    /// # Errors
+    /// Where it does not apply, or the result is no object of the kind.
+    pub(super) fn apply(
+        &self,
+        app: &App,
+        kind: &Kind,
+        object: Object,
+        validation: FieldValidation,
+    ) -> Result<(Object, Vec<String>), Status> {
+        let ty = kind.ty.get();
+        let result = match self.form {
+            Form::Json => json_patch(object.clone(), &self.value),
+            Form::Merge => merge_patch(object.clone(), &self.value),
+            _ => strategic_merge_patch(object.clone(), &self.value, ty),
+        };
+        let mut result = result.map_err(|error| error.to_status())?;
+        if self.form == Form::Strategic {
+            if let Some(why) = restore_fault(&result, ty) {
+                return Err(self.unreadable(kind, &object, &result, &why));
+            }
+            // Nobody asks what it says that it is: the struct that it becomes is known.
+            result["apiVersion"] = kind.api_version().into();
+            result["kind"] = (*kind.kind).into();
+        }
+        let registry = app.registry.load();
+        decode::decode_patched(kind, &registry, result.clone(), &self.duplicates, validation).map_err(|fault| {
+            match fault {
+                PatchedFault::Refused(status) => status,
+                PatchedFault::Unreadable(why) => self.unreadable(kind, &object, &result, &why),
+            }
+        })
+    }
+
+    /// Upstream shows the patch where it is strategic, and its result where not.
+    fn unreadable(&self, kind: &Kind, before: &Object, after: &Object, why: &str) -> Status {
+        let shown = match self.form {
+            Form::Json => as_patched(before, after, kind.ty.get(), &Opened::by_operations(&self.value)),
+            Form::Merge => as_patched(before, after, kind.ty.get(), &Opened::by_merge(&self.value)),
+            _ => patch::printed(&self.value),
+        };
+        let error = FieldError::invalid(&FieldPath::new("patch"), shown, why);
+        Status::invalid("", "", "", &ErrorList::from([error]))
+    }
+}
+
+/// The object as the patch makes it, in the stored version.
+fn patched(write: &Write<'_>, document: &Document, old: &Object, warnings: &mut Vec<String>) -> Result<Object, Status> {
     let mut served = old.clone();
     convert::from_storage(write.kind, &mut served);
-    let result = match form {
-        Form::Json => json_patch(served, document),
-        Form::Merge => merge_patch(served, document),
-        _ => strategic_merge_patch(served, document, write.kind.ty.get()),
-    };
-    let result = result.map_err(|e| e.to_status())?;
-    let bytes = serde_json::to_vec(&result).map_err(Status::internal)?;
-    let (mut new, said) = write.decode_as(&bytes, MediaType::Json)?;
+    let (mut new, said) = document.apply(write.app, write.kind, served, write.options.validation)?;
     warnings.extend(said);
+    convert::to_storage(write.kind, &mut new);
+    write.stored.default(&mut new);
     write.place(&mut new, &write.context.info.name)?;
     check_version(write, &new, old)?;
     Ok(new)
 }
 
 async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status> {
-    if write.options.manager.is_empty() {
-        let error = FieldError::required(&FieldPath::new("fieldManager"), "is required for apply patch");
-        return Err(options_refused(error));
-    }
-    let config = configuration(write, body)?;
+    let config = configuration(&write.options, body)?;
     let name = &write.context.info.name;
     let key = write.key(name);
     let api_version = write.kind.api_version();
@@ -133,6 +193,7 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         new["kind"] = write.kind.kind.to_string().into();
         convert::to_storage(write.kind, &mut new);
         write.kind.default(&mut new);
+        write.place(&mut new, name)?;
         Ok::<_, Status>(new)
     };
     if write.app.store.get(&key).is_none() {
@@ -140,8 +201,12 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
             return Err(Status::not_found(&write.kind.id(), name));
         }
         may_create(write)?;
-        let mut new = applied(None)?;
-        write.place(&mut new, name)?;
+        let new = applied(None)?;
+        if let Some(uid) = new["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(Status::conflict(&write.kind.id(), name, &why));
+        }
         return create::commit_new(write, new, &mut Vec::new()).await;
     }
     commit(write, &key, Vec::new(), |old, _| {
@@ -154,35 +219,36 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
 }
 
 /// The body of an apply: YAML, of which JSON is a part.
-fn configuration(write: &Write<'_>, body: &Bytes) -> Result<Object, Status> {
-    let document = knarr_schema::decode::yaml::first_document(body)
-        .map_err(|e| Status::bad_request(format!("error decoding YAML: {e}")))?;
-    let mut config = document.value;
-    if !config.is_object() {
-        return Err(Status::bad_request("error decoding YAML: the configuration must be an object"));
+///
+/// # Errors
+/// Where the query names no manager, or the body is no object.
+pub(super) fn configuration(options: &WriteOptions, body: &[u8]) -> Result<Object, Status> {
+    if options.manager.is_empty() {
+        let error = FieldError::required(&FieldPath::new("fieldManager"), "is required for apply patch");
+        return Err(options_refused(error));
     }
-    let sent = |field: &str| config["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let name = &write.context.info.name;
-    let (sent_name, sent_namespace) = (sent("name"), sent("namespace"));
-    if !sent_name.is_empty() && sent_name != *name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({sent_name}) does not match the name on the URL ({name})"
-        )));
+    let unreadable = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+    let document = decode::yaml::first_document(body)
+        .map_err(|why| unreadable(format!("error converting YAML to JSON: {why}")))?;
+    match document.value {
+        Value::Null => Ok(Value::Object(serde_json::Map::new())),
+        Value::Object(fields) => Ok(Value::Object(fields)),
+        other => Err(unreadable(format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type \
+             map[string]interface {{}}",
+            patch::json_kind(&other)
+        ))),
     }
-    if write.kind.namespaced && !sent_namespace.is_empty() && sent_namespace != write.context.info.namespace {
-        let message = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Status::bad_request(message));
-    }
-    config["metadata"]["name"] = name.clone().into();
-    if write.kind.namespaced {
-        config["metadata"]["namespace"] = write.context.info.namespace.clone().into();
-    }
-    Ok(config)
+}
+
+/// Whether a patch of that media type is a server-side apply.
+pub(super) fn is_apply(content_type: &str) -> bool {
+    form(content_type) == Ok(Form::Apply)
 }
 
 impl Write<'_> {
     /// Whether this write is a server-side apply, which has tracked its owners already.
     pub(super) fn is_apply(&self) -> bool {
-        self.context.info.verb == "patch" && form(&self.context.content_type) == Ok(Form::Apply)
+        self.context.info.verb == "patch" && is_apply(&self.context.content_type)
     }
 }

@@ -4,14 +4,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use knarr_schema::apply::apply;
 use knarr_schema::crd::Scale;
-use knarr_schema::patch::{json_patch, merge_patch, strategic_merge_patch};
+use knarr_schema::managed_fields::Manager;
+use knarr_schema::managed_fields::scale::{to_parent, to_scale};
 use knarr_schema::{Kind, MediaType, decode_as};
 use knarr_types::selector::LabelSelector;
 use knarr_types::{Key, Object, Status};
 use serde_json::{Value, json};
 
-use super::patch::check_custom_form;
+use super::patch::{Document, check_custom_form, configuration, is_apply};
 use super::update::commit;
 use super::{Write, storage_key};
 use crate::app::App;
@@ -102,6 +104,10 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
     if kind.custom.is_some() && context.info.verb == "patch" {
         check_custom_form(&context.content_type)?;
     }
+    if context.info.verb == "patch" && is_apply(&context.content_type) {
+        apply_scale(&write, &key, &scale_kind, &body).await?;
+        return get(app, context, kind).await;
+    }
     commit(&write, &key, Vec::new(), |old, warnings| {
         let current = scale_of(kind, old);
         let scale = if context.info.verb == "update" {
@@ -109,20 +115,40 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             warnings.extend(said);
             scale
         } else {
-            let patch = knarr_schema::decode::decode_any(&body).map_err(|e| Status::bad_request(e.to_string()))?;
-            let patched = match context.content_type.split(';').next().unwrap_or_default() {
-                "application/json-patch+json" => json_patch(current, &patch),
-                "application/strategic-merge-patch+json" => strategic_merge_patch(current, &patch, scale_kind.ty.get()),
-                _ => merge_patch(current, &patch),
-            };
-            let patched = patched.map_err(|e| e.to_status())?;
-            let bytes = serde_json::to_vec(&patched).map_err(Status::internal)?;
-            decode(&bytes, MediaType::Json)?.0
+            let patch = Document::of(&context.content_type, &body)?;
+            let (scale, said) = patch.apply(app, &scale_kind, current, write.options.validation)?;
+            warnings.extend(said);
+            scale
         };
         scaled(kind, old, &scale)
     })
     .await?;
     get(app, context, kind).await
+}
+
+/// A server-side apply of a scale: its owners are those of the workload's replicas.
+async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8]) -> Result<Response, Status> {
+    let config = configuration(&write.options, body)?;
+    let path = custom_scale(write.kind).map_or(".spec.replicas", |scale| &scale.spec_replicas);
+    let replicas: Vec<&str> = path.trim_start_matches('.').split('.').collect();
+    let api_version = write.kind.api_version();
+    let manager = Manager { api_version: "autoscaling/v1", ..write.manager(&api_version) };
+    commit(write, key, Vec::new(), |old, _| {
+        let owners = old["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut current = scale_of(write.kind, old);
+        if let Some(shown) = to_scale(owners, &replicas) {
+            current["metadata"]["managedFields"] = shown;
+        }
+        let ty = scale_kind.ty.get();
+        let scale = apply(Some(&current), &config, ty, "Scale", &manager, write.options.force, write.now)
+            .map_err(|error| error.to_status())?;
+        let mut new = scaled(write.kind, old, &scale)?;
+        let shown = scale["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let owners = to_parent(owners, shown, &replicas, &api_version);
+        new["metadata"]["managedFields"] = owners.unwrap_or_default();
+        Ok(new)
+    })
+    .await
 }
 
 /// The workload with the replicas of its scale.

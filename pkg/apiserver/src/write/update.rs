@@ -9,6 +9,7 @@ use knarr_schema::managed_fields::keep_times;
 use knarr_schema::{Kind, rules};
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::{Key, Object, Reason, Status};
+use serde_json::Value;
 
 use super::terms::{self, Terms};
 use super::{Write, admit, allocation, create, failed, seconds, storage_key};
@@ -118,7 +119,7 @@ pub(super) async fn commit(
                 };
             }
             Err(UpdateError::Store(error)) if terms::is_stale(&error, key) && attempt < allocation::ATTEMPTS => {}
-            Err(UpdateError::Refused(status)) => return Err(status),
+            Err(UpdateError::Refused(status)) => return Err(status.with_warnings(&warnings)),
             Err(UpdateError::Store(error)) => return Err(failed(write.kind, key, &error)),
         }
     }
@@ -151,8 +152,9 @@ async fn run(
             let mut said = Vec::new();
             let record = current.ok_or_else(not_found)?;
             let old = write.current(&record).await?;
-            let mut new = change(&old, &mut said)?;
-            let mut terms = finish(write, &mut new, &old, &mut said).await?;
+            let mut new = change(&old, &mut said).map_err(|status| status.with_warnings(&said))?;
+            let finished = finish(write, &mut new, &old, &mut said).await;
+            let mut terms = finished.map_err(|status| status.with_warnings(&said))?;
             *turn.lock() = terms.turn.take();
             if is_over(&new) {
                 *outcome.lock() = (said, Some(Box::new(new)));
@@ -192,12 +194,19 @@ async fn finish(
     warnings: &mut Vec<String>,
 ) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
-    rules::metadata::prepare_update(object, old);
-    stored.prepare_update(object, old, write.subresource);
+    // In its one form, so that the strategy does not take other words for a change. An empty list of owners,
+    // which that form does not have, asks to forget them.
+    let forget = object["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
     stored.normalize_sent(object);
+    if forget {
+        object["metadata"]["managedFields"] = Value::Array(Vec::new());
+    }
+    // Owners are known by what was sent, as upstream has it: before the strategy takes any of it away.
     if !write.is_apply() {
         write.track(Some(old), object);
     }
+    rules::metadata::prepare_update(object, old);
+    stored.prepare_update(object, old, write.subresource);
     let name = &*write.context.info.name;
     let request = write.admission(Operation::Update, name, Some(old));
     admit::mutate(write, &request, object, warnings).await?;

@@ -89,6 +89,64 @@ pub fn decode_as(
     Ok((decoded.object, warnings))
 }
 
+/// Why the result of a patch is no object of the kind.
+#[derive(Debug)]
+pub enum PatchedFault {
+    /// It cannot be read, in the decoder's words.
+    Unreadable(String),
+    /// Refused as any other body.
+    Refused(Status),
+}
+
+/// Reads the result of a patch as an object of the kind; `duplicates` are what came twice in the patch.
+/// Gives the object and the warnings for the client.
+///
+/// # Errors
+/// Where it is another kind, a value has a wrong type, or (strict) fields are unknown or came twice.
+pub fn decode_patched(
+    kind: &Kind,
+    registry: &Registry,
+    object: Object,
+    duplicates: &[String],
+    validation: FieldValidation,
+) -> Result<(Object, Vec<String>), PatchedFault> {
+    let decoded = match &kind.custom {
+        Some(custom) => {
+            let text = object.to_string();
+            crd::decode::check_head(kind, &object, &text, &summary(text.as_bytes())).map_err(PatchedFault::Refused)?;
+            let parsed = crd::decode::Parsed { object, duplicates: Vec::new() };
+            let (object, faults) = crd::decode::coerce(custom, parsed).map_err(PatchedFault::Unreadable)?;
+            Decoded { object, faults }
+        }
+        None => patched_builtin(kind, registry, object)?,
+    };
+    let faults = [duplicates, &decoded.faults].concat();
+    if validation == FieldValidation::Strict && !faults.is_empty() {
+        let why = Decoded { faults, ..Decoded::default() }.strict_error().unwrap_or_default();
+        return Err(PatchedFault::Unreadable(why));
+    }
+    Ok((decoded.object, if validation == FieldValidation::Warn { faults } else { Vec::new() }))
+}
+
+fn patched_builtin(kind: &Kind, registry: &Registry, object: Object) -> Result<Decoded, PatchedFault> {
+    let head = head_of(&object).map_err(PatchedFault::Unreadable)?;
+    if head.api_version.is_none() {
+        // Without a version upstream reads its internal one, whose fields have other names.
+        let unknown = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind");
+        let faults = unknown.map(|(name, _)| format!("unknown field {name:?}")).collect();
+        return Ok(Decoded { object: serde_json::json!({"metadata": {}}), faults });
+    }
+    match mismatch(kind, registry, &head) {
+        None => {}
+        Some(Mismatch::OtherVersion(why)) => return Err(PatchedFault::Refused(Status::bad_request(why))),
+        Some(Mismatch::OtherKind(why)) => return Err(PatchedFault::Unreadable(why)),
+    }
+    let mut decoded = check(object, kind.ty.get()).map_err(|error| PatchedFault::Unreadable(error.to_string()))?;
+    decoded.object["apiVersion"] = kind.api_version().into();
+    decoded.object["kind"] = (*kind.kind).into();
+    Ok(decoded)
+}
+
 /// Reads a body as an object of a custom kind.
 fn decode_custom(
     kind: &Kind,
@@ -200,30 +258,43 @@ fn type_word(value: &Value) -> &'static str {
 
 /// Refuses a body that says it is something else.
 fn check_kind(kind: &Kind, registry: &Registry, head: &Head) -> Result<(), Status> {
+    match mismatch(kind, registry, head) {
+        None => Ok(()),
+        Some(Mismatch::OtherVersion(why)) => Err(Status::bad_request(why)),
+        Some(Mismatch::OtherKind(why)) => Err(cannot_be_handled(head, kind, &why)),
+    }
+}
+
+/// What a body says that it is, and its path does not; in words for the client.
+enum Mismatch {
+    OtherVersion(String),
+    OtherKind(String),
+}
+
+fn mismatch(kind: &Kind, registry: &Registry, head: &Head) -> Option<Mismatch> {
     let api_version = head.api_version.clone().unwrap_or_else(|| kind.api_version());
     let name = head.kind.as_deref().unwrap_or(&kind.kind);
     if api_version == kind.api_version() && name == &*kind.kind {
-        return Ok(());
+        return None;
     }
     let group_version = GroupVersion::parse(&api_version).unwrap_or_else(|| GroupVersion::new("", ""));
     let (group, version) = (&*group_version.group, &*group_version.version);
     let resource = registry.by_kind(group, version, name);
     let was_served = name == &*kind.kind && group == &*kind.group && NO_LONGER_SERVED.contains(&(group, version));
     if was_served || resource.is_some_and(|other| other.storage == kind.storage) {
-        return Err(Status::bad_request(format!(
+        return Some(Mismatch::OtherVersion(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({})",
             kind.api_version()
         )));
     }
-    let why = if resource.is_some() || of_kind(group, version, name).is_some() {
+    Some(Mismatch::OtherKind(if resource.is_some() || of_kind(group, version, name).is_some() {
         let package = internal_package(&kind.group);
         format!("converting ({version}.{name}) to ({package}.{}): unknown conversion", kind.kind)
     } else {
         format!(
             "no kind {name:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
         )
-    };
-    Err(cannot_be_handled(head, kind, &why))
+    }))
 }
 
 /// The name of the group's package inside upstream: `core`, `rbac`, `apps`.

@@ -38,6 +38,15 @@ pub fn first_document(body: &[u8]) -> Result<Document, String> {
     Ok(document)
 }
 
+/// The same of JSON: a tree, and what comes twice in it.
+pub(super) fn from_json(text: &str) -> Result<(Value, Vec<String>), serde_json::Error> {
+    let mut duplicates = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Tree { path: "", duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok((value, duplicates))
+}
+
 /// The scanner's work grows with the square of open brackets, so they are bounded before it runs.
 /// Brackets in texts count too: no sane document leaves this many open.
 fn nests_too_deep(text: &str) -> bool {

@@ -149,6 +149,16 @@ impl<'a> Entries<'a> {
         self.all.is_empty()
     }
 
+    /// Adds a manager that is none yet.
+    pub(crate) fn add(&mut self, entry: Entry<'a>) {
+        self.all.retain(|other| other.id != entry.id);
+        self.all.push(entry);
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry<'a>> {
+        self.all.iter_mut()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<'a>> {
         self.all.iter()
     }

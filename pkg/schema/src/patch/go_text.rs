@@ -41,7 +41,8 @@ pub(super) fn go_type(value: &Value) -> &'static str {
 }
 
 /// What JSON calls it, in the words of Go's decoder.
-pub(super) fn json_kind(value: &Value) -> &'static str {
+#[must_use]
+pub fn json_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Owners of a workload's replicas, as a Scale shows them and takes them back
+//! (`k8s.io/apimachinery/pkg/util/managedfields/scalehandler.go`).
+
+use serde_json::Value;
+
+use super::entries::{Entries, Entry};
+use crate::field_set::{Element, FieldSet};
+
+const SCALE_VERSION: &str = "autoscaling/v1";
+const IN_SCALE: [&str; 2] = ["spec", "replicas"];
+
+fn path<'p>(names: &[&'p str]) -> Vec<Element<'p>> {
+    names.iter().map(|name| Element::Field((*name).into())).collect()
+}
+
+fn only<'p>(names: &[&'p str]) -> FieldSet<'p> {
+    let mut set = FieldSet::default();
+    set.insert(&path(names));
+    set
+}
+
+/// The `managedFields` of a workload's scale: who owns the replicas, which are at `replicas`.
+#[must_use]
+pub fn to_scale(parent: &[Value], replicas: &[&str]) -> Option<Value> {
+    let entries = Entries::parse(parent).ok()?;
+    let mut shown = Entries::default();
+    for entry in entries.iter().filter(|entry| entry.fields.contains(&path(replicas))) {
+        let mut id = entry.id.clone();
+        if !id.version.is_empty() {
+            id.version = SCALE_VERSION.into();
+        }
+        shown.add(Entry { id, version: SCALE_VERSION.into(), time: entry.time.clone(), fields: only(&IN_SCALE) });
+    }
+    shown.publish()
+}
+
+/// The `managedFields` of a workload after its scale was applied: who lost the replicas in the scale loses
+/// them here, who came to own them owns them here, without a time.
+#[must_use]
+pub fn to_parent(parent: &[Value], scale: &[Value], replicas: &[&str], version: &str) -> Option<Value> {
+    let (Ok(mut entries), Ok(scale)) = (Entries::parse(parent), Entries::parse(scale)) else { return None };
+    let owns = |entry: &Entry<'_>, of: &Entry<'_>| {
+        (&entry.id.operation, &entry.id.manager, &entry.id.subresource)
+            == (&of.id.operation, &of.id.manager, &of.id.subresource)
+    };
+    let mut owners: Vec<Entry<'_>> =
+        scale.iter().filter(|entry| entry.fields.contains(&path(&IN_SCALE))).cloned().collect();
+    let taken = only(replicas);
+    for entry in entries.iter_mut().filter(|entry| entry.fields.contains(&path(replicas))) {
+        match owners.iter().position(|owner| owns(owner, entry)) {
+            Some(at) => drop(owners.swap_remove(at)),
+            None => entry.fields = entry.fields.difference(&taken),
+        }
+    }
+    entries.retain_owners();
+    for mut owner in owners {
+        if !owner.id.version.is_empty() {
+            owner.id.version = version.into();
+        }
+        entries.add(Entry { id: owner.id, version: version.into(), time: None, fields: only(replicas) });
+    }
+    entries.publish()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn entry(manager: &str, operation: &str, version: &str, fields: Value) -> Value {
+        json!({"manager": manager, "operation": operation, "apiVersion": version, "fieldsType": "FieldsV1",
+            "time": "2026-01-01T00:00:00Z", "fieldsV1": fields})
+    }
+
+    #[test]
+    fn replicas_change_hands_by_way_of_the_scale() {
+        let parent = [
+            entry("m1", "Apply", "apps/v1", json!({"f:spec": {"f:replicas": {}, "f:paused": {}}})),
+            entry("u", "Update", "apps/v1", json!({"f:metadata": {"f:labels": {"f:a": {}}}})),
+        ];
+        let names = ["spec", "replicas"];
+        let shown = to_scale(&parent, &names).unwrap();
+        assert_eq!(shown, json!([entry("m1", "Apply", "autoscaling/v1", json!({"f:spec": {"f:replicas": {}}}))]));
+        let mut taken = entry("m2", "Apply", "autoscaling/v1", json!({"f:spec": {"f:replicas": {}}}));
+        taken["subresource"] = "scale".into();
+        let after = to_parent(&parent, &[taken], &names, "apps/v1").unwrap();
+        assert_eq!(after[0], entry("m1", "Apply", "apps/v1", json!({"f:spec": {"f:paused": {}}})));
+        assert_eq!(after[1]["manager"], "m2");
+        assert_eq!(after[1]["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+        assert!(after[1].get("time").is_none());
+        assert_eq!(after[2]["manager"], "u");
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What upstream says when the result of a strategic merge patch does not fit the type: it is turned into
+//! the type's struct without a detour through JSON, by a converter with words of its own.
+
+use serde_json::Value;
+
+use crate::builtin_types::{go_type, written_order};
+use crate::decode;
+use crate::field_table::{Struct, Type};
+
+/// The first value that does not fit, in the order of the structs; `None` where all do.
+#[must_use]
+pub fn restore_fault(object: &Value, ty: &Type) -> Option<String> {
+    let found = Walk { in_order: false }.fault(object, ty, &|| None)?;
+    // Structs know no order of their own, and it takes time to find: only where there is something to tell.
+    Some(Walk { in_order: true }.fault(object, ty, &|| None).unwrap_or(found))
+}
+
+struct Walk {
+    in_order: bool,
+}
+
+impl Walk {
+    /// `named` gives the name that Go's type of the place has, where it has one of its own.
+    fn fault(&self, value: &Value, ty: &Type, named: &dyn Fn() -> Option<&'static str>) -> Option<String> {
+        match (ty, value) {
+            (_, Value::Null) | (Type::Any, _) => None,
+            (Type::Struct(shape), Value::Object(_)) => self.in_struct(value, shape),
+            (Type::Struct(_), other) => Some(format!("cannot restore struct from: {}", go_kind(other))),
+            (Type::Map { value: ty, .. }, Value::Object(members)) => {
+                members.values().find_map(|value| self.fault(value, ty.get(), &|| None))
+            }
+            (Type::Map { .. }, other) => Some(format!("cannot restore map from {}", go_kind(other))),
+            (Type::List { item, .. }, Value::Array(items)) => {
+                items.iter().find_map(|value| self.fault(value, item.get(), &|| None))
+            }
+            (Type::Bytes, Value::String(_)) => {
+                decode::check(value.clone(), ty).err().map(|error| format!("error decoding from json: {error}"))
+            }
+            (Type::List { .. } | Type::Bytes, other) => Some(format!("cannot restore slice from {}", go_kind(other))),
+            (Type::String | Type::Boolean | Type::Integer { .. } | Type::Number, value) => scalar(value, ty, named),
+            // These read their own JSON.
+            (Type::Quantity | Type::IntOrString | Type::Time | Type::MicroTime | Type::Duration, value) => {
+                decode::check(value.clone(), ty).err().map(|error| error.to_string())
+            }
+        }
+    }
+
+    fn in_struct(&self, value: &Value, shape: &Struct) -> Option<String> {
+        let mut fields: Vec<_> = shape.fields.iter().collect();
+        if self.in_order {
+            let known: Vec<&str> = written_order(&shape.name).collect();
+            fields.sort_by_key(|field| known.iter().position(|name| *name == field.name));
+        }
+        fields.into_iter().find_map(|field| {
+            let found = value.get(&*field.name)?;
+            self.fault(found, field.ty.get(), &|| go_type(&shape.name, &field.name))
+        })
+    }
+}
+
+fn scalar(value: &Value, ty: &Type, named: &dyn Fn() -> Option<&'static str>) -> Option<String> {
+    let kind = match ty {
+        Type::Boolean => "bool",
+        Type::Integer { bits: 32 } => "int32",
+        Type::Integer { .. } => "int64",
+        Type::Number => "float64",
+        _ => "string",
+    };
+    let from = go_kind(value);
+    match (from, kind) {
+        ("bool", "bool") | ("string", "string") | ("int64", "int32" | "int64" | "float64") | ("float64", "float64") => {
+            None
+        }
+        ("float64", "int32" | "int64") if value.as_f64().is_some_and(|float| float.fract() == 0.0) => None,
+        // Go would make a letter of a number, and cut a fraction off: JSON knows neither.
+        ("int64", "string") | ("float64", "int32" | "int64") => {
+            Some(format!("cannot convert {from} to {}", named().unwrap_or(kind)))
+        }
+        _ => Some(format!("unrecognized type: {kind}")),
+    }
+}
+
+fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "invalid",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_of_a_wrong_type_are_told_in_the_converters_words() {
+        let ty = crate::builtin_types::find("io.k8s.api.apps.v1.Deployment").unwrap().get();
+        for (spec, want) in [
+            (json!({"replicas": "x"}), Some("unrecognized type: int32")),
+            (json!({"replicas": 1.5}), Some("cannot convert float64 to int32")),
+            (json!({"replicas": 2, "paused": true}), None),
+            (json!({"paused": "yes"}), Some("unrecognized type: bool")),
+            (json!({"template": "x"}), Some("cannot restore struct from: string")),
+            (json!({"strategy": {"type": 1}}), Some("cannot convert int64 to v1.DeploymentStrategyType")),
+            (json!({"selector": {"matchLabels": []}}), Some("cannot restore map from slice")),
+            (json!({"template": {"spec": {"containers": {}}}}), Some("cannot restore slice from map")),
+            (json!({"unknown": 1, "replicas": null}), None),
+        ] {
+            let found = restore_fault(&json!({"spec": spec}), ty);
+            assert_eq!(found.as_deref(), want, "{spec}");
+        }
+    }
+}
