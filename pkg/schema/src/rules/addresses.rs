@@ -47,6 +47,20 @@ pub fn cidr(network: &At<'_>) -> ErrorList {
     ErrorList::new()
 }
 
+/// What is wrong with the address of an interface in its network, `10.9.8.7/24`.
+pub fn interface_address(address: &At<'_>) -> ErrorList {
+    let text = address.text();
+    match text.parse::<IpNet>() {
+        Err(_) => {
+            vec![address.invalid_as(text, "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)")]
+        }
+        Ok(parsed) if parsed.to_string() != text => {
+            vec![address.invalid(format!("must be in canonical form ({:?})", parsed.to_string()))]
+        }
+        Ok(_) => ErrorList::new(),
+    }
+}
+
 /// What is wrong with an address that traffic is sent to from outside.
 pub fn not_special(address: &At<'_>) -> ErrorList {
     let Ok(parsed) = address.text().parse::<IpAddr>() else {

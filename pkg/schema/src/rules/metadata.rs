@@ -186,9 +186,12 @@ pub(super) fn faults(path: &FieldPath, value: &str, faults: Vec<String>) -> Erro
     faults.into_iter().map(|fault| FieldError::invalid(path, value, fault)).collect()
 }
 
+/// What is said of a field that may not change.
+pub(super) const IMMUTABLE: &str = "field is immutable";
+
 /// It must be as it was.
 pub(super) fn immutable(new: &At<'_>, old: &At<'_>) -> Option<FieldError> {
-    (!same(new.value, old.value)).then(|| new.invalid("field is immutable"))
+    (!same(new.value, old.value)).then(|| new.invalid(IMMUTABLE))
 }
 
 fn owner_references(metadata: &At<'_>) -> ErrorList {

@@ -208,6 +208,18 @@ pub fn env_var_name(value: &str) -> Vec<String> {
     Vec::new()
 }
 
+/// A name as C and its heirs have them.
+#[must_use]
+pub fn c_identifier(value: &str) -> Vec<String> {
+    let starts = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if !starts || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        let message = "a valid C identifier must start with alphabetic character or '_', followed by a string of \
+                       alphanumeric characters or '_'";
+        return vec![pattern(message, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])];
+    }
+    Vec::new()
+}
+
 /// The name of an HTTP header.
 #[must_use]
 pub fn http_header_name(value: &str) -> Vec<String> {

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use knarr_types::Object;
+use serde_json::json;
+
+use super::*;
+
+fn faults(errors: &ErrorList) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_claim_cannot_change_what_it_asks_for() {
+    let mut old: Object =
+        json!({"spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "k"}}]}}});
+    (RESOURCE_CLAIM.default)(&mut old);
+    let mut new = old.clone();
+    new["spec"]["devices"]["requests"][0]["exactly"]["count"] = json!(2);
+    assert_eq!((RESOURCE_CLAIM.validate_update)(&new, &old, "").len(), 1);
+}
+
+#[test]
+fn what_an_expression_selects_by_is_a_yes_or_a_no() {
+    let class = |text: &str| json!({"spec": {"selectors": [{"cel": {"expression": text}}]}});
+    for right in [
+        "device.driver == 'd'",
+        "device.attributes['d'].a",
+        "device.capacity['d'].mem.isGreaterThan(quantity('1Gi'))",
+        "device.attributes['d'].v.isLessThan(semver('1.0.0'))",
+    ] {
+        assert_eq!(faults(&(DEVICE_CLASS.validate)(&class(right))), Vec::<String>::new(), "{right}");
+    }
+    let wrong = faults(&(DEVICE_CLASS.validate)(&class("device.driver")));
+    assert!(wrong[0].ends_with("must evaluate to bool or the unknown type, not string"), "{wrong:?}");
+}
+
+#[test]
+fn a_slice_says_in_one_way_who_reaches_its_devices() {
+    let slice = |extra: Value| {
+        let mut slice = json!({"spec": {"driver": "d", "pool": {"name": "p", "resourceSliceCount": 1}}});
+        if let (Some(spec), Some(extra)) = (slice["spec"].as_object_mut(), extra.as_object()) {
+            spec.extend(extra.clone());
+        }
+        faults(&(RESOURCE_SLICE.validate)(&slice))
+    };
+    assert_eq!(slice(json!({"allNodes": true})), Vec::<String>::new());
+    assert!(slice(json!({}))[0].starts_with("spec: Required value: exactly one of"));
+    assert_eq!(slice(json!({"allNodes": true, "nodeName": "n"})).len(), 1);
+    assert_eq!(slice(json!({"allNodes": true, "devices": [{"name": "a"}], "sharedCounters": []})).len(), 1);
+    let device = json!({"allNodes": true, "devices": [{"name": "a", "allNodes": true}]});
+    assert!(slice(device)[0].starts_with("spec.devices[0]: Invalid value: null"));
+}
+
+#[test]
+fn requests_for_a_share_of_a_capacity_step_from_the_least() {
+    let slice = |policy: Value| {
+        let device = json!({"name": "a", "allowMultipleAllocations": true,
+            "capacity": {"m": {"value": "10", "requestPolicy": policy}}});
+        let slice = json!({"spec": {"driver": "d", "pool": {"name": "p", "resourceSliceCount": 1},
+            "allNodes": true, "devices": [device]}});
+        faults(&(RESOURCE_SLICE.validate)(&slice))
+    };
+    assert_eq!(slice(json!({"default": "4", "validRange": {"min": "2", "step": "2"}})), Vec::<String>::new());
+    assert_eq!(slice(json!({"default": "5", "validRange": {"min": "2", "step": "2"}})).len(), 1);
+    assert_eq!(slice(json!({"default": "1", "validRange": {"min": "2", "max": "11"}})).len(), 2);
+    assert_eq!(slice(json!({"default": "3", "validValues": ["2", "1"]})).len(), 2);
+    assert_eq!(slice(json!({"validValues": ["2"]})).len(), 1);
+}
+
+#[test]
+fn only_what_was_allocated_is_reported_on() {
+    let claim = json!({"spec": {"devices": {"requests": [{"name": "r"}]}}, "status": {
+        "allocation": {"devices": {"results": [{"request": "r", "driver": "d", "pool": "p", "device": "x"}]}},
+        "devices": [{"driver": "d", "pool": "p", "device": "x", "networkData": {"ips": ["10.0.0.1/8", "10.0.0.1"]}},
+            {"driver": "d", "pool": "p", "device": "y"}]}});
+    let found = faults(&(RESOURCE_CLAIM.validate_update)(&claim, &json!({}), "status"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("status.devices[0].networkData.ips[1]"), "{found:?}");
+    assert!(found[1].ends_with("must be an allocated device in the claim"), "{found:?}");
+}
