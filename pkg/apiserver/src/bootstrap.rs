@@ -5,14 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
+use futures::future::try_join_all;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use knarr_auth::UserInfo;
+use knarr_schema::rules::flow_control;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::server::ServerError;
-use crate::{default_roles, pipeline};
+use crate::{api_services, default_roles, pipeline};
 
 /// Who the managed fields of these objects name.
 const MANAGER: &str = "kube-apiserver";
@@ -45,7 +47,28 @@ pub async fn run(app: &Arc<App>, service_address: IpAddr, server: Option<SocketA
     for object in wanted {
         write(app, object).await?;
     }
+    try_join_all(flow_control::bootstrap().into_iter().map(|(plural, object)| make(app, FLOW_CONTROL, plural, object)))
+        .await?;
+    api_services::bootstrap(app).await?;
     default_roles::run(app).await
+}
+
+/// The group of flow schemas and priority levels.
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io/v1";
+
+/// Makes an object of the cluster that is not there yet.
+///
+/// # Errors
+/// [`ServerError::Bootstrap`] names the object that could not be written.
+pub(crate) async fn make(app: &Arc<App>, version: &str, plural: &str, object: Value) -> Result<(), ServerError> {
+    let collection = format!("/apis/{version}/{plural}");
+    match send(app, Method::POST, &collection, &object).await {
+        (200..300 | 409, _) => Ok(()),
+        (_, why) => {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            Err(ServerError::Bootstrap { what: format!("{collection}/{name}"), why })
+        }
+    }
 }
 
 async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerError> {

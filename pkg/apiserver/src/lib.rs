@@ -5,6 +5,7 @@
 //! may, and then one of [`read`], [`watch`] and [`write`], which know kinds only as data. Reads send
 //! the bytes that the store holds; writes are re-run on the newest state until they are committed.
 
+mod api_services;
 pub mod app;
 pub mod body;
 pub mod bootstrap;

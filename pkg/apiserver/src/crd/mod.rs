@@ -21,10 +21,11 @@ use knarr_schema::{Kind, Registry};
 use knarr_store::{ResourceOptions, Scope, WatchEvent};
 use knarr_types::{Object, ResourceId, Revision};
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::{pipeline, serve_object};
+use crate::{api_services, pipeline, serve_object};
 
 pub use plan::begin_deletion;
 
@@ -47,6 +48,8 @@ pub struct Definitions {
     /// The definitions as they were last read, by name.
     read: BTreeMap<String, (Revision, Object)>,
     made: BTreeMap<String, (Shape, Vec<Arc<Kind>>)>,
+    /// The groups and versions that are to have an APIService.
+    published: watch::Sender<BTreeSet<api_services::Served>>,
     /// By the uid of the definition.
     cleaning: BTreeSet<String>,
     cleanups: JoinSet<String>,
@@ -59,6 +62,7 @@ impl Definitions {
             app,
             read: BTreeMap::new(),
             made: BTreeMap::new(),
+            published: watch::Sender::new(BTreeSet::new()),
             cleaning: BTreeSet::new(),
             cleanups: JoinSet::new(),
         };
@@ -70,6 +74,8 @@ impl Definitions {
     /// Follows the definitions until the server ends.
     pub async fn run(mut self) {
         let stopping = self.app.stopping.clone();
+        let mut publishing = JoinSet::new();
+        publishing.spawn(api_services::follow(Arc::clone(&self.app), self.published.subscribe()));
         loop {
             let from = self.app.store.snapshot(&definitions_id()).revision();
             let mut watcher = self.app.store.watch(&definitions_id(), from, Scope::All);
@@ -120,6 +126,7 @@ impl Definitions {
         // Served first, said second: who reads that a definition is established can use it.
         self.serve(&all).await;
         futures::future::join_all(changed.iter().map(|definition| put_status(&self.app, definition))).await;
+        self.published.send_replace(api_services::of_definitions(&all));
         for definition in all.iter().filter(|definition| plan::is_to_clean_up(definition)) {
             let uid = definition["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             if self.cleaning.insert(uid.clone()) {

@@ -8,24 +8,29 @@ use serde_json::{Value, json};
 
 use super::{Write, new_uid};
 
-/// Lets all who may change the object do so.
+/// Lets all who may change the object do so. True where a policy or a webhook did: they send objects as
+/// clients do, which get their defaults.
 pub(super) async fn mutate(
     write: &Write<'_>,
     request: &Request<'_>,
     object: &mut Object,
     warnings: &mut Vec<String>,
-) -> Result<(), Status> {
+) -> Result<bool, Status> {
     let plugins =
         |object: &mut Object| knarr_admission::mutate(request, object, write.app, &write.app.settings.admission);
     let policies = |object: &mut Object, pass: Pass| {
-        if policy::mutate(request, object, write.app, pass)? { plugins(object) } else { Ok(()) }
+        let changed = policy::mutate(request, object, write.app, pass)?;
+        if changed {
+            plugins(object)?;
+        }
+        Ok(changed)
     };
     plugins(object)?;
-    policies(object, Pass::First)?;
-    let redo = |object: &mut Object| plugins(object).and_then(|()| policies(object, Pass::Again));
+    let changed = policies(object, Pass::First)?;
+    let redo = |object: &mut Object| plugins(object).and_then(|()| policies(object, Pass::Again)).map(drop);
     let options = options(write, request.operation);
     let context = context(write, &options);
-    write.app.webhooks.mutate(&context, request, object, warnings, redo).await.map(drop)
+    Ok(write.app.webhooks.mutate(&context, request, object, warnings, redo).await? || changed)
 }
 
 /// Asks all who may refuse the write.

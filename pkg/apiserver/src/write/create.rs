@@ -131,8 +131,9 @@ pub(super) async fn finish(
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let request = write.admission(Operation::Create, &name, None);
-    admit::mutate(write, &request, object, warnings).await?;
-    stored.default(object);
+    if admit::mutate(write, &request, object, warnings).await? {
+        stored.default(object);
+    }
     crate::escalation::check(write, object, None)?;
     stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);

@@ -29,7 +29,26 @@ use crate::serve_object;
 /// 404 where it is not there, 409 where it is not as the client said.
 pub async fn delete(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     let options = DeleteOptions::of(&context.query, &body)?;
-    run(app, context, kind, options).await
+    let warnings = warnings(kind, &options);
+    warned(run(app, context, kind, options).await, context, &warnings)
+}
+
+/// What a client should know that did not say what becomes of dependents.
+fn warnings(kind: &Kind, options: &DeleteOptions) -> Vec<String> {
+    let jobs = (&*kind.group, &*kind.kind) == ("batch", "Job") && options.propagation.is_none();
+    let preserved = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to \
+                     remove them or set propagationPolicy=Orphan to suppress this warning";
+    jobs.then(|| preserved.to_owned()).into_iter().collect()
+}
+
+/// The answer with these warnings, be it a failure or not.
+fn warned(answer: Result<Response, Status>, context: &RequestContext, warnings: &[String]) -> Result<Response, Status> {
+    if warnings.is_empty() {
+        return answer;
+    }
+    let mut response = answer.unwrap_or_else(|status| body::status(&status, &context.accept));
+    body::warn(&mut response, warnings);
+    Ok(response)
 }
 
 /// Deletes a pod by an eviction; `condition` is what its status says of it.
@@ -307,6 +326,7 @@ pub async fn delete_collection(
     body: Bytes,
 ) -> Result<Response, Status> {
     let mut options = DeleteOptions::of(&context.query, &body)?;
+    let warnings = warnings(kind, &options);
     options.uid = None;
     Page::of(&context.query, kind)?;
     let snapshot = app.store.snapshot(&kind.storage);
@@ -347,7 +367,7 @@ pub async fn delete_collection(
     if kind.custom.is_some() {
         list["metadata"]["continue"] = "".into();
     }
-    Ok(serve_object::respond(&context.accept, 200, &list))
+    warned(Ok(serve_object::respond(&context.accept, 200, &list)), context, &warnings)
 }
 
 #[cfg(test)]

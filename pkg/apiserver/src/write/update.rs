@@ -209,8 +209,9 @@ async fn finish(
     stored.prepare_update(object, old, write.subresource);
     let name = &*write.context.info.name;
     let request = write.admission(Operation::Update, name, Some(old));
-    admit::mutate(write, &request, object, warnings).await?;
-    stored.default(object);
+    if admit::mutate(write, &request, object, warnings).await? {
+        stored.default(object);
+    }
     crate::escalation::check(write, object, Some(old))?;
     knarr_admission::set_condition_times(&request, object, &seconds(write.now));
     let errors = write.check_update(object, old);

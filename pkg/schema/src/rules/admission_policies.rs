@@ -7,17 +7,19 @@ use knarr_types::{ErrorList, Object};
 
 use super::Rules;
 use super::at::At;
+use super::conditions::conditions;
 use super::fill::{self, each, empty, object, unset};
 use super::names;
 use super::policy_expressions;
 use super::security::one_of;
 use super::selectors;
 use super::webhooks;
+use crate::crd::json_path::JsonPath;
 
 pub(super) static VALIDATING_POLICY: Rules = Rules {
     validate: |policy| validating(&At::root(policy)),
     validate_update: |new, _, subresource| match subresource {
-        "status" => ErrorList::new(),
+        "status" => status(&At::root(new).get("status")),
         _ => validating(&At::root(new)),
     },
     ..OF_POLICIES
@@ -109,6 +111,27 @@ fn match_resources(matching: &At<'_>) -> ErrorList {
     for list in ["resourceRules", "excludeResourceRules"] {
         errors.extend(matching.items(list).iter().flat_map(webhooks::rule));
     }
+    errors
+}
+
+/// What is wrong with what was found out about a policy.
+fn status(status: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for found in status.items("typeChecking.expressionWarnings") {
+        let (warning, place) = (found.get("warning"), found.get("fieldRef"));
+        if warning.text().is_empty() {
+            errors.push(warning.required(""));
+        }
+        match place.text().trim() {
+            "" => errors.push(place.required("")),
+            text => errors.extend(JsonPath::parse(text).err().map(|why| {
+                // Upstream's parser does not repeat what it read.
+                let why = why.split(" in \"").next().unwrap_or_default();
+                place.invalid_as(text, format!("invalid JSONPath: {why}"))
+            })),
+        }
+    }
+    errors.extend(conditions(status, "conditions"));
     errors
 }
 

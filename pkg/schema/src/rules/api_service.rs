@@ -3,6 +3,7 @@
 //! APIServices (`k8s.io/kube-aggregator/pkg/apis/apiregistration/validation`).
 
 use knarr_types::ErrorList;
+use serde_json::{Value, json};
 
 use super::Rules;
 use super::at::At;
@@ -17,7 +18,12 @@ pub(super) static API_SERVICE: Rules = Rules {
             unset(reference, "port", 443);
         }
     },
-    prepare_create: |service| fill::remove(service, "status"),
+    prepare_create: |service| {
+        fill::remove(service, "status");
+        if service["spec"]["service"].is_null() {
+            service["status"] = json!({"conditions": [available(&service["metadata"]["creationTimestamp"])]});
+        }
+    },
     prepare_update: |new, old, subresource| {
         fill::keep(new, old, if subresource == "status" { "spec" } else { "status" });
     },
@@ -30,6 +36,12 @@ pub(super) static API_SERVICE: Rules = Rules {
     allow_unconditional_update: false,
     ..Rules::DEFAULT
 };
+
+/// What this server serves itself is there from the first moment.
+fn available(since: &Value) -> Value {
+    json!({"type": "Available", "status": "True", "lastTransitionTime": since, "reason": "Local",
+        "message": "Local APIServices are always available"})
+}
 
 fn validate(service: &At<'_>) -> ErrorList {
     let spec = service.get("spec");

@@ -27,6 +27,8 @@ pub(super) static HORIZONTAL_POD_AUTOSCALER: Rules = Rules {
     ..Rules::DEFAULT
 };
 
+/// In these, objects of the first version carry what it has no fields for; in others they mean nothing.
+const ROUND_TRIP: [&str; 4] = ["metrics", "behavior", "conditions", "current-metrics"];
 const METRIC_TYPES: &[&str] = &["ContainerResource", "External", "Object", "Pods", "Resource"];
 
 fn default(autoscaler: &mut Object) {
@@ -37,6 +39,12 @@ fn default(autoscaler: &mut Object) {
         unset(spec, "targetCPUUtilizationPercentage", 80);
         return;
     }
+    if let Some(annotations) = fill::at(autoscaler, "metadata.annotations") {
+        ROUND_TRIP.iter().for_each(|name| {
+            fill::remove(annotations, &format!("autoscaling.alpha.kubernetes.io/{name}"));
+        });
+    }
+    let spec = object(autoscaler, "spec");
     let cpu = json!([{"type": "Resource", "resource": {
         "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80},
     }}]);
@@ -121,20 +129,23 @@ fn metric(metric: &At<'_>) -> ErrorList {
     if kind.text().is_empty() {
         errors.push(kind.required("must specify a metric source type"));
     }
-    if !METRIC_TYPES.contains(&kind.text()) {
+    let known = METRIC_TYPES.contains(&kind.text());
+    if !known {
         errors.push(kind.not_supported(METRIC_TYPES));
-        return errors;
     }
     let mut letters = kind.text().chars();
     let wanted: String = letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect();
     let sources = ["object", "external", "pods", "resource", "containerResource"];
     let given: Vec<_> = sources.iter().filter(|source| metric.has(source)).collect();
-    for source in &given {
-        errors.extend(metric_source(&metric.get(source), source));
+    if let Some(first) = given.first() {
+        errors.extend(metric_source(&metric.get(first), first));
     }
-    if !metric.has(&wanted) {
+    if !known {
+        errors.push(kind.not_supported(METRIC_TYPES));
+    } else if !metric.has(&wanted) {
         errors.push(metric.get(&wanted).required("must populate information for the given metric source"));
-    } else {
+    }
+    if given.len() > 1 {
         for other in given.iter().filter(|source| ***source != wanted) {
             errors.push(metric.get(other).forbidden("must populate the given metric source only"));
         }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Events of the core and the events.k8s.io group (`pkg/apis/core/validation/events.go`).
+//! Events of the core and the events.k8s.io group (`pkg/apis/core/validation/events.go`). Messages name
+//! fields as the core does, whichever group was asked.
 
-use knarr_types::{ErrorList, FieldPath, Object};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
 
 use super::Rules;
-use super::at::At;
+use super::at::{At, same};
+use super::go_print;
+use super::metadata;
 use super::names;
 
 pub(super) static EVENT: Rules = Rules {
@@ -19,7 +22,7 @@ pub(super) static EVENT: Rules = Rules {
 
 pub(super) static NEW_EVENT: Rules = Rules {
     validate: validate_new,
-    validate_update: |new, _, _| legacy(&At::root(new), &EVENTS),
+    validate_update: |new, old, _| update_new(&At::root(new), &At::root(old)),
     fields: |event| fields(event, &EVENTS),
     allow_create_on_update: true,
     ..Rules::DEFAULT
@@ -68,26 +71,30 @@ const EVENTS: Naming = Naming {
     controller_selector: "reportingController",
 };
 
-/// What both groups ask of an event.
+/// What both groups ask of an event. One with an eventTime is of the newer form.
 fn legacy(event: &At<'_>, naming: &Naming) -> ErrorList {
-    let mut errors = ErrorList::new();
     let namespace = event.str("metadata.namespace");
-    let of_object = event.get(naming.object).str("namespace");
-    let fits = of_object == namespace || (of_object.is_empty() && ["", "default"].contains(&namespace));
-    let mismatch = || {
-        let at = event.get(naming.object).get("namespace").named(FieldPath::new("involvedObject.namespace"));
-        at.invalid_as(of_object, "does not match event.namespace")
+    let object = event.get(naming.object).get("namespace").named(FieldPath::new("involvedObject.namespace"));
+    let newer = event.has("eventTime");
+    let fits = match object.text() {
+        "" if newer => ["default", "kube-system"].contains(&namespace),
+        "" => ["", "default"].contains(&namespace),
+        of_object => newer || of_object == namespace,
     };
-    if !event.has("eventTime") {
-        if !fits {
-            errors.push(mismatch());
-        }
-        return errors;
-    }
+    let mut errors = ErrorList::new();
     if !fits {
-        errors.push(mismatch());
+        errors.push(object.invalid_as(object.text(), "does not match event.namespace"));
     }
-    let controller = event.get(naming.controller);
+    if newer {
+        errors.extend(reported(event, naming));
+    }
+    errors
+}
+
+/// What is wrong with who reports, and what.
+fn reported(event: &At<'_>, naming: &Naming) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let controller = event.get(naming.controller).named(FieldPath::new("reportingController"));
     if controller.text().is_empty() {
         errors.push(controller.required(""));
     }
@@ -111,6 +118,7 @@ fn legacy(event: &At<'_>, naming: &Naming) -> ErrorList {
 fn validate_new(event: &Object) -> ErrorList {
     let event = At::root(event);
     let mut errors = legacy(&event, &EVENTS);
+    errors.extend(series(&event));
     if !event.has("eventTime") {
         errors.push(event.get("eventTime").required(""));
     }
@@ -125,12 +133,69 @@ fn validate_new(event: &Object) -> ErrorList {
     ];
     for (field, shown) in deprecated {
         let at = event.get(field).named(FieldPath::new(shown));
-        let empty = at.value.as_object().is_some_and(serde_json::Map::is_empty);
+        let empty = at.value.as_object().is_some_and(|source| source.values().all(|part| part == ""));
         if at.is_set() && at.value != 0 && !empty {
             errors.push(at.invalid_as("", "needs to be unset"));
         }
     }
     errors
+}
+
+fn series(event: &At<'_>) -> ErrorList {
+    let series = event.get("series");
+    let mut errors = ErrorList::new();
+    if !series.is_set() {
+        return errors;
+    }
+    if series.int("count") < 2 {
+        errors.push(series.get("count").invalid_as("", "should be at least 2"));
+    }
+    if !series.has("lastObservedTime") {
+        errors.push(series.get("lastObservedTime").required(""));
+    }
+    errors
+}
+
+/// Of an event of the newer group only the series goes on.
+fn update_new(event: &At<'_>, before: &At<'_>) -> ErrorList {
+    /// As the group and as the core call them, in the order in which upstream looks at them.
+    const FIXED: [(&str, &str); 14] = [
+        ("regarding", "involvedObject"),
+        ("reason", "reason"),
+        ("note", "message"),
+        ("deprecatedSource", "source"),
+        ("deprecatedFirstTimestamp", "firstTimestamp"),
+        ("deprecatedLastTimestamp", "lastTimestamp"),
+        ("deprecatedCount", "count"),
+        ("reason", "reason"),
+        ("type", "type"),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        ("reportingController", "reportingController"),
+        ("reportingInstance", "reportingInstance"),
+    ];
+    let mut errors = legacy(event, &EVENTS);
+    if !same(event.raw("series"), before.raw("series")) {
+        errors.extend(series(event));
+    }
+    errors.extend(FIXED.iter().filter_map(|(field, shown)| {
+        let at = event.get(field).named(FieldPath::new(shown));
+        (!same(at.value, before.raw(field))).then(|| changed(&at, field))
+    }));
+    errors
+}
+
+fn changed(at: &At<'_>, field: &str) -> FieldError {
+    let shown: Shown = match field {
+        "regarding" => go_print::of_type(at.value, "io.k8s.api.core.v1.ObjectReference"),
+        "related" if at.is_set() => go_print::of_type(at.value, "io.k8s.api.core.v1.ObjectReference"),
+        "deprecatedSource" => go_print::of_type(at.value, "io.k8s.api.core.v1.EventSource"),
+        "deprecatedCount" => at.value.as_i64().unwrap_or_default().into(),
+        "related" | "eventTime" | "deprecatedFirstTimestamp" | "deprecatedLastTimestamp" => at.value.clone().into(),
+        _ => at.text().into(),
+    };
+    at.invalid_as(shown, metadata::IMMUTABLE)
 }
 
 fn fields(event: &Object, naming: &Naming) -> Vec<(&'static str, String)> {
@@ -145,4 +210,52 @@ fn fields(event: &Object, naming: &Naming) -> Vec<(&'static str, String)> {
         ("type", text("type")),
     ]);
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn faults(errors: &ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn event() -> Object {
+        json!({"metadata": {"name": "e", "namespace": "n"}, "eventTime": "2024-01-01T00:00:00.000000Z",
+            "reportingController": "c", "reportingInstance": "i", "action": "A", "reason": "R", "type": "Normal",
+            "note": "x", "regarding": {"kind": "Pod", "namespace": "other", "name": "p"}})
+    }
+
+    #[test]
+    fn an_event_may_lie_elsewhere_than_what_it_is_about_but_not_anywhere() {
+        assert_eq!(faults(&(NEW_EVENT.validate)(&event())), Vec::<String>::new());
+        for (namespace, allowed) in [("n", false), ("default", true), ("kube-system", true)] {
+            let mut event = event();
+            event["regarding"] = json!({"kind": "Node", "name": "n"});
+            event["metadata"]["namespace"] = json!(namespace);
+            assert_eq!((NEW_EVENT.validate)(&event).is_empty(), allowed, "{namespace}");
+        }
+        let old = |namespace: &str| json!({"metadata": {"namespace": namespace}, "involvedObject": {"kind": "Node"}});
+        assert!((EVENT.validate)(&old("default")).is_empty());
+        assert!(!(EVENT.validate)(&old("kube-system")).is_empty());
+    }
+
+    #[test]
+    fn only_the_series_of_an_event_goes_on() {
+        let mut new = event();
+        new["series"] = json!({"count": 2, "lastObservedTime": "2024-01-01T00:00:00.000000Z"});
+        assert_eq!(faults(&(NEW_EVENT.validate_update)(&new, &event(), "")), Vec::<String>::new());
+        new["series"]["count"] = json!(1);
+        new["note"] = json!("y");
+        let found = faults(&(NEW_EVENT.validate_update)(&new, &event(), ""));
+        assert_eq!(
+            found,
+            [
+                "series.count: Invalid value: \"\": should be at least 2",
+                "message: Invalid value: \"y\": field is immutable"
+            ]
+        );
+    }
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Flow schemas and priority levels (`pkg/apis/flowcontrol`).
+//! Flow schemas and priority levels (`pkg/apis/flowcontrol`), and those that every cluster has.
 
-use knarr_types::{ErrorList, FieldError};
+use std::sync::LazyLock;
+
+use knarr_types::{ErrorList, FieldError, Object};
+use serde_json::{Value, json};
 
 use super::Rules;
-use super::at::At;
+use super::at::{At, same, strings};
 use super::containers::required_one_of;
 use super::fill::{self, empty, object, unset};
 use super::go_print;
@@ -19,7 +22,7 @@ pub(super) static FLOW_SCHEMA: Rules = Rules {
     prepare_update: fill::spec_and_status,
     validate: |schema| flow_schema(&At::root(schema)),
     validate_update: |new, _, subresource| match subresource {
-        "status" => ErrorList::new(),
+        "status" => status(&At::root(new).get("status")),
         _ => flow_schema(&At::root(new)),
     },
     allow_unconditional_update: false,
@@ -47,7 +50,7 @@ pub(super) static PRIORITY_LEVEL: Rules = Rules {
     prepare_update: fill::spec_and_status,
     validate: |level| priority_level(&At::root(level)),
     validate_update: |new, _, subresource| match subresource {
-        "status" => ErrorList::new(),
+        "status" => status(&At::root(new).get("status")),
         _ => priority_level(&At::root(new)),
     },
     allow_unconditional_update: false,
@@ -55,7 +58,51 @@ pub(super) static PRIORITY_LEVEL: Rules = Rules {
     ..Rules::DEFAULT
 };
 
+/// What every cluster has, by plural and name: `{"flowschemas": {NAME: SPEC}, ...}`. The API server makes
+/// what is missing when it starts.
+#[must_use]
+pub fn bootstrap() -> Vec<(&'static str, Object)> {
+    let kinds = [("flowschemas", "FlowSchema"), ("prioritylevelconfigurations", "PriorityLevelConfiguration")];
+    let objects = |(plural, kind): (&'static str, &str)| {
+        let specs = BOOTSTRAP[plural].as_object().into_iter().flatten();
+        let kind = kind.to_owned();
+        specs.map(move |(name, spec)| {
+            let annotations = json!({"apf.kubernetes.io/autoupdate-spec": "true"});
+            (
+                plural,
+                json!({
+                    "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": kind,
+                    "metadata": {"name": name, "annotations": annotations}, "spec": spec,
+                }),
+            )
+        })
+    };
+    kinds.into_iter().flat_map(objects).collect()
+}
+
+static BOOTSTRAP: LazyLock<Value> =
+    LazyLock::new(|| serde_json::from_str(include_str!("../../data/flow_control.json")).unwrap_or_default());
+
+/// Objects whose spec nobody may change.
+const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
+
+/// The spec that a mandatory object must have.
+fn fixed(plural: &str, name: &str) -> Option<&'static Value> {
+    MANDATORY.contains(&name).then(|| &BOOTSTRAP[plural][name])
+}
+
 fn flow_schema(schema: &At<'_>) -> ErrorList {
+    let (spec, name) = (schema.get("spec"), schema.str("metadata.name"));
+    let mut errors = flow_schema_spec(schema);
+    if fixed("flowschemas", name).is_some_and(|fixed| !same(spec.value, fixed)) {
+        let shown = go_print::of_type(spec.value, "io.k8s.api.flowcontrol.v1.FlowSchemaSpec");
+        errors.push(spec.invalid_as(shown, format!("spec of '{name}' must equal the fixed value")));
+    }
+    errors.extend(status(&schema.get("status")));
+    errors
+}
+
+fn flow_schema_spec(schema: &At<'_>) -> ErrorList {
     let spec = schema.get("spec");
     let precedence = spec.get("matchingPrecedence");
     let mut errors = ErrorList::new();
@@ -86,6 +133,97 @@ fn flow_schema(schema: &At<'_>) -> ErrorList {
         if rule.len("resourceRules") + rule.len("nonResourceRules") == 0 {
             errors.push(rule.required("at least one of resourceRules and nonResourceRules has to be non-empty"));
         }
+        errors.extend(rule.items("resourceRules").iter().flat_map(resource_rule));
+        errors.extend(rule.items("nonResourceRules").iter().flat_map(path_rule));
+    }
+    errors
+}
+
+/// Of a list that is there either all are named by `*`, or some by their names.
+fn all_or_some(list: &At<'_>, others: &str) -> Option<FieldError> {
+    let names = strings(list.value);
+    (names.len() > 1 && names.contains(&"*"))
+        .then(|| list.invalid(format!("if '*' is present, must not specify other {others}")))
+}
+
+fn verbs(rule: &At<'_>) -> Option<FieldError> {
+    const KNOWN: [&str; 9] =
+        ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
+    let (list, names) = (rule.get("verbs"), rule.strings("verbs"));
+    if names.is_empty() {
+        return Some(list.required("verbs must contain at least one value"));
+    }
+    if names.contains(&"*") {
+        return all_or_some(&list, "verbs");
+    }
+    let unknown = names.iter().any(|name| !KNOWN.contains(name));
+    unknown.then(|| FieldError::not_supported(&list.path, list.value.clone(), &KNOWN))
+}
+
+fn resource_rule(rule: &At<'_>) -> ErrorList {
+    const NAMESPACE: &str = "each member of this list must be '*' or a DNS-1123 label; ";
+    let mut errors: ErrorList = verbs(rule).into_iter().collect();
+    for (field, one, others) in [("apiGroups", "api group", "api groups"), ("resources", "resource", "resources")] {
+        let list = rule.get(field);
+        if rule.len(field) == 0 {
+            errors.push(list.required(&format!("resource rules must supply at least one {one}")));
+        }
+        errors.extend(all_or_some(&list, others));
+    }
+    let (list, names) = (rule.get("namespaces"), rule.strings("namespaces"));
+    if names.is_empty() && !rule.flag("clusterScope") {
+        let message = "resource rules that are not cluster scoped must supply at least one namespace";
+        errors.push(list.required(message));
+    } else if names.contains(&"*") {
+        errors.extend(all_or_some(&list, "namespaces"));
+    } else {
+        errors.extend(rule.items("namespaces").iter().flat_map(|at| {
+            at.faults(names::dns1123_label(at.text()).into_iter().map(|why| format!("{NAMESPACE}{why}")).collect())
+        }));
+    }
+    errors
+}
+
+fn path_rule(rule: &At<'_>) -> ErrorList {
+    let mut errors: ErrorList = verbs(rule).into_iter().collect();
+    let (list, paths) = (rule.get("nonResourceURLs"), rule.strings("nonResourceURLs"));
+    if paths.is_empty() {
+        errors.push(list.required("nonResourceURLs must contain at least one value"));
+    } else if paths.contains(&"*") {
+        errors.extend(all_or_some(&list, "non-resource URLs"));
+    } else {
+        errors.extend(rule.items("nonResourceURLs").iter().filter_map(url_path));
+    }
+    errors
+}
+
+fn url_path(at: &At<'_>) -> Option<FieldError> {
+    let path = at.text();
+    let stars = path.matches('*').count();
+    let why = match path {
+        "" => "must not be empty",
+        "/" => return None,
+        _ if !path.starts_with('/') => "must start with slash",
+        _ if path.contains(' ') => "must not contain white-space",
+        _ if path.contains("//") => "must not contain double slash",
+        _ if stars > 1 || (stars == 1 && !path.ends_with("/*")) => "wildcard can only do suffix matching",
+        _ => return None,
+    };
+    Some(at.invalid(why))
+}
+
+fn status(status: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut seen = Vec::new();
+    for condition in status.items("conditions") {
+        let kind = condition.get("type");
+        if seen.contains(&kind.text()) {
+            errors.push(FieldError::duplicate(&kind.path, kind.text()));
+        }
+        seen.push(condition.str("type"));
+        if kind.text().is_empty() {
+            errors.push(kind.required("must not be empty"));
+        }
     }
     errors
 }
@@ -99,22 +237,57 @@ fn subject(subject: &At<'_>) -> ErrorList {
         _ => return vec![kind.not_supported(&["Group", "ServiceAccount", "User"])],
     };
     let named = subject.get(field);
-    if !named.is_set() {
-        return vec![named.required(&format!("{field} is required when subject kind is '{}'", kind.text()))];
+    let mut errors = if named.is_set() {
+        require(&named, &["name"])
+    } else {
+        vec![named.required(&format!("{field} is required when subject kind is '{}'", kind.text()))]
+    };
+    if field == "serviceAccount" && named.is_set() {
+        errors.extend(account(&named));
     }
-    let mut errors = require(&named, &["name"]);
-    if field == "serviceAccount" {
-        let namespace = named.get("namespace");
-        if namespace.text().is_empty() {
-            errors.push(namespace.required("must specify namespace for service account"));
-        } else {
-            errors.extend(namespace.faults(names::dns1123_label(namespace.text())));
+    for (other, kind) in [("serviceAccount", "ServiceAccount"), ("user", "User"), ("group", "Group")] {
+        let at = subject.get(other);
+        if other != field && at.is_set() {
+            errors.push(at.forbidden(format!("{other} is forbidden when subject kind is not '{kind}'")));
         }
     }
     errors
 }
 
+fn account(account: &At<'_>) -> ErrorList {
+    let (name, namespace) = (account.get("name"), account.get("namespace"));
+    let mut errors = ErrorList::new();
+    if !matches!(name.text(), "" | "*") {
+        errors.extend(name.faults(names::dns1123_subdomain(name.text())));
+    }
+    if namespace.text().is_empty() {
+        errors.push(namespace.required("must specify namespace for service account"));
+    } else {
+        errors.extend(namespace.faults(names::dns1123_label(namespace.text())));
+    }
+    errors
+}
+
 fn priority_level(level: &At<'_>) -> ErrorList {
+    let (spec, name) = (level.get("spec"), level.str("metadata.name"));
+    let mut errors = priority_level_spec(level);
+    if let Some(fixed) = fixed("prioritylevelconfigurations", name) {
+        let (mut given, mut wanted) = (spec.value.clone(), fixed.clone());
+        let except = if name == "exempt" { " except the 'spec.exempt' field" } else { "" };
+        if name == "exempt" {
+            fill::remove(&mut given, "exempt");
+            fill::remove(&mut wanted, "exempt");
+        }
+        if !same(&given, &wanted) {
+            let shown = go_print::of_type(spec.value, "io.k8s.api.flowcontrol.v1.PriorityLevelConfigurationSpec");
+            errors.push(spec.invalid_as(shown, format!("spec of '{name}'{except} must equal the fixed value")));
+        }
+    }
+    errors.extend(status(&level.get("status")));
+    errors
+}
+
+fn priority_level_spec(level: &At<'_>) -> ErrorList {
     let spec = level.get("spec");
     let (kind, limited, exempt) = (spec.get("type"), spec.get("limited"), spec.get("exempt"));
     let mut errors = ErrorList::new();

@@ -208,6 +208,21 @@ pub fn env_var_name(value: &str) -> Vec<String> {
     Vec::new()
 }
 
+/// The reason of a condition.
+#[must_use]
+pub fn condition_reason(value: &str) -> Vec<String> {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let bytes = value.as_bytes();
+    let ends = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.last().is_some_and(|b| word(*b));
+    if !ends || !bytes.iter().all(|b| word(*b) || matches!(b, b',' | b':')) {
+        let message = "a condition reason must start with alphabetic character, optionally followed by a string of \
+                       alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
+        let examples = ["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"];
+        return vec![pattern(message, "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?", &examples)];
+    }
+    Vec::new()
+}
+
 /// A name as C and its heirs have them.
 #[must_use]
 pub fn c_identifier(value: &str) -> Vec<String> {

@@ -65,7 +65,9 @@ fn is_identifier(name: &str) -> bool {
 
 /// What the expressions of a policy can name before its variables.
 pub(super) fn scope(spec: &At<'_>, mutation: bool) -> Scope {
-    Scope { params: spec.has("paramKind"), authorizer: true, variables: Some(Vec::new()), mutation, ..Scope::default() }
+    // Where there are no variables, `variables` is none either.
+    let variables = (spec.len("variables") > 0).then(Vec::new);
+    Scope { params: spec.has("paramKind"), authorizer: true, variables, mutation, ..Scope::default() }
 }
 
 /// The validations of a policy.

@@ -7,6 +7,7 @@ use knarr_types::{ErrorList, FieldError};
 
 use super::Rules;
 use super::at::At;
+use super::conditions::conditions;
 use super::fill::{self, unset};
 use super::go_print;
 use super::metadata;
@@ -135,27 +136,7 @@ fn disruption_budget(spec: &At<'_>) -> ErrorList {
 }
 
 fn disruption_status(status: &At<'_>) -> ErrorList {
-    let mut errors: ErrorList = status.items("conditions").iter().flat_map(condition).collect();
+    let mut errors = conditions(status, "conditions");
     errors.extend(not_negative(status, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"]));
-    errors
-}
-
-/// What is wrong with one of the conditions that all newer kinds share.
-pub(super) fn condition(condition: &At<'_>) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let kind = condition.get("type");
-    errors.extend(kind.faults(names::qualified_name(kind.text())));
-    let status = condition.get("status");
-    if !["False", "True", "Unknown"].contains(&status.text()) {
-        errors.push(status.not_supported(&["False", "True", "Unknown"]));
-    }
-    if condition.int("observedGeneration") < 0 {
-        errors.push(condition.get("observedGeneration").invalid("must be greater than or equal to zero"));
-    }
-    for field in ["lastTransitionTime", "reason"] {
-        if condition.str(field).is_empty() {
-            errors.push(condition.get(field).required(""));
-        }
-    }
     errors
 }

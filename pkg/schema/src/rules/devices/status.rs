@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::super::addresses;
 use super::super::at::{At, same};
+use super::super::conditions::conditions;
 use super::super::go_print;
 use super::super::metadata;
-use super::super::scheduling_classes::condition;
 use super::super::selectors;
 use super::claim::Requests;
 use super::parts::{
@@ -84,12 +84,11 @@ fn device(device: &At<'_>, allocated: &[Value]) -> ErrorList {
     if !allocated.contains(&device_id(device)) {
         errors.push(device.invalid_as(shown_id(device), "must be an allocated device in the claim"));
     }
-    let conditions = device.get("conditions");
     let count = device.len("conditions");
     if count > MOST_CONDITIONS {
-        errors.push(FieldError::too_many(&conditions.path, count, MOST_CONDITIONS));
+        errors.push(FieldError::too_many(&device.get("conditions").path, count, MOST_CONDITIONS));
     }
-    errors.extend(device.items("conditions").iter().flat_map(condition));
+    errors.extend(conditions(device, "conditions"));
     if device.has("data") {
         errors.extend(raw_object(&device.get("data"), false, PARAMETER_BYTES));
     }

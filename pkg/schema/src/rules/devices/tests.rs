@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+//! The rules of devices by example.
+
 use knarr_types::Object;
 use serde_json::json;
 
