@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cluster::Cluster;
+use crate::hosts::Host;
+use crate::kubectl::Kubectl;
 
 /// `$KNARR_CLIENTS`, or the folder that `scripts/test.sh` fills.
 #[must_use]
@@ -31,28 +32,28 @@ pub fn versions(name: &str) -> Vec<(String, PathBuf)> {
     found
 }
 
-/// Runs a Python or JavaScript file of the tests on the host of the cluster's server, with the path of the
-/// administrator's kubeconfig and `more` as arguments; gives what it printed, or nothing when the packages that it
-/// needs are not installed, which is said.
+/// Runs a Python or JavaScript file of the tests on `host`, with the path of `kubectl`'s kubeconfig and `more` as
+/// arguments; gives what it printed, or nothing when the packages that it needs are not installed, which is said.
+/// `folder` is the test's own.
 ///
 /// # Panics
 /// When the program fails, with what it printed, or does not end within three minutes.
-pub fn run_script(cluster: &Cluster, file: &Path, more: &[&str]) -> Option<String> {
+pub fn run_script(host: &Host, kubectl: &Kubectl, folder: &Path, file: &Path, more: &[&str]) -> Option<String> {
     let (interpreter, packages) = match file.extension().and_then(|e| e.to_str()) {
-        Some("py") => ("python3", folder().join("python")),
-        _ => ("node", folder().join("node")),
+        Some("py") => ("python3", self::folder().join("python")),
+        _ => ("node", self::folder().join("node")),
     };
     if !packages.join(".installed").exists() {
         println!("left out: {} needs packages in {}", file.display(), packages.display());
         return None;
     }
-    // Modules are looked for from where the file lies: a copy among the packages finds them.
-    let copy = cluster.folder().join(file.file_name().expect("a file has a name"));
+    // JavaScript looks for modules from where the file lies.
+    let copy = folder.join(file.file_name().expect("a file has a name"));
     fs::copy(file, &copy).expect("the test's folder can be written");
-    let _ = std::os::unix::fs::symlink(packages.join("node_modules"), cluster.folder().join("node_modules"));
-    let mut command: Command = cluster.host(0).command("timeout");
+    let _ = std::os::unix::fs::symlink(packages.join("node_modules"), folder.join("node_modules"));
+    let mut command: Command = host.command("timeout");
     command.args(["--kill-after=5", "180", interpreter]).arg(&copy);
-    command.arg(cluster.folder().join("server/admin.kubeconfig")).args(more);
+    command.arg(kubectl.kubeconfig()).args(more);
     let output = command.env("PYTHONPATH", &packages).output().expect("nsenter and timeout are installed");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{}: {}\n{said}", file.display(), output.status);

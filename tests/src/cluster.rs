@@ -148,6 +148,37 @@ impl Drop for Cluster {
     }
 }
 
+/// A server alone, without scheduler and controllers. Fields are dropped in this order.
+#[derive(Debug)]
+pub struct Bare {
+    /// The server.
+    pub server: Process,
+    /// kubectl on its host, as the administrator.
+    pub kubectl: Kubectl,
+    /// Its host.
+    pub host: Host,
+    /// The folder of the test run; the server's data is in `server`.
+    pub folder: Folder,
+    _network: Network,
+}
+
+impl Bare {
+    /// Starts one with these further arguments.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start(more: &[&str]) -> Self {
+        let mut network = Network::new();
+        let folder = Folder::new();
+        let host = network.add_host("server");
+        let arguments = [&["--disable-scheduler", "--disable-controllers"], more].concat();
+        let server = start_server(&host, folder.path(), &arguments);
+        let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+        Self { server, kubectl, host, folder, _network: network }
+    }
+}
+
 /// Starts a server on `host` with its data in `FOLDER/server`, and waits until it is ready.
 ///
 /// # Panics

@@ -4,5 +4,6 @@
 
 mod helm;
 mod kubectls;
+mod openapi;
 mod rust;
 mod scripts;

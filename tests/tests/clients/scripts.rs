@@ -10,7 +10,7 @@ fn walk(script: &str) {
     let cluster = Cluster::start(1);
     let image = cluster.push_busybox();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
-    if let Some(said) = run_script(&cluster, &file, &[&image]) {
+    if let Some(said) = run_script(cluster.host(0), &cluster.kubectl, cluster.folder(), &file, &[&image]) {
         println!("{said}");
     }
 }

@@ -38,6 +38,11 @@ fn failed<T>(text: impl Into<String>) -> Outcome<T> {
     Err(PatchError::Strategic(text.into()))
 }
 
+/// A directive that says nothing: the patch is no patch. Anything else that does not fit is [`failed`].
+fn malformed<T>(text: &str) -> Outcome<T> {
+    Err(PatchError::Malformed(text.into()))
+}
+
 fn no_merge_key<T>(element: &Value, key: &str) -> Outcome<T> {
     failed(format!("map: {} does not contain declared merge key: {key}", plain(element)))
 }
@@ -112,7 +117,7 @@ fn merge_members(mut original: Members, mut patch: Members, known: Known<'_>) ->
             None => (name.as_str(), false),
             Some(rest) => match rest.strip_prefix('/') {
                 Some(list) => (list, true),
-                None => return failed("invalid patch format of primitive list"),
+                None => return malformed("invalid patch format of primitive list"),
             },
         };
         merge_member(&mut original, name, value, deletes, known)?;
@@ -161,13 +166,13 @@ fn merge_or_replace(
 fn retain_keys(original: &mut Members, patch: &mut Members) -> Outcome<()> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let bad = "invalid patch format of retainKeys";
-    let Value::Array(keys) = keys else { return failed(bad) };
+    let Value::Array(keys) = keys else { return malformed(bad) };
     let kept = |name: &str| keys.iter().any(|key| key.as_str() == Some(name));
     let counts = |(name, value): &(&String, &Value)| {
         !value.is_null() && !name.starts_with(DELETE_FROM_LIST) && !name.starts_with(ELEMENT_ORDER)
     };
     if !patch.iter().filter(counts).all(|(name, _)| kept(name)) {
-        return failed(bad);
+        return malformed(bad);
     }
     original.retain(|name, _| kept(name));
     Ok(())
@@ -182,7 +187,7 @@ fn set_element_orders(original: &mut Members, patch: &mut Members, known: Known<
             other => return expected("[]interface {}", &other.unwrap_or_default()),
         };
         let Some(name) = directive.strip_prefix(ELEMENT_ORDER).and_then(|rest| rest.strip_prefix('/')) else {
-            return failed("invalid patch format of setElementOrder list");
+            return malformed("invalid patch format of setElementOrder list");
         };
         let list = |value: Option<Value>| match value {
             None => Ok(None),

@@ -73,6 +73,20 @@ fn lists_merge_by_their_key() {
 }
 
 #[test]
+fn directives_that_say_nothing_are_bad_requests() {
+    for (patch, code) in [
+        (json!({"$retainKeys": "nodeName"}), 400),
+        (json!({"$retainKeys": ["nodeName"], "hostname": "a"}), 400),
+        (json!({"$setElementOrder": ["a"]}), 400),
+        (json!({"$deleteFromPrimitiveList": ["a"]}), 400),
+        (json!({"containers": [{"image": "no name"}]}), 500),
+    ] {
+        let refused = strategic_merge_patch(json!({"containers": [{"name": "a"}]}), &patch, pod_spec()).unwrap_err();
+        assert_eq!(refused.to_status().code, code, "{patch}: {refused}");
+    }
+}
+
+#[test]
 fn strategic_patches_fail_in_upstreams_words() {
     let object = || json!({"containers": [{"name": "a"}], "securityContext": {"runAsUser": 1}});
     for (patch, want) in [

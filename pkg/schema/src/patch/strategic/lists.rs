@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::super::PatchError;
 use super::{
     DIRECTIVE, ELEMENT_ORDER, Known, Outcome, expected, failed, merge_members, no_merge_key, plain, unknown_directive,
 };
@@ -38,7 +39,7 @@ fn of_objects(original: &[Value], patch: &[Value]) -> Outcome<bool> {
     let mut all = original.iter().chain(patch);
     let Some(first) = all.next() else { return failed("no elements in any of the given slices") };
     if first.is_array() {
-        return failed("lists of lists are not supported");
+        return Err(PatchError::NotApplicable("lists of lists are not supported".into()));
     }
     let kind = super::go_type(first);
     if all.any(|value| super::go_type(value) != kind) {
