@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the release binary and measures it; docs/benchmarks.md has the results.
 #   tests/bench/run.sh             all of them, about ten minutes after the build
-#   tests/bench/run.sh PART...     api, bind, node, runtime, store
+#   tests/bench/run.sh PART...     abuse, api, bind, node, runtime, store
 # Wants root, and Debian's busybox-static, crun, runc, curl, dnsperf, nginx-light and wrk. The parts api and bind
 # want the load generator's sources, KBENCH_SOURCES [default: ../shared/tools/kbench], and are left out without.
 set -euo pipefail
@@ -26,6 +26,7 @@ fi
 measure() {
     echo "== $1"
     case "$1" in
+        abuse) tests/bench/abuse.py "$knarr" ;;
         api) [ ! -d "$sources" ] || tests/bench/api.sh "$knarr" "$kbench" ;;
         bind) [ ! -d "$sources" ] || tests/bench/bind.py "$knarr" "$kbench" ;;
         node)
@@ -38,5 +39,5 @@ measure() {
     esac
 }
 
-[ "$#" -gt 0 ] || set -- api bind node runtime store
+[ "$#" -gt 0 ] || set -- abuse api bind node runtime store
 for part in "$@"; do measure "$part"; done

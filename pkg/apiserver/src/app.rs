@@ -47,6 +47,8 @@ pub struct App {
     pub authorizer: Authorizer,
     /// What the server was told.
     pub settings: Settings,
+    /// Reads the bodies of requests.
+    pub request_bodies: crate::request_body::RequestBodies,
     /// What is counted.
     pub metrics: Metrics,
     /// The ways to the nodes.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Bodies: requests read up to a bound, responses made of shared bytes.
+//! Bodies: what is left of those of requests, and responses made of shared bytes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use knarr_types::Status;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -18,18 +18,6 @@ pub type Response = http::Response<Body>;
 
 /// The largest body of a request that is read.
 pub const MAX_REQUEST_BYTES: usize = 3 * 1024 * 1024;
-
-/// Reads a request's body.
-///
-/// # Errors
-/// 413 where it is larger than [`MAX_REQUEST_BYTES`], 400 where it breaks off.
-pub async fn read(body: Body) -> Result<Bytes, Status> {
-    match Limited::new(body, MAX_REQUEST_BYTES).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Err(error) => Err(Status::bad_request(format!("the request's body broke off: {error}"))),
-    }
-}
 
 /// A body, and the way to get back what its reader leaves of it.
 pub fn reclaimed(body: Body) -> (Body, Rest) {
@@ -148,9 +136,10 @@ mod tests {
     async fn what_a_reader_leaves_of_a_body_comes_back() {
         let (body, mut rest) = reclaimed(Body::from("unread"));
         drop(body);
-        assert_eq!(read(rest.0.try_recv().unwrap()).await.unwrap(), "unread");
+        let unread = rest.0.try_recv().unwrap().collect().await.unwrap();
+        assert_eq!(unread.to_bytes(), "unread");
         let (body, mut rest) = reclaimed(Body::from("read"));
-        assert_eq!(read(body).await.unwrap(), "read");
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "read");
         assert!(rest.0.try_recv().is_err());
     }
 }

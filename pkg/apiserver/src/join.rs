@@ -80,7 +80,7 @@ enum Candidate {
 /// name or certificate request that is none.
 pub async fn join(app: &App, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
     let candidate = candidate(app, context, &request)?;
-    let body = body::read(request.into_body()).await?;
+    let body = app.request_bodies.read(request.into_body(), context.deadline).await?;
     let asked: Asked = serde_json::from_slice(&body)
         .map_err(|e| Status::bad_request(format!("the request must be {{\"nodeName\", \"csr\"}}: {e}")))?;
     if !is_node_name(&asked.node_name) {

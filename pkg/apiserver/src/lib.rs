@@ -29,6 +29,7 @@ pub mod pipeline;
 pub mod query;
 pub mod read;
 pub mod request;
+pub mod request_body;
 pub mod route;
 pub mod selection;
 pub mod serve_object;

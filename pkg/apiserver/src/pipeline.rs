@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request};
 use knarr_schema::Kind;
@@ -133,6 +134,10 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
     Ok(response)
 }
 
+async fn read_body(app: &App, context: &RequestContext, body: Body) -> Result<Bytes, Status> {
+    app.request_bodies.read(body, context.deadline).await
+}
+
 async fn of_kind(
     app: &Arc<App>,
     context: &RequestContext,
@@ -166,18 +171,18 @@ async fn of_kind(
     let of_one = matches!(info.verb, "update" | "patch");
     if !kind.has_verb(info.verb) || (of_one && info.name.is_empty()) || (info.verb == "create" && !info.name.is_empty())
     {
-        body::read(body).await?;
+        read_body(app, context, body).await?;
         return Err(route::method_not_allowed());
     }
     match info.verb {
         "get" => read::get(app, context, kind).await,
         "list" => read::list(app, context, kind).await,
         "watch" => watch::watch(app, context, kind).await,
-        "create" => write::create(app, context, kind, body::read(body).await?).await,
-        "update" => write::update(app, context, kind, "", body::read(body).await?).await,
-        "patch" => write::patch(app, context, kind, "", body::read(body).await?).await,
-        "delete" => write::delete(app, context, kind, body::read(body).await?).await,
-        "deletecollection" => write::delete_collection(app, context, kind, body::read(body).await?).await,
+        "create" => write::create(app, context, kind, read_body(app, context, body).await?).await,
+        "update" => write::update(app, context, kind, "", read_body(app, context, body).await?).await,
+        "patch" => write::patch(app, context, kind, "", read_body(app, context, body).await?).await,
+        "delete" => write::delete(app, context, kind, read_body(app, context, body).await?).await,
+        "deletecollection" => write::delete_collection(app, context, kind, read_body(app, context, body).await?).await,
         _ => Err(route::method_not_allowed()),
     }
 }
@@ -198,18 +203,20 @@ async fn below_object(
     };
     if !sub.verbs.iter().any(|v| &**v == info.verb) {
         // An unread body would cost the client its connection.
-        body::read(body).await?;
+        read_body(app, context, body).await?;
         return Err(route::method_not_allowed());
     }
     match (&*sub.name, info.verb) {
         ("scale", "get") => write::scale::get(app, context, kind).await,
-        ("scale", "update" | "patch") => write::scale::write(app, context, kind, body::read(body).await?).await,
+        ("scale", "update" | "patch") => {
+            write::scale::write(app, context, kind, read_body(app, context, body).await?).await
+        }
         (name, "get") if VIEWS.contains(&name) => read::get(app, context, kind).await,
         (name, "update") if VIEWS.contains(&name) => {
-            write::update(app, context, kind, name, body::read(body).await?).await
+            write::update(app, context, kind, name, read_body(app, context, body).await?).await
         }
         (name, "patch") if VIEWS.contains(&name) => {
-            write::patch(app, context, kind, name, body::read(body).await?).await
+            write::patch(app, context, kind, name, read_body(app, context, body).await?).await
         }
         _ => Err(route::method_not_allowed()),
     }

@@ -332,6 +332,7 @@ fn app(
 ) -> App {
     let issuer = format!("https://kubernetes.default.svc.{}", config.cluster_domain);
     App {
+        request_bodies: crate::request_body::RequestBodies::default(),
         authorizer: Authorizer::new(&store),
         store,
         registry: ArcSwap::from_pointee(registry),

@@ -2,6 +2,7 @@
 //! The whole way through the product: servers, nodes, kubectl, a registry, real images.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod abuse;
 mod bad_images;
 mod bad_input;
 mod charts;

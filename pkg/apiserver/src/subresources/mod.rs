@@ -20,7 +20,7 @@ use knarr_types::{Object, Status};
 use serde_json::json;
 
 use crate::app::App;
-use crate::body::{self, Response};
+use crate::body::Response;
 use crate::negotiate::body_media;
 use crate::request::RequestContext;
 use crate::write::WriteOptions;
@@ -32,7 +32,7 @@ pub async fn handle(
     request: Request<Body>,
 ) -> Option<Result<Response, Status>> {
     let info = &context.info;
-    let body = match body::read(request.into_body()).await {
+    let body = match app.request_bodies.read(request.into_body(), context.deadline).await {
         Ok(body) => body,
         Err(status) => return Some(Err(status)),
     };

@@ -36,6 +36,7 @@ use crate::crd::is_definition;
 use crate::negotiate::{answer, body_media};
 use crate::read::namespace_of;
 use crate::request::RequestContext;
+use crate::request_body::aside;
 use crate::serve_object;
 
 pub use create::create;
@@ -93,7 +94,8 @@ impl<'a> Write<'a> {
 
     fn decode_as(&self, body: &[u8], media: MediaType) -> Result<(Object, Vec<String>), Status> {
         let registry = self.app.registry.load();
-        let (mut object, warnings) = decode_as(self.kind, &registry, body, media, self.options.validation)?;
+        let decoded = aside(body, || decode_as(self.kind, &registry, body, media, self.options.validation));
+        let (mut object, warnings) = decoded?;
         convert::to_storage(self.kind, &mut object);
         self.stored.default(&mut object);
         Ok((object, warnings))

@@ -18,6 +18,7 @@ use super::{Write, WriteOptions, create};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
+use crate::request_body::aside;
 
 /// What a patch is, by its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Document {
     }
 
     fn read(form: Form, body: &[u8]) -> Result<Self, Status> {
-        let (value, mut duplicates) = decode::decode_strictly(body)
+        let (value, mut duplicates) = aside(body, || decode::decode_strictly(body))
             .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
         if form == Form::Json {
             duplicates.iter_mut().for_each(|fault| fault.insert_str(0, "json patch "));
@@ -228,7 +229,7 @@ pub(super) fn configuration(options: &WriteOptions, body: &[u8]) -> Result<Objec
         return Err(options_refused(error));
     }
     let unreadable = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
-    let document = decode::yaml::first_document(body)
+    let document = aside(body, || decode::yaml::first_document(body))
         .map_err(|why| unreadable(format!("error converting YAML to JSON: {why}")))?;
     match document.value {
         Value::Null => Ok(Value::Object(serde_json::Map::new())),
