@@ -98,9 +98,9 @@ impl Request<'_> {
 /// Other objects of the cluster, as trees, by group, plural, namespace and name.
 pub trait Lookup: Sync {
     /// One.
-    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>>;
     /// All of a namespace, or of the cluster.
-    fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object>;
+    fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Arc<Object>>;
     /// The kind that is served by this name.
     fn kind_named(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>>;
     /// Whether a user may do something, beyond what was asked of the server.
@@ -211,9 +211,9 @@ mod table {
     pub struct Table(pub Vec<(&'static str, Object)>);
 
     impl Lookup for Table {
-        fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+        fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
             let key = format!("{group}/{resource}/{namespace}/{name}");
-            self.0.iter().find(|(k, _)| *k == key).map(|(_, o)| o.clone())
+            self.0.iter().find(|(k, _)| *k == key).map(|(_, o)| Arc::new(o.clone()))
         }
 
         fn kind_named(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>> {
@@ -224,9 +224,9 @@ mod table {
             false
         }
 
-        fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object> {
+        fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Arc<Object>> {
             let prefix = format!("{group}/{resource}/{}", namespace.map_or(String::new(), |n| format!("{n}/")));
-            self.0.iter().filter(|(k, _)| k.starts_with(&prefix)).map(|(_, o)| o.clone()).collect()
+            self.0.iter().filter(|(k, _)| k.starts_with(&prefix)).map(|(_, o)| Arc::new(o.clone())).collect()
         }
     }
 

@@ -2,6 +2,8 @@
 //! RuntimeClass: a pod gets the overhead and the nodes of its class.
 //! <https://kubernetes.io/docs/concepts/containers/runtime-class/>
 
+use std::sync::Arc;
+
 use knarr_types::{Object, Status};
 use serde_json::Value;
 
@@ -9,7 +11,7 @@ use crate::amounts;
 use crate::{Lookup, Request};
 
 /// The class that a pod names.
-fn class(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup) -> Result<Option<Object>, Status> {
+fn class(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup) -> Result<Option<Arc<Object>>, Status> {
     let name = pod["spec"]["runtimeClassName"].as_str().unwrap_or_default();
     if name.is_empty() {
         return Ok(None);

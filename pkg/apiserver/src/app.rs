@@ -49,6 +49,8 @@ pub struct App {
     pub settings: Settings,
     /// Reads the bodies of requests.
     pub request_bodies: crate::request_body::RequestBodies,
+    /// What admission looks at again and again.
+    pub trees: crate::trees::Trees,
     /// What is counted.
     pub metrics: Metrics,
     /// The ways to the nodes.

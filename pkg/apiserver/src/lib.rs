@@ -37,6 +37,7 @@ pub mod server;
 mod service_address;
 pub mod streams;
 pub mod subresources;
+pub mod trees;
 pub mod tunnel;
 pub mod watch;
 pub mod write;

@@ -345,6 +345,7 @@ fn app(
             audiences: vec![issuer],
             admission: knarr_admission::Settings::default(),
         },
+        trees: Default::default(),
         metrics: Metrics::default(),
         tunnels: Tunnels::default(),
         webhooks: Default::default(),

@@ -2,6 +2,7 @@
 //! From a Service's port to an address behind which somebody is ready.
 
 use std::fmt;
+use std::sync::Arc;
 
 use knarr_admission::Lookup;
 use knarr_types::Object;
@@ -44,7 +45,7 @@ pub fn find(lookup: &dyn Lookup, namespace: &str, name: &str, port: &str) -> Res
 }
 
 /// All ready endpoints of a Service's port. Pure.
-fn endpoints(service: &Object, name: &str, port: &str, slices: &[Object]) -> Result<Vec<Address>, String> {
+fn endpoints(service: &Object, name: &str, port: &str, slices: &[Arc<Object>]) -> Result<Vec<Address>, String> {
     let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let asked = |p: &&Value| p["name"] == port || port.parse().is_ok_and(|n: u16| p["port"] == n);
     let chosen = if port.is_empty() && ports.len() == 1 { ports.first() } else { ports.iter().find(asked) };
@@ -89,13 +90,13 @@ mod tests {
     #[test]
     fn ports_are_found_by_name_and_number() {
         let service = json!({"spec": {"ports": [{"name": "web", "port": 443}, {"name": "other", "port": 9}]}});
-        let slice = json!({
+        let slice = Arc::new(json!({
             "metadata": {"labels": {SERVICE_NAME: "s"}}, "ports": [{"name": "web", "port": 8443}],
             "endpoints": [
                 {"addresses": ["10.0.0.1"], "conditions": {"ready": false}},
                 {"addresses": ["fd00::1"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "p"}},
             ],
-        });
+        }));
         let find = |port: &str| endpoints(&service, "s", port, std::slice::from_ref(&slice));
         for port in ["web", "443"] {
             let found = find(port).unwrap();

@@ -128,7 +128,7 @@ pub fn apply(
         managed_fields::strip(&mut found.added);
         managed_fields::strip(&mut found.modified);
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
-        managed_fields::record(&mut entries, &found, &before, now);
+        managed_fields::record(&mut entries, found, &before, now);
     }
     let applied = Applied { bare: &bare, config, ty, manager };
     let mut outcome = applied.run(entries.clone(), force);
@@ -221,9 +221,9 @@ impl<'a> Applied<'a> {
         let object = typed::remove(&merged, &gone, self.ty, true);
         // What pruning left empty is no longer there, but its owners keep it.
         let compared = typed::remove(&merged, &gone, self.ty, false);
-        let found = typed::compare(self.bare, &compared, self.ty);
-        let filtered = managed_fields::reset_fields(&found, self.manager).unwrap_or(found);
-        let changed = filtered.modified.clone().union(filtered.added.clone());
+        let mut found = typed::compare(self.bare, &compared, self.ty);
+        managed_fields::reset_fields(&mut found, self.manager);
+        let changed = found.modified.clone().union(found.added.clone());
         if !force {
             let taken = conflicts(&entries, &id, &changed);
             if !taken.is_empty() {
@@ -231,7 +231,7 @@ impl<'a> Applied<'a> {
             }
         }
         entries.lose(&changed, Some(&id));
-        entries.lose(&filtered.removed, Some(&id));
+        entries.lose(&found.removed, Some(&id));
         let mut own = entries.get(&id).map(|entry| entry.fields.clone()).unwrap_or_default();
         managed_fields::strip(&mut own);
         entries.set(id, self.manager.api_version, own);

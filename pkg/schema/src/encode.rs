@@ -30,7 +30,7 @@ pub fn encode(object: &Object) -> Encoded {
     let own = |(name, _): &(&String, &Value)| !matches!(name.as_str(), "apiVersion" | "kind");
     let before = fields.iter().take_while(|(name, _)| name.as_str() < "metadata").filter(own);
     let after = fields.iter().skip_while(|(name, _)| name.as_str() <= "metadata");
-    let mut json = Vec::with_capacity(1024);
+    let mut json = Vec::with_capacity(4096);
     json.push(b'{');
     for (name, value) in before {
         entry(&mut json, name, value);

@@ -74,7 +74,7 @@ impl<'a> Element<'a> {
 
     fn published(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            Self::Field(name) => ["f:", name].concat(),
             Self::Item(text) => text.to_string(),
         }
     }
@@ -134,15 +134,16 @@ impl<'a> FieldSet<'a> {
     /// The published form.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let mut map = Map::new();
-        for node in &self.nodes {
-            let mut below = node.below.to_value();
-            if let (true, false, Value::Object(below)) = (node.member, node.below.is_empty(), &mut below) {
-                below.insert(".".to_owned(), Value::Object(Map::new()));
-            }
-            map.insert(node.element.published(), below);
-        }
-        Value::Object(map)
+        self.published(false)
+    }
+
+    /// The published form of what is below a field, which may be in the set itself.
+    fn published(&self, itself: bool) -> Value {
+        let dot = itself.then(|| (".".to_owned(), Value::Object(Map::new())));
+        let below = self.nodes.iter().map(|node| {
+            (node.element.published(), node.below.published(node.member && !node.below.is_empty()))
+        });
+        Value::Object(dot.into_iter().chain(below).collect())
     }
 
     /// It has no path.
@@ -151,8 +152,18 @@ impl<'a> FieldSet<'a> {
         self.nodes.is_empty()
     }
 
+    /// An empty set with room for that many elements.
+    pub(crate) fn with_capacity(elements: usize) -> Self {
+        Self { nodes: Vec::with_capacity(elements) }
+    }
+
     /// Adds a path; the empty path adds nothing.
     pub fn insert(&mut self, path: &[Element<'a>]) {
+        self.insert_tree(path, Self::default());
+    }
+
+    /// Adds a path and all that is in `tree` below it; the empty path adds nothing.
+    pub(crate) fn insert_tree(&mut self, path: &[Element<'a>], tree: Self) {
         let Some((first, rest)) = path.split_first() else { return };
         let at = match self.position(first) {
             Ok(at) => at,
@@ -161,10 +172,12 @@ impl<'a> FieldSet<'a> {
                 at
             }
         };
+        let node = &mut self.nodes[at];
         if rest.is_empty() {
-            self.nodes[at].member = true;
+            node.member = true;
+            node.below = std::mem::take(&mut node.below).union(tree);
         } else {
-            self.nodes[at].below.insert(rest);
+            node.below.insert_tree(rest, tree);
         }
     }
 

@@ -92,17 +92,16 @@ pub fn track_update(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     }
     let entries = Entries::parse(list).or_else(|_| Entries::parse(kept.unwrap_or_default()));
     let mut entries = entries.unwrap_or_default();
-    record(&mut entries, &found, manager, now);
+    record(&mut entries, found, manager, now);
     entries.cap(MAX_UPDATE_MANAGERS);
     let list = entries.publish();
     put(new, list);
 }
 
 /// Takes what a write changed from its owners and gives it to the manager.
-pub(crate) fn record<'a>(entries: &mut Entries<'a>, found: &Comparison<'a>, manager: &Manager<'a>, now: Timestamp) {
-    let filtered = reset_fields(found, manager);
-    let found = filtered.as_ref().unwrap_or(found);
-    let changed = found.modified.clone().union(found.added.clone());
+pub(crate) fn record<'a>(entries: &mut Entries<'a>, mut found: Comparison<'a>, manager: &Manager<'a>, now: Timestamp) {
+    reset_fields(&mut found, manager);
+    let changed = found.modified.union(found.added);
     entries.lose(&changed, None);
     entries.lose(&found.removed, None);
     entries.retain_owners();
@@ -114,16 +113,11 @@ pub(crate) fn record<'a>(entries: &mut Entries<'a>, found: &Comparison<'a>, mana
     }
 }
 
-/// The comparison without the fields that the write resets; `None` where there are none.
-pub(crate) fn reset_fields<'a>(found: &Comparison<'a>, manager: &Manager<'_>) -> Option<Comparison<'a>> {
-    if manager.reset.is_empty() {
-        return None;
-    }
-    let mut found = found.clone();
+/// Takes the fields that the write resets out of what was found.
+pub(crate) fn reset_fields(found: &mut Comparison<'_>, manager: &Manager<'_>) {
     for set in [&mut found.added, &mut found.modified, &mut found.removed] {
         without_reset(set, manager);
     }
-    Some(found)
 }
 
 /// Takes the fields that the write resets out of a set.

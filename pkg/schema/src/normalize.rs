@@ -61,10 +61,19 @@ impl Pass {
     fn fields(&mut self, tree: &mut Map<String, Value>, fields: &Struct) {
         // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
         let empty_is_none = fields.name.starts_with("io.k8s.api.");
-        tree.retain(|name, value| match fields.position(name) {
-            Some(at) => self.keep_set(value, &fields.fields[at], empty_is_none),
-            None => fields.preserve_unknown,
-        });
+        let mut dropped = Vec::new();
+        for (name, value) in tree.iter_mut() {
+            let kept = match fields.position(name) {
+                Some(at) => self.keep_set(value, &fields.fields[at], empty_is_none),
+                None => fields.preserve_unknown,
+            };
+            if !kept {
+                dropped.push(name.clone());
+            }
+        }
+        for name in dropped {
+            tree.remove(&name);
+        }
         for field in fields.fields.iter().filter(|field| matches!(field.emission, Emission::Always | Emission::Null)) {
             if !tree.contains_key(&*field.name)
                 && let Some(value) = self.unset(field)

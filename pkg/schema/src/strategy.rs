@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use knarr_types::field_error::faults_of;
 use knarr_types::{ErrorList, Object};
 
 use crate::field_table::TypeRef;
@@ -65,6 +66,10 @@ impl Kind {
     /// All that is wrong with a new object.
     #[must_use]
     pub fn check_create(&self, object: &Object) -> ErrorList {
+        faults_of(|| self.find_create_faults(object))
+    }
+
+    fn find_create_faults(&self, object: &Object) -> ErrorList {
         let Some(custom) = &self.custom else {
             return rules::check_create(self.rules, self.namespaced, object);
         };
@@ -76,6 +81,10 @@ impl Kind {
     /// All that is wrong with a change.
     #[must_use]
     pub fn check_update(&self, new: &Object, old: &Object, subresource: &str) -> ErrorList {
+        faults_of(|| self.find_update_faults(new, old, subresource))
+    }
+
+    fn find_update_faults(&self, new: &Object, old: &Object, subresource: &str) -> ErrorList {
         let mut errors = rules::metadata::validate_update(new, old);
         match &self.custom {
             Some(custom) => errors.extend(custom.validate_update(new, old, subresource)),
@@ -92,7 +101,7 @@ impl Kind {
     pub fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
         match &self.custom {
             Some(custom) => custom.warnings(object, old),
-            None => (self.rules.warnings)(object),
+            None => faults_of(|| (self.rules.warnings)(object)),
         }
     }
 

@@ -2,9 +2,33 @@
 //! What is wrong with one field of an object, in upstream's words
 //! (`k8s.io/apimachinery/pkg/util/validation/field`).
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde_json::Value;
+
+thread_local! {
+    /// Paths are not written down: see [`faults_of`].
+    static UNNAMED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What these rules find wrong. Nearly every object is right, and writing down where one looks costs more
+/// than looking: so they look once without names, and again with names where there is something to tell.
+///
+/// The rules must give the same both times: what they find may not depend on the text of a path.
+pub fn faults_of<T>(rules: impl Fn() -> Vec<T>) -> Vec<T> {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            UNNAMED.set(self.0);
+        }
+    }
+    let unnamed = {
+        let _restore = Restore(UNNAMED.replace(true));
+        rules()
+    };
+    if unnamed.is_empty() || UNNAMED.get() { unnamed } else { rules() }
+}
 
 /// The place of a field: `spec.containers[0].name`, `metadata.labels[app]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,25 +44,29 @@ impl FieldPath {
     /// A path from its printed form.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(text.to_owned())
+        Self::written(|| text.to_owned())
+    }
+
+    fn written(text: impl FnOnce() -> String) -> Self {
+        if UNNAMED.get() { Self::root() } else { Self(text()) }
     }
 
     /// The field `name` below.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self(name.to_owned()) } else { Self([&self.0, ".", name].concat()) }
+        Self::written(|| if self.0.is_empty() { name.to_owned() } else { [&self.0, ".", name].concat() })
     }
 
     /// The element `index` of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        Self::written(|| format!("{}[{index}]", self.0))
     }
 
     /// The entry `key` of this map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self([&self.0, "[", key, "]"].concat())
+        Self::written(|| [&self.0, "[", key, "]"].concat())
     }
 
     /// The printed form; empty for the root.

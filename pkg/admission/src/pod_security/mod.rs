@@ -8,6 +8,7 @@ mod policy;
 mod restricted;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use knarr_types::{Object, Status};
 use serde_json::Value;
@@ -87,13 +88,13 @@ fn namespace(
     let Some((old, _)) = before else { return Ok(()) };
     let eased = new.enforce.version == old.enforce.version && new.enforce.level <= old.enforce.level;
     if new.enforce != old.enforce && new.enforce.level != Level::Privileged && !eased {
-        warnings.extend(existing(request.name, new.enforce, lookup.list("", "pods", Some(request.name))));
+        warnings.extend(existing(request.name, new.enforce, &lookup.list("", "pods", Some(request.name))));
     }
     Ok(())
 }
 
 /// Which pods of a namespace a new level would refuse, told once for all that break it alike.
-fn existing(namespace: &str, enforce: Standard, pods: Vec<Object>) -> Vec<String> {
+fn existing(namespace: &str, enforce: Standard, pods: &[Arc<Object>]) -> Vec<String> {
     let total = pods.len();
     let mut broken: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pod in pods.iter().take(PODS_CHECKED) {

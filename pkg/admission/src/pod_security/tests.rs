@@ -90,7 +90,7 @@ fn versions_bring_their_checks() {
 fn a_new_level_tells_which_pods_break_it() {
     let pod = |name: &str| json!({"metadata": {"name": name}, "spec": {"hostPID": true}});
     let level = Standard { level: Level::Baseline, version: Version::Latest };
-    let told = existing("n", level, vec![pod("b"), pod("a"), pod("c")]);
+    let told = existing("n", level, &[pod("b"), pod("a"), pod("c")].map(Into::into));
     let head = "existing pods in namespace \"n\" violate the new PodSecurity enforce level \"baseline:latest\"";
     assert_eq!(told, [head, "a (and 2 other pods): host namespaces"]);
 }

@@ -108,7 +108,7 @@ fn invocations(
     let bindings = lookup.list(GROUP, &format!("{}bindings", resource.replace("policies", "policy")), None);
     for policy in policies {
         let name = policy["metadata"]["name"].as_str().unwrap_or_default();
-        let own: Vec<&Object> = bindings.iter().filter(|b| b["spec"]["policyName"] == name).collect();
+        let own: Vec<&Object> = bindings.iter().map(|b| &**b).filter(|b| b["spec"]["policyName"] == name).collect();
         if own.is_empty() {
             continue;
         }

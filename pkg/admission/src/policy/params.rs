@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The parameters of a binding: an object by name, or all that a selector names.
 
+use std::sync::Arc;
+
 use knarr_types::{LabelSelector, Object};
 use serde_json::Value;
 
@@ -39,7 +41,7 @@ pub(super) fn collect(
         (true, "") => namespace,
         (true, given) => given,
     };
-    let found: Vec<Object> = if text("name").is_empty() {
+    let found: Vec<Arc<Object>> = if text("name").is_empty() {
         let selector = LabelSelector::from_object(&reference["selector"]).map_err(|error| error.to_string())?;
         let all = lookup.list(group, &known.resource, known.namespaced.then_some(place));
         all.into_iter().filter(|object| selector.matches_object(&object["metadata"]["labels"])).collect()
@@ -49,7 +51,8 @@ pub(super) fn collect(
     if found.is_empty() && text("parameterNotFoundAction") == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
-    let typed = |mut object: Object| {
+    let typed = |found: Arc<Object>| {
+        let mut object = Arc::unwrap_or_clone(found);
         object["apiVersion"] = api_version.into();
         object["kind"] = name.into();
         Some(object)

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the expressions of a policy see of a request.
 
+use std::sync::Arc;
+
 use knarr_auth::{Attributes as Wanted, UserInfo};
 use knarr_schema::cel::conditions::Subject;
 use knarr_schema::cel::{Attributes, Authorize, Decision};
@@ -16,7 +18,7 @@ pub(super) struct Seen<'a> {
     request: &'a Request<'a>,
     review: Value,
     old: Option<Object>,
-    namespace: Option<Object>,
+    namespace: Option<Arc<Object>>,
     authorizer: Authorizer<'a>,
 }
 
@@ -51,7 +53,7 @@ impl<'a> Seen<'a> {
         let request = self.request;
         let mut subject = Subject::new(&self.review, object, self.old.as_ref());
         subject.params = params;
-        subject.namespace = self.namespace.as_ref();
+        subject.namespace = self.namespace.as_deref();
         subject.variables = &policy.variables;
         let asked = Attributes {
             group: request.kind.group.to_string(),

@@ -33,7 +33,7 @@ pub fn charge(request: &Request<'_>, object: &Object, lookup: &dyn Lookup) -> Re
     let quotas = lookup.list("", "resourcequotas", Some(request.namespace));
     let mut charged = Vec::new();
     for quota in quotas {
-        if let Some(quota) = charge_one(request, kind, object, quota)? {
+        if let Some(quota) = charge_one(request, kind, object, &quota)? {
             charged.push(quota);
         }
     }
@@ -61,13 +61,13 @@ fn charge_one(
     request: &Request<'_>,
     kind: Counted<'_>,
     object: &Object,
-    mut quota: Object,
+    quota: &Object,
 ) -> Result<Option<Object>, Status> {
     let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
     let name = quota["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let (hard, used) = (amounts::read(&quota["status"]["hard"]), amounts::read(&quota["status"]["used"]));
     let tracked: Vec<_> = hard.keys().filter(|name| kind.tracks(name)).cloned().collect();
-    if tracked.is_empty() || !scopes::hold(&quota, kind, object) {
+    if tracked.is_empty() || !scopes::hold(quota, kind, object) {
         return Ok(None);
     }
     if kind.is("pods")
@@ -80,7 +80,7 @@ fn charge_one(
     }
     let now = Timestamp::now();
     let mut delta = kind.usage(object, now);
-    if let Some(old) = request.old.filter(|old| scopes::hold(&quota, kind, old)) {
+    if let Some(old) = request.old.filter(|old| scopes::hold(quota, kind, old)) {
         let before = kind.usage(old, now);
         for (name, amount) in &mut delta {
             *amount = amount.minus(before.get(name).copied().unwrap_or(Quantity::ZERO));
@@ -101,8 +101,9 @@ fn charge_one(
         let (requested, used, limited) = (told(&delta), told(&used), told(&hard));
         return refuse(format!("exceeded quota: {name}, requested: {requested}, used: {used}, limited: {limited}"));
     }
-    quota["status"]["used"] = total.iter().map(|(k, v)| (k.clone(), Value::from(v.to_string()))).collect();
-    Ok(Some(quota))
+    let mut charged = quota.clone();
+    charged["status"]["used"] = total.iter().map(|(k, v)| (k.clone(), Value::from(v.to_string()))).collect();
+    Ok(Some(charged))
 }
 
 /// Which amounts that a quota counts the containers of a pod do not name.

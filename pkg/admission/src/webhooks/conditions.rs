@@ -56,7 +56,7 @@ impl Compiled {
         let namespace = lookup.get("", "namespaces", "", request.namespace);
         let by = Asked { lookup, user: request.user };
         let mut subject = Subject::new(review, object.as_ref(), old.as_ref());
-        subject.namespace = namespace.as_ref();
+        subject.namespace = namespace.as_deref();
         subject.authorizer = Some((&by, cel::Attributes::default()));
         match evaluate(&conditions, &subject) {
             Verdict::Matches => Ok(true),
@@ -114,7 +114,7 @@ mod tests {
         let conditions: Vec<_> =
             expressions.iter().enumerate().map(|(i, e)| json!({"name": format!("c{i}"), "expression": e})).collect();
         let webhook = json!({"name": "x.y.z", "failurePolicy": policy, "matchConditions": conditions});
-        let hook = read_all(vec![json!({"webhooks": [webhook]})]).remove(0);
+        let hook = read_all(vec![json!({"webhooks": [webhook]}).into()]).remove(0);
         let user = UserInfo::anonymous();
         let kind = kind("configmaps");
         let request = request(&kind, Operation::Create, "n", &user);

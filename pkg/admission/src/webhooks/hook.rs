@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Webhooks as their configurations describe them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_types::Object;
@@ -56,8 +57,8 @@ impl Hook {
 }
 
 /// The webhooks of all configurations: by the configuration's name, then as listed.
-pub(super) fn read_all(mut configurations: Vec<Object>) -> Vec<Hook> {
-    let name = |o: &Object| o["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+pub(super) fn read_all(mut configurations: Vec<Arc<Object>>) -> Vec<Hook> {
+    let name = |o: &Arc<Object>| o["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     configurations.sort_by_key(name);
     configurations.iter().flat_map(|c| c["webhooks"].as_array().into_iter().flatten()).map(Hook::read).collect()
 }
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn hooks_come_by_the_name_of_their_configuration() {
         let configuration =
-            |name: &str| json!({"metadata": {"name": name}, "webhooks": [{"name": format!("{name}.1")}]});
+            |name: &str| Arc::new(json!({"metadata": {"name": name}, "webhooks": [{"name": format!("{name}.1")}]}));
         let names: Vec<_> =
             read_all(vec![configuration("b"), configuration("a")]).into_iter().map(|h| h.name).collect();
         assert_eq!(names, ["a.1", "b.1"]);

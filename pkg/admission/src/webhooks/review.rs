@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn hook() -> Hook {
-        read_all(vec![json!({"webhooks": [{"name": "x.y.z"}]})]).remove(0)
+        read_all(vec![json!({"webhooks": [{"name": "x.y.z"}]}).into()]).remove(0)
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub async fn proxy(app: &Arc<App>, context: &RequestContext, request: Request<Bo
     }
 }
 
-fn found(app: &App, resource: &str, namespace: &str, name: &str) -> Result<Object, Status> {
+fn found(app: &App, resource: &str, namespace: &str, name: &str) -> Result<Arc<Object>, Status> {
     app.get("", resource, namespace, name).ok_or_else(|| Status::not_found(&ResourceId::new("", resource), name))
 }
 

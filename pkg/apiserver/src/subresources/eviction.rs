@@ -52,7 +52,7 @@ pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Byte
 }
 
 /// The budget that has a say about a pod. Pure.
-fn budget_of(pod: &Object, budgets: Vec<Object>) -> Result<Option<Object>, Status> {
+fn budget_of(pod: &Object, budgets: Vec<Arc<Object>>) -> Result<Option<Arc<Object>>, Status> {
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending") | None);
     if ended || !pod["metadata"]["deletionTimestamp"].is_null() {
         return Ok(None);
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn one_budget_has_a_say_about_pods_that_run() {
-        let budgets = || vec![budget(0, 1, 1), budget(0, 1, 1)];
+        let budgets = || vec![Arc::new(budget(0, 1, 1)), Arc::new(budget(0, 1, 1))];
         assert!(budget_of(&pod("Failed", "False"), budgets()).unwrap().is_none());
         assert_eq!(budget_of(&pod("Running", "True"), budgets()).unwrap_err().code, 500);
         assert!(budget_of(&pod("Running", "True"), budgets().split_off(1)).unwrap().is_some());

@@ -28,7 +28,31 @@ const PREFIX_MAX: usize = 58;
 /// What is wrong with the object, or why it cannot be kept.
 pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     let write = Write::new(app, context, kind, "")?;
-    let (mut object, mut warnings) = write.decode(&body)?;
+    let (object, mut warnings) = sent(&write, &body)?;
+    let prefix = name_prefix(&object);
+    let mut first = Some(object);
+    // Nearly every create is committed at the first attempt: what others need is read again.
+    let mut object = || first.take().map_or_else(|| Ok(sent(&write, &body)?.0), Ok);
+    let Some(prefix) = prefix else { return commit_new(&write, object, &mut warnings).await };
+    for attempt in 1.. {
+        let name = generate(&prefix);
+        let named = || {
+            let mut named = object()?;
+            named["metadata"]["name"] = name.as_str().into();
+            Ok(named)
+        };
+        match commit_new(&write, named, &mut warnings).await {
+            Err(status) if status.code == 409 && attempt < NAME_ATTEMPTS => {}
+            other => return other,
+        }
+    }
+    Err(Status::internal("unreachable: attempts are bounded"))
+}
+
+/// The object that a client wants made, in the stored version, with what it should know.
+fn sent(write: &Write<'_>, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
+    let kind = write.kind;
+    let (mut object, warnings) = write.decode(body)?;
     write.place(&mut object, "")?;
     if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -43,16 +67,7 @@ pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body:
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
     }
-    let Some(prefix) = name_prefix(&object) else { return commit_new(&write, object, &mut warnings).await };
-    for attempt in 1.. {
-        let mut named = object.clone();
-        named["metadata"]["name"] = generate(&prefix).into();
-        match commit_new(&write, named, &mut warnings).await {
-            Err(status) if status.code == 409 && attempt < NAME_ATTEMPTS => {}
-            other => return other,
-        }
-    }
-    Err(Status::internal("unreachable: attempts are bounded"))
+    Ok((object, warnings))
 }
 
 /// The `generateName` of an object without a name.
@@ -67,15 +82,16 @@ fn generate(prefix: &str) -> String {
     prefix[..end].chars().chain(letters.take(5)).collect()
 }
 
-/// Makes a decoded object with a name the newest of the cluster.
+/// Makes an object with a name the newest of the cluster. `sent` gives it as it was decoded, once for each
+/// attempt.
 pub(super) async fn commit_new(
     write: &Write<'_>,
-    sent: Object,
+    mut sent: impl FnMut() -> Result<Object, Status>,
     warnings: &mut Vec<String>,
 ) -> Result<Response, Status> {
     for attempt in 1.. {
         let mut said = Vec::new();
-        let mut object = sent.clone();
+        let mut object = sent()?;
         let finished = finish(write, &mut object, &mut said).await;
         let terms = finished.map_err(|status| status.with_warnings(&said).with_warnings(warnings))?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();

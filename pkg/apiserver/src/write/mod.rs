@@ -295,22 +295,30 @@ pub fn write_context(context: &RequestContext, manager: &str) -> WriteContext {
     }
 }
 
+/// The longest list whose trees are kept: what is longer is looked at rarely, as the pods of a namespace.
+const KEPT_OF_LIST: usize = 32;
+
 /// Admission's view of the other objects.
 impl Lookup for App {
-    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
         let registry = self.registry.load();
         let kind = registry.by_plural(group, resource)?;
-        self.object(kind, namespace, name)
+        let record = self.store.get(&Key::new(kind.storage.clone(), namespace, name))?;
+        Some(self.trees.get(kind, &record))
     }
 
-    fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Object> {
+    fn list(&self, group: &str, resource: &str, namespace: Option<&str>) -> Vec<Arc<Object>> {
         let registry = self.registry.load();
         let Some(kind) = registry.by_plural(group, resource) else {
             return Vec::new();
         };
         let snapshot = self.store.snapshot(&kind.storage);
         let scope = namespace.map_or(knarr_store::Scope::All, |n| knarr_store::Scope::Namespace(n.into()));
-        snapshot.list(&scope, None).map(|record| serve_object::tree(kind, record)).collect()
+        let records: Vec<_> = snapshot.list(&scope, None).collect();
+        let tree = |record: &Arc<Record>| {
+            if records.len() > KEPT_OF_LIST { Arc::new(serve_object::tree(kind, record)) } else { self.trees.get(kind, record) }
+        };
+        records.iter().map(|record| tree(record)).collect()
     }
 
     fn versions(&self, kind: &Kind) -> Vec<Arc<Kind>> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Patches of four kinds, server-side apply among them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use knarr_schema::convert;
 use knarr_schema::decode::{self, PatchedFault};
 use knarr_schema::encode::{Opened, as_patched};
 use knarr_schema::patch::{self, json_patch, merge_patch, restore_fault, strategic_merge_patch};
+use knarr_schema::field_table::Type;
 use knarr_schema::{FieldValidation, Kind};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Reason, Status};
 use serde_json::Value;
@@ -123,31 +125,37 @@ impl Document {
         &self,
         app: &App,
         kind: &Kind,
-        object: Object,
+        object: &Object,
         validation: FieldValidation,
     ) -> Result<(Object, Vec<String>), Status> {
         let ty = kind.ty.get();
-        let result = match self.form {
-            Form::Json => json_patch(object.clone(), &self.value),
-            Form::Merge => merge_patch(object.clone(), &self.value),
-            _ => strategic_merge_patch(object.clone(), &self.value, ty),
-        };
-        let mut result = result.map_err(|error| error.to_status())?;
+        let mut result = self.applied(object, ty)?;
         if self.form == Form::Strategic {
             if let Some(why) = restore_fault(&result, ty) {
-                return Err(self.unreadable(kind, &object, &result, &why));
+                return Err(self.unreadable(kind, object, &result, &why));
             }
             // Nobody asks what it says that it is: the struct that it becomes is known.
             result["apiVersion"] = kind.api_version().into();
             result["kind"] = (*kind.kind).into();
         }
         let registry = app.registry.load();
-        decode::decode_patched(kind, &registry, result.clone(), &self.duplicates, validation).map_err(|fault| {
-            match fault {
-                PatchedFault::Refused(status) => status,
-                PatchedFault::Unreadable(why) => self.unreadable(kind, &object, &result, &why),
-            }
+        decode::decode_patched(kind, &registry, result, &self.duplicates, validation).map_err(|fault| match fault {
+            PatchedFault::Refused(status) => status,
+            PatchedFault::Unreadable(why) => match self.applied(object, ty) {
+                Ok(result) => self.unreadable(kind, object, &result, &why),
+                Err(status) => status,
+            },
         })
+    }
+
+    fn applied(&self, object: &Object, ty: &Type) -> Result<Object, Status> {
+        let object = object.clone();
+        let result = match self.form {
+            Form::Json => json_patch(object, &self.value),
+            Form::Merge => merge_patch(object, &self.value),
+            _ => strategic_merge_patch(object, &self.value, ty),
+        };
+        result.map_err(|error| error.to_status())
     }
 
     /// Upstream shows the patch where it is strategic, and its result where not.
@@ -164,9 +172,14 @@ impl Document {
 
 /// The object as the patch makes it, in the stored version.
 fn patched(write: &Write<'_>, document: &Document, old: &Object, warnings: &mut Vec<String>) -> Result<Object, Status> {
-    let mut served = old.clone();
-    convert::from_storage(write.kind, &mut served);
-    let (mut new, said) = document.apply(write.app, write.kind, served, write.options.validation)?;
+    let served = if convert::is_converted(write.kind) {
+        let mut served = old.clone();
+        convert::from_storage(write.kind, &mut served);
+        Cow::Owned(served)
+    } else {
+        Cow::Borrowed(old)
+    };
+    let (mut new, said) = document.apply(write.app, write.kind, &served, write.options.validation)?;
     warnings.extend(said);
     convert::to_storage(write.kind, &mut new);
     write.stored.default(&mut new);
@@ -208,7 +221,7 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(Status::conflict(&write.kind.id(), name, &why));
         }
-        return create::commit_new(write, new, &mut Vec::new()).await;
+        return create::commit_new(write, || Ok(new.clone()), &mut Vec::new()).await;
     }
     commit(write, &key, Vec::new(), |old, _| {
         check_version(write, &config, old).or_else(|status| if status.code == 422 { Ok(()) } else { Err(status) })?;

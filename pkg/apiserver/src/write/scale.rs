@@ -116,7 +116,7 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             scale
         } else {
             let patch = Document::of(&context.content_type, &body)?;
-            let (scale, said) = patch.apply(app, &scale_kind, current, write.options.validation)?;
+            let (scale, said) = patch.apply(app, &scale_kind, &current, write.options.validation)?;
             warnings.extend(said);
             scale
         };

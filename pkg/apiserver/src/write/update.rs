@@ -38,7 +38,7 @@ pub async fn update(
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
         }
-        return create::commit_new(&write, object, &mut warnings).await;
+        return create::commit_new(&write, || Ok(object.clone()), &mut warnings).await;
     }
     commit(&write, &key, warnings, |old, _| {
         let mut new = object.clone();

@@ -30,8 +30,7 @@ impl<'a> At<'a> {
 
     /// The field at this dotted path below.
     pub fn get(&self, fields: &str) -> At<'a> {
-        let path = if self.path.as_str().is_empty() { FieldPath::new(fields) } else { self.path.child(fields) };
-        At { value: self.raw(fields), path }
+        At { value: self.raw(fields), path: self.path.child(fields) }
     }
 
     /// The same value under another path: upstream's messages do not always name the field itself.
@@ -41,7 +40,11 @@ impl<'a> At<'a> {
 
     /// The value at this dotted path below.
     pub fn raw(&self, fields: &str) -> &'a Value {
-        fields.split('.').fold(self.value, |value, field| value.get(field).unwrap_or(&NULL))
+        if self.value.is_null() {
+            return &NULL;
+        }
+        let step = |value: &'a Value, field: &str| value.get(field).unwrap_or(&NULL);
+        if fields.contains('.') { fields.split('.').fold(self.value, step) } else { step(self.value, fields) }
     }
 
     /// Something is there.

@@ -138,12 +138,12 @@ pub fn fully_qualified_name(value: &str) -> Vec<String> {
 /// `[prefix/]name`: keys of labels, annotations, taints, resources.
 #[must_use]
 pub fn qualified_name(value: &str) -> Vec<String> {
-    let qualified_pattern = pattern(QUALIFIED_MESSAGE, QUALIFIED_PATTERN, &["MyName", "my.name", "123-abc"]);
+    let qualified_pattern = || pattern(QUALIFIED_MESSAGE, QUALIFIED_PATTERN, &["MyName", "my.name", "123-abc"]);
     let mut faults = Vec::new();
-    let parts: Vec<_> = value.split('/').collect();
-    let name = match parts.as_slice() {
-        [name] => name,
-        [prefix, name] => {
+    let mut parts = value.split('/');
+    let name = match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), None, _) => name,
+        (Some(prefix), Some(name), None) => {
             if prefix.is_empty() {
                 faults.push("prefix part must be non-empty".to_owned());
             } else {
@@ -153,7 +153,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
         }
         _ => {
             let tail = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-            return vec![format!("a valid label key {qualified_pattern}{tail}")];
+            return vec![format!("a valid label key {}{tail}", qualified_pattern())];
         }
     };
     if name.is_empty() {
@@ -162,7 +162,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
         faults.push(format!("name part {}", max_bytes(63)));
     }
     if !is_qualified(name) {
-        faults.push(format!("name part {qualified_pattern}"));
+        faults.push(format!("name part {}", qualified_pattern()));
     }
     faults
 }

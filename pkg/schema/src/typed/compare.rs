@@ -45,16 +45,19 @@ pub fn compare<'a>(old: &'a Value, new: &'a Value, ty: &Type) -> Comparison<'a> 
 
 impl<'a> Walk<'a> {
     fn values(&mut self, old: Option<&'a Value>, new: Option<&'a Value>, shape: Shape<'_>) {
+        let (old, new) = match (old, new) {
+            (Some(old), Some(new)) => (old, new),
+            (None, Some(new)) => return self.found.added.insert_tree(&self.path, whole(new, shape)),
+            (Some(old), None) => return self.found.removed.insert_tree(&self.path, whole(old, shape)),
+            (None, None) => return,
+        };
         let walked = match shape {
             Shape::Leaf => false,
             Shape::List { item, keys } => self.lists(items(old), items(new), item, keys),
             shape => walkable(old) && walkable(new) && self.objects(fields(old), fields(new), shape),
         };
-        match (old, new) {
-            (None, Some(_)) => self.found.added.insert(&self.path),
-            (Some(_), None) => self.found.removed.insert(&self.path),
-            (Some(old), Some(new)) if !walked && old != new => self.found.modified.insert(&self.path),
-            _ => {}
+        if !walked && old != new {
+            self.found.modified.insert(&self.path);
         }
     }
 
@@ -134,6 +137,28 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// All that is below a value which only one of both has.
+fn whole<'a>(value: &'a Value, shape: Shape<'_>) -> FieldSet<'a> {
+    let mut set = FieldSet::default();
+    match (shape, value) {
+        (Shape::Leaf, _) => {}
+        (Shape::List { item, keys }, value) => {
+            for same in told_apart(items(value), item, keys).chunk_by(|a, b| a.0 == b.0) {
+                let below = if let [(_, one)] = same { whole(one, Shape::of(item)) } else { FieldSet::default() };
+                set.push(same[0].0.clone(), true, below);
+            }
+        }
+        (shape, Value::Object(fields)) => {
+            set = FieldSet::with_capacity(fields.len());
+            for (name, value) in fields {
+                set.push(field(name), true, whole(value, shape.field(name)));
+            }
+        }
+        _ => {}
+    }
+    set
+}
+
 /// The elements sorted by what tells them apart; those that nothing tells apart are left out.
 fn told_apart<'a>(list: &'a [Value], item: &TypeRef, keys: &[String]) -> Vec<Told<'a>> {
     let mut told: Vec<Told<'a>> =
@@ -151,14 +176,14 @@ fn take<'s, 'a>(list: &mut &'s [Told<'a>], element: &Element<'a>) -> &'s [Told<'
 }
 
 /// It is an object, or nothing yet.
-fn walkable(value: Option<&Value>) -> bool {
-    matches!(value, None | Some(Value::Null | Value::Object(_)))
+fn walkable(value: &Value) -> bool {
+    matches!(value, Value::Null | Value::Object(_))
 }
 
-fn fields(value: Option<&Value>) -> Option<&Map<String, Value>> {
-    value.and_then(Value::as_object)
+fn fields(value: &Value) -> Option<&Map<String, Value>> {
+    value.as_object()
 }
 
-fn items(value: Option<&Value>) -> &[Value] {
-    value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
