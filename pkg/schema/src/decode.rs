@@ -9,6 +9,7 @@ mod fault;
 mod go_json;
 pub mod go_time;
 mod kind;
+mod settled;
 mod typed;
 pub mod yaml;
 
@@ -100,6 +101,13 @@ fn decode_protobuf(message: &[u8], ty: &Type) -> Result<Decoded, DecodeError> {
 /// # Errors
 /// Where a field has a value of another type.
 pub fn check(object: Object, ty: &Type) -> Result<Decoded, DecodeError> {
+    if settled::is_settled(&object, ty) {
+        return Ok(Decoded { object, faults: Vec::new() });
+    }
+    decode_tree(object, ty)
+}
+
+fn decode_tree(object: Object, ty: &Type) -> Result<Decoded, DecodeError> {
     let mut context = Context::default();
     let seed = Typed { ty, context: &mut context };
     let result = seed.deserialize(object);

@@ -140,9 +140,10 @@ impl<'a> FieldSet<'a> {
     /// The published form of what is below a field, which may be in the set itself.
     fn published(&self, itself: bool) -> Value {
         let dot = itself.then(|| (".".to_owned(), Value::Object(Map::new())));
-        let below = self.nodes.iter().map(|node| {
-            (node.element.published(), node.below.published(node.member && !node.below.is_empty()))
-        });
+        let below = self
+            .nodes
+            .iter()
+            .map(|node| (node.element.published(), node.below.published(node.member && !node.below.is_empty())));
         Value::Object(dot.into_iter().chain(below).collect())
     }
 

@@ -316,7 +316,11 @@ impl Lookup for App {
         let scope = namespace.map_or(knarr_store::Scope::All, |n| knarr_store::Scope::Namespace(n.into()));
         let records: Vec<_> = snapshot.list(&scope, None).collect();
         let tree = |record: &Arc<Record>| {
-            if records.len() > KEPT_OF_LIST { Arc::new(serve_object::tree(kind, record)) } else { self.trees.get(kind, record) }
+            if records.len() > KEPT_OF_LIST {
+                Arc::new(serve_object::tree(kind, record))
+            } else {
+                self.trees.get(kind, record)
+            }
         };
         records.iter().map(|record| tree(record)).collect()
     }
