@@ -238,18 +238,18 @@ fn yaml_that_opens_too_much_is_refused_before_it_is_parsed() {
     for text in
         ["- ".repeat(20_000), "[".repeat(20_000), "? ".repeat(20_000), format!("a: 1\nb:\n  {}", "- ".repeat(20_000))]
     {
-        let refused = super::yaml::first_document(text.as_bytes()).unwrap_err();
+        let refused = yaml::first_document(text.as_bytes()).unwrap_err();
         assert_eq!(refused, "yaml: exceeded max depth of 10000");
     }
-    assert!(super::yaml::first_document(format!("a: {}", "- ".repeat(20_000)).as_bytes()).is_err());
+    assert!(yaml::first_document(format!("a: {}", "- ".repeat(20_000)).as_bytes()).is_err());
 }
 
 #[test]
 fn json_sent_as_yaml_reads_the_same() {
     let text = r#"{"a": 1, "b": [true, null, "x", 1.5], "a": {"c": "1"}}"#;
-    let fast = super::yaml::first_document(text.as_bytes()).unwrap();
+    let fast = yaml::first_document(text.as_bytes()).unwrap();
     // The marker of a document keeps the parser of JSON off it.
-    let slow = super::yaml::first_document(format!("---\n{text}").as_bytes()).unwrap();
+    let slow = yaml::first_document(format!("---\n{text}").as_bytes()).unwrap();
     assert_eq!((&fast.value, &fast.duplicates), (&slow.value, &slow.duplicates));
     assert_eq!(fast.duplicates, ["duplicate field \"a\""]);
 }
