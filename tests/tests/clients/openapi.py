@@ -242,6 +242,7 @@ MEANT = {
           "strconv.ParseUint: parsing ", "resourceVersion should not be set on objects to be created", "target.name: Required",
           "target.kind: Unsupported value", "resourceVersion: Invalid value", "does not contain declared merge key",
           "merging lists cannot yet be specified", "doesn't match $setElementOrder list", "expected a []interface {}, but",
+          "expected a map[string]interface {}, but", "list element types are not identical",
           "no elements in any of the given slices", "failed to allocate requested HealthCheck NodePort", "failed calling webhook"],
     503: ["no endpoints available for service"],
     504: ["Too large resource version"],
