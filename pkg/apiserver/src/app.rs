@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What every request shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use knarr_auth::{Authenticator, Authorizer};
+use knarr_auth::{Authenticator, Authorizer, UserInfo};
 use knarr_schema::{Kind, Registry};
 use knarr_store::{ResourceOptions, Store, Tier};
 use knarr_types::{Key, Object};
@@ -29,9 +29,30 @@ pub struct Settings {
     pub admission: knarr_admission::Settings,
 }
 
-/// The leaf of a client's certificate chain, DER, as the TLS layer verified it. A request extension.
+/// The leaf of a client's certificate chain as the TLS layer verified it. An extension of every request of
+/// a connection.
 #[derive(Clone, Debug)]
-pub struct PeerCertificate(pub Arc<[u8]>);
+pub struct PeerCertificate(Arc<Peer>);
+
+#[derive(Debug)]
+struct Peer {
+    der: Box<[u8]>,
+    user: OnceLock<Option<UserInfo>>,
+}
+
+impl PeerCertificate {
+    /// From its DER.
+    #[must_use]
+    pub fn new(der: &[u8]) -> Self {
+        Self(Arc::new(Peer { der: der.into(), user: OnceLock::new() }))
+    }
+
+    /// Whom it names; worked out once for a connection.
+    #[must_use]
+    pub fn user(&self, authenticator: &Authenticator) -> Option<&UserInfo> {
+        self.0.user.get_or_init(|| authenticator.certificate(&self.0.der)).as_ref()
+    }
+}
 
 /// The server's parts.
 pub struct App {
@@ -92,7 +113,9 @@ impl App {
 impl knarr_auth::Objects for App {
     fn core(&self, resource: &str, namespace: &str, name: &str) -> Option<Object> {
         let registry = self.registry.load();
-        self.object(registry.by_resource("", "v1", resource)?, namespace, name)
+        let kind = registry.by_resource("", "v1", resource)?;
+        let record = self.store.get(&Key::new(kind.storage.clone(), namespace, name))?;
+        Some(Arc::unwrap_or_clone(self.trees.get(kind, &record)))
     }
 }
 

@@ -24,10 +24,8 @@ pub fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> R
     if info.path == "/knarr/v1/join" {
         return Ok(UserInfo::anonymous());
     }
-    if let Some(PeerCertificate(der)) = request.extensions().get()
-        && let Some(user) = app.authenticator.certificate(der)
-    {
-        return Ok(user);
+    if let Some(user) = request.extensions().get::<PeerCertificate>().and_then(|peer| peer.user(&app.authenticator)) {
+        return Ok(user.clone());
     }
     if let Some(token) = bearer(request) {
         let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();

@@ -141,8 +141,8 @@ fn candidate(app: &App, context: &RequestContext, request: &Request<Body>) -> Re
         let user = app.authenticator.token(token, &audiences, app, Timestamp::now());
         return user.ok().and_then(|known| candidate_of(&known.user)).ok_or_else(Status::unauthorized);
     }
-    let shown = request.extensions().get::<PeerCertificate>().and_then(|c| app.authenticator.certificate(&c.0));
-    shown.as_ref().or(Some(&context.user)).and_then(candidate_of).ok_or_else(Status::unauthorized)
+    let shown = request.extensions().get::<PeerCertificate>().and_then(|peer| peer.user(&app.authenticator));
+    shown.or(Some(&context.user)).and_then(candidate_of).ok_or_else(Status::unauthorized)
 }
 
 fn candidate_of(user: &UserInfo) -> Option<Candidate> {

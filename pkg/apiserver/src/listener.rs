@@ -136,7 +136,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Arc<App>) {
         Err(_) => return tracing::debug!("a client did not finish the TLS handshake in time"),
     };
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    let peer = leaf.map(|der| PeerCertificate(der.as_ref().into()));
+    let peer = leaf.map(|der| PeerCertificate::new(der.as_ref()));
     let service = hyper::service::service_fn(|mut request: Request<Incoming>| {
         request.extensions_mut().extend(peer.clone().map(extension).unwrap_or_default());
         let app = Arc::clone(&app);

@@ -2,6 +2,7 @@
 //! Who is it: client certificates and bearer tokens: those of a file, of service accounts, and bootstrap
 //! tokens.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -9,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use knarr_pki::service_account::{Claims, Keys, LegacyClaims, ObjectName, Token};
+use parking_lot::RwLock;
 use serde_json::Value;
 
 use crate::UserInfo;
@@ -51,13 +53,40 @@ pub struct Authenticator {
     keys: Arc<Keys>,
     issuer: String,
     tokens: StaticTokens,
+    verified: VerifiedTokens,
+}
+
+/// Tokens whose signature was found to hold: clients show theirs with every request. What they are bound to
+/// and their time are judged each time.
+#[derive(Default)]
+struct VerifiedTokens(RwLock<HashMap<Box<str>, Arc<Token>>>);
+
+impl VerifiedTokens {
+    /// How many are remembered.
+    const CAPACITY: usize = 1024;
+
+    /// What a token turns out to be.
+    fn read(&self, token: &str, keys: &Keys, issuer: &str) -> Arc<Token> {
+        let known = self.0.read().get(token).cloned();
+        known.unwrap_or_else(|| {
+            let read = Arc::new(keys.read(token, issuer));
+            if matches!(*read, Token::Bound(_) | Token::Legacy(_)) {
+                let mut known = self.0.write();
+                if known.len() >= Self::CAPACITY {
+                    known.clear();
+                }
+                known.insert(token.into(), Arc::clone(&read));
+            }
+            read
+        })
+    }
 }
 
 impl Authenticator {
     /// With the keys of service-account tokens, the issuer that they name, and the tokens of a file.
     #[must_use]
     pub fn new(keys: Arc<Keys>, issuer: &str, tokens: StaticTokens) -> Self {
-        Self { keys, issuer: issuer.into(), tokens }
+        Self { keys, issuer: issuer.into(), tokens, verified: VerifiedTokens::default() }
     }
 
     /// Who signs service-account tokens. It is also the audience of the API itself.
@@ -107,15 +136,15 @@ impl Authenticator {
             return bootstrap(id, secret, objects, now).and_then(for_the_api).ok_or(Unauthenticated::Unknown);
         }
         let because = |why: String| Unauthenticated::Because(why);
-        match self.keys.read(token, &self.issuer) {
+        match &*self.verified.read(token, &self.keys, &self.issuer) {
             Token::Foreign => Err(Unauthenticated::Unknown),
-            Token::Forged(why) => Err(because(why)),
+            Token::Forged(why) => Err(because(why.clone())),
             Token::Bound(claims) => {
-                let audiences = in_time_and_for(&claims, audiences, now).map_err(because)?;
-                Ok(Known { user: service_account(&claims, objects, now).map_err(because)?, audiences })
+                let audiences = in_time_and_for(claims, audiences, now).map_err(because)?;
+                Ok(Known { user: service_account(claims, objects, now).map_err(because)?, audiences })
             }
             Token::Legacy(claims) => {
-                let user = legacy(&claims, token, objects, now).map_err(because)?;
+                let user = legacy(claims, token, objects, now).map_err(because)?;
                 for_the_api(user).ok_or(Unauthenticated::Unknown)
             }
         }
