@@ -98,6 +98,7 @@ impl Settings {
             cluster_dns: self.cluster_dns,
             cluster_domain: self.cluster_domain.clone(),
             store_sync: self.store_sync == "always",
+            ingress_class: !self.disable_controllers,
             ..Config::new(self.data_dir.clone())
         }
     }

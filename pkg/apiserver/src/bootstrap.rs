@@ -37,12 +37,18 @@ struct Wanted {
 }
 
 /// Writes what is missing. `service_address` is that of Service default/kubernetes, `server` the address
-/// that leads to this server, if others can reach it.
+/// that leads to this server, if others can reach it; with `ingress` there is a default class of Ingresses.
 ///
 /// # Errors
 /// [`ServerError::Bootstrap`] names the object that could not be written.
-pub async fn run(app: &Arc<App>, service_address: IpAddr, server: Option<SocketAddr>) -> Result<(), ServerError> {
+pub async fn run(
+    app: &Arc<App>,
+    service_address: IpAddr,
+    server: Option<SocketAddr>,
+    ingress: bool,
+) -> Result<(), ServerError> {
     let mut wanted = objects();
+    wanted.extend(ingress.then(ingress_class));
     wanted.extend(own_service(service_address, server));
     for object in wanted {
         write(app, object).await?;
@@ -135,7 +141,12 @@ fn objects() -> Vec<Wanted> {
             kept: Kept::AsItIs,
         });
     }
-    wanted.push(Wanted {
+    wanted
+}
+
+/// The class of Ingresses that nodes answer.
+fn ingress_class() -> Wanted {
+    Wanted {
         collection: "/apis/networking.k8s.io/v1/ingressclasses",
         name: "knarr",
         object: json!({
@@ -147,8 +158,7 @@ fn objects() -> Vec<Wanted> {
             "spec": {"controller": "knarr.dev/ingress"},
         }),
         kept: Kept::AsItIs,
-    });
-    wanted
+    }
 }
 
 /// Service default/kubernetes, and what is behind it: it has no selector, the server says where it is.

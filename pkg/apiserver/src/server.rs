@@ -75,6 +75,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Whether a write is on the disk before it is acknowledged.
     pub store_sync: bool,
+    /// Whether Ingresses without a class are for this cluster's nodes: not where nobody runs it.
+    pub ingress_class: bool,
 }
 
 impl Config {
@@ -97,6 +99,7 @@ impl Config {
             cluster_dns: None,
             cluster_domain: "cluster.local".into(),
             store_sync: true,
+            ingress_class: true,
         }
     }
 
@@ -215,7 +218,7 @@ impl Server {
         let (authority, token) = (Arc::clone(&credentials.authority), credentials.token.clone());
         let app = Arc::new(app(&config, tokens, store, registry, &credentials, outside.unwrap_or(nearest(bound))));
         let definitions = Definitions::load(Arc::clone(&app)).await;
-        bootstrap::run(&app, service_address, outside).await?;
+        bootstrap::run(&app, service_address, outside, config.ingress_class).await?;
         let connections = TaskTracker::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::serve(listener, acceptor, Arc::clone(&app), connections.clone()));

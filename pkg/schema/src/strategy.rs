@@ -101,8 +101,15 @@ impl Kind {
     pub fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
         match &self.custom {
             Some(custom) => custom.warnings(object, old),
+            None if old.is_some_and(|old| !self.warns_of(object, old)) => Vec::new(),
             None => faults_of(|| (self.rules.warnings)(object)),
         }
+    }
+
+    /// Upstream says nothing of what was there before.
+    fn warns_of(&self, object: &Object, old: &Object) -> bool {
+        let generation = |object: &Object| object["metadata"]["generation"].as_i64();
+        self.rules.warns_of_updates && !(self.rules.has_generation && generation(object) == generation(old))
     }
 
     /// What every answer about this kind warns of.

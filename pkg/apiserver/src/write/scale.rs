@@ -161,6 +161,10 @@ fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
         return Err(Status::conflict(&kind.id(), name, &storage_key::uid_mismatch(&key, uid, actual)));
     }
     let sent = scale["metadata"]["name"].as_str().unwrap_or_default();
+    if sent.is_empty() {
+        let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+        return Err(Status::bad_request(why));
+    }
     if sent != name {
         return Err(Status::bad_request(format!(
             "the name of the object ({sent}) does not match the name on the URL ({name})"

@@ -76,32 +76,75 @@ fn scalar(out: &mut String, value: &Value, indent: usize) {
     }
 }
 
-/// Text in the plainest style that keeps it; a block only where there is an indent for it.
-fn text(out: &mut String, text: &str, block_indent: Option<usize>) {
+/// Text in the plainest style that keeps it; a block, or more lines than one, only where there is an
+/// indent for it.
+fn text(out: &mut String, text: &str, indent: Option<usize>) {
     if text.contains('\n') {
-        match block_indent.filter(|_| fits_block(text)) {
+        match indent.filter(|_| fits_block(text)) {
             Some(indent) => block(out, text, indent),
-            None => double_quoted(out, text),
+            None => double_quoted(out, text, indent),
         }
     } else if is_other_type(text) || text.chars().any(is_special) {
-        double_quoted(out, text);
+        double_quoted(out, text, indent);
     } else if fits_plain(text) {
-        out.push_str(text);
+        folded(out, text, indent, Style::Plain);
     } else {
         out.push('\'');
-        out.push_str(&text.replace('\'', "''"));
+        folded(out, &text.replace('\'', "''"), indent, Style::Single);
         out.push('\'');
     }
 }
 
-fn double_quoted(out: &mut String, text: &str) {
+fn double_quoted(out: &mut String, text: &str, indent: Option<usize>) {
     // JSON's quoting is YAML's, but for characters that only YAML minds.
+    let mut quoted = String::new();
     for c in Value::from(text).to_string().chars() {
         if is_special(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            quoted.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            quoted.push(c);
+        }
+    }
+    out.push('"');
+    folded(out, &quoted[1..quoted.len() - 1], indent, Style::Double);
+    out.push('"');
+}
+
+/// How a scalar that may go over several lines is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Plain,
+    Single,
+    Double,
+}
+
+/// Writes words; past the best width a space becomes the end of a line, where reading gives it back.
+fn folded(out: &mut String, text: &str, indent: Option<usize>, style: Style) {
+    const BEST_WIDTH: usize = 80;
+    let Some(indent) = indent else { return out.push_str(text) };
+    let mut column = out.chars().rev().take_while(|c| *c != '\n').count();
+    let mut chars = text.char_indices().peekable();
+    let mut spaces = false;
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|(_, c)| *c);
+        let inside = at > 0 && next.is_some();
+        let may = match style {
+            Style::Plain => next != Some(' '),
+            Style::Single => inside && next != Some(' '),
+            Style::Double => inside,
+        };
+        if c == ' ' && !spaces && column > BEST_WIDTH && may {
+            new_line(out, indent);
+            column = indent;
+            if next == Some(' ') {
+                out.push('\\');
+                column += 1;
+            }
         } else {
             out.push(c);
+            column += 1;
         }
+        spaces = c == ' ';
     }
 }
 
@@ -201,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn long_text_is_folded_at_a_space() {
+        let words = "word ".repeat(20);
+        let long = words.trim_end();
+        let line = "word ".repeat(16);
+        assert_eq!(to_yaml(&json!({ "m": long })), format!("m: {}\n  word word word word\n", line.trim_end()));
+        let value = json!({ "m": format!("a: {long}"), "n": format!("{long}  x\u{7f} y"), "o": [long] });
+        let text = to_yaml(&value);
+        assert!(text.lines().all(|line| line.len() <= 88), "{text}");
+        assert_eq!(crate::decode::yaml::first_document(text.as_bytes()).map(|document| document.value), Ok(value));
+    }
+
+    #[test]
     fn text_that_looks_like_another_type_is_quoted() {
         for text in
             ["yes", "NO", "1", "1.5", "0x1f", "1_000", "1:20", "2024-01-02", ".5", "~", "", "Null", "+.inf", "1e3"]
@@ -218,6 +273,7 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             "[ -~\n\té]{0,12}".prop_map(Value::from),
+            "[ -~é]{70,120}".prop_map(Value::from),
             prop::sample::select(vec![
                 "- a", "a:", "#x", "a #b", "---", "|", "\n", " a", "a\n b\n", "a\n\n", "? ", "%", "1:2", "é\u{7f}"
             ])

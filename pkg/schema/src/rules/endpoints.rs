@@ -163,7 +163,6 @@ fn slice_endpoint(endpoint: &At<'_>) -> ErrorList {
     if node.is_set() {
         errors.extend(node.faults(names::dns1123_subdomain(node.text())));
     }
-    errors.extend(metadata::labels(&endpoint.get("deprecatedTopology")));
     let host = endpoint.get("hostname");
     if host.is_set() {
         errors.extend(host.faults(names::dns1123_label(host.text())));
@@ -186,6 +185,7 @@ fn slice_endpoint(endpoint: &At<'_>) -> ErrorList {
             seen.push(name.text());
         }
     }
+    errors.extend(metadata::labels(&endpoint.get("deprecatedTopology")));
     errors
 }
 

@@ -27,6 +27,7 @@ pub(super) static INGRESS: Rules = Rules {
         "status" => super::addresses::load_balancer_status(&At::root(new).get("status.loadBalancer")),
         _ => spec(&At::root(new).get("spec")),
     },
+    warns_of_updates: false,
     warnings: |ingress| {
         let deprecated = ingress["metadata"]["annotations"].get("kubernetes.io/ingress.class").is_some();
         let message =

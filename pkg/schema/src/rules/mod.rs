@@ -88,6 +88,8 @@ pub struct Rules {
     pub validate_update: fn(&Object, &Object, &str) -> ErrorList,
     /// What a client should know about an object that is accepted.
     pub warnings: fn(&Object) -> Vec<String>,
+    /// Changes are warned of as new objects are.
+    pub warns_of_updates: bool,
     /// What every answer about this kind warns of, reads among them.
     pub deprecation: Option<&'static str>,
     /// Selectable fields beyond metadata.name and metadata.namespace.
@@ -111,6 +113,7 @@ impl Rules {
         validate: |_| ErrorList::new(),
         validate_update: |_, _, _| ErrorList::new(),
         warnings: |_| Vec::new(),
+        warns_of_updates: true,
         deprecation: None,
         fields: |_| Vec::new(),
         allow_create_on_update: false,

@@ -71,7 +71,6 @@ pub(super) static SERVICE_CIDR: Rules = Rules {
         let changed = new.iter().zip(old).filter(|(new, old)| new.text() != *old);
         changed.map(|(new, _)| new.invalid("field is immutable")).collect()
     },
-    allow_unconditional_update: false,
     ..Rules::DEFAULT
 };
 
