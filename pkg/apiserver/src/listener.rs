@@ -39,6 +39,9 @@ const IDLE: Duration = Duration::from_secs(90);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Requests at a time on one HTTP/2 connection; kube-apiserver's limit.
 const STREAMS: u32 = 250;
+/// What waits to be sent to a client that does not read, and the longest head of an HTTP/1 request. Hyper would keep six
+/// times as much for each of hundreds of lists that are read late.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The certificate that the server shows. It can be replaced while it serves.
 pub struct Serving(ArcSwap<CertifiedKey>);
@@ -143,8 +146,8 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Arc<App>) {
         async move { Ok::<_, std::convert::Infallible>(answer_whole(app, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER_BYTES);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_send_buf_size(BUFFER_BYTES);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
