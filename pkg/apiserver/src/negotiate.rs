@@ -243,7 +243,10 @@ fn include_object(query: &Query) -> Result<IncludeObject, Status> {
         None | Some("Metadata") => Ok(IncludeObject::Metadata),
         Some("None") => Ok(IncludeObject::None),
         Some("Object") => Ok(IncludeObject::Object),
-        Some(other) => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        Some(other) => Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', \
+             'None', or empty"
+        ))),
     }
 }
 

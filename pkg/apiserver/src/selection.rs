@@ -17,6 +17,8 @@ pub struct Selection {
     pub scope: Scope,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// How the stored version calls a field of the request's.
+    stored_name: fn(&str) -> &str,
 }
 
 impl Selection {
@@ -34,7 +36,8 @@ impl Selection {
             }
         }
         let scope = scope(&context.info.namespace, &fields, snapshot);
-        Ok(Self { scope, labels, fields })
+        let stored_name = if &*kind.group == "events.k8s.io" { core_event_field } else { as_it_is };
+        Ok(Self { scope, labels, fields, stored_name })
     }
 
     /// Whether it selects everything in its scope.
@@ -52,7 +55,7 @@ impl Selection {
                 let value = match term.field.as_str() {
                     "metadata.name" => &*record.key.name,
                     "metadata.namespace" => &*record.key.namespace,
-                    other => record.field(other).map_or("", |v| v),
+                    other => record.field((self.stored_name)(other)).map_or("", |v| v),
                 };
                 (value == term.value) != term.negated
             })
@@ -62,6 +65,25 @@ impl Selection {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.fields.exactly("metadata.name")
+    }
+}
+
+fn as_it_is(name: &str) -> &str {
+    name
+}
+
+/// Events of the newer group are stored as the core's, whose fields have other names.
+fn core_event_field(name: &str) -> &str {
+    match name {
+        "regarding.kind" => "involvedObject.kind",
+        "regarding.namespace" => "involvedObject.namespace",
+        "regarding.name" => "involvedObject.name",
+        "regarding.uid" => "involvedObject.uid",
+        "regarding.apiVersion" => "involvedObject.apiVersion",
+        "regarding.resourceVersion" => "involvedObject.resourceVersion",
+        "regarding.fieldPath" => "involvedObject.fieldPath",
+        "reportingController" => "reportingComponent",
+        other => other,
     }
 }
 

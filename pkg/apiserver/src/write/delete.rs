@@ -92,17 +92,21 @@ async fn run(
 
 /// Most kinds answer a delete that is done with a Status; those with a grace answer with the object.
 fn answers_status(kind: &Kind) -> bool {
-    !(kind.group.is_empty()
-        && matches!(
-            &*kind.kind,
-            "Pod"
-                | "Service"
-                | "ServiceAccount"
-                | "PersistentVolume"
-                | "PersistentVolumeClaim"
-                | "ResourceQuota"
-                | "PodTemplate"
-        ))
+    let own = match &*kind.group {
+        "" => &[
+            "Pod",
+            "Service",
+            "ServiceAccount",
+            "PersistentVolume",
+            "PersistentVolumeClaim",
+            "ResourceQuota",
+            "PodTemplate",
+        ][..],
+        "storage.k8s.io" => &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment", "VolumeAttributesClass"],
+        "resource.k8s.io" => &["ResourceClaim", "ResourceClaimTemplate", "DeviceClass", "ResourceSlice"],
+        _ => &[],
+    };
+    !own.contains(&&*kind.kind)
 }
 
 /// What a delete makes of an object.

@@ -34,6 +34,10 @@ pub async fn update(
     let key = write.key(&context.info.name);
     if app.store.get(&key).is_none() && kind.rules.allow_create_on_update && subresource.is_empty() {
         may_create(&write)?;
+        if let Some(uid) = object["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
+            let why = storage_key::uid_mismatch(&key, uid, "");
+            return Err(Status::conflict(&write.kind.id(), &context.info.name, &why));
+        }
         let mut warnings = warnings;
         if let Some(metadata) = object["metadata"].as_object_mut() {
             metadata.remove("resourceVersion");
@@ -206,12 +210,12 @@ async fn finish(
         write.track(Some(old), object);
     }
     rules::metadata::prepare_update(object, old);
-    stored.prepare_update(object, old, write.subresource);
     let name = &*write.context.info.name;
     let request = write.admission(Operation::Update, name, Some(old));
     if admit::mutate(write, &request, object, warnings).await? {
         stored.default(object);
     }
+    stored.prepare_update(object, old, write.subresource);
     crate::escalation::check(write, object, Some(old))?;
     knarr_admission::set_condition_times(&request, object, &seconds(write.now));
     let errors = write.check_update(object, old);

@@ -110,6 +110,7 @@ pub(super) static POD_TEMPLATE: Rules = Rules {
     prepare_update: |new, old, _| fill::bump_generation(new, old, &["template"]),
     validate: |object| pod_spec::template(&At::root(object).get("template")),
     validate_update: |new, _, _| pod_spec::template(&At::root(new).get("template")),
+    warnings: |object| pod_warnings::template(&At::root(object).get("template")),
     has_generation: true,
     ..Rules::DEFAULT
 };

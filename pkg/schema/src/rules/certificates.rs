@@ -110,8 +110,11 @@ fn signer_name(signer: &At<'_>) -> ErrorList {
         }
     };
     let mut errors = ErrorList::new();
-    for fault in names::dns1123_subdomain(domain) {
-        errors.push(signer.invalid_as(domain, format!("validating label {domain:?}: {fault}")));
+    // Each label of the domain is judged alone.
+    for label in domain.split('.') {
+        for fault in names::dns1123_label(label) {
+            errors.push(signer.invalid_as(domain, format!("validating label {label:?}: {fault}")));
+        }
     }
     if !domain.contains('.') {
         errors.push(signer.invalid_as(domain, "should be a domain with at least two segments separated by dots"));
@@ -131,11 +134,12 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     if CONDITIONS_OF_APPROVAL.iter().all(|kind| now.iter().any(|other| other == kind)) {
         errors.push(list.invalid_as("Denied", "Approved and Denied conditions are mutually exclusive"));
     }
-    for kind in ["Approved", "Denied", "Failed"] {
-        let (has, had) = (now.iter().any(|other| other == kind), was.iter().any(|other| other == kind));
-        if had && !has {
-            errors.push(list.forbidden(format!("updates may not remove a condition of type {kind:?}")));
-        }
+    let states = ["Approved", "Denied", "Failed"]
+        .map(|kind| (kind, now.iter().any(|other| other == kind), was.iter().any(|other| other == kind)));
+    for (kind, ..) in states.iter().filter(|(_, has, had)| *had && !has) {
+        errors.push(list.forbidden(format!("updates may not remove a condition of type {kind:?}")));
+    }
+    for (kind, has, had) in states {
         if subresource == "status" && has && !had && kind != "Failed" {
             errors.push(list.forbidden(format!("updates may not add a condition of type {kind:?}")));
         }

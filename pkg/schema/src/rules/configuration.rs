@@ -20,6 +20,7 @@ pub(super) static CONFIG_MAP: Rules = Rules {
         errors.extend(config_map(&At::root(new)));
         errors
     },
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -42,10 +43,11 @@ pub(super) static SECRET: Rules = Rules {
         errors
     },
     fields: |secret| vec![("type", At::root(secret).str("type").to_owned())],
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
-pub(super) static SERVICE_ACCOUNT: Rules = Rules::DEFAULT;
+pub(super) static SERVICE_ACCOUNT: Rules = Rules { judges_changes_whole: true, ..Rules::DEFAULT };
 
 /// The most bytes that all values together may take.
 const MAX_BYTES: usize = 1024 * 1024;

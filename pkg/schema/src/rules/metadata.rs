@@ -79,6 +79,14 @@ pub fn validate_create(object: &Object, namespaced: bool, name_check: NameCheck)
 #[must_use]
 pub fn validate_generic(object: &Object, namespaced: bool, name_check: NameCheck) -> ErrorList {
     let mut errors = validate_names(object, namespaced, name_check);
+    errors.extend(validate_contents(object));
+    errors
+}
+
+/// What is wrong with metadata but for the names.
+#[must_use]
+pub fn validate_contents(object: &Object) -> ErrorList {
+    let mut errors = ErrorList::new();
     let metadata = At::root(object).get("metadata");
     if metadata.int("generation") < 0 {
         errors.push(metadata.get("generation").invalid(NOT_NEGATIVE));

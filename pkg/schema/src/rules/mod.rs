@@ -44,7 +44,9 @@ mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;
 mod pod_defaults;
+mod pod_resize;
 mod pod_spec;
+mod pod_status;
 mod pod_warnings;
 mod policy_expressions;
 mod probes;
@@ -100,6 +102,8 @@ pub struct Rules {
     pub allow_unconditional_update: bool,
     /// `metadata.generation` counts changes of the spec.
     pub has_generation: bool,
+    /// A change is judged as a new object is too, metadata included: causes show them once more.
+    pub judges_changes_whole: bool,
 }
 
 impl Rules {
@@ -119,6 +123,7 @@ impl Rules {
         allow_create_on_update: false,
         allow_unconditional_update: true,
         has_generation: false,
+        judges_changes_whole: false,
     };
 }
 
@@ -210,8 +215,12 @@ pub fn check_create(rules: &Rules, namespaced: bool, object: &Object) -> ErrorLi
 pub fn check_update(rules: &Rules, new: &Object, old: &Object, subresource: &str) -> ErrorList {
     // Upstream judges metadata twice, once for every kind and once in the kind's own validation, and
     // its causes show it.
-    let mut errors = metadata::validate_update(new, old);
+    let mut errors = metadata::validate_contents(new);
     errors.extend(metadata::validate_update(new, old));
+    errors.extend(metadata::validate_update(new, old));
+    if rules.judges_changes_whole {
+        errors.extend(metadata::validate_contents(new));
+    }
     errors.extend(metadata::kube_finalizers(&at::At::root(new).get("metadata")));
     errors.extend((rules.validate_update)(new, old, subresource));
     errors

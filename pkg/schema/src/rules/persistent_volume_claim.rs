@@ -12,8 +12,15 @@ use super::names;
 use super::security::one_of;
 use super::selectors;
 
-pub(super) static PERSISTENT_VOLUME_CLAIM: Rules =
-    Rules { default, prepare_create, prepare_update, validate, validate_update, ..Rules::DEFAULT };
+pub(super) static PERSISTENT_VOLUME_CLAIM: Rules = Rules {
+    default,
+    prepare_create,
+    prepare_update,
+    validate,
+    validate_update,
+    judges_changes_whole: true,
+    ..Rules::DEFAULT
+};
 
 /// The ways to mount a volume.
 pub(super) const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
@@ -189,10 +196,42 @@ fn status(claim: &At<'_>) -> ErrorList {
     if claim.str("metadata.resourceVersion").is_empty() {
         errors.push(claim.get("metadata.resourceVersion").required(""));
     }
-    for (_, amount) in claim.entries("status.capacity") {
-        if Amount::parse(amount.text()).is_some_and(Amount::is_negative) {
-            errors.push(amount.invalid(super::metadata::NOT_NEGATIVE));
+    errors.extend(claim.entries("status.capacity").iter().filter_map(|(_, amount)| negative(amount)));
+    let states = claim.get("status.allocatedResourceStatuses");
+    for (name, state) in states.entries_here() {
+        errors.extend(resource_key(&states, name));
+        if !RESIZE_STATES.contains(&state.text()) {
+            // Upstream shows the resource here, not its state.
+            errors.push(FieldError::not_supported(&states.path, name, RESIZE_STATES));
         }
     }
+    let allocated = claim.get("status.allocatedResources");
+    for (name, amount) in allocated.entries_here() {
+        let faults = resource_key(&allocated, name);
+        errors.extend(if faults.is_empty() { negative(&amount).into_iter().collect() } else { faults });
+    }
     errors
+}
+
+const RESIZE_STATES: &[&str] = &[
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
+
+fn negative(amount: &At<'_>) -> Option<FieldError> {
+    let parsed = Amount::parse(amount.text()).filter(|parsed| parsed.is_negative())?;
+    Some(amount.invalid_as(parsed.rounded(), "must be a valid resource quantity"))
+}
+
+/// Of the cluster's own resources a claim can only have storage.
+fn resource_key(map: &At<'_>, name: &str) -> ErrorList {
+    let faults = super::metadata::faults(&map.path, name, names::qualified_name(name));
+    let native = !name.contains('/') || name.contains("kubernetes.io/");
+    if faults.is_empty() && native && name != "storage" {
+        return vec![FieldError::not_supported(&map.path, name, &["storage"])];
+    }
+    faults
 }

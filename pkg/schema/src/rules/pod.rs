@@ -6,15 +6,15 @@ use knarr_types::{ErrorList, FieldPath, Object};
 use serde_json::{Value, json};
 
 use super::Rules;
-use super::addresses;
 use super::amount::Amount;
 use super::at::{At, same};
 use super::containers;
 use super::fill;
-use super::metadata;
 use super::names;
 use super::pod_defaults;
+use super::pod_resize;
 use super::pod_spec;
+use super::pod_status;
 use super::pod_warnings;
 use super::scheduling;
 
@@ -27,6 +27,7 @@ pub(super) static POD: Rules = Rules {
     warnings: pod_warnings::pod,
     fields,
     has_generation: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -133,16 +134,23 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
         }
         "ephemeralcontainers" => {
             let ephemeral = new["spec"]["ephemeralContainers"].clone();
-            let metadata = new["metadata"]["resourceVersion"].clone();
-            *new = old.clone();
-            new["metadata"]["resourceVersion"] = metadata;
+            only_owners_change(new, old);
             new["spec"]["ephemeralContainers"] = ephemeral;
             fill::bump_generation(new, old, &["spec"]);
         }
+        "resize" => pod_resize::prepare(new, old),
         _ => {
             fill::keep(new, old, "status");
             fill::bump_generation(new, old, &["spec"]);
         }
+    }
+}
+
+/// A write through a subresource leaves the pod as it is, but for who owns its fields.
+pub(super) fn only_owners_change(new: &mut Object, old: &Object) {
+    let sent = std::mem::replace(new, old.clone());
+    for field in ["resourceVersion", "managedFields"] {
+        fill::keep(fill::object(new, "metadata"), &sent["metadata"], field);
     }
 }
 
@@ -208,17 +216,19 @@ fn metadata_and_spec(pod: &At<'_>) -> ErrorList {
 fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let (pod, before) = (At::root(new), At::root(old));
     match subresource {
-        "status" => validate_status(&pod, &before),
+        "status" => pod_status::validate(&pod, &before),
         "ephemeralcontainers" => validate_ephemeral(&pod, &before),
-        "resize" => metadata_and_spec(&pod),
+        "resize" => {
+            let mut errors = metadata_and_spec(&pod);
+            pod_resize::validate(&pod, &before, &mut errors);
+            errors
+        }
         _ => validate_spec_update(&pod, &before),
     }
 }
 
 fn validate_spec_update(pod: &At<'_>, before: &At<'_>) -> ErrorList {
-    // A pod's labels are judged twice more than those of other kinds.
-    let mut errors = metadata::labels(&pod.get("metadata.labels"));
-    errors.extend(metadata_and_spec(pod));
+    let mut errors = metadata_and_spec(pod);
     let (spec, old_spec) = (pod.get("spec"), before.get("spec"));
     for list in ["containers", "initContainers"] {
         if spec.len(list) != old_spec.len(list) {
@@ -352,36 +362,6 @@ fn shown_term(term: &At<'_>) -> knarr_types::Shown {
     };
     let (expressions, fields) = (list("matchExpressions"), list("matchFields"));
     knarr_types::Shown::Printed(format!("{{\"MatchExpressions\":{expressions},\"MatchFields\":{fields}}}"))
-}
-
-fn validate_status(pod: &At<'_>, before: &At<'_>) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let status = pod.get("status");
-    let nominated = status.get("nominatedNodeName");
-    if !nominated.text().is_empty() {
-        errors.extend(nominated.faults(names::dns1123_subdomain(nominated.text())));
-    }
-    if pod.str("spec.nodeName") != before.str("spec.nodeName") {
-        errors.push(status.get("nodeName").forbidden("may not be changed directly"));
-    }
-    for address in status.items("podIPs") {
-        errors.extend(addresses::ip(&address.get("ip").named(address.path.clone())));
-    }
-    let hosts = status.items("hostIPs");
-    if let Some(first) = hosts.first()
-        && first.str("ip") != status.str("hostIP")
-    {
-        errors.push(first.get("ip").invalid("must be equal to `hostIP`"));
-    }
-    for address in &hosts {
-        errors.extend(addresses::ip(&address.get("ip").named(address.path.clone())));
-    }
-    for condition in status.items("conditions") {
-        if condition.str("type").is_empty() {
-            errors.push(condition.get("type").required(""));
-        }
-    }
-    errors
 }
 
 fn validate_ephemeral(pod: &At<'_>, before: &At<'_>) -> ErrorList {

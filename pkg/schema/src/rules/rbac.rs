@@ -21,8 +21,13 @@ pub(super) static ROLE_BINDING: Rules =
 pub(super) static CLUSTER_ROLE_BINDING: Rules =
     Rules { default: binding_defaults, validate: |binding| self::binding(&At::root(binding), false), ..OF_ALL };
 
-const OF_ALL: Rules =
-    Rules { name: names::path_segment_name, validate_update, allow_create_on_update: true, ..Rules::DEFAULT };
+const OF_ALL: Rules = Rules {
+    name: names::path_segment_name,
+    validate_update,
+    allow_create_on_update: true,
+    judges_changes_whole: true,
+    ..Rules::DEFAULT
+};
 
 fn validate_update(new: &Object, old: &Object, _: &str) -> ErrorList {
     let kind = new["kind"].as_str().unwrap_or_default();

@@ -25,6 +25,7 @@ pub(super) static SERVICE: Rules = Rules {
     warnings,
     fields,
     allow_create_on_update: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -79,6 +80,9 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
         return;
     }
     keep(new, old, "status");
+    if kind(&old["spec"]) == "LoadBalancer" && kind(&new["spec"]) != "LoadBalancer" {
+        object(new, "status")["loadBalancer"] = json!({});
+    }
     let before = old["spec"].clone();
     let spec = object(new, "spec");
     follow_cluster_ip(spec, &before);
@@ -419,7 +423,11 @@ fn traffic_policies(spec: &At<'_>) -> ErrorList {
 fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let (service, before) = (At::root(new), At::root(old));
     if subresource == "status" {
-        return addresses::load_balancer_status(&service.get("status.loadBalancer"));
+        let balancer = service.get("status.loadBalancer");
+        if service.str("spec.type") != "LoadBalancer" && balancer.len("ingress") > 0 {
+            return vec![balancer.get("ingress").forbidden("may only be used when `spec.type` is 'LoadBalancer'")];
+        }
+        return addresses::load_balancer_status(&balancer);
     }
     let (spec, old_spec) = (service.get("spec"), before.get("spec"));
     let mut errors = ErrorList::new();
@@ -440,7 +448,17 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
 fn warnings(service: &Object) -> Vec<String> {
     let spec = At::root(service).get("spec");
     let mut warnings = Vec::new();
-    if spec.len("externalIPs") > 0 {
+    if spec.str("clusterIP") == "None" {
+        for (field, set) in [
+            ("loadBalancerIP", !spec.str("loadBalancerIP").is_empty()),
+            ("externalIPs", spec.len("externalIPs") > 0),
+            ("SessionAffinity", spec.str("sessionAffinity") != "None"),
+        ] {
+            if set {
+                warnings.push(format!("spec.{field} is ignored for headless services"));
+            }
+        }
+    } else if spec.len("externalIPs") > 0 {
         warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
     }
     if !spec.str("externalName").is_empty() && spec.str("type") != "ExternalName" {
