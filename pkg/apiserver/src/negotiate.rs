@@ -2,6 +2,7 @@
 //! In what form and encoding a client wants its answer.
 //! <https://kubernetes.io/docs/reference/using-api/api-concepts/#alternate-representations-of-resources>
 
+use knarr_schema::decode::internal_package;
 use knarr_schema::table::IncludeObject;
 use knarr_schema::{Kind, MediaType};
 use knarr_types::{Reason, Status, StatusDetails};
@@ -65,6 +66,8 @@ pub enum Form {
     Metadata {
         /// For clients of `meta.k8s.io/v1beta1`.
         beta: bool,
+        /// That of a list was asked for.
+        list: bool,
     },
 }
 
@@ -74,7 +77,7 @@ impl Form {
     pub const fn number(self) -> u64 {
         match self {
             Self::Object => 0,
-            Self::Metadata { beta } => 1 + beta as u64,
+            Self::Metadata { beta, .. } => 1 + beta as u64,
             Self::Table { include, beta } => {
                 let include = match include {
                     IncludeObject::None => 0,
@@ -110,6 +113,31 @@ pub fn answer(accept: &str, query: &Query, kind: &Kind) -> Result<Answer, Status
         *include = include_object(query)?;
     }
     Ok(answer)
+}
+
+/// What [`answer`] gives for a list (or, where it is none, for one object): metadata are asked for by the
+/// name that fits.
+///
+/// # Errors
+/// As [`answer`], and 406 where the name does not fit.
+pub fn fitting_answer(accept: &str, query: &Query, kind: &Kind, of_list: bool) -> Result<Answer, Status> {
+    let answer = answer(accept, query, kind)?;
+    match answer.form {
+        Form::Metadata { list, .. } if list != of_list => {
+            let (asked, is, name) = match of_list {
+                true => ("PartialObjectMetadata", "is a list", &*kind.list_kind),
+                false => ("PartialObjectMetadataList", "is not a list", &*kind.kind),
+            };
+            let (package, name) = match (&kind.custom, of_list) {
+                (None, _) => (internal_package(&kind.group), name),
+                (Some(_), true) => ("unstructured", "UnstructuredList"),
+                (Some(_), false) => ("unstructured", "Unstructured"),
+            };
+            let message = format!("you requested {asked}, but the requested object {is} (*{package}.{name})");
+            Err(Status::new(406, Reason::NotAcceptable, message))
+        }
+        _ => Ok(answer),
+    }
 }
 
 /// The same for a watch.
@@ -154,7 +182,8 @@ fn form(clause: &Clause<'_>, encoding: Encoding, kind: &Kind) -> Option<Form> {
     };
     match clause.parameter("as")? {
         "Table" if encoding != Encoding::Protobuf => Some(Form::Table { include: IncludeObject::default(), beta }),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(Form::Metadata { beta }),
+        "PartialObjectMetadata" => Some(Form::Metadata { beta, list: false }),
+        "PartialObjectMetadataList" => Some(Form::Metadata { beta, list: true }),
         _ => None,
     }
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Response};
-use crate::negotiate::{Answer, Encoding, Form, answer};
+use crate::negotiate::{Answer, Encoding, Form, fitting_answer};
 use crate::query::Query;
 use crate::request::RequestContext;
 use crate::selection::Selection;
@@ -29,7 +29,7 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 /// # Errors
 /// 404 where it is not there; what a resourceVersion asks for may not be possible.
 pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
-    let answer = answer(&context.accept, &context.query, kind)?;
+    let answer = fitting_answer(&context.accept, &context.query, kind, false)?;
     if let Some(text) = context.query.filled("resourceVersion") {
         let revision = parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why))?;
         app.store.not_older_than(&kind.storage, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
@@ -51,7 +51,7 @@ pub fn namespace_of(kind: &Kind, context: &RequestContext) -> String {
 /// # Errors
 /// What the query asks for may make no sense (400, 422), be gone (410) or not be there yet (504).
 pub async fn list(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
-    let answer = answer(&context.accept, &context.query, kind)?;
+    let answer = fitting_answer(&context.accept, &context.query, kind, true)?;
     let page = Page::of(&context.query, kind)?;
     let snapshot = snapshot(app, kind, &page).await?;
     let selection = Selection::of(context, kind, &snapshot)?;
@@ -120,7 +120,7 @@ async fn respond(kind: &Kind, records: Vec<Arc<Record>>, meta: &Value, answer: A
             }
             table
         }
-        Form::Metadata { beta } => {
+        Form::Metadata { beta, .. } => {
             let version = if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
             let item = |tree: &Value| serve_object::formed(kind, tree, answer.form, false);
             let items: Vec<_> = trees.iter().map(item).collect();

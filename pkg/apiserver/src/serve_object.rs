@@ -134,7 +134,7 @@ pub fn put_record(kind: &Kind, message: &Message, record: &Record, out: &mut Vec
 pub fn formed(kind: &Kind, object: &Object, form: Form, columns: bool) -> Value {
     match form {
         Form::Object => object.clone(),
-        Form::Metadata { beta } => {
+        Form::Metadata { beta, .. } => {
             let mut metadata = table::partial_metadata(object);
             if beta {
                 metadata["apiVersion"] = "meta.k8s.io/v1beta1".into();

@@ -155,6 +155,7 @@ fn read_field(row: &'static str) -> Field {
         default: if default.is_empty() { None } else { serde_json::from_str(default).ok() },
         patch: read_patch(patch),
         values: values.split(',').filter(|v| !v.is_empty()).map(str::to_owned).collect(),
+        granular: merge == "granular",
     }
 }
 

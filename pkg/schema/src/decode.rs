@@ -19,7 +19,7 @@ use serde::de::DeserializeSeed;
 use crate::field_table::Type;
 use crate::{builtin_types, protobuf};
 use fault::Context;
-pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched};
+pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched, internal_package};
 use typed::Typed;
 pub(crate) use typed::{shortest, zero};
 

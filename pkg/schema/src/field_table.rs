@@ -139,6 +139,8 @@ pub struct Field {
     pub patch: PatchStrategy,
     /// The values it may have, where they are listed.
     pub values: Vec<String>,
+    /// Its struct, atomic elsewhere, has owners by field here.
+    pub granular: bool,
 }
 
 /// When a field is written, after Go's `omitempty` and pointers.

@@ -60,7 +60,13 @@ impl<'t> Shape<'t> {
     /// How the value of a field is walked.
     pub(crate) fn field(self, name: &str) -> Self {
         match self {
-            Self::Struct(known) => known.field(name).map_or(Self::Deduced, |field| Self::of(&field.ty)),
+            Self::Struct(known) => match known.field(name) {
+                Some(field) => match field.ty.get() {
+                    Type::Struct(known) if field.granular => Self::Struct(known),
+                    _ => Self::of(&field.ty),
+                },
+                None => Self::Deduced,
+            },
             Self::Map(value) => Self::of(value),
             _ => Self::Deduced,
         }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use knarr_store::{Decision, UpdateError};
-use knarr_types::{Key, ResourceId, Status};
+use knarr_types::{Key, Object, ResourceId, Status};
 
 use super::{check_name, decode};
 use crate::app::App;
@@ -23,6 +23,7 @@ pub(super) async fn update(app: &App, context: &RequestContext, body: &Bytes) ->
     let key = Key::new(namespaces.clone(), "", name);
     let finalizers = sent["spec"]["finalizers"].clone();
     let version = sent["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+    let mut last = None;
     let result = app
         .store
         .update(&key, &write_context(context, ""), |current| {
@@ -31,24 +32,36 @@ pub(super) async fn update(app: &App, context: &RequestContext, body: &Bytes) ->
                 return Err(Status::modified(&key));
             }
             let mut namespace = serve_object::stored_tree(kind, record);
+            last = None;
             let none = finalizers.as_array().is_none_or(Vec::is_empty);
             let own = namespace["metadata"]["finalizers"].as_array().is_none_or(Vec::is_empty);
             if none && own && !namespace["metadata"]["deletionTimestamp"].is_null() {
+                without_finalizers(&mut namespace);
+                last = Some(namespace);
                 return Ok(Decision::Delete);
             }
-            match (none, namespace["spec"].as_object_mut()) {
-                (true, Some(spec)) => drop(spec.remove("finalizers")),
-                _ => namespace["spec"]["finalizers"] = finalizers.clone(),
+            if none {
+                without_finalizers(&mut namespace);
+            } else {
+                namespace["spec"]["finalizers"] = finalizers.clone();
             }
             Ok(Decision::Put(serve_object::draft(kind, &namespace)))
         })
         .await;
-    match result {
-        Ok(applied) => {
+    match (result, last) {
+        // It is gone: this is what it was at last.
+        (Ok(_), Some(namespace)) => Ok(body::json(200, &namespace)),
+        (Ok(applied), None) => {
             let applied = applied.ok_or_else(|| Status::not_found(&namespaces, name))?;
             Ok(body::bytes(200, "application/json", serve_object::object_json(kind, &applied.record)))
         }
-        Err(UpdateError::Refused(status)) => Err(status),
-        Err(UpdateError::Store(error)) => Err(propose_error(&namespaces, name, &error)),
+        (Err(UpdateError::Refused(status)), _) => Err(status),
+        (Err(UpdateError::Store(error)), _) => Err(propose_error(&namespaces, name, &error)),
+    }
+}
+
+fn without_finalizers(namespace: &mut Object) {
+    if let Some(spec) = namespace["spec"].as_object_mut() {
+        spec.remove("finalizers");
     }
 }

@@ -83,5 +83,6 @@ fn field(name: &str, ty: TypeRef) -> Field {
         default: None,
         patch: PatchStrategy::default(),
         values: Vec::new(),
+        granular: false,
     }
 }

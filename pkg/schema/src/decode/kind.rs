@@ -298,7 +298,8 @@ fn mismatch(kind: &Kind, registry: &Registry, head: &Head) -> Option<Mismatch> {
 }
 
 /// The name of the group's package inside upstream: `core`, `rbac`, `apps`.
-fn internal_package(group: &str) -> &str {
+#[must_use]
+pub fn internal_package(group: &str) -> &str {
     match group {
         "" | "events.k8s.io" => "core",
         group => group.split('.').next().unwrap_or(group),

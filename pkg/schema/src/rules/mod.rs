@@ -30,6 +30,7 @@ mod environment;
 mod event;
 pub(crate) mod fill;
 pub mod flow_control;
+mod go_diff;
 mod go_print;
 mod ingress;
 mod job;

@@ -10,6 +10,7 @@ use super::amount::Amount;
 use super::at::{At, same};
 use super::containers::required_one_of;
 use super::fill::{self, empty, object, unset};
+use super::go_diff;
 use super::names;
 use super::persistent_volume_claim::access_modes;
 use super::pod_defaults;
@@ -165,7 +166,8 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     };
     if sources(&now) != sources(&before) {
         let at = now.get("persistentvolumesource");
-        errors.push(at.forbidden("spec.persistentvolumesource is immutable after creation"));
+        let shown = go_diff::changes(&sources(&before), &sources(&now), "io.k8s.api.core.v1.PersistentVolumeSpec");
+        errors.push(at.forbidden(format!("spec.persistentvolumesource is immutable after creation{shown}")));
     }
     let mode = now.get("volumeMode").named(FieldPath::new("volumeMode"));
     if !same(mode.value, before.raw("volumeMode")) {

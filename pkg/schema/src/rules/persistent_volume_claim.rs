@@ -8,6 +8,7 @@ use super::Rules;
 use super::amount::Amount;
 use super::at::{At, same};
 use super::fill;
+use super::go_diff;
 use super::names;
 use super::security::one_of;
 use super::selectors;
@@ -174,7 +175,8 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         fill::keep(&mut munged, old_spec.value, "volumeAttributesClassName");
     }
     if !same(&munged, old_spec.value) {
-        errors.push(spec.forbidden(IMMUTABLE));
+        let shown = go_diff::changes(old_spec.value, &munged, "io.k8s.api.core.v1.PersistentVolumeClaimSpec");
+        errors.push(spec.forbidden(format!("{IMMUTABLE}{shown}")));
     }
     if bound {
         let (amount, old_amount) = (Amount::parse(spec.str(asks)), Amount::parse(old_spec.str(asks)));

@@ -10,6 +10,7 @@ use super::amount::Amount;
 use super::at::{At, same};
 use super::containers;
 use super::fill;
+use super::go_diff;
 use super::names;
 use super::pod_defaults;
 use super::pod_resize;
@@ -313,7 +314,8 @@ fn immutable_rest(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
         }
     }
     if !same(&munged, old_spec.value) {
-        errors.push(spec.forbidden(IMMUTABLE));
+        let shown = go_diff::changes(old_spec.value, &munged, "io.k8s.api.core.v1.PodSpec");
+        errors.push(spec.forbidden(format!("{IMMUTABLE}{shown}")));
     }
     errors
 }
@@ -377,7 +379,10 @@ fn validate_ephemeral(pod: &At<'_>, before: &At<'_>) -> ErrorList {
             )),
             Some(container) if !same(container.value, old.value) => errors.push(knarr_types::FieldError::forbidden(
                 &list,
-                format!("existing ephemeral containers {name:?} may not be changed\n"),
+                format!(
+                    "existing ephemeral containers {name:?} may not be changed{}",
+                    go_diff::changes(old.value, container.value, "io.k8s.api.core.v1.EphemeralContainer")
+                ),
             )),
             Some(_) => {}
         }
