@@ -12,6 +12,7 @@ use crate::hosts::Host;
 use crate::wait::eventually;
 
 /// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers,
+/// `/refuse` refuses and says what it was asked,
 /// `/convert` calls the field `spec.size` of v1 `spec.length` in v2 and refuses what is labelled `broken`.
 /// A GET tells how many conversions were asked for, and of how many objects.
 const SCRIPT: &str = r#"
@@ -59,6 +60,9 @@ class Hook(http.server.BaseHTTPRequestHandler):
             patch = [] if "metadata" in request["object"] and labels else [{"op": "add", "path": "/metadata/labels", "value": {}}]
             patch.append({"op": "add", "path": "/metadata/labels/seen", "value": request["operation"]})
             answer.update(patchType="JSONPatch", patch=base64.b64encode(json.dumps(patch).encode()).decode())
+        if path == "/refuse":
+            asked_for = [request["operation"], request["resource"]["resource"], request["subResource"], request["kind"]["kind"]]
+            answer.update(allowed=False, status={"code": 403, "message": "/".join(asked_for + [request["object"]["kind"]])})
         if path == "/deny" and labels.get("bad"):
             answer.update(allowed=False, status={"code": 403, "message": "it is labelled bad"})
         self.answer({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": answer})

@@ -129,6 +129,8 @@ pub async fn start(settings: &Settings, node_name: Option<&str>) -> anyhow::Resu
     let config = settings.config(node_name);
     let cluster_cidrs = config.cluster_cidrs.clone();
     let running = Server::start(config).await?;
+    running.app.metrics.add_source(Box::new(knarr_scheduler::metrics::render));
+    running.app.metrics.add_source(Box::new(knarr_controllers::metrics::render));
     let mut started = Started { running, components: JoinSet::new() };
     if !settings.disable_scheduler {
         let client = started.client(UserInfo::new("system:kube-scheduler", &[]));
@@ -137,7 +139,8 @@ pub async fn start(settings: &Settings, node_name: Option<&str>) -> anyhow::Resu
     if !settings.disable_controllers {
         let service = started.running.service();
         let ca = started.running.authority.certificate().to_owned();
-        let config = knarr_controllers::Config { ca, cluster_cidrs };
+        let account_keys = Arc::clone(started.running.app.authenticator.keys());
+        let config = knarr_controllers::Config { ca, cluster_cidrs, account_keys };
         started.components.spawn(controllers(Arc::new(service), config));
     }
     Ok(started)
@@ -147,7 +150,7 @@ async fn controllers(service: Arc<knarr_apiserver::server::Local>, config: knarr
     let client_for = |name: &str| {
         let user = match name {
             // What all controllers follow together is read as the process that holds them.
-            "shared-informers" => UserInfo::new("system:kube-controller-manager", &[]),
+            "shared-informers" | "tokens-controller" => UserInfo::new("system:kube-controller-manager", &[]),
             name => UserInfo::service_account("kube-system", name),
         };
         knarr_client::connect::in_process((*service).clone(), user)

@@ -69,6 +69,8 @@ pub struct Settings {
 pub struct Request<'a> {
     /// The kind.
     pub kind: &'a Kind,
+    /// What the object is, where it is not of that kind: an Eviction of a pod, the options of an exec.
+    pub body: Option<&'a Kind>,
     /// What is done.
     pub operation: Operation,
     /// Empty for the cluster.
@@ -86,6 +88,15 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// What the object is.
+    #[must_use]
+    pub const fn object_kind(&self) -> &Kind {
+        match self.body {
+            Some(body) => body,
+            None => self.kind,
+        }
+    }
+
     fn is(&self, group: &str, kind: &str) -> bool {
         *self.kind.group == *group && *self.kind.kind == *kind
     }
@@ -232,7 +243,7 @@ mod table {
 
     /// A request by an administrator.
     pub fn request<'a>(kind: &'a Kind, operation: Operation, namespace: &'a str, user: &'a UserInfo) -> Request<'a> {
-        Request { kind, operation, namespace, name: "x", subresource: "", user, old: None, dry_run: false }
+        Request { kind, body: None, operation, namespace, name: "x", subresource: "", user, old: None, dry_run: false }
     }
 
     /// A built-in kind of the core.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Addresses and node ports of Services: each belongs to one.
 //!
-//! What is in use follows from the Services that there are; the caller commits under the condition that
-//! none was written meanwhile, so that two writers never get the same.
+//! What is in use follows from the IPAddress objects and, for node ports, the Services that there are; the
+//! caller commits under the condition that this still holds, so that two writers never get the same.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// What there is to give out.
 #[derive(Clone, Debug)]
 pub struct Ranges {
-    /// Of addresses, one a family.
+    /// Of addresses; of each family the first with room is used.
     pub addresses: Vec<IpNet>,
     /// Of node ports, first and last.
     pub ports: (u16, u16),
@@ -27,12 +27,27 @@ pub fn needs_allocation(service: &Object, old: Option<&Object>) -> bool {
     old.is_none_or(|old| watched.iter().any(|f| old["spec"][*f] != service["spec"][*f]))
 }
 
-/// Gives the Service the addresses and node ports that it lacks, and checks those that it names;
-/// `others` are all other Services, `chance` gives a number below its argument.
+/// Whether a Service has node ports: all others must be known to give it some.
+#[must_use]
+pub fn has_node_ports(service: &Object) -> bool {
+    matches!(service["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"))
+}
+
+/// The addresses that a Service has.
+#[must_use]
+pub fn addresses_of(service: &Object) -> Vec<IpAddr> {
+    let listed = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
+    listed.filter_map(|address| address.as_str()?.parse().ok()).collect()
+}
+
+/// Gives the Service the addresses and node ports that it lacks, and checks those that it names; `others`
+/// are all other Services, where it has node ports, `taken` whether an address is somebody else's, `chance`
+/// gives a number below its argument.
 pub fn allocate(
     service: &mut Object,
     others: &[Object],
     ranges: &Ranges,
+    taken: &dyn Fn(IpAddr) -> bool,
     chance: &mut dyn FnMut(u64) -> u64,
 ) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -44,8 +59,8 @@ pub fn allocate(
         }
         return errors;
     }
-    addresses(service, others, ranges, chance, &mut errors);
-    if kind == "NodePort" || kind == "LoadBalancer" {
+    addresses(service, ranges, taken, chance, &mut errors);
+    if has_node_ports(service) {
         let allocates = kind == "NodePort" || service["spec"]["allocateLoadBalancerNodePorts"] != false;
         ports(service, others, ranges, chance, &mut errors, allocates);
     }
@@ -54,8 +69,8 @@ pub fn allocate(
 
 fn addresses(
     service: &mut Object,
-    others: &[Object],
     ranges: &Ranges,
+    taken: &dyn Fn(IpAddr) -> bool,
     chance: &mut dyn FnMut(u64) -> u64,
     errors: &mut ErrorList,
 ) {
@@ -72,24 +87,22 @@ fn addresses(
         service["spec"]["clusterIPs"] = json!(["None"]);
         return;
     }
-    let used: BTreeSet<IpAddr> =
-        others.iter().flat_map(|s| texts(&s["spec"]["clusterIPs"])).filter_map(|a| a.parse().ok()).collect();
     let families = texts(&service["spec"]["ipFamilies"]);
     let wanted = families.len().max(1);
     let path = FieldPath::new("spec.clusterIPs");
     let mut result = Vec::new();
     for index in 0..wanted {
         let six = families.get(index).is_some_and(|f| f == "IPv6");
-        let Some(range) = ranges.addresses.iter().find(|r| r.addr().is_ipv6() == six) else { continue };
+        let mut family = ranges.addresses.iter().filter(|r| r.addr().is_ipv6() == six);
         match given.get(index).filter(|a| !a.is_empty()) {
-            Some(text) => match check_address(text, range, &used) {
+            Some(text) => match check_address(text, family, taken) {
                 Ok(()) => result.push(text.clone()),
                 Err(why) => {
                     let message = format!("failed to allocate IP {text}: {why}");
                     errors.push(FieldError::invalid(&path, json!(given), message));
                 }
             },
-            None => match free_address(range, &used, chance) {
+            None => match family.find_map(|range| free_address(range, taken, chance)) {
                 Some(address) => result.push(address.to_string()),
                 None => {
                     errors.push(FieldError::invalid(&path, json!([]), "failed to allocate a serviceIP: range is full"))
@@ -105,12 +118,20 @@ fn addresses(
     }
 }
 
-fn check_address(text: &str, range: &IpNet, used: &BTreeSet<IpAddr>) -> Result<(), String> {
+fn check_address<'a>(
+    text: &str,
+    mut ranges: impl Iterator<Item = &'a IpNet>,
+    taken: &dyn Fn(IpAddr) -> bool,
+) -> Result<(), String> {
     let address: IpAddr = text.parse().map_err(|_| "not a valid IP".to_owned())?;
-    if !range.contains(&address) || address == range.network() || address == range.broadcast() {
+    let range = ranges.find(|range| range.contains(&address));
+    let range = range.ok_or("the provided network does not match the current range")?;
+    // Only IPv4 has broadcasts.
+    let last = address.is_ipv4() && address == range.broadcast();
+    if address == range.network() || last {
         return Err(format!("the provided IP ({text}) is not in the valid range. The range of valid IPs is {range}"));
     }
-    if used.contains(&address) {
+    if taken(address) {
         return Err("provided IP is already allocated".into());
     }
     Ok(())
@@ -119,7 +140,7 @@ fn check_address(text: &str, range: &IpNet, used: &BTreeSet<IpAddr>) -> Result<(
 /// A free address: by chance from the upper part of the range, which is kept clear of addresses that
 /// people choose themselves, then from the lower.
 /// <https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/>
-fn free_address(range: &IpNet, used: &BTreeSet<IpAddr>, chance: &mut dyn FnMut(u64) -> u64) -> Option<IpAddr> {
+fn free_address(range: &IpNet, taken: &dyn Fn(IpAddr) -> bool, chance: &mut dyn FnMut(u64) -> u64) -> Option<IpAddr> {
     let width = if range.addr().is_ipv4() { 32 } else { 128 };
     let size: u64 = 1_u64 << u32::from(width - range.prefix_len()).min(20);
     let hosts = size.checked_sub(2).filter(|n| *n > 0)?;
@@ -128,9 +149,8 @@ fn free_address(range: &IpNet, used: &BTreeSet<IpAddr>, chance: &mut dyn FnMut(u
         IpAddr::V4(a) => IpAddr::V4(Ipv4Addr::from(u32::from(a) + u32::try_from(offset).unwrap_or_default())),
         IpAddr::V6(a) => IpAddr::V6(Ipv6Addr::from(u128::from(a) + u128::from(offset))),
     };
-    let search = |first: u64, count: u64, start: u64| {
-        (0..count).map(|i| at(first + (start + i) % count)).find(|a| !used.contains(a))
-    };
+    let search =
+        |first: u64, count: u64, start: u64| (0..count).map(|i| at(first + (start + i) % count)).find(|a| !taken(*a));
     let upper = hosts - kept;
     let start = if upper > 0 { chance(upper) } else { 0 };
     search(1 + kept, upper, start).or_else(|| search(1, kept, 0))
@@ -217,37 +237,43 @@ mod tests {
         let mut others = Vec::new();
         for _ in 0..254 {
             let mut new = service(json!({"type": "ClusterIP"}));
-            assert!(allocate(&mut new, &others, &ranges(), &mut |n| n / 2).is_empty());
-            let address = new["spec"]["clusterIP"].clone();
-            assert!(others.iter().all(|o: &Object| o["spec"]["clusterIP"] != address));
-            others.push(new);
+            assert!(allocate(&mut new, &[], &ranges(), &|a| others.contains(&a), &mut |n| n / 2).is_empty());
+            let addresses = addresses_of(&new);
+            assert!(!others.contains(&addresses[0]));
+            others.extend(addresses);
         }
         let mut full = service(json!({"type": "ClusterIP"}));
-        assert!(allocate(&mut full, &others, &ranges(), &mut |_| 0)[0].to_string().contains("range is full"));
+        let errors = allocate(&mut full, &[], &ranges(), &|a| others.contains(&a), &mut |_| 0);
+        assert!(errors[0].to_string().contains("range is full"));
+        let mut more = ranges();
+        more.addresses.push("10.44.0.0/28".parse().unwrap());
+        assert!(allocate(&mut full, &[], &more, &|a| others.contains(&a), &mut |_| 0).is_empty());
+        assert!(full["spec"]["clusterIP"].as_str().unwrap().starts_with("10.44.0."));
     }
 
     #[test]
     fn named_addresses_are_checked() {
-        let taken = [service(json!({"clusterIPs": ["10.43.0.5"]}))];
+        let taken = |address: IpAddr| address.to_string() == "10.43.0.5";
         let check = |address: &str| {
             let mut new = service(json!({"clusterIP": address}));
-            allocate(&mut new, &taken, &ranges(), &mut |_| 0).first().map(ToString::to_string).unwrap_or_default()
+            allocate(&mut new, &[], &ranges(), &taken, &mut |_| 0).first().map(ToString::to_string).unwrap_or_default()
         };
         assert_eq!(check("10.43.0.6"), "");
         assert_eq!(check("None"), "");
         assert!(check("10.43.0.5").contains("provided IP is already allocated"));
-        assert!(check("10.44.0.5").contains("is not in the valid range"));
+        assert!(check("10.44.0.5").ends_with("the provided network does not match the current range"));
+        assert!(check("10.43.0.0").contains("is not in the valid range. The range of valid IPs is 10.43.0.0/24"));
     }
 
     #[test]
     fn node_ports_are_given_and_checked() {
         let mut new = service(json!({"type": "NodePort", "ports": [{"port": 80}, {"port": 81, "nodePort": 30001}]}));
-        assert!(allocate(&mut new, &[], &ranges(), &mut |_| 1).is_empty());
+        assert!(allocate(&mut new, &[], &ranges(), &|_| false, &mut |_| 1).is_empty());
         let ports: Vec<_> =
             new["spec"]["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64().unwrap()).collect();
         assert_eq!(ports, [30002, 30001]);
         let mut twice = service(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}));
-        let errors = allocate(&mut twice, &[new], &ranges(), &mut |_| 0);
+        let errors = allocate(&mut twice, &[new], &ranges(), &|_| false, &mut |_| 0);
         assert!(errors[0].to_string().contains("provided port is already allocated"), "{}", errors[0]);
     }
 }

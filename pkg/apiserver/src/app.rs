@@ -84,6 +84,8 @@ pub struct App {
     pub quota_turns: crate::write::quotas::Turns,
     /// What nodes need to join.
     pub joining: Joining,
+    /// Secrets whose token was shown for the first time today.
+    pub used_tokens: crate::legacy_tokens::Used,
     /// Cancelled when the server begins to end.
     pub stopping: tokio_util::sync::CancellationToken,
 }

@@ -14,8 +14,10 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::server::ServerError;
-use crate::{api_services, default_roles, pipeline};
+use crate::{api_services, cluster_ips, default_roles, pipeline};
 
+/// The ServiceCIDR that each cluster has.
+const DEFAULT_RANGE: &str = "kubernetes";
 /// Who the managed fields of these objects name.
 const MANAGER: &str = "kube-apiserver";
 
@@ -47,10 +49,12 @@ pub async fn run(
     server: Option<SocketAddr>,
     ingress: bool,
 ) -> Result<(), ServerError> {
-    let mut wanted = objects();
-    wanted.extend(ingress.then(ingress_class));
-    wanted.extend(own_service(service_address, server));
-    for object in wanted {
+    for object in objects().into_iter().chain(ingress.then(ingress_class)) {
+        write(app, object).await?;
+    }
+    default_range(app).await?;
+    cluster_ips::repair::settle(app).await;
+    for object in own_service(service_address, server) {
         write(app, object).await?;
     }
     try_join_all(flow_control::bootstrap().into_iter().map(|(plural, object)| make(app, FLOW_CONTROL, plural, object)))
@@ -74,6 +78,36 @@ pub(crate) async fn make(app: &Arc<App>, version: &str, plural: &str, object: Va
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             Err(ServerError::Bootstrap { what: format!("{collection}/{name}"), why })
         }
+    }
+}
+
+/// The range of service addresses that the server was told. It is ready at once: the server needs an address
+/// for itself.
+async fn default_range(app: &Arc<App>) -> Result<(), ServerError> {
+    let collection = "/apis/networking.k8s.io/v1/servicecidrs";
+    let object = cluster_ips::default_range(&app.settings.service_cidrs);
+    write(app, Wanted { collection, name: DEFAULT_RANGE, object: object.clone(), kept: Kept::AsItIs }).await?;
+    let stored = {
+        let registry = app.registry.load();
+        let kind = registry.by_resource("networking.k8s.io", "v1", "servicecidrs");
+        kind.and_then(|kind| app.object(kind, "", DEFAULT_RANGE))
+    };
+    let Some(mut stored) = stored else { return Ok(()) };
+    if stored["spec"]["cidrs"] != object["spec"]["cidrs"] {
+        let (kept, told) = (&stored["spec"]["cidrs"], &object["spec"]["cidrs"]);
+        tracing::warn!(%kept, %told, "ServiceCIDR kubernetes keeps its ranges: delete it and start again to change them");
+    }
+    if stored["status"]["conditions"].is_array() {
+        return Ok(());
+    }
+    let now = crate::write::seconds(jiff::Timestamp::now());
+    stored["status"] = json!({"conditions": [{
+        "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": now,
+    }]});
+    match send(app, Method::PUT, &format!("{collection}/{DEFAULT_RANGE}/status"), &stored).await {
+        (200..300 | 409, _) => Ok(()),
+        (_, why) => Err(ServerError::Bootstrap { what: format!("{collection}/{DEFAULT_RANGE}/status"), why }),
     }
 }
 
@@ -141,6 +175,12 @@ fn objects() -> Vec<Wanted> {
             kept: Kept::AsItIs,
         });
     }
+    wanted.push(Wanted {
+        collection: "/api/v1/namespaces/kube-system/configmaps",
+        name: "kube-apiserver-legacy-service-account-token-tracking",
+        object: crate::legacy_tokens::tracking(jiff::Timestamp::now()),
+        kept: Kept::AsItIs,
+    });
     wanted
 }
 

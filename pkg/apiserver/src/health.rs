@@ -27,39 +27,47 @@ struct Check {
 #[must_use]
 pub fn serve(app: &App, path: &str, query: &Query) -> Option<Response> {
     if path == "/metrics" {
-        return Some(body::bytes(200, METRICS, app.metrics.render(&app.store.stats())));
+        return Some(body::bytes(200, METRICS, app.metrics.render(app)));
     }
     let (endpoint, below) = path.strip_prefix('/')?.split_once('/').unwrap_or((path.strip_prefix('/')?, ""));
-    let checks = match endpoint {
-        "livez" | "healthz" => vec![ping(), store(app)],
-        "readyz" => vec![ping(), store(app), shutdown(app)],
+    let mut checks = match endpoint {
+        "livez" | "healthz" | "readyz" => vec![ok("ping"), ok("log"), store(app, "etcd")],
         _ => return None,
     };
+    if endpoint == "readyz" {
+        checks.extend([store(app, "etcd-readiness"), ok("informer-sync")]);
+    }
+    checks.extend(STARTED.map(ok));
+    if endpoint == "readyz" {
+        checks.push(shutdown(app));
+    }
     if below.is_empty() {
         let excluded: Vec<_> = query.all("exclude").collect();
         return Some(answer(endpoint, &checks, query.get("verbose").is_some(), &excluded));
     }
-    // Upstream's own checks that have nothing to look at here, or another name.
-    let below = match below {
-        "etcd" => "store",
-        "log" => "ping",
-        other => other,
-    };
     checks.iter().find(|c| c.name == below).map(one)
 }
 
-/// The server answers at all.
-fn ping() -> Check {
-    Check { name: "ping", fault: None }
+/// What is done before the first request is answered, by the names that upstream's checks of it have.
+const STARTED: [&str; 4] = [
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+];
+
+/// What is in order where the server answers at all.
+const fn ok(name: &'static str) -> Check {
+    Check { name, fault: None }
 }
 
-/// Writes become durable. It stands where upstream has its check of etcd.
-fn store(app: &App) -> Check {
+/// Writes become durable: it has the names of upstream's checks of etcd, which clients ask for.
+fn store(app: &App, name: &'static str) -> Check {
     let fault = match app.store.health() {
         Health::Ready => None,
         Health::NotReady(why) => Some(why.to_string()),
     };
-    Check { name: "store", fault }
+    Check { name, fault }
 }
 
 /// The server is not about to end.
@@ -116,7 +124,7 @@ mod tests {
 
     async fn told(faulty: bool, verbose: bool, excluded: &[&str]) -> (u16, String) {
         let fault = faulty.then(|| "disk is gone".to_owned());
-        let response = answer("readyz", &[ping(), Check { name: "store", fault }], verbose, excluded);
+        let response = answer("readyz", &[ok("ping"), Check { name: "store", fault }], verbose, excluded);
         let code = response.status().as_u16();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         (code, String::from_utf8(bytes.to_vec()).unwrap())

@@ -30,12 +30,20 @@ pub fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> R
     if let Some(token) = bearer(request) {
         let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();
         let known = app.authenticator.token(token, &audiences, app, Timestamp::now());
-        return known.map(|known| known.user).map_err(|why| {
+        return known.map(|known| used(app, known)).map_err(|why| {
             tracing::debug!(%why, "a bearer token was refused");
             Status::unauthorized()
         });
     }
     Ok(UserInfo::anonymous())
+}
+
+/// Remembers that a secret's token was used.
+fn used(app: &App, known: knarr_auth::Known) -> UserInfo {
+    if let Some(secret) = known.used {
+        app.used_tokens.add(secret);
+    }
+    known.user
 }
 
 /// The token that a request shows; the scheme's case does not matter.

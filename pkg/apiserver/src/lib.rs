@@ -5,10 +5,12 @@
 //! may, and then one of [`read`], [`watch`] and [`write`], which know kinds only as data. Reads send
 //! the bytes that the store holds; writes are re-run on the newest state until they are committed.
 
+mod actions;
 mod api_services;
 pub mod app;
 pub mod body;
 pub mod bootstrap;
+pub mod cluster_ips;
 pub mod conversion;
 pub mod crd;
 pub mod credentials;
@@ -19,6 +21,7 @@ pub mod health;
 pub mod identity;
 pub mod impersonation;
 pub mod join;
+pub mod legacy_tokens;
 pub mod list_body;
 pub mod list_options;
 pub mod listener;

@@ -42,6 +42,8 @@ const STREAMS: u32 = 250;
 /// What waits to be sent to a client that does not read, and the longest head of an HTTP/1 request. Hyper would keep six
 /// times as much for each of hundreds of lists that are read late.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// The most that the headers of an HTTP/2 request may hold.
+const HEADERS_BYTES: u32 = 128 << 10;
 
 /// The certificate that the server shows. It can be replaced while it serves.
 pub struct Serving(ArcSwap<CertifiedKey>);
@@ -147,7 +149,12 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Arc<App>) {
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE).max_buf_size(BUFFER_BYTES);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS).max_send_buf_size(BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADERS_BYTES)
+        .max_send_buf_size(BUFFER_BYTES);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

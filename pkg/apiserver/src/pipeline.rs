@@ -16,10 +16,14 @@ use crate::body::{self, Response};
 use crate::impersonation::impersonate;
 use crate::query::{self, Query};
 use crate::request::{RequestContext, RequestInfo};
-use crate::{documents, health, identity, nonresource, read, route, streams, subresources, watch, write};
+use crate::{actions, documents, health, identity, nonresource, read, route, streams, subresources, watch, write};
 
 /// How long a request may take that names no time. Upstream's default.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// What a request may take beyond its deadline before it is broken off.
+const OVERTIME: Duration = Duration::from_secs(2);
+/// What its client is told, in upstream's words.
+const TOO_LATE: &str = "Timeout: request did not complete within the allotted timeout";
 /// What an answer is called by, for those who look for it in logs.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -38,10 +42,18 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
     let started = Instant::now();
     let head = request.method() == http::Method::HEAD;
     let accept = accept(request.headers()).to_owned();
-    let (verb, resource, answer) = run(&app, request).await;
+    // Who asks may give the request a name of its own, as upstream.
+    let id = request.headers().get(AUDIT_ID).filter(|id| !id.is_empty()).cloned();
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let path = query::decode_path(request.uri().path());
+    let info = RequestInfo::parse(request.method(), &path, &query);
+    drop(path);
+    let begun = app.metrics.begin(&info, &query, is_apply(request.headers()));
+    let answer = run(&app, request, info, query, begun.is_long()).await;
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &accept));
-    app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
-    if let Ok(id) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
+    begun.end(response.status().as_u16(), started.elapsed());
+    let id = id.or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
+    if let Some(id) = id {
         response.headers_mut().insert(AUDIT_ID, id);
     }
     response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
@@ -51,16 +63,22 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
     response
 }
 
-async fn run(app: &Arc<App>, request: Request<Body>) -> (&'static str, String, Result<Response, Status>) {
-    let query = Query::parse(request.uri().query().unwrap_or_default());
-    let path = query::decode_path(request.uri().path());
-    let info = RequestInfo::parse(request.method(), &path, &query);
-    let (verb, resource) = (info.verb, info.resource.clone());
-    let answer = match admitted(app, &request, info, query) {
-        Ok(context) => dispatch(app, &context, request).await,
-        Err(status) => Err(status),
-    };
-    (verb, resource, answer)
+async fn run(
+    app: &Arc<App>,
+    request: Request<Body>,
+    info: RequestInfo,
+    query: Query,
+    is_long: bool,
+) -> Result<Response, Status> {
+    let context = admitted(app, &request, info, query)?;
+    let answer = dispatch(app, &context, request);
+    if is_long || !context.info.is_resource || context.info.below() == "log" {
+        return answer.await;
+    }
+    // Each step keeps to the deadline by itself, and knows better what to say; this is for what waits for the
+    // client: a body that never ends.
+    let last = context.deadline + OVERTIME;
+    tokio::time::timeout_at(last.into(), answer).await.unwrap_or_else(|_| Err(Status::timeout(TOO_LATE, 0)))
 }
 
 /// The request with its user, if nothing speaks against it before its body is read.
@@ -90,6 +108,12 @@ fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) 
         deadline,
         query,
     })
+}
+
+/// Whether the body is a configuration to apply.
+fn is_apply(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    content_type.starts_with("application/apply-patch")
 }
 
 /// What the client accepts; of several headers the first counts, as upstream.
@@ -156,10 +180,13 @@ async fn of_kind(
         return Ok(body::text(404, "404 page not found\n"));
     }
     if &*kind.kind == "Pod" && STREAMS.contains(&info.below()) {
-        return streams::handle(app, context, request).await.unwrap_or_else(|| Err(route::no_such_route()));
+        let warnings = if info.below() == "log" { Vec::new() } else { actions::connect(app, context).await? };
+        let answer = streams::handle(app, context, request).await.unwrap_or_else(|| Err(route::no_such_route()));
+        return warned(answer, &warnings);
     }
     if info.group.is_empty() && info.below() == "proxy" && PROXIED.contains(&&*info.resource) {
-        return streams::proxy(app, context, request).await;
+        let warnings = actions::connect(app, context).await?;
+        return warned(streams::proxy(app, context, request).await, &warnings);
     }
     if SPECIAL.contains(&info.below()) || !kind.stored() {
         return subresources::handle(app, context, request).await.unwrap_or_else(|| Err(route::method_not_allowed()));
@@ -185,6 +212,13 @@ async fn of_kind(
         "deletecollection" => write::delete_collection(app, context, kind, read_body(app, context, body).await?).await,
         _ => Err(route::method_not_allowed()),
     }
+}
+
+fn warned(answer: Result<Response, Status>, warnings: &[String]) -> Result<Response, Status> {
+    answer.map(|mut response| {
+        body::warn(&mut response, warnings);
+        response
+    })
 }
 
 /// The subresources that are the object itself, or a view of it: status, scale and the like.

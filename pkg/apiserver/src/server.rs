@@ -223,6 +223,8 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(listener::serve(listener, acceptor, Arc::clone(&app), connections.clone()));
         tasks.spawn(definitions.run());
+        tasks.spawn(crate::cluster_ips::repair::run(Arc::clone(&app)));
+        tasks.spawn(crate::legacy_tokens::run(Arc::clone(&app)));
         tasks.spawn(renew(credentials, serving));
         tracing::info!(address = %nearest(bound), "the API answers");
         Ok(Running { addr: bound, app, authority, token, connections, tasks })
@@ -353,6 +355,7 @@ fn app(
         tunnels: Tunnels::default(),
         webhooks: Default::default(),
         conversions: Default::default(),
+        used_tokens: Default::default(),
         quota_turns: Default::default(),
         joining: Joining {
             authority: Arc::clone(&credentials.authority),

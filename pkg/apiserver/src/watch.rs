@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::body::Response;
+use crate::metrics::{Asked, Open};
 use crate::negotiate::{Answer, Encoding, Form, stream_answer};
 use crate::query::Query;
 use crate::read::{PATIENCE, parse_revision, read_error};
@@ -96,7 +97,9 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
         columns: first.is_empty(),
         end: Instant::now() + life,
         next_bookmark: Instant::now() + BOOKMARK_EVERY,
+        open: app.metrics.series(&Asked::of(&context.info, &context.query, false)).open(),
     };
+    follower.open.sent(first.len() as u64);
     Ok(respond(answer, follower.stream(first)))
 }
 
@@ -143,6 +146,8 @@ struct Follower {
     columns: bool,
     end: Instant,
     next_bookmark: Instant,
+    /// Counts the watch and its events.
+    open: Open,
 }
 
 impl Follower {
@@ -185,6 +190,7 @@ impl Follower {
                             return Some(event_document("ERROR", &status.to_json(), self.answer.encoding));
                         }
                     };
+                    self.open.sent(frames.len() as u64);
                     match frames.as_slice() {
                         [] => {}
                         [one] => return Some(one.clone()),

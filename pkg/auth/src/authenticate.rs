@@ -46,7 +46,14 @@ pub struct Known {
     pub user: UserInfo,
     /// For whom.
     pub audiences: Vec<String>,
+    /// The secret that holds the token and that must say that it was used today: namespace and name.
+    pub used: Option<(String, String)>,
 }
+
+/// The label of a secret that says on which day its token was last shown.
+pub const LAST_USED: &str = "kubernetes.io/legacy-token-last-used";
+/// The label of a secret whose token no longer counts, with the day since when.
+pub const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 
 /// Knows who shows what.
 pub struct Authenticator {
@@ -97,7 +104,7 @@ impl Authenticator {
 
     /// The keys of service-account tokens.
     #[must_use]
-    pub fn keys(&self) -> &Keys {
+    pub const fn keys(&self) -> &Arc<Keys> {
         &self.keys
     }
 
@@ -128,7 +135,8 @@ impl Authenticator {
         let own: Vec<_> =
             audiences.iter().filter(|audience| **audience == self.issuer).map(|a| (*a).to_owned()).collect();
         // Tokens that name no audience are for the API alone.
-        let for_the_api = |user| if own.is_empty() { None } else { Some(Known { user, audiences: own.clone() }) };
+        let for_the_api =
+            |user| if own.is_empty() { None } else { Some(Known { user, audiences: own.clone(), used: None }) };
         if let Some(user) = self.tokens.user(token) {
             return for_the_api(user.clone()).ok_or(Unauthenticated::Unknown);
         }
@@ -141,11 +149,12 @@ impl Authenticator {
             Token::Forged(why) => Err(because(why.clone())),
             Token::Bound(claims) => {
                 let audiences = in_time_and_for(claims, audiences, now).map_err(because)?;
-                Ok(Known { user: service_account(claims, objects, now).map_err(because)?, audiences })
+                Ok(Known { user: service_account(claims, objects, now).map_err(because)?, audiences, used: None })
             }
             Token::Legacy(claims) => {
-                let user = legacy(claims, token, objects, now).map_err(because)?;
-                for_the_api(user).ok_or(Unauthenticated::Unknown)
+                let (user, used) = legacy(claims, token, objects, now).map_err(because)?;
+                let known = for_the_api(user).ok_or(Unauthenticated::Unknown)?;
+                Ok(Known { used: used.then(|| (claims.namespace.clone(), claims.secret.clone())), ..known })
             }
         }
     }
@@ -231,8 +240,14 @@ fn account(objects: &dyn Objects, namespace: &str, wanted: &ObjectName, now: Tim
     Ok(uid.to_owned())
 }
 
-/// The account of a token that a secret holds: it counts while the secret holds it.
-fn legacy(claims: &LegacyClaims, token: &str, objects: &dyn Objects, now: Timestamp) -> Result<UserInfo, String> {
+/// The account of a token that a secret holds: it counts while the secret holds it. Also whether the secret
+/// does not say yet that it was used today.
+fn legacy(
+    claims: &LegacyClaims,
+    token: &str,
+    objects: &dyn Objects,
+    now: Timestamp,
+) -> Result<(UserInfo, bool), String> {
     let secret = objects.core("secrets", &claims.namespace, &claims.secret);
     let secret = secret.ok_or("Token has been invalidated")?;
     if !secret["metadata"]["deletionTimestamp"].is_null() {
@@ -244,7 +259,20 @@ fn legacy(claims: &LegacyClaims, token: &str, objects: &dyn Objects, now: Timest
     }
     let wanted = ObjectName { name: claims.account.clone(), uid: claims.account_uid.clone() };
     let uid = account(objects, &claims.namespace, &wanted, now)?;
-    Ok(UserInfo { uid, ..UserInfo::service_account(&claims.namespace, &claims.account) })
+    let labels = &secret["metadata"]["labels"];
+    if labels[INVALID_SINCE].as_str().is_some_and(|since| !since.is_empty()) {
+        let LegacyClaims { namespace, secret, account, .. } = claims;
+        return Err(format!(
+            "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. \
+             Use tokens from the TokenRequest API or manually created secret-based tokens, or remove the \
+             '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+        ));
+    }
+    let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+    // Tomorrow is what a server with another clock wrote.
+    let days = [day(now), day(now + SignedDuration::from_hours(24))];
+    let used = labels[LAST_USED].as_str().is_none_or(|last| days.iter().all(|day| day != last));
+    Ok((UserInfo { uid, ..UserInfo::service_account(&claims.namespace, &claims.account) }, used))
 }
 
 /// <https://kubernetes.io/docs/reference/access-authn-authz/bootstrap-tokens/>

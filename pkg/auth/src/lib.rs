@@ -9,7 +9,7 @@ pub mod rbac;
 mod static_tokens;
 mod user;
 
-pub use authenticate::{Authenticator, Known, Objects, Unauthenticated};
+pub use authenticate::{Authenticator, INVALID_SINCE, Known, LAST_USED, Objects, Unauthenticated};
 pub use authorize::{Attributes, Authorizer, Decision, Fields};
 pub use node::SERVING_NODES;
 pub use static_tokens::{BadTokenFile, StaticTokens};

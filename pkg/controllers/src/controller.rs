@@ -16,6 +16,7 @@ where
     F: Fn(ObjectRef) -> R + Send + Sync + 'static,
     R: Future<Output = Result<(), ReconcileError>> + Send + 'static,
 {
+    crate::metrics::name(name, queue);
     let reconcile = Arc::new(reconcile);
     for _ in 0..workers {
         let (queue, reconcile) = (queue.clone(), Arc::clone(&reconcile));

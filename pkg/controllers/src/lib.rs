@@ -11,6 +11,7 @@ pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
+pub mod metrics;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
@@ -19,6 +20,8 @@ pub mod replicaset;
 pub mod resource_quota;
 mod run;
 pub mod service_account;
+pub mod service_account_tokens;
+pub mod service_cidrs;
 pub mod views;
 
 pub use run::{Config, run};

@@ -32,9 +32,30 @@ struct Inner {
 struct State {
     ready: VecDeque<ObjectRef>,
     queued: HashSet<ObjectRef>,
-    working: HashSet<ObjectRef>,
+    /// Since when each key is worked on.
+    working: HashMap<ObjectRef, Instant>,
     later: BTreeSet<(Instant, ObjectRef)>,
     failures: HashMap<ObjectRef, u32>,
+    counts: Counts,
+}
+
+/// What happened in a queue since it was made, and what is in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Counts {
+    /// Keys that were put in.
+    pub adds: u64,
+    /// Keys that came back because their worker failed.
+    pub retries: u64,
+    /// Keys that workers were done with.
+    pub done: u64,
+    /// What that took in all.
+    pub work: Duration,
+    /// Keys that are due.
+    pub depth: usize,
+    /// What workers have spent on the keys that they have now.
+    pub unfinished: Duration,
+    /// The longest of these.
+    pub longest: Duration,
 }
 
 impl Queue {
@@ -48,6 +69,12 @@ impl Queue {
     pub fn add_at(&self, key: ObjectRef, at: Instant) {
         self.inner.state.lock().later.insert((at, key));
         self.inner.news.notify_one();
+    }
+
+    /// What it counts, for [`crate::metrics`].
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.inner.state.lock().counts(Instant::now())
     }
 
     /// Waits for a key that is due. Give it back with [`Queue::done`]. Cancel-safe.
@@ -76,8 +103,21 @@ impl Queue {
 
 impl State {
     fn add(&mut self, key: ObjectRef) {
-        if self.queued.insert(key.clone()) && !self.working.contains(&key) {
-            self.ready.push_back(key);
+        if self.queued.insert(key.clone()) {
+            self.counts.adds += 1;
+            if !self.working.contains_key(&key) {
+                self.ready.push_back(key);
+            }
+        }
+    }
+
+    fn counts(&self, now: Instant) -> Counts {
+        let spent = || self.working.values().map(|since| now.saturating_duration_since(*since));
+        Counts {
+            depth: self.ready.len(),
+            unfinished: spent().sum(),
+            longest: spent().max().unwrap_or_default(),
+            ..self.counts
         }
     }
 
@@ -92,13 +132,16 @@ impl State {
         let key = self.ready.pop_front();
         if let Some(key) = &key {
             self.queued.remove(key);
-            self.working.insert(key.clone());
+            self.working.insert(key.clone(), now);
         }
         (key, self.later.first().map(|(at, _)| *at))
     }
 
     fn done(&mut self, key: ObjectRef, succeeded: bool, now: Instant) {
-        self.working.remove(&key);
+        if let Some(since) = self.working.remove(&key) {
+            self.counts.done += 1;
+            self.counts.work += now.saturating_duration_since(since);
+        }
         if self.queued.contains(&key) {
             self.ready.push_back(key.clone());
         }
@@ -106,6 +149,7 @@ impl State {
             self.failures.remove(&key);
             return;
         }
+        self.counts.retries += 1;
         let failures = self.failures.entry(key.clone()).or_default();
         let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(20)).min(LONGEST_PAUSE);
         *failures += 1;
@@ -134,6 +178,23 @@ mod tests {
         assert_eq!(state.next(now).0, Some(key("a")));
         state.done(key("a"), true, now);
         assert_eq!(state.next(now).0, None);
+    }
+
+    #[test]
+    fn what_happens_is_counted() {
+        let mut state = State::default();
+        let now = Instant::now();
+        for name in ["a", "a", "b"] {
+            state.add(key(name));
+        }
+        assert!(state.next(now).0.is_some());
+        let later = now + Duration::from_secs(2);
+        let counts = state.counts(later);
+        assert_eq!((counts.adds, counts.depth, counts.longest), (2, 1, Duration::from_secs(2)));
+        state.done(key("a"), false, later);
+        let counts = state.counts(later);
+        assert_eq!((counts.done, counts.retries, counts.work), (1, 1, Duration::from_secs(2)));
+        assert_eq!(counts.unfinished, Duration::ZERO);
     }
 
     #[test]

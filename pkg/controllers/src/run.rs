@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //! All controllers started together over one set of caches.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, ResourceQuota, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use knarr_client::Client;
 use knarr_client::cache::{Cache, Change, ObjectRef, Selection};
 use knarr_client::events::Recorder;
+use knarr_pki::service_account::Keys;
 use kube::api::{Api, ApiResource};
 use parking_lot::Mutex;
 
@@ -20,10 +23,12 @@ use crate::controller::spawn;
 use crate::garbage::{Collector, Followed};
 use crate::node_lifecycle::NodeView;
 use crate::queue::Queue;
+use crate::service_account_tokens::TokenView;
+use crate::service_cidrs::RangeView;
 use crate::views::{Handler, PodView, controller_of, follow, lean};
 use crate::{
     cluster_role_aggregation, deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle, replicaset,
-    resource_quota, service_account,
+    resource_quota, service_account, service_account_tokens, service_cidrs,
 };
 
 /// Spawns workers for a controller that is shared by them.
@@ -38,12 +43,14 @@ macro_rules! start {
 }
 
 /// What the controllers are told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The cluster's CA, PEM, for `kube-root-ca.crt`.
     pub ca: String,
     /// The ranges of pod addresses, one a family.
     pub cluster_cidrs: Vec<IpNet>,
+    /// Signs the tokens of secrets.
+    pub account_keys: Arc<Keys>,
 }
 
 /// How a controller gets a client of its own: by the name of its service account in kube-system.
@@ -61,7 +68,9 @@ pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> 
     caches.synced().await;
     workloads(client_for, &caches, &queues);
     services(client_for, &caches, &queues);
-    nodes(client_for, &caches, &queues, config.cluster_cidrs);
+    nodes(client_for, &caches, &queues, config.cluster_cidrs.clone());
+    service_tokens(client_for, &queues, &config).await;
+    service_ranges(client_for, &queues).await;
     namespaces(client_for, &caches, &queues, resources.clone(), config.ca);
     quotas(client_for, &caches, &queues, resources.clone());
     let client = client_for("clusterrole-aggregation-controller");
@@ -93,6 +102,8 @@ struct Queues {
     garbage: Queue,
     quotas: Queue,
     roles: Queue,
+    tokens: Queue,
+    ranges: Queue,
 }
 
 /// One cache a resource.
@@ -361,6 +372,62 @@ fn namespaces(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resou
         ca,
     };
     start!("service-account", &queues.accounts, 2, controller);
+}
+
+/// What follows secrets and accounts is of the control plane itself, as upstream's.
+async fn service_tokens(client_for: ClientFor<'_>, queues: &Queues, config: &Config) {
+    let client = client_for("tokens-controller");
+    let selection = Selection { fields: format!("type={}", service_account_tokens::TYPE), ..Selection::default() };
+    let (ca, queue) = (config.ca.clone(), queues.tokens.clone());
+    let secrets = Cache::start(
+        Api::<Secret>::all(client.clone()),
+        selection,
+        move |secret: &Secret| TokenView::of(secret, &ca),
+        move |change: &Change<TokenView>| queue.add(change.object.clone()),
+    );
+    let (seen, queue) = (secrets.clone(), queues.tokens.clone());
+    let tell = move |change: &Change<String>| {
+        // Only an account that went, or came again, changes what its secrets are.
+        if change.before == change.after {
+            return;
+        }
+        for (key, secret) in seen.list_namespace(&change.object.namespace) {
+            if secret.account == change.object.name {
+                queue.add(key);
+            }
+        }
+    };
+    let uid = |account: &ServiceAccount| account.metadata.uid.clone().unwrap_or_default();
+    let accounts = Cache::start(Api::<ServiceAccount>::all(client.clone()), Selection::default(), uid, tell);
+    secrets.synced().await;
+    accounts.synced().await;
+    let keys = Arc::clone(&config.account_keys);
+    let controller = service_account_tokens::Controller { client, secrets, accounts, keys, ca: config.ca.clone() };
+    start!("service-account-tokens", &queues.tokens, 2, controller);
+}
+
+async fn service_ranges(client_for: ClientFor<'_>, queues: &Queues) {
+    let client = client_for("service-cidrs-controller");
+    let ranges_seen: Arc<OnceLock<Cache<RangeView>>> = Arc::default();
+    let going = |seen: &Arc<OnceLock<Cache<RangeView>>>, queue: &Queue| {
+        let all = seen.get().into_iter().flat_map(Cache::list);
+        all.filter(|(_, range)| range.is_going()).for_each(|(key, _)| queue.add(key));
+    };
+    let (seen, queue) = (Arc::clone(&ranges_seen), queues.ranges.clone());
+    let others: Handler<RangeView> = Box::new(move |_| going(&seen, &queue));
+    let ranges = follow::<ServiceCIDR, _>(&client, RangeView::of, vec![own(&queues.ranges), others]);
+    let _ = ranges_seen.set(ranges.clone());
+    let (seen, queue) = (ranges_seen, queues.ranges.clone());
+    let freed: Handler<Option<IpAddr>> = Box::new(move |change| {
+        if change.after.is_none() {
+            going(&seen, &queue);
+        }
+    });
+    let addresses = follow::<IPAddress, _>(&client, service_cidrs::address_of, vec![freed]);
+    ranges.synced().await;
+    addresses.synced().await;
+    let controller = service_cidrs::Controller { client, ranges, addresses, queue: queues.ranges.clone() };
+    start!("service-cidrs", &queues.ranges, 1, controller);
 }
 
 fn quotas(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources: Vec<Followed>) {

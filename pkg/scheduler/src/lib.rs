@@ -7,6 +7,7 @@
 
 pub mod affinity;
 pub mod filter;
+pub mod metrics;
 pub mod pod;
 mod queue;
 mod run;

@@ -52,7 +52,25 @@ enum Place {
     Out,
 }
 
+/// How many pods wait, and for what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// For their turn.
+    pub due: usize,
+    /// For their pause to end.
+    pub pausing: usize,
+    /// For the cluster to change, or for their binding.
+    pub parked: usize,
+}
+
 impl Queue {
+    /// How many pods are where.
+    #[must_use]
+    pub fn waits(&self) -> Waits {
+        let (due, pausing) = (self.due.len(), self.pausing.len());
+        Waits { due, pausing, parked: self.entries.len().saturating_sub(due + pausing) }
+    }
+
     /// Takes in a pod, or what is new of one that waits already.
     pub fn add(&mut self, object: ObjectRef, pod: Arc<PodInfo>) {
         let uid = pod.uid.clone();

@@ -12,6 +12,7 @@ use knarr_client::events::{Recorder, Severity};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::metrics::{self, Attempt};
 use crate::pod::PodInfo;
 use crate::queue::{Queue, Waiting};
 use crate::schedule::{Cursor, schedule};
@@ -51,6 +52,7 @@ pub async fn run(client: Client) {
             tokio::task::consume_budget().await;
             continue;
         }
+        metrics::waits(&scheduler.queue.waits());
         let message = match scheduler.queue.wake_at() {
             Some(at) => tokio::time::timeout_at(at.into(), messages.recv()).await.ok().flatten(),
             None => messages.recv().await,
@@ -141,12 +143,14 @@ impl Scheduler {
     fn place(&mut self, waiting: Waiting, binder: &Arc<Binder>) {
         match schedule(&waiting.pod, &self.cluster, &mut self.cursor, &mut |n| fastrand::usize(..n)) {
             Ok(node) => {
+                metrics::attempted(Attempt::Scheduled);
                 let node = node.spec.name.clone();
                 let pod = PodInfo { node: node.clone(), ..(*waiting.pod).clone() };
                 self.cluster.place(Arc::new(pod));
                 tokio::spawn(Arc::clone(binder).bind(waiting, node));
             }
             Err(reasons) => {
+                metrics::attempted(Attempt::Unschedulable);
                 self.queue.park(&waiting.pod.uid, Instant::now());
                 tokio::spawn(Arc::clone(binder).explain(waiting, reasons.to_string()));
             }
@@ -183,6 +187,7 @@ impl Binder {
                 self.recorder.record(&reference(&waiting), Severity::Normal, "Scheduled", &message).await;
             }
             Err(error) => {
+                metrics::attempted(Attempt::Error);
                 let gone = matches!(&error, kube::Error::Api(status) if status.code == 404 || status.code == 409);
                 tracing::warn!(pod = %waiting.object, node, %error, "a binding was not written");
                 let _ = self.failures.send(Message::NotBound { uid: waiting.pod.uid.clone(), gone });

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod abuse;
+mod account_tokens;
 mod bad_images;
 mod bad_input;
 mod charts;
@@ -14,6 +15,7 @@ mod manifests;
 mod names;
 mod program;
 mod server;
+mod service_addresses;
 mod up;
 mod verbs;
 mod webhooks;

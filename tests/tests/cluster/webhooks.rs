@@ -5,6 +5,7 @@ use knarr_tests::cluster::{Folder, start_server};
 use knarr_tests::hosts::Network;
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::webhook::Webhook;
+use serde_json::{Value, json};
 
 const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: blue}\n";
 
@@ -42,4 +43,73 @@ fn webhooks_change_refuse_and_hang_alone() {
     assert!(refused.code != 0 && refused.err.contains(words), "{refused:?}");
     kubectl.run(&["delete", "validatingwebhookconfiguration", "hang"]);
     kubectl.run_with(&["create", "-f", "-"], secret);
+}
+
+#[test]
+fn actions_and_connections_are_asked_about() {
+    let mut network = Network::new();
+    let folder = Folder::new();
+    let host = network.add_host("server");
+    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
+    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let webhook = Webhook::start(&host, folder.path());
+    let mut configuration = webhook.configuration("ValidatingWebhookConfiguration", "/refuse", "pods/exec");
+    let rule = |resource: &str, operation: &str| json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": [resource], "operations": [operation]});
+    configuration["webhooks"][0]["rules"] = json!([
+        rule("pods/exec", "CONNECT"),
+        rule("pods/binding", "CREATE"),
+        rule("pods/eviction", "CREATE"),
+        rule("serviceaccounts/token", "CREATE"),
+        rule("services/proxy", "CONNECT"),
+    ]);
+    kubectl.apply(&configuration.to_string());
+    let denied = "admission webhook \"refuse.knarr.test\" denied the request: ";
+
+    let executed = kubectl.try_run(&["exec", "none", "--", "true"], "");
+    // kubectl looks for the pod first.
+    assert!(executed.err.contains("pods \"none\" not found"), "{executed:?}");
+    let pods = "/api/v1/namespaces/default/pods/none";
+    let proxied = kubectl.try_run(&["get", "--raw", "/api/v1/namespaces/default/services/none/proxy/a"], "");
+    let opened = kubectl.try_run(&["get", "--raw", &format!("{pods}/exec?command=true")], "");
+    let post = |path: String, body: Value| kubectl.try_run(&["create", "--raw", &path, "-f", "-"], &body.to_string());
+    let metadata = json!({"name": "none"});
+    let bound = post(
+        format!("{pods}/binding"),
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": metadata, "target": {"name": "n"}}),
+    );
+    let evicted =
+        post(format!("{pods}/eviction"), json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata}));
+    let token = post(
+        "/api/v1/namespaces/default/serviceaccounts/none/token".into(),
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": ["a"]}}),
+    );
+    for (outcome, want) in [
+        (proxied, "CONNECT/services/proxy/ServiceProxyOptions/ServiceProxyOptions"),
+        (opened, "CONNECT/pods/exec/PodExecOptions/PodExecOptions"),
+        (bound, "CREATE/pods/binding/Binding/Binding"),
+        (evicted, "CREATE/pods/eviction/Eviction/Eviction"),
+        (token, "CREATE/serviceaccounts/token/TokenRequest/TokenRequest"),
+    ] {
+        assert!(outcome.err.contains(&format!("{denied}{want}")), "{want}: {outcome:?}");
+    }
+
+    // Policies have the same say.
+    kubectl.run(&["delete", "validatingwebhookconfiguration", "refuse"]);
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "no-shells"},
+        "spec": {
+            "matchConstraints": {"resourceRules": [rule("pods/exec", "CONNECT")]},
+            "validations": [{"expression": "!object.command.exists(word, word == 'sh')", "message": "no shells"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "no-shells"}, "spec": {"policyName": "no-shells", "validationActions": ["Deny"]},
+    });
+    kubectl.apply(&policy.to_string());
+    kubectl.apply(&binding.to_string());
+    let shell = kubectl.try_run(&["get", "--raw", &format!("{pods}/exec?command=sh")], "");
+    assert!(shell.err.contains("no shells"), "{shell:?}");
+    let other = kubectl.try_run(&["get", "--raw", &format!("{pods}/exec?command=true")], "");
+    assert!(other.err.contains("not found") || other.err.contains("could not find"), "{other:?}");
 }

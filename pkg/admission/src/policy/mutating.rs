@@ -46,7 +46,7 @@ pub(super) fn mutate(
             }
         }
         if said.is_empty() && current != before {
-            convert::to_storage(request.kind, &mut current);
+            convert::to_storage(request.object_kind(), &mut current);
             *object = current;
             changed = true;
         }
@@ -93,8 +93,8 @@ fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current:
         };
         match changed {
             Ok(mut changed) => {
-                request.kind.normalize(&mut changed);
-                request.kind.default(&mut changed);
+                request.object_kind().normalize(&mut changed);
+                request.object_kind().default(&mut changed);
                 *current = changed;
             }
             Err(why) => return failed(why),
@@ -118,7 +118,7 @@ fn apply<'a>(
     let mut configuration = value.to_json().ok_or_else(|| "invalid return type".to_owned())?;
     configuration["apiVersion"] = object["apiVersion"].clone();
     configuration["kind"] = object["kind"].clone();
-    let ty = request.kind.ty.get();
+    let ty = request.object_kind().ty.get();
     if let Some(why) = typed::validate(&configuration, ty) {
         return Err(format!("error applying patch: failed to convert patch object to typed object: {why}"));
     }

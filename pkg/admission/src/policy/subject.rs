@@ -71,16 +71,17 @@ impl<'a> Seen<'a> {
 /// The object in the version of the request, with its type.
 pub(super) fn in_version(request: &Request<'_>, object: &Object) -> Object {
     let mut object = object.clone();
-    convert::from_storage(request.kind, &mut object);
-    object["apiVersion"] = request.kind.api_version().into();
-    object["kind"] = request.kind.kind.to_string().into();
+    let kind = request.object_kind();
+    convert::from_storage(kind, &mut object);
+    object["apiVersion"] = kind.api_version().into();
+    object["kind"] = kind.kind.to_string().into();
     object
 }
 
 /// The AdmissionRequest, without the objects.
 fn review(request: &Request<'_>) -> Value {
-    let kind = request.kind;
-    let named = json!({"group": &*kind.group, "version": &*kind.version, "kind": &*kind.kind});
+    let (kind, object) = (request.kind, request.object_kind());
+    let named = json!({"group": &*object.group, "version": &*object.version, "kind": &*object.kind});
     let resource = json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource});
     let namespace = if request.is("", "Namespace") { request.name } else { request.namespace };
     let user = request.user;

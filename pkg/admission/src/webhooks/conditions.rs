@@ -52,7 +52,8 @@ impl Compiled {
         lookup: &dyn Lookup,
     ) -> Result<bool, Status> {
         let conditions: Vec<_> = hook.conditions.iter().map(|(name, text)| self.get(name, text)).collect();
-        let (object, old) = (object.map(|o| in_version(kind, o)), request.old.map(|o| in_version(kind, o)));
+        let form = request.body.unwrap_or(kind);
+        let (object, old) = (object.map(|o| in_version(form, o)), request.old.map(|o| in_version(form, o)));
         let namespace = lookup.get("", "namespaces", "", request.namespace);
         let by = Asked { lookup, user: request.user };
         let mut subject = Subject::new(review, object.as_ref(), old.as_ref());

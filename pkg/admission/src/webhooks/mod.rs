@@ -122,11 +122,12 @@ impl Webhooks {
             return Err(review::refused(hook, &status));
         }
         let Some(patch) = answer.patch else { return Ok(()) };
-        let patched = json_patch(review::in_version(kind, object), &patch).map_err(|e| e.to_status());
+        let form = request.body.unwrap_or(kind);
+        let patched = json_patch(review::in_version(form, object), &patch).map_err(|e| e.to_status());
         match patched {
             Ok(patched) => {
-                let mut patched = context.lookup.decode(kind, &patched)?;
-                convert::to_storage(kind, &mut patched);
+                let mut patched = context.lookup.decode(form, &patched)?;
+                convert::to_storage(form, &mut patched);
                 *object = patched;
                 Ok(())
             }

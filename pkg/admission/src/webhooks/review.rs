@@ -40,13 +40,15 @@ pub(super) fn review(
     uid: &str,
 ) -> Value {
     let names = |kind: &Kind| {
+        let object = request.body.unwrap_or(kind);
         (
-            json!({"group": &*kind.group, "version": &*kind.version, "kind": &*kind.kind}),
+            json!({"group": &*object.group, "version": &*object.version, "kind": &*object.kind}),
             json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource}),
         )
     };
     let ((own_kind, own_resource), (wanted_kind, wanted_resource)) = (names(request.kind), names(kind));
-    let seen = |object: Option<&Object>| object.map_or(Value::Null, |o| in_version(kind, o));
+    let form = request.body.unwrap_or(kind);
+    let seen = |object: Option<&Object>| object.map_or(Value::Null, |o| in_version(form, o));
     let mut body = json!({
         "uid": uid, "kind": wanted_kind, "resource": wanted_resource,
         "requestKind": own_kind, "requestResource": own_resource,

@@ -3,22 +3,28 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use knarr_admission::Operation;
 use knarr_store::{Decision, UpdateError};
 use knarr_types::{Key, Object, Reason, ResourceId, Status};
 use serde_json::json;
 
 use super::{body_kind, check_name, decode, done};
+use crate::actions::Action;
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
 use crate::serve_object;
-use crate::write::{propose_error, write_context};
+use crate::write::{WriteOptions, propose_error, write_context};
 
 pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let binding = decode(app, context, &body_kind("", "v1", "Binding")?, body)?;
+    let form = body_kind("", "v1", "Binding")?;
+    let mut binding = decode(app, context, &form, body)?;
     if context.info.resource == "pods" {
         check_name(context, &binding, "Binding")?;
     }
+    let action = Action { app, context, operation: Operation::Create, body: &form };
+    let warnings = action.admit(&mut binding).await?;
+    let dry_run = WriteOptions::of(&context.query, "create")?.dry_run;
     check_target(&binding)?;
     let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let pods = ResourceId::new("", "pods");
@@ -31,11 +37,11 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
             let record = current.ok_or_else(|| Status::not_found(&pods, &name))?;
             let mut pod = serve_object::stored_tree(kind, record);
             bind(&mut pod, &binding, &name, Timestamp::now())?;
-            Ok(Decision::Put(serve_object::draft(kind, &pod)))
+            Ok(if dry_run { Decision::Keep } else { Decision::Put(serve_object::draft(kind, &pod)) })
         })
         .await;
     match result {
-        Ok(_) => Ok(done(context)),
+        Ok(_) => Ok(done(context, &warnings)),
         Err(UpdateError::Refused(status)) => Err(status),
         Err(UpdateError::Store(error)) => Err(propose_error(&pods, &name, &error)),
     }

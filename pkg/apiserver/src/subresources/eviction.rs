@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use knarr_admission::Lookup as _;
+use knarr_admission::{Lookup as _, Operation};
 use knarr_schema::managed_fields::{Manager, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Decision, UpdateError};
@@ -15,6 +15,7 @@ use knarr_types::{Cause, Key, Object, Reason, ResourceId, Status, StatusDetails}
 use serde_json::json;
 
 use super::{body_kind, check_name, decode, done};
+use crate::actions::Action;
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -27,8 +28,11 @@ const BUDGETS: &str = "poddisruptionbudgets";
 const DISRUPTED_MAX: usize = 2000;
 
 pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let eviction = decode(app, context, &body_kind(GROUP, "v1", "Eviction")?, body)?;
+    let form = body_kind(GROUP, "v1", "Eviction")?;
+    let mut eviction = decode(app, context, &form, body)?;
     check_name(context, &eviction, "Eviction")?;
+    let action = Action { app, context, operation: Operation::Create, body: &form };
+    let warnings = action.admit(&mut eviction).await?;
     let (namespace, name) = (&context.info.namespace, &context.info.name);
     let registry = app.registry.load();
     let kind = registry.by_resource("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
@@ -48,7 +52,7 @@ pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Byte
     let mut delete = context.clone();
     delete.info.subresource.clear();
     delete.info.verb = "delete";
-    write::evict(app, &delete, kind, options, condition).await.map(|_| done(context))
+    write::evict(app, &delete, kind, options, condition).await.map(|_| done(context, &warnings))
 }
 
 /// The budget that has a say about a pod. Pure.

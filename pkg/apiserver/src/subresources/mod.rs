@@ -41,7 +41,7 @@ pub async fn handle(
             binding::create(app, context, &body).await
         }
         ("", "pods", "eviction", "create") => eviction::create(app, context, &body).await,
-        ("", "serviceaccounts", "token", "create") => token::create(app, context, &body),
+        ("", "serviceaccounts", "token", "create") => token::create(app, context, &body).await,
         ("", "namespaces", "finalize", "update") => finalize::update(app, context, &body).await,
         ("authentication.k8s.io", "tokenreviews", "", "create") => reviews::token(app, context, &body),
         ("authentication.k8s.io", "selfsubjectreviews", "", "create") => reviews::myself(app, context, &body),
@@ -90,9 +90,11 @@ fn body_kind(group: &str, version: &str, kind: &str) -> Result<Kind, Status> {
 }
 
 /// The answer to an action that succeeded.
-fn done(context: &RequestContext) -> Response {
+fn done(context: &RequestContext, warnings: &[String]) -> Response {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    crate::serve_object::respond(&context.accept, 201, &status)
+    let mut response = crate::serve_object::respond(&context.accept, 201, &status);
+    crate::body::warn(&mut response, warnings);
+    response
 }
 
 /// A subresource's object must be about the object of the path.

@@ -4,12 +4,14 @@
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
+use knarr_admission::Operation;
 use knarr_auth::Objects as _;
 use knarr_pki::service_account::{Bound, Claims, ObjectName};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, ResourceId, Status};
 use serde_json::{Value, json};
 
 use super::{body_kind, decode_tracked};
+use crate::actions::Action;
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::request::RequestContext;
@@ -24,11 +26,13 @@ const MOST_SECONDS: i64 = 1 << 32;
 const INJECTED_SECONDS: i64 = 3607;
 const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 
-pub(super) fn create(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
+pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let kind = body_kind("authentication.k8s.io", "v1", "TokenRequest")?;
-    let (mut request, warnings) = decode_tracked(app, context, &kind, body, defaults)?;
+    let (mut request, mut warnings) = decode_tracked(app, context, &kind, body, defaults)?;
     let (namespace, name) = (&context.info.namespace, &context.info.name);
     check_place(&request, namespace, name)?;
+    let action = Action { app, context, operation: Operation::Create, body: &kind };
+    warnings.extend(action.admit(&mut request).await?);
     let account = app
         .core("serviceaccounts", namespace, name)
         .ok_or_else(|| Status::not_found(&ResourceId::new("", "serviceaccounts"), name))?;

@@ -1,46 +1,111 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Service addresses and node ports, given out while a Service is written.
+//! Service addresses and node ports, given out while a Service is written and given back when it goes, in
+//! the same commit as the Service: an address is one IPAddress object.
 
-use knarr_admission::services::{Ranges, allocate, needs_allocation};
+use std::net::IpAddr;
+
+use knarr_admission::services::{Ranges, addresses_of, allocate, has_node_ports, needs_allocation};
 use knarr_schema::rules;
-use knarr_store::{Precondition, Scope};
+use knarr_store::{Change, Decision, Precondition, Scope};
 use knarr_types::{Object, Status};
 
 use super::Write;
-use crate::serve_object;
+use crate::{cluster_ips, serve_object};
 
-/// How often a write is tried again because what it counts on was written meanwhile: another Service, a
-/// quota.
+/// How often a write is tried again because what it counts on was written meanwhile: another Service, an
+/// address, a quota.
 pub(super) const ATTEMPTS: usize = 64;
 
-/// Gives a Service what it lacks; what it got holds only while no other Service is written: that is the
-/// condition to commit it under.
-pub(super) fn give(write: &Write<'_>, object: &mut Object, old: Option<&Object>) -> Result<Vec<Precondition>, Status> {
-    let is_service = write.kind.group.is_empty() && &*write.kind.kind == "Service" && write.subresource.is_empty();
-    if !is_service || !needs_allocation(object, old) {
-        return Ok(Vec::new());
+/// What is written with a Service, and under which conditions.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub preconditions: Vec<Precondition>,
+    pub changes: Vec<Change>,
+}
+
+impl Given {
+    /// The decision to delete the object together with these.
+    pub(super) fn with_delete(self) -> Decision {
+        if self.changes.is_empty() {
+            return Decision::Delete;
+        }
+        Decision::With { draft: None, preconditions: self.preconditions, changes: self.changes }
+    }
+}
+
+fn is_service(write: &Write<'_>) -> bool {
+    write.kind.group.is_empty() && &*write.kind.kind == "Service" && write.subresource.is_empty()
+}
+
+/// Gives a Service what it lacks and takes what it no longer has.
+pub(super) fn give(write: &Write<'_>, object: &mut Object, old: Option<&Object>) -> Result<Given, Status> {
+    let mut given = Given::default();
+    if !is_service(write) || !needs_allocation(object, old) {
+        return Ok(given);
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let errors = rules::service::settle_families(object);
     if !errors.is_empty() {
         return Err(super::invalid(write.kind, &name, &errors));
     }
-    let snapshot = write.app.store.snapshot(&write.kind.storage);
-    let key = write.key(&name);
-    let others: Vec<_> = snapshot
-        .list(&Scope::All, None)
-        .filter(|record| record.key != key)
-        .map(|record| serve_object::stored_tree(write.kind, record))
-        .collect();
-    let settings = &write.app.settings;
-    let ranges = Ranges { addresses: settings.service_cidrs.clone(), ports: settings.node_ports };
-    let errors = allocate(object, &others, &ranges, &mut |below| fastrand::u64(..below.max(1)));
+    let others = if has_node_ports(object) { others(write, &name, &mut given) } else { Vec::new() };
+    let (app, namespace) = (write.app, write.key(&name).namespace);
+    let ranges = Ranges { addresses: cluster_ips::ranges(app), ports: app.settings.node_ports };
+    let taken = |address: IpAddr| {
+        let record = app.store.get(&cluster_ips::key(address));
+        record.is_some_and(|record| !cluster_ips::is_of(&record, &namespace, &name))
+    };
+    let errors = allocate(object, &others, &ranges, &taken, &mut |below| fastrand::u64(..below.max(1)));
     if !errors.is_empty() {
         return Err(super::invalid(write.kind, &name, &errors));
     }
-    Ok(vec![Precondition::Unchanged {
+    let (before, now) = (old.map(addresses_of).unwrap_or_default(), addresses_of(object));
+    for address in now.iter().filter(|address| !before.contains(address)) {
+        let key = cluster_ips::key(*address);
+        // One that is there is this Service's already.
+        if app.store.get(&key).is_none() {
+            let draft = cluster_ips::draft(app, *address, &namespace, &name, write.now)?;
+            given.preconditions.push(Precondition::Absent(key.clone()));
+            given.changes.push(Change::Put(key, draft));
+        }
+    }
+    for address in before.iter().filter(|address| !now.contains(address)) {
+        take_back(write, *address, &name, &mut given);
+    }
+    Ok(given)
+}
+
+/// All other Services, on the condition that none of them is written meanwhile.
+fn others(write: &Write<'_>, name: &str, given: &mut Given) -> Vec<Object> {
+    let snapshot = write.app.store.snapshot(&write.kind.storage);
+    let key = write.key(name);
+    given.preconditions.push(Precondition::Unchanged {
         resource: write.kind.storage.clone(),
         namespace: None,
         since: snapshot.revision(),
-    }])
+    });
+    let others = snapshot.list(&Scope::All, None).filter(|record| record.key != key);
+    others.map(|record| serve_object::stored_tree(write.kind, record)).collect()
+}
+
+/// What is given back when an object goes: the addresses of a Service.
+pub(super) fn give_back(write: &Write<'_>, object: &Object) -> Given {
+    let mut given = Given::default();
+    if is_service(write) {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        for address in addresses_of(object) {
+            take_back(write, address, name, &mut given);
+        }
+    }
+    given
+}
+
+fn take_back(write: &Write<'_>, address: IpAddr, name: &str, given: &mut Given) {
+    let key = cluster_ips::key(address);
+    let namespace = write.key(name).namespace;
+    let record = write.app.store.get(&key).filter(|record| cluster_ips::is_of(record, &namespace, name));
+    if let Some(record) = record {
+        given.preconditions.push(Precondition::At(key.clone(), record.revision));
+        given.changes.push(Change::Delete(key));
+    }
 }

@@ -10,11 +10,11 @@ use knarr_admission::Operation;
 use knarr_schema::Kind;
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::labels::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
-use knarr_types::{Object, ResourceId, Status};
+use knarr_types::{Key, Object, ResourceId, Status};
 use serde_json::{Value, json};
 
 use super::delete_options::{DeleteOptions, Propagation};
-use super::{Write, admit, failed, seconds};
+use super::{Write, admit, allocation, failed, seconds, terms};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
@@ -140,17 +140,33 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
             Fate::Unchanged => Deleted { object: old, gone: false, warnings },
         });
     }
+    for attempt in 1.. {
+        match delete_stored(write, options, &key).await {
+            Err(UpdateError::Store(error)) if terms::is_stale(&error, &key) && attempt < allocation::ATTEMPTS => {}
+            Err(UpdateError::Refused(status)) => return Err(status),
+            Err(UpdateError::Store(error)) => return Err(failed(write.kind, &key, &error)),
+            Ok(deleted) => return Ok(deleted),
+        }
+    }
+    Err(not_found())
+}
+
+async fn delete_stored(write: &Write<'_>, options: &DeleteOptions, key: &Key) -> Result<Deleted, UpdateError<Status>> {
+    let not_found = || Status::not_found(&write.kind.id(), &key.name);
     let deleted = parking_lot::Mutex::new(None);
-    let result = write
+    let applied = write
         .app
         .store
-        .update_with(&key, &write.write_context(), |current| {
+        .update_with(key, &write.write_context(), |current| {
             let deleted = &deleted;
             async move {
                 let record = current.ok_or_else(not_found)?;
-                let (fate, old, warnings) = decide(write, options, &record, name).await?;
+                let (fate, old, warnings) = decide(write, options, &record, &key.name).await?;
                 let (object, gone, decision) = match fate {
-                    Fate::Gone(object) => (*object, true, Decision::Delete),
+                    Fate::Gone(object) => {
+                        let decision = allocation::give_back(write, &object).with_delete();
+                        (*object, true, decision)
+                    }
                     Fate::Stays(object) => {
                         let draft = write.draft(&object).await?;
                         (*object, false, Decision::Put(draft))
@@ -161,18 +177,12 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
                 Ok(decision)
             }
         })
-        .await;
-    match result {
-        Ok(applied) => {
-            let mut deleted = deleted.into_inner().ok_or_else(not_found)?;
-            if let Some(applied) = applied {
-                deleted.object["metadata"]["resourceVersion"] = applied.revision.to_string().into();
-            }
-            Ok(deleted)
-        }
-        Err(UpdateError::Refused(status)) => Err(status),
-        Err(UpdateError::Store(error)) => Err(failed(write.kind, &key, &error)),
+        .await?;
+    let mut deleted: Deleted = deleted.into_inner().ok_or_else(|| UpdateError::Refused(not_found()))?;
+    if let Some(applied) = applied {
+        deleted.object["metadata"]["resourceVersion"] = applied.revision.to_string().into();
     }
+    Ok(deleted)
 }
 
 /// What becomes of the object as it is now: its fate, its state before, and what the client should know.
@@ -188,7 +198,12 @@ async fn decide(
     // Who deletes a collection names none of its objects.
     let asked = if write.context.info.verb == "deletecollection" { "" } else { name };
     let request = write.admission(Operation::Delete, asked, Some(&old));
-    admit::validate(write, &request, None, &mut warnings).await?;
+    if options.disruption.is_some() {
+        // Policies and webhooks were asked about the eviction.
+        knarr_admission::validate(&request, None, write.app, &mut warnings)?;
+    } else {
+        admit::validate(write, &request, None, &mut warnings).await?;
+    }
     let fate = fate(write.kind, options, &old, write.now);
     Ok((fate, old, warnings))
 }

@@ -243,6 +243,7 @@ impl<'a> Write<'a> {
     ) -> knarr_admission::Request<'a> {
         knarr_admission::Request {
             kind: self.kind,
+            body: None,
             operation,
             namespace: if self.kind.namespaced { &self.context.info.namespace } else { "" },
             name,

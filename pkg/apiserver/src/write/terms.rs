@@ -7,6 +7,7 @@ use knarr_types::{Key, Object, Status};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Write, allocation, quotas};
+use crate::cluster_ips;
 
 /// Under which conditions a write is committed, and what is written with it.
 #[derive(Debug, Default)]
@@ -28,7 +29,9 @@ impl Terms {
         let turn = quotas::turn(write, old.is_none()).await;
         let mut terms = Self { turn, ..quotas::charge(write, request, object)? };
         terms.preconditions.extend(knarr_admission::conditions(request, Some(object), write.app));
-        terms.preconditions.extend(allocation::give(write, object, old)?);
+        let given = allocation::give(write, object, old)?;
+        terms.preconditions.extend(given.preconditions);
+        terms.changes.extend(given.changes);
         Ok(terms)
     }
 
@@ -45,9 +48,13 @@ impl Terms {
 pub(super) fn is_stale(error: &ProposeError, key: &Key) -> bool {
     match error {
         ProposeError::Changed(..) => true,
+        // Somebody else got the address.
+        ProposeError::AlreadyExists(other) => other.key != *key,
         ProposeError::Conflict(other) => other.key != *key,
-        // A quota that went; a namespace that went is told.
-        ProposeError::NotFound(other) => other != key && &*other.resource.resource == quotas::RESOURCE,
+        // A quota or an address that went; a namespace that went is told.
+        ProposeError::NotFound(other) => {
+            other != key && matches!(&*other.resource.resource, quotas::RESOURCE | cluster_ips::ADDRESSES)
+        }
         _ => false,
     }
 }

@@ -161,8 +161,9 @@ async fn run(
             let mut terms = finished.map_err(|status| status.with_warnings(&said))?;
             *turn.lock() = terms.turn.take();
             if is_over(&new) {
+                let given_back = allocation::give_back(write, &new);
                 *outcome.lock() = (said, Some(Box::new(new)));
-                return Ok(Decision::Delete);
+                return Ok(given_back.with_delete());
             }
             *outcome.lock() = (said, None);
             let draft = write.draft(&new).await?;
