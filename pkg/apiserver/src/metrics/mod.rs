@@ -8,7 +8,7 @@ mod process;
 mod series;
 mod text;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -238,7 +238,13 @@ impl Metrics {
         text.family("apiserver_longrunning_requests", "gauge", "Watches and connections that are open.");
         all.iter().for_each(|series| series.write_open(text));
         text.family("apiserver_watch_events_total", "counter", "Events sent to watchers.");
-        all.iter().for_each(|series| series.write_events(text));
+        let mut events = BTreeMap::<&str, u64>::new();
+        for (what, count) in all.iter().map(|series| series.events()).filter(|(_, count)| *count > 0) {
+            *events.entry(what).or_default() += count;
+        }
+        for (what, count) in events {
+            text.sample("apiserver_watch_events_total", what, count);
+        }
     }
 }
 

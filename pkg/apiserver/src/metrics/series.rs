@@ -132,10 +132,8 @@ impl Series {
         }
     }
 
-    pub(super) fn write_events(&self, text: &mut Text) {
-        let events = self.events.load(Ordering::Relaxed);
-        if events > 0 {
-            text.sample("apiserver_watch_events_total", &self.what, events);
-        }
+    /// Group, version and resource, and how many events of these were sent.
+    pub(super) fn events(&self) -> (&str, u64) {
+        (&self.what, self.events.load(Ordering::Relaxed))
     }
 }
