@@ -7,6 +7,7 @@ mod agent;
 mod config;
 mod down;
 mod edge;
+mod program_text;
 mod server;
 mod telemetry;
 mod up;
@@ -127,6 +128,7 @@ async fn ctl(args: knarr_ctl::Args) -> anyhow::Result<ExitCode> {
 fn serving(otlp_endpoint: Option<&str>) -> anyhow::Result<(telemetry::Guard, tokio::runtime::Runtime)> {
     let runtime = runtime(std::thread::available_parallelism().map_or(1, usize::from))?;
     let telemetry = runtime.block_on(async { telemetry::start(otlp_endpoint) })?;
+    runtime.spawn(program_text::release_after_start());
     Ok((telemetry, runtime))
 }
 
