@@ -33,8 +33,8 @@ measure() {
             RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --release --locked -p knarr-init --target "$arch"
             tests/bench/node.py "$knarr" "$CARGO_TARGET_DIR/$arch/release/knarr-init"
             ;;
-        runtime) cargo run --quiet --release --locked -p knarr-runtime --example bench ;;
-        store) cargo run --quiet --release --locked -p knarr-store --example bench ;;
+        runtime) cargo run --quiet --release --locked -p knarr-runtime --example container_start ;;
+        store) cargo run --quiet --release --locked -p knarr-store --example durable_write ;;
         *) echo "no such part: $1" >&2; return 2 ;;
     esac
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use knarr_types::{ErrorList, FieldError, FieldPath, Object};
+use knarr_types::{ErrorList, FieldError, FieldErrorType, FieldPath, Object};
 use serde_json::{Value, json};
 
 /// What there is to give out.
@@ -204,20 +204,42 @@ fn ports(
         }
     }
     service["spec"]["ports"] = list.into();
-    health_check(service, &used, first, last, chance);
+    errors.extend(health_check(service, &used, first, last, chance));
 }
 
-/// A load balancer that keeps traffic on the node asks there whether it has any endpoint.
-fn health_check(service: &mut Object, used: &BTreeSet<u64>, first: u64, last: u64, chance: &mut dyn FnMut(u64) -> u64) {
+/// A load balancer that keeps traffic on the node asks there whether it has any endpoint. Gives what is wrong
+/// with the port that the Service names.
+fn health_check(
+    service: &mut Object,
+    used: &BTreeSet<u64>,
+    first: u64,
+    last: u64,
+    chance: &mut dyn FnMut(u64) -> u64,
+) -> Option<FieldError> {
     let spec = &mut service["spec"];
     let needed = spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
-    if needed && spec["healthCheckNodePort"].as_u64().unwrap_or_default() == 0 {
+    if !needed {
+        return None;
+    }
+    let named = spec["healthCheckNodePort"].as_u64().unwrap_or_default();
+    if named == 0 {
         let count = last - first + 1;
         let start = chance(count);
         if let Some(port) = (0..count).map(|i| first + (start + i) % count).find(|n| !used.contains(n)) {
             spec["healthCheckNodePort"] = port.into();
         }
+        return None;
     }
+    let why = if !(first..=last).contains(&named) {
+        format!("provided port is not in the valid range. The range of valid ports is {first}-{last}")
+    } else if used.contains(&named) {
+        "provided port is already allocated".to_owned()
+    } else {
+        return None;
+    };
+    let detail = format!("failed to allocate requested HealthCheck NodePort {named}: {why}");
+    let path = FieldPath::new("spec.healthCheckNodePort");
+    Some(FieldError { kind: FieldErrorType::Internal, path, value: None, detail })
 }
 
 #[cfg(test)]
@@ -275,5 +297,18 @@ mod tests {
         let mut twice = service(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}));
         let errors = allocate(&mut twice, &[new], &ranges(), &|_| false, &mut |_| 0);
         assert!(errors[0].to_string().contains("provided port is already allocated"), "{}", errors[0]);
+    }
+
+    #[test]
+    fn a_named_port_for_health_checks_must_be_one_that_is_free() {
+        let fault = |named: u64| {
+            let spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": named,
+                "ports": [{"port": 80, "nodePort": 30001}]});
+            let errors = allocate(&mut service(spec), &[], &ranges(), &|_| false, &mut |_| 0);
+            errors.first().map(|error| error.detail.clone()).unwrap_or_default()
+        };
+        assert_eq!(fault(30002), "");
+        assert!(fault(5).ends_with("The range of valid ports is 30000-30003"), "{}", fault(5));
+        assert!(fault(30001).ends_with("NodePort 30001: provided port is already allocated"), "{}", fault(30001));
     }
 }

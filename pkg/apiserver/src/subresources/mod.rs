@@ -16,13 +16,14 @@ use http::Request;
 use jiff::Timestamp;
 use knarr_schema::managed_fields::{Manager, manager_name, track_update};
 use knarr_schema::{FieldValidation, Kind, decode_as};
-use knarr_types::{Object, Status};
+use knarr_types::{Object, ResourceId, Status};
 use serde_json::json;
 
 use crate::app::App;
 use crate::body::Response;
 use crate::negotiate::body_media;
 use crate::request::RequestContext;
+use crate::serve_object;
 use crate::write::WriteOptions;
 
 /// Answers a request for one of them; `None` where it is none.
@@ -46,6 +47,14 @@ pub async fn handle(
         ("authentication.k8s.io", "tokenreviews", "", "create") => reviews::token(app, context, &body),
         ("authentication.k8s.io", "selfsubjectreviews", "", "create") => reviews::myself(app, context, &body),
         ("authorization.k8s.io", resource, "", "create") => reviews::access(app, context, resource, &body),
+        // Nothing here is a component on its own whose health somebody else would have to ask for.
+        ("", "componentstatuses", "", "get") => {
+            Err(Status::not_found(&ResourceId::new("", "componentstatus"), &info.name))
+        }
+        ("", "componentstatuses", "", "list") => {
+            let none = json!({"apiVersion": "v1", "kind": "ComponentStatusList", "metadata": {}, "items": []});
+            Ok(serve_object::respond(&context.accept, 200, &none))
+        }
         _ => return None,
     };
     Some(answer)

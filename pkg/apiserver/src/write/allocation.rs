@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use knarr_admission::services::{Ranges, addresses_of, allocate, has_node_ports, needs_allocation};
 use knarr_schema::rules;
 use knarr_store::{Change, Decision, Precondition, Scope};
-use knarr_types::{Object, Status};
+use knarr_types::{FieldErrorType, Object, Status};
 
 use super::Write;
 use crate::{cluster_ips, serve_object};
@@ -45,6 +45,10 @@ pub(super) fn give(write: &Write<'_>, object: &mut Object, old: Option<&Object>)
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let errors = rules::service::settle_families(object);
+    // A port for health checks that cannot be had is a fault of the server's, upstream.
+    if let Some(error) = errors.iter().find(|error| error.kind == FieldErrorType::Internal) {
+        return Err(Status::internal(&error.detail));
+    }
     if !errors.is_empty() {
         return Err(super::invalid(write.kind, &name, &errors));
     }

@@ -3,7 +3,7 @@
 //! What the store costs: creates a second with many writers, the latency of one writer beside that
 //! of SlateDB's own durable write, and gets a second.
 //!
-//! `cargo run --release -p knarr-store --example bench -- [DIRECTORY]`
+//! `cargo run --release -p knarr-store --example durable_write -- [DIRECTORY]`
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 //! `run --detach` of crun and runc on the same root, by turns in one run. Each is one process that
 //! sleeps. crun refuses a machine with cgroups v1 and v2 side by side: it is shown v2 alone.
 //!
-//! `cargo run --release -p knarr-runtime --example bench`, as root, with Debian's busybox-static, crun and runc.
+//! `cargo run --release -p knarr-runtime --example container_start`, as root, with Debian's busybox-static, crun and runc.
 
 use std::error::Error;
 use std::fs;
