@@ -45,10 +45,6 @@ pub(super) fn give(write: &Write<'_>, object: &mut Object, old: Option<&Object>)
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let errors = rules::service::settle_families(object);
-    // A port for health checks that cannot be had is a fault of the server's, upstream.
-    if let Some(error) = errors.iter().find(|error| error.kind == FieldErrorType::Internal) {
-        return Err(Status::internal(&error.detail));
-    }
     if !errors.is_empty() {
         return Err(super::invalid(write.kind, &name, &errors));
     }
@@ -60,6 +56,10 @@ pub(super) fn give(write: &Write<'_>, object: &mut Object, old: Option<&Object>)
         record.is_some_and(|record| !cluster_ips::is_of(&record, &namespace, &name))
     };
     let errors = allocate(object, &others, &ranges, &taken, &mut |below| fastrand::u64(..below.max(1)));
+    // A port for health checks that cannot be had is a fault of the server's, upstream.
+    if let Some(error) = errors.iter().find(|error| error.kind == FieldErrorType::Internal) {
+        return Err(Status::internal(&error.detail));
+    }
     if !errors.is_empty() {
         return Err(super::invalid(write.kind, &name, &errors));
     }
