@@ -13,6 +13,7 @@ What cannot be installed is named in a line, and its tests leave it out.
 """
 
 import io
+import os
 import pathlib
 import platform
 import subprocess
@@ -31,12 +32,14 @@ PYTHON = ["kubernetes"]
 NODE = ["@kubernetes/client-node@1"]
 
 
-def run(*command: str) -> None:
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def run(*command: str, env: dict[str, str] | None = None) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)
 
 
 def pip(*arguments: str) -> None:
-    run(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--root-user-action=ignore", *arguments)
+    # By the environment: older versions of pip refuse options that they do not know.
+    options = {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_BREAK_SYSTEM_PACKAGES": "1"}
+    run(sys.executable, "-m", "pip", "--quiet", *arguments, env=os.environ | options)
 
 
 def put(layer: zipfile.ZipFile, name: str, target: pathlib.Path) -> None:

@@ -101,7 +101,7 @@ fn body_kind(group: &str, version: &str, kind: &str) -> Result<Kind, Status> {
 /// The answer to an action that succeeded.
 fn done(context: &RequestContext, warnings: &[String]) -> Response {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    let mut response = crate::serve_object::respond(&context.accept, 201, &status);
+    let mut response = serve_object::respond(&context.accept, 201, &status);
     crate::body::warn(&mut response, warnings);
     response
 }
