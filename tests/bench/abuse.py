@@ -294,8 +294,8 @@ def main():
             bench.hanging_webhook(20 if SMALL else 200)
             bench.idle_watches(200 if SMALL else 10_000)
             bench.watcher_that_never_reads(200 if SMALL else 1000)
-            # As large as 10,000 pods.
-            bench.fill(48 if SMALL else 192, 256 * 1024)
+            # As many and as large as 10,000 pods.
+            bench.fill(*((48, 256 * 1024) if SMALL else (10_000, 4_900)))
             bench.lists(100 if SMALL else 300, 12 if SMALL else 48)
             if server.poll() is not None or "panicked" in open(f"{folder}/log").read():
                 FAULTS.append("the server broke: " + open(f"{folder}/log").read()[-2000:])
