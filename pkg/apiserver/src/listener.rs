@@ -175,11 +175,11 @@ fn extension(peer: PeerCertificate) -> http::Extensions {
     extensions
 }
 
-/// Answers a request of a connection. What its handler left of the body is read first: a connection
-/// with the rest of a request in it cannot carry the next one, and HTTP/1 would close it in the face of a
-/// client that is still sending.
+/// Answers a request of a connection. What its handler left of the body is read first, be it only its end: a
+/// connection with the rest of a request in it cannot carry the next one, HTTP/1 would close it in the face
+/// of a client that is still sending, and HTTP/2 would reset the stream, which curl takes for a failure.
 async fn answer_whole(app: Arc<App>, request: Request<Incoming>) -> Response {
-    if request.version() >= http::Version::HTTP_2 || request.body().is_end_stream() {
+    if request.body().is_end_stream() {
         return answer(app, request.map(Body::new)).await;
     }
     let (head, incoming) = request.into_parts();

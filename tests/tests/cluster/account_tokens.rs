@@ -45,10 +45,11 @@ fn secrets_hold_tokens_of_their_account() {
         let bearer = format!("Authorization: Bearer {}", token.trim());
         let out = host
             .command("curl")
-            .args(["-sk", "-H", &bearer, "-H", "Content-Type: application/json", "-d", review, &url])
+            .args(["-sSk", "-H", &bearer, "-H", "Content-Type: application/json", "-d", review, &url])
             .output()
             .unwrap();
-        Outcome { code: 0, out: String::from_utf8(out.stdout).unwrap(), err: String::new() }
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Outcome { code: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
     };
     let who = ask();
     assert!(who.out.contains("system:serviceaccount:default:robot"), "{who:?}");
