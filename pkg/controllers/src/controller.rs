@@ -26,15 +26,24 @@ where
                 let result = reconcile(key.clone()).await;
                 if let Err(error) = &result {
                     // A conflict is the ordinary way to learn that the cache was behind.
+                    let why = words(error);
                     if is_status(error, 409) {
-                        tracing::debug!(controller = name, object = %key, %error, "reconciled too early");
+                        tracing::debug!(controller = name, object = %key, why, "reconciled too early");
                     } else {
-                        tracing::warn!(controller = name, object = %key, %error, "could not reconcile; it is tried again");
+                        tracing::warn!(controller = name, object = %key, why, "could not reconcile; it is tried again");
                     }
                 }
                 queue.done(key, result.is_ok());
             }
         });
+    }
+}
+
+/// What went wrong, in the server's words where it has some.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Each node's part of the cluster's addresses.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -45,13 +45,16 @@ pub fn next_free(range: &IpNet, taken: &BTreeSet<IpNet>) -> Option<IpNet> {
     })
 }
 
+/// The ranges of nodes by their uid.
+type Given = BTreeMap<String, Vec<IpNet>>;
+
 /// Gives nodes their `podCIDR`.
 pub struct Controller {
     pub(crate) client: Client,
     pub(crate) nodes: Cache<NodeView>,
     pub(crate) ranges: Vec<IpNet>,
-    /// What was given out and may not show in the cache yet. One node at a time.
-    pub(crate) given: Arc<Mutex<BTreeSet<IpNet>>>,
+    /// What was given out, by the uid of the node, and does not show in the cache yet. One node at a time.
+    pub(crate) given: Arc<Mutex<Given>>,
 }
 
 impl Controller {
@@ -62,13 +65,12 @@ impl Controller {
     pub async fn reconcile(&self, key: ObjectRef) -> Result<(), ReconcileError> {
         let mut given = self.given.lock().await;
         let nodes = self.nodes.list();
-        let shown: BTreeSet<IpNet> = nodes.iter().flat_map(|(_, n)| n.pod_cidrs.iter().copied()).collect();
-        let Some(node) = self.nodes.get(&key).filter(|n| n.pod_cidrs.is_empty()) else {
-            // What shows in the cache, or belonged to a node that is gone, need not be remembered.
-            given.retain(|range| !shown.contains(range));
-            return Ok(());
-        };
-        let taken: BTreeSet<_> = shown.union(&given).copied().collect();
+        // What shows in the cache, or belonged to a node that is gone, need not be remembered.
+        given.retain(|uid, _| nodes.iter().any(|(_, node)| node.uid == *uid && node.pod_cidrs.is_empty()));
+        let waits = |node: &Arc<NodeView>| node.pod_cidrs.is_empty() && !given.contains_key(&node.uid);
+        let Some(node) = self.nodes.get(&key).filter(waits) else { return Ok(()) };
+        let shown = nodes.iter().flat_map(|(_, node)| &node.pod_cidrs);
+        let taken: BTreeSet<IpNet> = shown.chain(given.values().flatten()).copied().collect();
         let ranges: Option<Vec<_>> = self.ranges.iter().map(|range| next_free(range, &taken)).collect();
         let Some(ranges) = ranges else {
             tracing::error!(node = %key, "the cluster's address range is used up; give --cluster-cidr a larger one");
@@ -79,8 +81,10 @@ impl Controller {
             "metadata": {"uid": node.uid}, "spec": {"podCIDR": texts.first(), "podCIDRs": texts},
         });
         let api = Api::<Node>::all(self.client.clone());
-        unless(api.patch(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await, &[404, 409])?;
-        given.extend(ranges);
+        match api.patch(&key.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            Ok(_) => drop(given.insert(node.uid.clone(), ranges)),
+            other => unless(other, &[404, 409])?,
+        }
         Ok(())
     }
 }

@@ -16,10 +16,10 @@ use knarr_admission::quota::usage::Counted;
 use knarr_client::Client;
 use knarr_client::cache::{Cache, ObjectRef};
 use knarr_types::Quantity;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams, TypeMeta};
 use serde_json::Value;
 
-use crate::controller::{ReconcileError, is_status, unless};
+use crate::controller::{ReconcileError, unless};
 use crate::garbage::Followed;
 
 /// Counts for the quotas of one namespace at a time.
@@ -44,10 +44,11 @@ impl Controller {
     async fn count(&self, key: &ObjectRef) -> Result<(), ReconcileError> {
         let resource = ApiResource::erase::<ResourceQuota>(&());
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &key.namespace, &resource);
-        let quota = match api.get(&key.name).await {
-            Err(error) if is_status(&error, 404) => return Ok(()),
-            other => serde_json::to_value(other?).map_err(kube::Error::SerdeError)?,
-        };
+        // Its role lets it list, not get.
+        let by_name = ListParams::default().fields(&format!("metadata.name={}", key.name));
+        let Some(mut quota) = api.list(&by_name).await?.items.pop() else { return Ok(()) };
+        quota.types = Some(TypeMeta::resource::<ResourceQuota>());
+        let quota = serde_json::to_value(quota).map_err(kube::Error::SerdeError)?;
         let hard = amounts::read(&quota["spec"]["hard"]);
         let mut used = Amounts::new();
         for followed in self.resources.iter().filter(|r| r.namespaced) {

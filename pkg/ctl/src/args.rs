@@ -125,6 +125,9 @@ pub(crate) struct GetArgs {
 pub(crate) struct DescribeArgs {
     #[command(flatten)]
     pub selection: Selection,
+    /// With the events of each object [default: of a single one].
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub show_events: Option<bool>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,248 +1,189 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `describe`: an object for people, with what happened to it.
+//! `describe`: objects for people, with what belongs to them and what happened to them.
+//!
+//! Each kind's page is a pure function of the object and of what was asked for around it, laid out as kubectl's; a
+//! kind without a page of its own shows all of its fields.
 
-use k8s_openapi::api::core::v1::Event;
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::api::{Api, ListParams};
-use serde_json::Value;
+mod amounts;
+mod containers;
+mod data;
+mod events;
+mod generic;
+mod ingress;
+mod node;
+mod page;
+mod pod;
+mod service;
+mod volumes;
+mod workload;
 
-use crate::args::DescribeArgs;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use kube::api::{DynamicObject, ListParams};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::args::{DescribeArgs, Selection};
 use crate::error::CtlError;
-use crate::output::{Columns, print};
+use crate::get::say;
+use crate::manifest::{self, Target};
+use crate::output::print;
 use crate::resources::{Named, Resource, named};
 use crate::session::Session;
+use page::Page;
 
 /// Runs `describe`.
 pub(crate) async fn run(session: &Session, args: DescribeArgs) -> Result<u8, CtlError> {
-    let resources = session.resources().await?;
-    let selection = &args.selection;
-    let mut objects: Vec<(&Resource, Value)> = Vec::new();
-    match named(&selection.what)? {
-        Named::Objects(named) => {
-            for (type_, name) in named {
-                let resource = resources.find(type_)?;
-                let object = session.api(resource, Some(&session.namespace)).get(name).await?;
-                objects.push((resource, serde_json::json!(object)));
+    let mut failures = Vec::new();
+    let found = find(session, &args.selection, &mut failures).await?;
+    if found.objects.is_empty() && failures.is_empty() {
+        let place = (!args.selection.all_namespaces).then(|| format!(" in {} namespace.", session.namespace));
+        eprintln!("No resources found{}", place.unwrap_or_default());
+    }
+    // Of many objects at once only those are asked for who want them.
+    let alone = found.objects.len() == 1 && !found.by_prefix;
+    let with_events = args.show_events.unwrap_or(alone && failures.is_empty());
+    for (i, (resource, object)) in found.objects.iter().enumerate() {
+        let text = text(session, resource, object, with_events).await?;
+        let (before, after) = if found.by_prefix { ("", "\n") } else { (if i > 0 { "\n\n" } else { "" }, "") };
+        print(&format!("{before}{text}{after}"))?;
+    }
+    Ok(say(&failures))
+}
+
+/// What was asked for.
+#[derive(Default)]
+struct Found<'a> {
+    objects: Vec<(&'a Resource, Value)>,
+    /// By the beginning of their names, as nothing has the whole one.
+    by_prefix: bool,
+}
+
+async fn find<'a>(
+    session: &'a Session,
+    selection: &Selection,
+    failures: &mut Vec<CtlError>,
+) -> Result<Found<'a>, CtlError> {
+    let mut found = Found::default();
+    let mut wanted = Vec::new();
+    if selection.files.is_empty() {
+        let resources = session.resources().await?;
+        match named(&selection.what)? {
+            Named::Types(types) => {
+                for resource in resources.find_all(types)? {
+                    found.objects.extend(list(session, resource, selection).await?);
+                }
             }
-        }
-        Named::Types(types) => {
-            for resource in resources.find_all(types)? {
-                let namespace = (!selection.all_namespaces).then_some(session.namespace.as_str());
-                let list = ListParams::default().labels(&selection.selector).fields(&selection.field_selector);
-                let found = session.api(resource, namespace).list(&list).await?;
-                objects.extend(found.items.into_iter().map(|o| (resource, serde_json::json!(o))));
-            }
-        }
-    }
-    for (i, (resource, object)) in objects.iter().enumerate() {
-        let events = events(session, object).await?;
-        let space = if i > 0 { "\n\n" } else { "" };
-        print(&format!("{space}{}{}", body(resource, object), event_table(&events, Timestamp::now())))?;
-    }
-    Ok(0)
-}
-
-/// The object's fields in kubectl's layout: names with spaces, values beside them.
-fn body(resource: &Resource, object: &Value) -> String {
-    let meta = &object["metadata"];
-    let mut text = String::new();
-    line(&mut text, 0, "Name", meta["name"].as_str().unwrap_or_default());
-    if resource.namespaced {
-        line(&mut text, 0, "Namespace", meta["namespace"].as_str().unwrap_or_default());
-    }
-    pairs(&mut text, "Labels", &meta["labels"], "=");
-    pairs(&mut text, "Annotations", &meta["annotations"], ": ");
-    line(&mut text, 0, "API Version", object["apiVersion"].as_str().unwrap_or(&resource.api.api_version));
-    line(&mut text, 0, "Kind", object["kind"].as_str().unwrap_or(&resource.api.kind));
-    let mut rest = serde_json::Map::new();
-    let hidden = ["name", "namespace", "labels", "annotations", "managedFields"];
-    let details: serde_json::Map<_, _> = meta
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(k, _)| !hidden.contains(&k.as_str()))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
-    rest.insert("metadata".into(), Value::Object(details));
-    for (key, value) in object.as_object().into_iter().flatten() {
-        if !["metadata", "apiVersion", "kind"].contains(&key.as_str()) {
-            rest.insert(
-                key.clone(),
-                if resource.api.kind == "Secret" && key == "data" { sizes(value) } else { value.clone() },
-            );
-        }
-    }
-    tree(&mut text, 0, &Value::Object(rest));
-    text
-}
-
-/// A Secret's data is not for screens.
-fn sizes(data: &Value) -> Value {
-    let size = |v: &Value| format!("{} bytes", v.as_str().map_or(0, |s| s.trim_end_matches('=').len() * 3 / 4));
-    data.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), Value::String(size(v)))).collect()
-}
-
-fn tree(text: &mut String, depth: usize, value: &Value) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                match value {
-                    Value::Object(_) | Value::Array(_) => {
-                        line(text, depth, &title(key), "");
-                        tree(text, depth + 1, value);
-                    }
-                    scalar => line(text, depth, &title(key), &words(scalar)),
+            Named::Objects(objects) => {
+                for (type_, name) in objects {
+                    wanted.push((resources.find(type_)?, Some(session.namespace.clone()), name.to_owned()));
                 }
             }
         }
-        Value::Array(items) => {
-            for item in items {
-                match item {
-                    Value::Object(_) | Value::Array(_) => {
-                        tree(text, depth, item);
-                        if items.len() > 1 {
-                            text.push('\n');
-                        }
-                    }
-                    scalar => text.push_str(&format!("{}{}\n", "  ".repeat(depth), words(scalar))),
+    } else {
+        for object in manifest::read(&selection.files, selection.recursive)? {
+            let target = Target::of(session, object).await?;
+            wanted.push((target.resource, target.namespace, target.name));
+        }
+    }
+    let typed_with_name = selection.what.len() == 2 && !selection.what[0].contains('/');
+    for (resource, namespace, name) in wanted {
+        match session.api(resource, namespace.as_deref()).get(&name).await.map_err(CtlError::from) {
+            Ok(object) => found.objects.push((resource, value(resource, object))),
+            Err(error) if error.is_not_found() && typed_with_name => {
+                let mut all = list(session, resource, selection).await?;
+                all.retain(|(_, object)| object["metadata"]["name"].as_str().unwrap_or_default().starts_with(&name));
+                if all.is_empty() {
+                    failures.push(error);
                 }
+                found = Found { objects: all, by_prefix: true };
             }
-        }
-        scalar => text.push_str(&format!("{}{}\n", "  ".repeat(depth), words(scalar))),
-    }
-}
-
-fn line(text: &mut String, depth: usize, name: &str, value: &str) {
-    let name = format!("{}{name}:", "  ".repeat(depth));
-    text.push_str(format!("{name:<16}{value}").trim_end());
-    text.push('\n');
-}
-
-fn pairs(text: &mut String, name: &str, map: &Value, between: &str) {
-    let hidden = knarr_types::labels::LAST_APPLIED;
-    let pairs: Vec<_> = map
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(k, _)| *k != hidden)
-        .map(|(k, v)| format!("{k}{between}{}", words(v)))
-        .collect();
-    line(text, 0, name, pairs.first().map_or("<none>", String::as_str));
-    for pair in pairs.iter().skip(1) {
-        text.push_str(&format!("{:16}{pair}\n", ""));
-    }
-}
-
-fn words(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "<none>".into(),
-        other => other.to_string(),
-    }
-}
-
-/// `containerPort` as `Container Port`.
-fn title(key: &str) -> String {
-    let mut title = String::new();
-    for (i, c) in key.chars().enumerate() {
-        if i == 0 {
-            title.extend(c.to_uppercase());
-            continue;
-        }
-        let previous_lower = key.chars().nth(i - 1).is_some_and(char::is_lowercase);
-        if c.is_uppercase() && previous_lower {
-            title.push(' ');
-        }
-        title.push(c);
-    }
-    title
-}
-
-async fn events(session: &Session, object: &Value) -> Result<Vec<Event>, CtlError> {
-    let meta = &object["metadata"];
-    let Some(uid) = meta["uid"].as_str() else { return Ok(Vec::new()) };
-    let namespace = meta["namespace"].as_str().unwrap_or("default");
-    let list = ListParams::default().fields(&format!("involvedObject.uid={uid}"));
-    let mut events = Api::<Event>::namespaced(session.client.clone(), namespace).list(&list).await?.items;
-    events.sort_by_key(|e| e.last_timestamp.as_ref().map(|t| t.0));
-    Ok(events)
-}
-
-fn event_table(events: &[Event], now: Timestamp) -> String {
-    if events.is_empty() {
-        return "Events:         <none>\n".to_owned();
-    }
-    let heading = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
-    let mut rows = vec![
-        heading(["  Type", "Reason", "Age", "From", "Message"]),
-        heading(["  ----", "------", "----", "----", "-------"]),
-    ];
-    for event in events {
-        let age = |t: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| {
-            t.as_ref().map_or_else(|| "<unknown>".into(), |t| duration(now.duration_since(t.0)))
-        };
-        let count = event.count.unwrap_or(1);
-        let last = age(&event.last_timestamp);
-        let when = if count > 1 { format!("{last} (x{count} over {})", age(&event.first_timestamp)) } else { last };
-        let from = event.source.as_ref().and_then(|s| s.component.clone()).or(event.reporting_component.clone());
-        rows.push(vec![
-            format!("  {}", event.type_.clone().unwrap_or_default()),
-            event.reason.clone().unwrap_or_default(),
-            when,
-            from.unwrap_or_default(),
-            event.message.clone().unwrap_or_default().trim().to_owned(),
-        ]);
-    }
-    format!("Events:\n{}", Columns::default().lines(&rows))
-}
-
-/// `2d3h`, `5m`, `12s`: the two largest units where the first is small, as kubectl's ages.
-fn duration(length: SignedDuration) -> String {
-    let seconds = length.as_secs().max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let two = |large: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{small_unit}") }
-    };
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..600 => two(minutes, "m", seconds % 60, "s"),
-        600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
-        28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => two(days, "d", hours % 24, "h"),
-        _ => format!("{days}d"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_read_as_kubectls() {
-        for (seconds, want) in [
-            (5, "5s"),
-            (119, "119s"),
-            (125, "2m5s"),
-            (700, "11m"),
-            (11_000, "3h3m"),
-            (100_000, "27h"),
-            (200_000, "2d7h"),
-            (900_000, "10d"),
-        ] {
-            assert_eq!(duration(SignedDuration::from_secs(seconds)), want);
+            Err(error) => failures.push(error),
         }
     }
+    Ok(found)
+}
 
-    #[test]
-    fn keys_become_titles() {
-        for (key, want) in [("containerPort", "Container Port"), ("podIP", "Pod IP"), ("spec", "Spec")] {
-            assert_eq!(title(key), want);
+async fn list<'a>(
+    session: &Session,
+    resource: &'a Resource,
+    selection: &Selection,
+) -> Result<Vec<(&'a Resource, Value)>, CtlError> {
+    let namespace = (!selection.all_namespaces).then_some(session.namespace.as_str());
+    let params = ListParams::default().labels(&selection.selector).fields(&selection.field_selector);
+    let all = session.api(resource, namespace).list(&params).await?.items;
+    Ok(all.into_iter().map(|object| (resource, value(resource, object))).collect())
+}
+
+/// The object with its kind, which those of a list leave out.
+fn value(resource: &Resource, object: DynamicObject) -> Value {
+    let mut object = json!(object);
+    object["apiVersion"] = resource.api.api_version.clone().into();
+    object["kind"] = resource.api.kind.clone().into();
+    object
+}
+
+async fn text(session: &Session, resource: &Resource, object: &Value, with_events: bool) -> Result<String, CtlError> {
+    let mut page = page(session, resource, object).await?;
+    let eventless = ["Secret", "Namespace"].contains(&resource.api.kind.as_str()) && resource.api.group.is_empty();
+    if with_events && !eventless {
+        events::section(&mut page, &events::about(session, object).await?);
+    }
+    Ok(page.finish())
+}
+
+/// The page of an object, less its events.
+async fn page(session: &Session, resource: &Resource, object: &Value) -> Result<Page, CtlError> {
+    let api = &resource.api;
+    Ok(match (api.group.as_str(), api.kind.as_str()) {
+        ("", "Pod") => pod::page(&typed(object)?),
+        ("", "Node") => {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            node::page(&typed(object)?, &node::around(session, name).await?)
         }
-    }
+        ("", "Service") => {
+            let service: k8s_openapi::api::core::v1::Service = typed(object)?;
+            let (namespace, name) = (service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
+            let slices = service::slices(session, namespace.unwrap_or_default(), name.unwrap_or_default()).await?;
+            service::page(&service, &slices)
+        }
+        ("", "Endpoints") => service::endpoints_page(&typed(object)?),
+        ("", "ConfigMap") => data::config_map(&typed(object)?),
+        ("", "Secret") => data::secret(&typed(object)?),
+        ("", "ServiceAccount") => data::service_account(&typed(object)?),
+        ("", "Namespace") => {
+            let namespace = typed(object)?;
+            let (quotas, ranges) = data::bounds(session, &namespace).await?;
+            data::namespace(&namespace, &quotas, &ranges)
+        }
+        ("apps", "Deployment") => {
+            let deployment = typed(object)?;
+            workload::deployment(&deployment, &workload::sets(session, &deployment).await?)
+        }
+        ("apps", "ReplicaSet") => {
+            let set = typed(object)?;
+            workload::replica_set(&set, &workload::pods(session, &set).await?)
+        }
+        ("networking.k8s.io", "Ingress") => {
+            let ingress = typed(object)?;
+            ingress::page(&ingress, &ingress::behind(session, &ingress).await)
+        }
+        _ => generic::page(object),
+    })
+}
 
-    #[test]
-    fn secrets_show_only_their_sizes() {
-        assert_eq!(sizes(&serde_json::json!({"k": "aGVsbG8="}))["k"], "5 bytes");
-    }
+fn typed<T: DeserializeOwned>(object: &Value) -> Result<T, CtlError> {
+    T::deserialize(object)
+        .map_err(|error| CtlError::usage(format!("{} cannot be read: {error}", object["metadata"]["name"])))
+}
+
+/// Kind and name of who controls an object.
+fn controller(meta: &ObjectMeta) -> Option<String> {
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    Some(format!("{}/{}", owner.kind, owner.name))
+}
+
+/// A label selector as a query writes it; one that says nothing is `<none>`.
+fn selector(selector: Option<&LabelSelector>) -> String {
+    let text = selector.and_then(|it| knarr_types::selector::LabelSelector::from_object(&json!(it)).ok());
+    text.map(|it| it.to_string()).filter(|it| !it.is_empty()).unwrap_or_else(|| "<none>".to_owned())
 }

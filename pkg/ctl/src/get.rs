@@ -111,7 +111,7 @@ async fn request_all<'a>(
 }
 
 /// Says what failed; gives the exit code.
-fn say(failures: &[CtlError]) -> u8 {
+pub(crate) fn say(failures: &[CtlError]) -> u8 {
     failures.iter().for_each(|error| eprintln!("{}", error.line()));
     u8::from(!failures.is_empty())
 }

@@ -25,6 +25,7 @@ mod rollout;
 mod scale;
 mod session;
 mod token;
+mod warnings;
 mod yaml;
 
 pub use args::Args;

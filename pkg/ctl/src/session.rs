@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroupList;
 use kube::Client;
 use kube::api::{Api, DynamicObject};
+use kube::client::ClientBuilder;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::sync::OnceCell;
+use tower::util::MapResponseLayer;
 
 use crate::args::Global;
 use crate::error::CtlError;
 use crate::resources::{Resource, Resources};
+use crate::warnings;
 
 /// Where a server on this host leaves its kubeconfig.
 const LOCAL_KUBECONFIGS: [&str; 2] = ["/var/lib/knarr/admin.kubeconfig", "/var/lib/knarr/server/admin.kubeconfig"];
@@ -38,7 +41,7 @@ impl Session {
         config.read_timeout = None;
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
-        let client = Client::try_from(config)?;
+        let client = ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(warnings::printer())).build();
         Ok(Self { client, namespace, kubeconfig: path, server, resources: OnceCell::new() })
     }
 

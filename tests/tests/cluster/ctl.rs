@@ -2,13 +2,12 @@
 //! `knarr ctl` beside kubectl: the same words typed, the same text printed, the same exit code.
 
 use std::fs;
-use std::path::Path;
-
-use knarr_tests::hosts::{Host, Network};
-use knarr_tests::knarr::binary;
-use knarr_tests::kubectl::{Kubectl, Outcome};
 
 use knarr_tests::cluster::{Folder, start_server};
+use knarr_tests::hosts::Network;
+use knarr_tests::kubectl::Kubectl;
+
+use crate::beside::Both;
 
 const OBJECTS: &str = r##"
 apiVersion: v1
@@ -99,71 +98,8 @@ fn ctl_answers_as_kubectl_does() {
     fs::create_dir(&manifests).unwrap();
     fs::write(manifests.join("objects.yaml"), OBJECTS).unwrap();
     kubectl.run(&["apply", "-f", &manifests.display().to_string()]);
-    let both = Both { kubectl, host: &host, folder: folder.path() };
-    let mut differences: Vec<String> = SAME.iter().filter_map(|words| both.difference(words, "")).collect();
-    differences.extend(CHANGES.iter().filter_map(|(words, back)| both.difference(words, back)));
+    let both = Both::new(kubectl, &host, &manifests);
+    let mut differences: Vec<String> = SAME.iter().filter_map(|words| both.difference(words, "", "")).collect();
+    differences.extend(CHANGES.iter().filter_map(|(words, back)| both.difference(words, "", back)));
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
-}
-
-struct Both<'a> {
-    kubectl: Kubectl,
-    host: &'a Host,
-    folder: &'a Path,
-}
-
-impl Both<'_> {
-    fn arguments(&self, words: &str) -> Vec<String> {
-        let manifests = self.folder.join("manifests").display().to_string();
-        let file = format!("{manifests}/objects.yaml");
-        let words = words.split_whitespace().map(|word| word.replace("FILE", &file).replace("FOLDER", &manifests));
-        words.map(|word| word.replace("range.", "range .")).collect()
-    }
-
-    fn ctl(&self, arguments: &[&str]) -> Outcome {
-        let mut command = self.host.command(binary());
-        command.arg("ctl").args(arguments).env("KUBECONFIG", self.folder.join("server/admin.kubeconfig"));
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Outcome { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
-    }
-
-    /// How the two differ; between them kubectl undoes what the first has changed, by `back`.
-    fn difference(&self, words: &str, back: &str) -> Option<String> {
-        let arguments = self.arguments(words);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let theirs = self.kubectl.try_run(&arguments, "");
-        if !back.is_empty() {
-            let back = self.arguments(back);
-            self.kubectl.run(&back.iter().map(String::as_str).collect::<Vec<_>>());
-        }
-        let ours = self.ctl(&arguments);
-        if !back.is_empty() && words.starts_with("delete") {
-            self.kubectl.run(&["apply", "-f", &self.folder.join("manifests").display().to_string()]);
-        }
-        let all = |outcome: &Outcome| (outcome.code, ageless(&outcome.out), ageless(&outcome.err));
-        (all(&theirs) != all(&ours)).then(|| format!("`{words}`\nkubectl: {theirs:#?}\nctl: {ours:#?}"))
-    }
-}
-
-/// The text without how old things are: the two look one after the other.
-fn ageless(text: &str) -> String {
-    let is_age = |word: &str| {
-        word.starts_with(|c: char| c.is_ascii_digit())
-            && word.ends_with(['s', 'm', 'h', 'd'])
-            && word.chars().all(|c| c.is_ascii_digit() || "smhd".contains(c))
-    };
-    let line = |line: &str| {
-        let mut kept = String::new();
-        let mut after_age = false;
-        for word in line.split(' ') {
-            if after_age && word.is_empty() {
-                continue;
-            }
-            after_age = is_age(word);
-            kept.push_str(if after_age { "AGE" } else { word });
-            kept.push(' ');
-        }
-        kept
-    };
-    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }

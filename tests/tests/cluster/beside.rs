@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `knarr ctl` beside kubectl: the same typed to both, and how what they print differs.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use knarr_tests::hosts::Host;
+use knarr_tests::knarr::binary;
+use knarr_tests::kubectl::{Kubectl, Outcome};
+
+/// Both programs on one host.
+pub struct Both<'a> {
+    kubectl: Kubectl,
+    host: &'a Host,
+    manifests: PathBuf,
+}
+
+impl<'a> Both<'a> {
+    /// `manifests` is the folder that FOLDER stands for, and FILE for its `objects.yaml`.
+    pub fn new(kubectl: Kubectl, host: &'a Host, manifests: &Path) -> Self {
+        Self { kubectl, host, manifests: manifests.to_owned() }
+    }
+
+    fn arguments(&self, words: &str) -> Vec<String> {
+        let manifests = self.manifests.display().to_string();
+        let file = format!("{manifests}/objects.yaml");
+        let words = words.split_whitespace().map(|word| word.replace("FILE", &file).replace("FOLDER", &manifests));
+        words.map(|word| word.replace("range.", "range .")).collect()
+    }
+
+    /// Runs `knarr ctl`.
+    pub fn ctl(&self, arguments: &[&str], input: &str) -> Outcome {
+        let mut command = self.host.command(binary());
+        command.arg("ctl").args(arguments).env("KUBECONFIG", self.kubectl.kubeconfig());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // One that does not read its input may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Outcome { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// How the two differ with `input` on standard input; between them kubectl undoes what the first has changed, by
+    /// `back`.
+    pub fn difference(&self, words: &str, input: &str, back: &str) -> Option<String> {
+        let arguments = self.arguments(words);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let theirs = self.kubectl.try_run(&arguments, input);
+        self.undo(back);
+        let ours = self.ctl(&arguments, input);
+        self.undo(back);
+        let all = |outcome: &Outcome| (outcome.code, steady(&outcome.out), steady(&outcome.err));
+        (all(&theirs) != all(&ours)).then(|| {
+            let differing = first_difference(&steady(&theirs.out), &steady(&ours.out));
+            format!(
+                "`{words}`: {differing}\nkubectl: {}, {}\n{}\nctl: {}, {}\n{}",
+                theirs.code, theirs.err, theirs.out, ours.code, ours.err, ours.out
+            )
+        })
+    }
+
+    fn undo(&self, back: &str) {
+        for words in back.split(" && ").filter(|words| !words.is_empty()) {
+            let arguments = self.arguments(words);
+            self.kubectl.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}
+
+fn first_difference(theirs: &str, ours: &str) -> String {
+    let mut lines = theirs.lines().zip(ours.lines());
+    let differing = lines.find(|(theirs, ours)| theirs != ours);
+    differing.map_or_else(String::new, |(theirs, ours)| format!("{theirs:?} is {ours:?}"))
+}
+
+/// The text without what changes by itself: how old things are, and when a heart last beat; the two look one after the
+/// other.
+fn steady(text: &str) -> String {
+    let is_age = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_digit())
+            && word.ends_with(['s', 'm', 'h', 'd'])
+            && word.chars().all(|c| c.is_ascii_digit() || "smhd".contains(c))
+    };
+    let line = |line: &str| {
+        let mut kept = String::new();
+        let mut after_age = false;
+        for word in line.split(' ') {
+            if after_age && word.is_empty() {
+                continue;
+            }
+            after_age = is_age(word);
+            kept.push_str(if after_age { "AGE" } else { word });
+            kept.push(' ');
+        }
+        kept
+    };
+    text.split('\n')
+        .filter(|line| !line.trim_start().starts_with("RenewTime:"))
+        .map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
