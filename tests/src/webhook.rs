@@ -12,7 +12,7 @@ use crate::hosts::Host;
 use crate::wait::eventually;
 
 /// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers,
-/// `/refuse` refuses and says what it was asked,
+/// `/refuse` refuses and says what it was asked, `/tell` refuses and says in which version,
 /// `/convert` calls the field `spec.size` of v1 `spec.length` in v2 and refuses what is labelled `broken`.
 /// A GET tells how many conversions were asked for, and of how many objects.
 const SCRIPT: &str = r#"
@@ -63,6 +63,12 @@ class Hook(http.server.BaseHTTPRequestHandler):
         if path == "/refuse":
             asked_for = [request["operation"], request["resource"]["resource"], request["subResource"], request["kind"]["kind"]]
             answer.update(allowed=False, status={"code": 403, "message": "/".join(asked_for + [request["object"]["kind"]])})
+        if path == "/tell":
+            spec = lambda object: (object or {}).get("spec")
+            told = {"kind": request["kind"], "resource": request["resource"], "requestKind": request["requestKind"],
+                    "below": request.get("subResource"), "type": (request["object"] or {}).get("apiVersion"),
+                    "spec": spec(request["object"]), "old": spec(request["oldObject"])}
+            answer.update(allowed=False, status={"code": 403, "message": "<<" + json.dumps(told) + ">>"})
         if path == "/deny" and labels.get("bad"):
             answer.update(allowed=False, status={"code": 403, "message": "it is labelled bad"})
         self.answer({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": answer})

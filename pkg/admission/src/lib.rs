@@ -21,10 +21,13 @@ mod secrets;
 mod service_account;
 pub mod services;
 mod storage;
+mod versions;
 pub mod webhooks;
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use futures::future::BoxFuture;
 use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::Kind;
 use knarr_store::Precondition;
@@ -66,9 +69,10 @@ pub struct Settings {
 }
 
 /// What admission is asked.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// The kind.
-    pub kind: &'a Kind,
+    /// The kind, in the version of the path.
+    pub kind: &'a Arc<Kind>,
     /// What the object is, where it is not of that kind: an Eviction of a pod, the options of an exec.
     pub body: Option<&'a Kind>,
     /// What is done.
@@ -85,18 +89,11 @@ pub struct Request<'a> {
     pub old: Option<&'a Object>,
     /// Nothing will be kept.
     pub dry_run: bool,
+    /// When the request ends.
+    pub deadline: Instant,
 }
 
 impl Request<'_> {
-    /// What the object is.
-    #[must_use]
-    pub const fn object_kind(&self) -> &Kind {
-        match self.body {
-            Some(body) => body,
-            None => self.kind,
-        }
-    }
-
     fn is(&self, group: &str, kind: &str) -> bool {
         *self.kind.group == *group && *self.kind.kind == *kind
     }
@@ -119,6 +116,18 @@ pub trait Lookup: Sync {
     /// The other versions in which the objects of a kind are served.
     fn versions(&self, _kind: &Kind) -> Vec<Arc<Kind>> {
         Vec::new()
+    }
+    /// An object of any version of a kind in that of `kind`; who must be asked for it has until `deadline`.
+    ///
+    /// # Errors
+    /// Where it cannot be converted.
+    fn in_version<'a>(
+        &'a self,
+        _kind: &'a Arc<Kind>,
+        object: &'a Object,
+        _deadline: Instant,
+    ) -> BoxFuture<'a, Result<Object, Status>> {
+        Box::pin(std::future::ready(Ok(object.clone())))
     }
     /// An object of `kind` that came from outside, checked against the kind's fields.
     ///
@@ -242,8 +251,14 @@ mod table {
     }
 
     /// A request by an administrator.
-    pub fn request<'a>(kind: &'a Kind, operation: Operation, namespace: &'a str, user: &'a UserInfo) -> Request<'a> {
-        Request { kind, body: None, operation, namespace, name: "x", subresource: "", user, old: None, dry_run: false }
+    pub fn request<'a>(
+        kind: &'a Arc<Kind>,
+        operation: Operation,
+        namespace: &'a str,
+        user: &'a UserInfo,
+    ) -> Request<'a> {
+        let (name, subresource, deadline) = ("x", "", Instant::now() + std::time::Duration::from_secs(60));
+        Request { kind, body: None, operation, namespace, name, subresource, user, old: None, dry_run: false, deadline }
     }
 
     /// A built-in kind of the core.

@@ -2,13 +2,15 @@
 //! Whether a policy, a binding or a webhook is about a request: rules of resources, and selectors.
 //! <https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/validating-admission-policy-v1/>
 
+use std::sync::Arc;
+
 use knarr_schema::Kind;
 use knarr_types::{LabelSelector, Object};
 use serde_json::Value;
 
 use crate::{Lookup, Operation, Request};
 
-/// Whether the criteria name the request; no criteria name all requests.
+/// The kind in the version that the criteria name, where they name the request; no criteria name all requests.
 ///
 /// # Errors
 /// Where a selector makes no sense, and the rest would have matched.
@@ -17,28 +19,40 @@ pub fn matches(
     request: &Request<'_>,
     object: Option<&Object>,
     lookup: &dyn Lookup,
-) -> Result<bool, String> {
+) -> Result<Option<Arc<Kind>>, String> {
     let in_namespace = selects_namespace(&criteria["namespaceSelector"], request, object, lookup);
     let labelled = selects_object(&criteria["objectSelector"], request, object);
-    let excluded = any_rule(criteria, "excludeResourceRules", request, object, lookup);
-    if in_namespace == Ok(false) || labelled == Ok(false) || excluded {
-        return Ok(false);
+    let exact = criteria["matchPolicy"] == "Exact";
+    let rules = |list: &str| criteria[list].as_array().map_or(&[][..], Vec::as_slice);
+    let excluded = || named(rules("excludeResourceRules"), exact, request, object, lookup).is_some();
+    if in_namespace == Ok(false) || labelled == Ok(false) || excluded() {
+        return Ok(None);
     }
-    let rules = &criteria["resourceRules"];
-    let named =
-        rules.as_array().is_none_or(Vec::is_empty) || any_rule(criteria, "resourceRules", request, object, lookup);
-    if !named {
-        return Ok(false);
-    }
-    Ok(in_namespace? && labelled?)
+    let kind = match rules("resourceRules") {
+        [] => Some(Arc::clone(request.kind)),
+        rules => named(rules, exact, request, object, lookup),
+    };
+    let Some(kind) = kind else { return Ok(None) };
+    Ok((in_namespace? && labelled?).then_some(kind))
 }
 
-/// Whether a rule of the list names the request, or unless `matchPolicy` is `Exact` the same object in another version.
-fn any_rule(criteria: &Value, list: &str, request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> bool {
-    let rules = || criteria[list].as_array().into_iter().flatten();
-    let about = |kind: &Kind| rules().any(|rule| fits(rule, request, kind, object));
-    let equivalent = criteria["matchPolicy"] != "Exact" && rules().next().is_some();
-    about(request.kind) || (equivalent && lookup.versions(request.kind).iter().any(|kind| about(kind)))
+/// The kind in the version that a rule names: that of the request, or unless the rules are `exact` another one in
+/// which the same objects are served. Earlier rules count first.
+pub(crate) fn named(
+    rules: &[Value],
+    exact: bool,
+    request: &Request<'_>,
+    object: Option<&Object>,
+    lookup: &dyn Lookup,
+) -> Option<Arc<Kind>> {
+    if rules.iter().any(|rule| fits(rule, request, request.kind, object)) {
+        return Some(Arc::clone(request.kind));
+    }
+    if exact || rules.is_empty() {
+        return None;
+    }
+    let others = lookup.versions(request.kind);
+    rules.iter().find_map(|rule| others.iter().find(|other| fits(rule, request, other, object)).cloned())
 }
 
 fn texts(list: &Value) -> impl Iterator<Item = &str> {
@@ -143,7 +157,8 @@ mod tests {
             (json!({"objectSelector": {"matchLabels": {"x": "1"}}}), true),
             (json!({"objectSelector": {"matchLabels": {"x": "2"}}}), false),
         ] {
-            assert_eq!(matches(&criteria, &request, Some(&object), &table), Ok(want), "{criteria}");
+            let matched = matches(&criteria, &request, Some(&object), &table);
+            assert_eq!(matched.map(|kind| kind.is_some()), Ok(want), "{criteria}");
         }
     }
 }

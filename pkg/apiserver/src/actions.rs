@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use knarr_admission::policy::{self, Pass};
-use knarr_admission::{Operation, Request, webhooks};
+use knarr_admission::{Operation, Request};
 use knarr_schema::Kind;
 use knarr_types::{Object, Status};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use crate::app::App;
 use crate::query::Query;
 use crate::request::RequestContext;
 use crate::write::WriteOptions;
+use crate::write::admit::{ask_to_allow, ask_to_change};
 
 /// An action, before it is done.
 pub struct Action<'a> {
@@ -35,37 +35,64 @@ impl Action<'_> {
     /// # Errors
     /// Their refusals.
     pub async fn admit(&self, object: &mut Object) -> Result<Vec<String>, Status> {
-        let (app, info) = (self.app, &self.context.info);
-        let registry = app.registry.load_full();
+        let mut warnings = self.change(object).await?;
+        warnings.extend(self.allow(object).await?);
+        Ok(warnings)
+    }
+
+    /// The first half of [`Action::admit`]: lets them change it.
+    ///
+    /// # Errors
+    /// Their refusals.
+    pub async fn change(&self, object: &mut Object) -> Result<Vec<String>, Status> {
+        let (kind, options, name) = (self.kind()?, self.options()?, self.name_of(object));
+        let request = self.request(&kind, &options, &name);
+        let mut warnings = Vec::new();
+        ask_to_change(self.app, &request, &options, object, &mut warnings, |_| Ok(())).await?;
+        Ok(warnings)
+    }
+
+    /// The second half, for what was found to be valid: asks whether it may be.
+    ///
+    /// # Errors
+    /// Their refusals.
+    pub async fn allow(&self, object: &Object) -> Result<Vec<String>, Status> {
+        let (kind, options, name) = (self.kind()?, self.options()?, self.name_of(object));
+        let request = self.request(&kind, &options, &name);
+        let mut warnings = Vec::new();
+        ask_to_allow(self.app, &request, &options, Some(object), &mut warnings).await?;
+        Ok(warnings)
+    }
+
+    /// The kind of the path.
+    fn kind(&self) -> Result<Arc<Kind>, Status> {
+        let info = &self.context.info;
+        let registry = self.app.registry.load();
         let kind = registry.by_resource(&info.group, &info.version, &info.resource);
-        let kind: &Arc<Kind> = kind.ok_or_else(|| Status::internal(format!("{} is not served", info.resource)))?;
-        let named = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let options = self.options()?;
-        let request = Request {
+        kind.cloned().ok_or_else(|| Status::internal(format!("{} is not served", info.resource)))
+    }
+
+    fn name_of(&self, object: &Object) -> String {
+        match self.context.info.name.as_str() {
+            "" => object["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
+            name => name.to_owned(),
+        }
+    }
+
+    fn request<'r>(&'r self, kind: &'r Arc<Kind>, options: &Value, name: &'r str) -> Request<'r> {
+        let info = &self.context.info;
+        Request {
             kind,
             body: Some(self.body),
             operation: self.operation,
             namespace: if kind.namespaced { &info.namespace } else { "" },
-            name: if info.name.is_empty() { &named } else { &info.name },
+            name,
             subresource: info.below(),
             user: &self.context.user,
             old: None,
             dry_run: !options["dryRun"].is_null(),
-        };
-        let asked = webhooks::Context {
-            kind,
-            options: &options,
-            lookup: app,
             deadline: self.context.deadline,
-            uid: || uuid::Uuid::new_v4().to_string(),
-        };
-        let mut warnings = Vec::new();
-        policy::mutate(&request, object, app, Pass::First)?;
-        let redo = |object: &mut Object| policy::mutate(&request, object, app, Pass::Again).map(drop);
-        app.webhooks.mutate(&asked, &request, object, &mut warnings, redo).await?;
-        policy::validate(&request, Some(object), app, &mut warnings)?;
-        app.webhooks.validate(&asked, &request, Some(object), &mut warnings).await?;
-        Ok(warnings)
+        }
     }
 
     /// Connections have no options beside themselves.

@@ -32,10 +32,10 @@ const STREAMS: [&str; 4] = ["log", "exec", "attach", "portforward"];
 /// What is reached over HTTP through the API.
 const PROXIED: [&str; 3] = ["pods", "services", "nodes"];
 /// Subresources that are actions of their own.
-const SPECIAL: [&str; 4] = ["binding", "eviction", "token", "finalize"];
+const SPECIAL: [&str; 3] = ["binding", "eviction", "token"];
 
 /// Subresources that are the whole object, of which they change a part.
-const VIEWS: [&str; 4] = ["status", "ephemeralcontainers", "resize", "approval"];
+const VIEWS: [&str; 5] = ["status", "ephemeralcontainers", "resize", "approval", "finalize"];
 
 /// Answers a request. It never fails: what goes wrong is an answer too.
 pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {

@@ -26,7 +26,7 @@ pub fn reset_fields_of(kind: &str, subresource: &str, has_status: bool) -> &'sta
         ("status", "Deployment") => &[&["spec"], &["metadata", "labels"]],
         ("status", "Pod") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ("status", _) => &[&["spec"]],
-        ("", _) => &[&["status"]],
+        ("" | "finalize", _) => &[&["status"]],
         _ => &[],
     }
 }

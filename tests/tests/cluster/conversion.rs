@@ -68,6 +68,7 @@ fn a_webhook_converts_custom_objects() {
     lists_are_converted_at_once_and_only_once(&kubectl, &webhook);
     watches_see_their_version(&kubectl, &webhook);
     what_cannot_be_converted_is_told(&kubectl);
+    admission_sees_the_version_that_it_names(&kubectl, &webhook);
     storage_is_migrated(&kubectl, &webhook);
 }
 
@@ -90,6 +91,55 @@ fn objects_are_written_in_any_version(kubectl: &Kubectl) {
     let dry = kubectl.run_with(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &dry);
     let dry: Value = serde_json::from_str(&dry).unwrap();
     assert_eq!((&dry["apiVersion"], &dry["spec"]), (&json!("conversion.test/v2"), &json!({"length": 8})));
+}
+
+fn admission_sees_the_version_that_it_names(kubectl: &Kubectl, webhook: &Webhook) {
+    let rule = json!([{"apiGroups": ["conversion.test"], "apiVersions": ["v2"], "resources": ["widgets"], "operations": ["*"]}]);
+    let mut label = webhook.configuration("MutatingWebhookConfiguration", "/label", "widgets");
+    label["webhooks"][0]["rules"] = rule.clone();
+    kubectl.apply(&label.to_string());
+    let made = kubectl.run_with(&["create", "-o", "json", "-f", "-"], &widget("v1", "seen", &json!({"size": 3})));
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!((&made["apiVersion"], &made["spec"]), (&json!("conversion.test/v1"), &json!({"size": 3})));
+    assert_eq!(made["metadata"]["labels"]["seen"], "CREATE");
+
+    let mut tell = webhook.configuration("ValidatingWebhookConfiguration", "/tell", "widgets");
+    tell["webhooks"][0]["rules"] = rule.clone();
+    kubectl.apply(&tell.to_string());
+    let told = told(&kubectl.try_run(&["patch", V1, "seen", "--type=merge", "-p", r#"{"spec":{"size":4}}"#], "").err);
+    assert_eq!((&told["kind"]["version"], &told["requestKind"]["version"]), (&json!("v2"), &json!("v1")));
+    assert_eq!((&told["type"], &told["resource"]["version"]), (&json!("conversion.test/v2"), &json!("v2")));
+    assert_eq!((&told["spec"], &told["old"]), (&json!({"length": 4}), &json!({"length": 3})));
+    kubectl.run(&["delete", "validatingwebhookconfiguration", "tell"]);
+    kubectl.run(&["delete", "mutatingwebhookconfiguration", "label"]);
+
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": "short"},
+        "spec": {
+            "matchConstraints": {"resourceRules": rule},
+            "validations": [{"expression": "object.spec.length < 10 && request.kind.version == 'v2' && request.requestKind.version == 'v1'"}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "short"}, "spec": {"policyName": "short", "validationActions": ["Deny"]},
+    });
+    kubectl.apply(&policy.to_string());
+    kubectl.apply(&binding.to_string());
+    let patch = |size: i64| {
+        let patch = json!({"spec": {"size": size}}).to_string();
+        kubectl.try_run(&["patch", V1, "seen", "--type=merge", "-p", &patch], "")
+    };
+    assert_eq!(patch(9).code, 0);
+    assert!(patch(10).err.contains("denied request: failed expression: object.spec.length < 10"));
+    kubectl.run(&["delete", "validatingadmissionpolicybinding", "short"]);
+    kubectl.run(&["delete", V1, "seen"]);
+}
+
+/// What a webhook said that it was told.
+fn told(message: &str) -> Value {
+    let told = message.split("<<").nth(1).and_then(|rest| rest.split(">>").next());
+    serde_json::from_str(told.unwrap_or_else(|| panic!("{message}"))).unwrap()
 }
 
 fn lists_are_converted_at_once_and_only_once(kubectl: &Kubectl, webhook: &Webhook) {

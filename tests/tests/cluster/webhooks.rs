@@ -113,3 +113,82 @@ fn actions_and_connections_are_asked_about() {
     let other = kubectl.try_run(&["get", "--raw", &format!("{pods}/exec?command=true")], "");
     assert!(other.err.contains("not found") || other.err.contains("could not find"), "{other:?}");
 }
+
+#[test]
+fn questions_scales_and_other_versions_are_asked_about() {
+    let mut network = Network::new();
+    let folder = Folder::new();
+    let host = network.add_host("server");
+    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
+    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+        }},
+    });
+    kubectl.apply(&deployment.to_string());
+    kubectl.run(&["create", "namespace", "held"]);
+    let webhook = Webhook::start(&host, folder.path());
+    let mut configuration = webhook.configuration("ValidatingWebhookConfiguration", "/tell", "pods");
+    let rule = |group: &str, resource: &str| json!({"apiGroups": [group], "apiVersions": ["v1"], "resources": [resource], "operations": ["*"]});
+    configuration["webhooks"][0]["rules"] = json!([
+        rule("", "namespaces/finalize"),
+        rule("apps", "deployments/scale"),
+        rule("authentication.k8s.io", "*"),
+        rule("authorization.k8s.io", "*"),
+        rule("autoscaling", "*"),
+        rule("events.k8s.io", "events"),
+    ]);
+    configuration["webhooks"][0]["namespaceSelector"] = json!({});
+    kubectl.apply(&configuration.to_string());
+    let post = |path: &str, body: Value| kubectl.try_run(&["create", "--raw", path, "-f", "-"], &body.to_string()).err;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "held"}, "spec": {}});
+    let asked = [
+        (
+            kubectl
+                .try_run(&["replace", "--raw", "/api/v1/namespaces/held/finalize", "-f", "-"], &namespace.to_string())
+                .err,
+            json!(["Namespace", "v1", "v1", "finalize", "v1"]),
+        ),
+        (
+            kubectl.try_run(&["scale", "deployment", "d", "--replicas=2"], "").err,
+            json!(["Scale", "v1", "v1", "scale", "autoscaling/v1"]),
+        ),
+        (
+            post("/apis/authentication.k8s.io/v1/tokenreviews", json!({"spec": {"token": "t"}})),
+            json!(["TokenReview", "v1", "v1", null, "authentication.k8s.io/v1"]),
+        ),
+        (
+            post("/apis/authentication.k8s.io/v1/selfsubjectreviews", json!({})),
+            json!(["SelfSubjectReview", "v1", "v1", null, "authentication.k8s.io/v1"]),
+        ),
+        (
+            post(
+                "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+                json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}}),
+            ),
+            json!(["SelfSubjectAccessReview", "v1", "v1", null, "authorization.k8s.io/v1"]),
+        ),
+        (
+            post(
+                "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers",
+                json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}}),
+            ),
+            json!(["HorizontalPodAutoscaler", "v1", "v2", null, "autoscaling/v1"]),
+        ),
+        (
+            post(
+                "/api/v1/namespaces/default/events",
+                json!({"metadata": {"name": "e", "namespace": "default"}, "involvedObject": {"namespace": "default"}}),
+            ),
+            json!(["Event", "v1", "v1", null, "events.k8s.io/v1"]),
+        ),
+    ];
+    for (message, want) in asked {
+        let told = message.split("<<").nth(1).and_then(|rest| rest.split(">>").next());
+        let told: Value = serde_json::from_str(told.unwrap_or_else(|| panic!("{want}: {message}"))).unwrap();
+        let (kind, requested) = (&told["kind"], &told["requestKind"]["version"]);
+        assert_eq!(json!([kind["kind"], kind["version"], requested, told["below"], told["type"]]), want, "{told}");
+    }
+}

@@ -15,10 +15,12 @@ mod validating;
 
 use std::sync::Arc;
 
+use knarr_schema::Kind;
 use knarr_types::{Object, Status};
 use serde_json::Value;
 
 use crate::matching::matches;
+use crate::versions::View;
 use crate::{Lookup, Request};
 use compiled::Policy;
 
@@ -30,6 +32,8 @@ const QUESTIONS: [&str; 2] = ["authentication.k8s.io", "authorization.k8s.io"];
 /// A policy with one of its bindings and one of the parameters of that.
 struct Invocation {
     policy: Arc<Policy>,
+    /// The version in which the policy wants to see the object.
+    kind: Arc<Kind>,
     binding: Object,
     params: Option<Object>,
 }
@@ -56,13 +60,18 @@ pub enum Pass {
 ///
 /// # Errors
 /// Where one that must be asked cannot be.
-pub fn mutate(request: &Request<'_>, object: &mut Object, lookup: &dyn Lookup, pass: Pass) -> Result<bool, Status> {
+pub async fn mutate(
+    request: &Request<'_>,
+    object: &mut Object,
+    lookup: &dyn Lookup,
+    pass: Pass,
+) -> Result<bool, Status> {
     if is_exempt(request) {
         return Ok(false);
     }
-    let (mut invocations, refusals) = invocations("mutatingadmissionpolicies", request, Some(object), lookup);
+    let (mut invocations, refusals) = invocations("mutatingadmissionpolicies", request, Some(object), lookup).await;
     invocations.retain(|invocation| pass == Pass::First || invocation.policy.again);
-    mutating::mutate(request, object, lookup, &invocations, refusals)
+    mutating::mutate(request, object, lookup, &invocations, refusals).await
 }
 
 /// Refuses what policies do not allow; `object` is `None` for deletes. What the client should know is added to
@@ -70,7 +79,7 @@ pub fn mutate(request: &Request<'_>, object: &mut Object, lookup: &dyn Lookup, p
 ///
 /// # Errors
 /// The first refusal, in upstream's words.
-pub fn validate(
+pub async fn validate(
     request: &Request<'_>,
     object: Option<&Object>,
     lookup: &dyn Lookup,
@@ -79,8 +88,12 @@ pub fn validate(
     if is_exempt(request) {
         return Ok(());
     }
-    let (invocations, refusals) = invocations("validatingadmissionpolicies", request, object, lookup);
-    validating::validate(request, object, lookup, &invocations, refusals, warnings)
+    let (invocations, refusals) = invocations("validatingadmissionpolicies", request, object, lookup).await;
+    if invocations.is_empty() && refusals.is_empty() {
+        return Ok(());
+    }
+    let views = View::all(request, invocations.iter().map(|invocation| &invocation.kind), object, lookup).await;
+    validating::validate(request, lookup, &invocations, &views, refusals, warnings)
 }
 
 /// As refusals call the object.
@@ -94,7 +107,7 @@ fn is_exempt(request: &Request<'_>) -> bool {
 }
 
 /// The policies that are about the request, in the order of their names.
-fn invocations(
+async fn invocations(
     resource: &str,
     request: &Request<'_>,
     object: Option<&Object>,
@@ -112,28 +125,25 @@ fn invocations(
         if own.is_empty() {
             continue;
         }
-        let refuse = |policy: Arc<Policy>, binding: &str, why: String| {
-            let of = if binding.is_empty() { "policy" } else { "binding" };
-            Refusal { policy, binding: binding.to_owned(), message: format!("failed to configure {of}: {why}") }
-        };
-        match matches(&policy["spec"]["matchConstraints"], request, object, lookup) {
-            Ok(true) => {}
-            Ok(false) => continue,
+        let matched = matches(&policy["spec"]["matchConstraints"], request, object, lookup);
+        let kind = match matched {
+            Ok(Some(kind)) => kind,
+            Ok(None) => continue,
             Err(why) => {
-                refusals.push(refuse(compiled::of(&policy), "", why));
+                refusals.push(Refusal::of_policy(compiled::of(&policy), &why));
                 continue;
             }
-        }
+        };
         let compiled = compiled::of(&policy);
         for binding in own {
-            let binding_name = binding["metadata"]["name"].as_str().unwrap_or_default();
-            match bound(&policy, binding, request, object, lookup) {
+            match bound(&policy, binding, request, object, lookup).await {
                 Ok(params) => found.extend(params.into_iter().map(|params| Invocation {
                     policy: Arc::clone(&compiled),
+                    kind: Arc::clone(&kind),
                     binding: binding.clone(),
                     params,
                 })),
-                Err(why) => refusals.push(refuse(Arc::clone(&compiled), binding_name, why)),
+                Err(why) => refusals.push(Refusal::of_binding(Arc::clone(&compiled), binding, &why)),
             }
         }
     }
@@ -141,17 +151,28 @@ fn invocations(
 }
 
 /// The parameters of a binding, where it is about the request.
-fn bound(
+async fn bound(
     policy: &Object,
     binding: &Object,
     request: &Request<'_>,
     object: Option<&Object>,
     lookup: &dyn Lookup,
 ) -> Result<Vec<Option<Object>>, String> {
-    if !matches(&binding["spec"]["matchResources"], request, object, lookup)? {
+    if matches(&binding["spec"]["matchResources"], request, object, lookup)?.is_none() {
         return Ok(Vec::new());
     }
-    params::collect(&policy["spec"]["paramKind"], &binding["spec"]["paramRef"], request.namespace, lookup)
+    params::collect(&policy["spec"]["paramKind"], &binding["spec"]["paramRef"], request, lookup).await
+}
+
+impl Refusal {
+    fn of_policy(policy: Arc<Policy>, why: &str) -> Self {
+        Self { policy, binding: String::new(), message: format!("failed to configure policy: {why}") }
+    }
+
+    fn of_binding(policy: Arc<Policy>, binding: &Object, why: &str) -> Self {
+        let binding = binding["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        Self { policy, binding, message: format!("failed to configure binding: {why}") }
+    }
 }
 
 impl Invocation {

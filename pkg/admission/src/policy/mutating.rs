@@ -1,57 +1,79 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Mutating policies: configurations that are applied, and JSON patches.
 
+use std::sync::Arc;
+
 use knarr_schema::cel::conditions::{Budget, Condition, Subject, Verdict, evaluate};
 use knarr_schema::cel::{List, PER_OBJECT_LIMIT, StructValue, Value};
 use knarr_schema::field_table::{ListMerge, Type, TypeRef};
 use knarr_schema::patch::json_patch;
-use knarr_schema::{convert, typed};
+use knarr_schema::{Kind, typed};
 use knarr_types::{Cause, Object, Reason, Status};
 use serde_json::{Value as Json, json};
 
 use super::compiled::Mutation;
-use super::subject::{Seen, in_version};
+use super::subject::Seen;
 use super::{Invocation, Refusal};
+use crate::versions::{View, taken};
 use crate::{Lookup, Request};
 
 /// What a run said: nothing to do, or why it failed.
 type Outcome = Result<(), (String, Option<Reason>)>;
 
-pub(super) fn mutate(
+pub(super) async fn mutate(
     request: &Request<'_>,
     object: &mut Object,
     lookup: &dyn Lookup,
     invocations: &[Invocation],
     refusals: Vec<Refusal>,
 ) -> Result<bool, Status> {
-    let mut changed = false;
-    let mut said: Vec<(String, Option<Reason>)> = refusals
-        .into_iter()
-        .filter(|refusal| refusal.policy.fails)
-        .map(|refusal| (message(&refusal.policy.name, &refusal.binding, &refusal.message), None))
-        .collect();
-    if !invocations.is_empty() {
-        let seen = Seen::new(request, lookup);
-        let mut current = in_version(request, object);
-        let before = current.clone();
-        let mut left = Vec::new();
-        for invocation in invocations {
-            said.extend(run(request, &seen, invocation, &mut current).err());
-            left.push(current.clone());
-        }
-        // Those that want to be asked again are, once, where others changed the object after them.
-        for (invocation, left) in invocations.iter().zip(left) {
-            if invocation.policy.again && left != current {
-                said.extend(run(request, &seen, invocation, &mut current).err());
-            }
-        }
-        if said.is_empty() && current != before {
-            convert::to_storage(request.object_kind(), &mut current);
-            *object = current;
-            changed = true;
+    let mut said: Vec<(String, Option<Reason>)> =
+        refusals.into_iter().filter(|refusal| refusal.policy.fails).map(of_refusal).collect();
+    let mut current = object.clone();
+    let mut left = Vec::new();
+    for invocation in invocations {
+        said.extend(run_one(request, invocation, &mut current, lookup).await.err());
+        left.push(current.clone());
+    }
+    // Those that want to be asked again are, once, where others changed the object after them.
+    for (invocation, left) in invocations.iter().zip(left) {
+        if invocation.policy.again && left != current {
+            said.extend(run_one(request, invocation, &mut current, lookup).await.err());
         }
     }
+    let changed = said.is_empty() && *object != current;
+    if changed {
+        *object = current;
+    }
     refusal(request, said).map_or(Ok(changed), Err)
+}
+
+fn of_refusal(refusal: Refusal) -> (String, Option<Reason>) {
+    (message(&refusal.policy.name, &refusal.binding, &refusal.message), None)
+}
+
+/// Runs a policy on the object, in the version that the policy wants to see.
+async fn run_one(request: &Request<'_>, invocation: &Invocation, object: &mut Object, lookup: &dyn Lookup) -> Outcome {
+    let (policy, kind) = (&invocation.policy, &invocation.kind);
+    let unconverted = |why: Status| match policy.fails {
+        true => Err(of_refusal(Refusal::of_policy(Arc::clone(policy), &why.message))),
+        false => Ok(()),
+    };
+    let mut view = match View::of(request, kind, Some(object), lookup).await {
+        Ok(view) => view,
+        Err(why) => return unconverted(why),
+    };
+    let before = view.object.take().unwrap_or_default();
+    let mut current = before.clone();
+    run(request, &Seen::new(request, &view, lookup), invocation, &mut current)?;
+    if current == before {
+        return Ok(());
+    }
+    match taken(request, kind, current, lookup).await {
+        Ok(taken) => *object = taken,
+        Err(why) => return unconverted(why),
+    }
+    Ok(())
 }
 
 fn message(policy: &str, binding: &str, why: &str) -> String {
@@ -72,7 +94,7 @@ fn refusal(request: &Request<'_>, said: Vec<(String, Option<Reason>)>) -> Option
 
 /// Runs a policy on the object; what fails is only said where the policy wants that.
 fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current: &mut Object) -> Outcome {
-    let policy = &invocation.policy;
+    let (policy, form) = (&invocation.policy, request.body.unwrap_or(&invocation.kind));
     let failed = |why: String| match policy.fails {
         true => Err((message(&policy.name, invocation.binding_name(), &why), Some(Reason::Invalid))),
         false => Ok(()),
@@ -88,13 +110,13 @@ fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current:
         let now = current.clone();
         let subject = seen.subject(policy, Some(&now), invocation.params.as_ref());
         let changed = match mutation {
-            Mutation::ApplyConfiguration(expression) => apply(request, expression, &subject, &now),
+            Mutation::ApplyConfiguration(expression) => apply(form, expression, &subject, &now),
             Mutation::JsonPatch(expression) => patch(expression, &subject, &now),
         };
         match changed {
             Ok(mut changed) => {
-                request.object_kind().normalize(&mut changed);
-                request.object_kind().default(&mut changed);
+                form.normalize(&mut changed);
+                form.default(&mut changed);
                 *current = changed;
             }
             Err(why) => return failed(why),
@@ -103,12 +125,7 @@ fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current:
     Ok(())
 }
 
-fn apply<'a>(
-    request: &Request<'_>,
-    expression: &'a Condition,
-    subject: &Subject<'a>,
-    object: &Object,
-) -> Result<Object, String> {
+fn apply<'a>(form: &Kind, expression: &'a Condition, subject: &Subject<'a>, object: &Object) -> Result<Object, String> {
     let value = expression.run(subject, &mut Budget(PER_OBJECT_LIMIT))?;
     let Value::Struct(configuration) = &value else {
         let given = value.type_name();
@@ -118,7 +135,7 @@ fn apply<'a>(
     let mut configuration = value.to_json().ok_or_else(|| "invalid return type".to_owned())?;
     configuration["apiVersion"] = object["apiVersion"].clone();
     configuration["kind"] = object["kind"].clone();
-    let ty = request.object_kind().ty.get();
+    let ty = form.ty.get();
     if let Some(why) = typed::validate(&configuration, ty) {
         return Err(format!("error applying patch: failed to convert patch object to typed object: {why}"));
     }

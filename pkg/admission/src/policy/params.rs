@@ -6,17 +6,17 @@ use std::sync::Arc;
 use knarr_types::{LabelSelector, Object};
 use serde_json::Value;
 
-use crate::Lookup;
+use crate::{Lookup, Request};
 
 /// The parameters to run with, one after the other; `None` for a run without. No run at all where a binding allows
 /// that nothing is found.
 ///
 /// # Errors
 /// In upstream's words.
-pub(super) fn collect(
+pub(super) async fn collect(
     kind: &Value,
     reference: &Value,
-    namespace: &str,
+    request: &Request<'_>,
     lookup: &dyn Lookup,
 ) -> Result<Vec<Option<Object>>, String> {
     if kind.is_null() || reference.is_null() {
@@ -33,12 +33,12 @@ pub(super) fn collect(
     }
     let place = match (known.namespaced, text("namespace")) {
         (false, _) => "",
-        (true, "") if namespace.is_empty() => {
+        (true, "") if request.namespace.is_empty() => {
             return Err(
                 "cannot use namespaced paramRef in policy binding that matches cluster-scoped resources".to_owned()
             );
         }
-        (true, "") => namespace,
+        (true, "") => request.namespace,
         (true, given) => given,
     };
     let found: Vec<Arc<Object>> = if text("name").is_empty() {
@@ -51,11 +51,12 @@ pub(super) fn collect(
     if found.is_empty() && text("parameterNotFoundAction") == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
-    let typed = |found: Arc<Object>| {
-        let mut object = Arc::unwrap_or_clone(found);
+    let mut params = Vec::new();
+    for object in found {
+        let mut object = lookup.in_version(&known, &object, request.deadline).await.map_err(|why| why.message)?;
         object["apiVersion"] = api_version.into();
         object["kind"] = name.into();
-        Some(object)
-    };
-    Ok(found.into_iter().map(typed).collect())
+        params.push(Some(object));
+    }
+    Ok(params)
 }

@@ -4,20 +4,21 @@
 use std::sync::Arc;
 
 use knarr_auth::{Attributes as Wanted, UserInfo};
+use knarr_schema::Kind;
 use knarr_schema::cel::conditions::Subject;
 use knarr_schema::cel::{Attributes, Authorize, Decision};
-use knarr_schema::convert;
 use knarr_types::Object;
 use serde_json::{Value, json};
 
 use super::compiled::Policy;
+use crate::versions::View;
 use crate::{Lookup, Request};
 
-/// A request in the form in which expressions see it, made once for all policies.
+/// A request in the form in which expressions see it, made once for all policies that want it in the same version.
 pub(super) struct Seen<'a> {
     request: &'a Request<'a>,
     review: Value,
-    old: Option<Object>,
+    old: Option<&'a Object>,
     namespace: Option<Arc<Object>>,
     authorizer: Authorizer<'a>,
 }
@@ -29,15 +30,16 @@ struct Authorizer<'a> {
 }
 
 impl<'a> Seen<'a> {
-    pub(super) fn new(request: &'a Request<'a>, lookup: &'a dyn Lookup) -> Self {
+    /// The request in the version of the view.
+    pub(super) fn new(request: &'a Request<'a>, view: &'a View, lookup: &'a dyn Lookup) -> Self {
         let is_namespace = request.is("", "Namespace");
         let namespace = (!request.namespace.is_empty() && !is_namespace)
             .then(|| lookup.get("", "namespaces", "", request.namespace))
             .flatten();
         Self {
             request,
-            review: review(request),
-            old: request.old.map(|old| in_version(request, old)),
+            review: review(request, &view.kind),
+            old: view.old.as_ref(),
             namespace,
             authorizer: Authorizer { user: request.user, lookup },
         }
@@ -51,7 +53,7 @@ impl<'a> Seen<'a> {
         params: Option<&'s Object>,
     ) -> Subject<'s> {
         let request = self.request;
-        let mut subject = Subject::new(&self.review, object, self.old.as_ref());
+        let mut subject = Subject::new(&self.review, object, self.old);
         subject.params = params;
         subject.namespace = self.namespace.as_deref();
         subject.variables = &policy.variables;
@@ -68,21 +70,16 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The object in the version of the request, with its type.
-pub(super) fn in_version(request: &Request<'_>, object: &Object) -> Object {
-    let mut object = object.clone();
-    let kind = request.object_kind();
-    convert::from_storage(kind, &mut object);
-    object["apiVersion"] = kind.api_version().into();
-    object["kind"] = kind.kind.to_string().into();
-    object
-}
-
-/// The AdmissionRequest, without the objects.
-fn review(request: &Request<'_>) -> Value {
-    let (kind, object) = (request.kind, request.object_kind());
-    let named = json!({"group": &*object.group, "version": &*object.version, "kind": &*object.kind});
-    let resource = json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource});
+/// The AdmissionRequest, without the objects, as `kind` has it.
+fn review(request: &Request<'_>, kind: &Kind) -> Value {
+    let names = |kind: &Kind| {
+        let object = request.body.unwrap_or(kind);
+        (
+            json!({"group": &*object.group, "version": &*object.version, "kind": &*object.kind}),
+            json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource}),
+        )
+    };
+    let ((own_kind, own_resource), (wanted_kind, wanted_resource)) = (names(request.kind), names(kind));
     let namespace = if request.is("", "Namespace") { request.name } else { request.namespace };
     let user = request.user;
     let mut info = json!({"username": user.name});
@@ -95,7 +92,8 @@ fn review(request: &Request<'_>) -> Value {
         }
     }
     let mut review = json!({
-        "kind": named, "resource": resource, "requestKind": named, "requestResource": resource,
+        "kind": wanted_kind, "resource": wanted_resource,
+        "requestKind": own_kind, "requestResource": own_resource,
         "operation": request.operation.as_str(), "userInfo": info, "dryRun": request.dry_run, "options": null,
     });
     for (field, value) in [

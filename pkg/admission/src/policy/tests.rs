@@ -40,7 +40,7 @@ fn validated(policy: Value, binding: Value) -> (Result<(), (u16, String)>, Vec<S
     let object = json!({"metadata": {"name": "x", "namespace": "n"}, "data": {"k": "v"}});
     let mut warnings = Vec::new();
     let table = cluster("validating", policy, binding);
-    let outcome = validate(&request, Some(&object), &table, &mut warnings);
+    let outcome = futures::executor::block_on(validate(&request, Some(&object), &table, &mut warnings));
     (outcome.map_err(|status| (status.code, status.message)), warnings)
 }
 
@@ -95,7 +95,8 @@ fn mutated(mutations: Value, object: Value) -> Result<Object, (u16, String)> {
     let request = request(&kind, Operation::Create, "n", &user);
     let table = cluster("mutating", json!({"mutations": mutations, "reinvocationPolicy": "Never"}), json!({}));
     let mut object = object;
-    mutate(&request, &mut object, &table, Pass::First).map_err(|status| (status.code, status.message))?;
+    let mutated = futures::executor::block_on(mutate(&request, &mut object, &table, Pass::First));
+    mutated.map_err(|status| (status.code, status.message))?;
     Ok(object)
 }
 

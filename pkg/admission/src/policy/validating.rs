@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Validating policies: what they refuse, and what they only warn of.
 
+use std::sync::Arc;
+
+use knarr_schema::Kind;
 use knarr_schema::cel::Value;
 use knarr_schema::cel::conditions::{Budget, Subject, Verdict, evaluate};
 use knarr_schema::cel::{PER_OBJECT_LIMIT, rules};
-use knarr_types::{Cause, Object, Reason, Status};
+use knarr_types::{Cause, Reason, Status};
 
 use super::compiled::{Policy, Validation};
-use super::subject::{Seen, in_version};
+use super::subject::Seen;
 use super::{Invocation, Refusal};
+use crate::versions::View;
 use crate::{Lookup, Request};
 
 /// What a validation says against the request.
@@ -17,26 +21,34 @@ struct Denial {
     reason: String,
 }
 
+/// The request in the versions that the policies want to see, or why it cannot be had in one.
+pub(super) type Views = [(Arc<Kind>, Result<View, Status>)];
+
 pub(super) fn validate(
     request: &Request<'_>,
-    object: Option<&Object>,
     lookup: &dyn Lookup,
     invocations: &[Invocation],
+    views: &Views,
     refusals: Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
-    let mut first = refusals.into_iter().find(|refusal| refusal.policy.fails).map(|refusal| {
-        let denial = Denial { message: refusal.message, reason: String::new() };
-        refused(request, &refusal.policy.name, &refusal.binding, &denial)
-    });
-    if invocations.is_empty() {
-        return first.map_or(Ok(()), Err);
-    }
-    let seen = Seen::new(request, lookup);
-    let object = object.map(|object| in_version(request, object));
+    let mut first =
+        refusals.into_iter().find(|refusal| refusal.policy.fails).map(|refusal| of_refusal(request, refusal));
+    let view_of = |kind: &Arc<Kind>| views.iter().find(|(of, _)| Arc::ptr_eq(of, kind)).map(|(_, view)| view.as_ref());
     for invocation in invocations {
         let policy = &invocation.policy;
-        let subject = seen.subject(policy, object.as_ref(), invocation.params.as_ref());
+        let view = match view_of(&invocation.kind) {
+            Some(Ok(view)) => view,
+            Some(Err(why)) => {
+                let why = format!("failed to convert object version: {}", why.message);
+                let refusal = Refusal::of_binding(Arc::clone(policy), &invocation.binding, &why);
+                first = first.or_else(|| policy.fails.then(|| of_refusal(request, refusal)));
+                continue;
+            }
+            None => continue,
+        };
+        let seen = Seen::new(request, view, lookup);
+        let subject = seen.subject(policy, view.object.as_ref(), invocation.params.as_ref());
         for denial in run(policy, &subject) {
             for action in invocation.actions() {
                 let (name, binding) = (&policy.name, invocation.binding_name());
@@ -52,6 +64,12 @@ pub(super) fn validate(
         }
     }
     first.map_or(Ok(()), Err)
+}
+
+/// A policy that could not be asked and refuses for that.
+fn of_refusal(request: &Request<'_>, refusal: Refusal) -> Status {
+    let denial = Denial { message: refusal.message, reason: String::new() };
+    refused(request, &refusal.policy.name, &refusal.binding, &denial)
 }
 
 fn run<'a>(policy: &'a Policy, subject: &Subject<'a>) -> Vec<Denial> {

@@ -5,15 +5,14 @@
 use std::collections::HashMap;
 
 use knarr_auth::UserInfo;
-use knarr_schema::Kind;
 use knarr_schema::cel::conditions::{Condition, Scope, Subject, Verdict, environment, evaluate};
 use knarr_schema::cel::{self, Authorize};
-use knarr_types::{Object, Status};
+use knarr_types::Status;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::hook::Hook;
-use super::review::in_version;
+use crate::versions::View;
 use crate::{Lookup, Request};
 
 /// Compiled expressions that are kept.
@@ -46,17 +45,14 @@ impl Compiled {
         &self,
         hook: &Hook,
         request: &Request<'_>,
-        kind: &Kind,
-        object: Option<&Object>,
+        view: &View,
         review: &Value,
         lookup: &dyn Lookup,
     ) -> Result<bool, Status> {
         let conditions: Vec<_> = hook.conditions.iter().map(|(name, text)| self.get(name, text)).collect();
-        let form = request.body.unwrap_or(kind);
-        let (object, old) = (object.map(|o| in_version(form, o)), request.old.map(|o| in_version(form, o)));
         let namespace = lookup.get("", "namespaces", "", request.namespace);
         let by = Asked { lookup, user: request.user };
-        let mut subject = Subject::new(review, object.as_ref(), old.as_ref());
+        let mut subject = Subject::new(review, view.object.as_ref(), view.old.as_ref());
         subject.namespace = namespace.as_deref();
         subject.authorizer = Some((&by, cel::Attributes::default()));
         match evaluate(&conditions, &subject) {
@@ -122,7 +118,8 @@ mod tests {
         let object = json!({"metadata": {"name": "x"}, "data": {"a": "1"}});
         let review = json!({"operation": "CREATE", "userInfo": {"username": "me"}});
         let table = Table(vec![]);
-        Compiled::default().hold(&hook, &request, &kind, Some(&object), &review, &table).map_err(|s| s.message)
+        let view = View { kind: std::sync::Arc::clone(&kind), object: Some(object), old: None };
+        Compiled::default().hold(&hook, &request, &view, &review, &table).map_err(|s| s.message)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use knarr_schema::Kind;
 use knarr_types::{Object, Status};
 
 use super::hook::Hook;
-use crate::matching::{fits, selects_namespace, selects_object};
+use crate::matching::{named, selects_namespace, selects_object};
 use crate::{Lookup, Request};
 
 /// The group whose objects say which webhooks there are: webhooks have no say about them.
@@ -23,19 +23,10 @@ pub(super) fn is_exempt(kind: &Kind) -> bool {
 pub(super) fn matched(
     hook: &Hook,
     request: &Request<'_>,
-    kind: &Arc<Kind>,
     object: Option<&Object>,
     lookup: &dyn Lookup,
 ) -> Result<Option<Arc<Kind>>, Status> {
-    let about = |kind: &Kind| hook.rules.iter().any(|rule| fits(rule, request, kind, object));
-    let wanted = if about(kind) {
-        Some(Arc::clone(kind))
-    } else if hook.equivalent {
-        lookup.versions(kind).into_iter().find(|other| about(other))
-    } else {
-        None
-    };
-    let Some(wanted) = wanted else { return Ok(None) };
+    let Some(wanted) = named(&hook.rules, !hook.equivalent, request, object, lookup) else { return Ok(None) };
     if selects_object(&hook.object_selector, request, object) != Ok(true) {
         return Ok(None);
     }
@@ -50,6 +41,7 @@ mod tests {
 
     use super::*;
     use crate::Operation;
+    use crate::matching::fits;
     use crate::table::{Table, kind, request};
 
     fn about(rule: Value, resource: &str, subresource: &str) -> bool {

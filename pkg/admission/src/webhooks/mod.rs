@@ -17,11 +17,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Uri;
+use knarr_schema::Kind;
 use knarr_schema::patch::json_patch;
-use knarr_schema::{Kind, convert};
 use knarr_types::{Object, Status};
 use serde_json::Value;
 
+use crate::versions::{View, taken};
 use crate::{Lookup, Request};
 use client::{Client, Target};
 use conditions::Compiled;
@@ -37,14 +38,10 @@ const GROUP: &str = "admissionregistration.k8s.io";
 
 /// What webhooks are told and asked through, beyond the request itself.
 pub struct Context<'a> {
-    /// The kind in the version of the path.
-    pub kind: &'a Arc<Kind>,
     /// `CreateOptions`, `UpdateOptions`, `PatchOptions` or `DeleteOptions`.
     pub options: &'a Value,
     /// The other objects.
     pub lookup: &'a dyn Lookup,
-    /// When the request ends.
-    pub deadline: Instant,
     /// A fresh id for each question.
     pub uid: fn() -> String,
 }
@@ -59,9 +56,18 @@ pub struct Webhooks {
 /// A webhook, and the version it wants to see.
 type Chosen = (Hook, Arc<Kind>);
 
+/// What came of asking all mutating webhooks once.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// The object is another one now.
+    pub changed: bool,
+    /// The hooks that want to be asked again, each with what it left behind.
+    left: Vec<(Chosen, Object)>,
+}
+
 impl Webhooks {
-    /// Lets mutating webhooks change the object, one after the other; `redo` runs the plugins again after
-    /// a change. Gives whether the object changed.
+    /// Lets mutating webhooks change the object, one after the other. Where they did, plugins and policies have
+    /// their turn again, and then [`Webhooks::repeat`].
     ///
     /// # Errors
     /// A webhook's refusal, or 500 where one that must be asked cannot be.
@@ -71,18 +77,16 @@ impl Webhooks {
         request: &Request<'_>,
         object: &mut Object,
         warnings: &mut Vec<String>,
-        redo: impl Fn(&mut Object) -> Result<(), Status>,
-    ) -> Result<bool, Status> {
+    ) -> Result<Round, Status> {
         let hooks = configured(context, request, "mutatingwebhookconfigurations");
         if hooks.is_empty() {
-            return Ok(false);
+            return Ok(Round::default());
         }
         let before = object.clone();
-        // What each hook that wants to be asked again left behind.
         let mut left = Vec::new();
         for hook in hooks {
             // Selectors look at the object as the hooks before made it.
-            let Some(kind) = matching::matched(&hook, request, context.kind, Some(object), context.lookup)? else {
+            let Some(kind) = matching::matched(&hook, request, Some(object), context.lookup)? else {
                 continue;
             };
             let chosen = (hook, kind);
@@ -91,16 +95,27 @@ impl Webhooks {
                 left.push((chosen, object.clone()));
             }
         }
-        if *object == before {
-            return Ok(false);
-        }
-        redo(object)?;
-        for (chosen, seen) in left {
+        Ok(Round { changed: *object != before, left })
+    }
+
+    /// Asks those webhooks again that want it, where others changed the object after them.
+    ///
+    /// # Errors
+    /// As [`Webhooks::mutate`].
+    pub async fn repeat(
+        &self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        object: &mut Object,
+        warnings: &mut Vec<String>,
+        round: Round,
+    ) -> Result<(), Status> {
+        for (chosen, seen) in round.left {
             if *object != seen {
                 self.change(context, request, &chosen, object, warnings).await?;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Asks one mutating webhook and does what it says.
@@ -112,23 +127,18 @@ impl Webhooks {
         object: &mut Object,
         warnings: &mut Vec<String>,
     ) -> Result<(), Status> {
-        let answer = match self.ask(context, request, hook, kind, Some(object), true).await {
-            Ok(Some(answer)) => answer,
-            Ok(None) => return Ok(()),
-            Err(status) => return Err(status),
-        };
+        let view = View::of(request, kind, Some(object), context.lookup).await.map_err(Status::internal)?;
+        let Some(answer) = self.ask(context, request, hook, &view, true).await? else { return Ok(()) };
         warnings.extend(answer.warnings);
         if let Some(status) = answer.refusal {
             return Err(review::refused(hook, &status));
         }
         let Some(patch) = answer.patch else { return Ok(()) };
-        let form = request.body.unwrap_or(kind);
-        let patched = json_patch(review::in_version(form, object), &patch).map_err(|e| e.to_status());
+        let patched = json_patch(view.object.unwrap_or_default(), &patch).map_err(|e| e.to_status());
         match patched {
             Ok(patched) => {
-                let mut patched = context.lookup.decode(form, &patched)?;
-                convert::to_storage(form, &mut patched);
-                *object = patched;
+                let patched = context.lookup.decode(request.body.unwrap_or(kind), &patched)?;
+                *object = taken(request, kind, patched, context.lookup).await?;
                 Ok(())
             }
             Err(_) if !hook.fails => Ok(()),
@@ -149,11 +159,17 @@ impl Webhooks {
     ) -> Result<(), Status> {
         let mut chosen = Vec::new();
         for hook in configured(context, request, "validatingwebhookconfigurations") {
-            if let Some(kind) = matching::matched(&hook, request, context.kind, object, context.lookup)? {
+            if let Some(kind) = matching::matched(&hook, request, object, context.lookup)? {
                 chosen.push((hook, kind));
             }
         }
-        let asked = chosen.iter().map(|(hook, kind)| self.ask(context, request, hook, kind, object, false));
+        let views = View::all(request, chosen.iter().map(|(_, kind)| kind), object, context.lookup).await;
+        let mut asked = Vec::new();
+        for (hook, kind) in &chosen {
+            let view = views.iter().find(|(of, _)| Arc::ptr_eq(of, kind)).map(|(_, view)| view.as_ref());
+            let view = view.ok_or_else(|| Status::internal("a version was not looked at"))?;
+            asked.push(self.ask(context, request, hook, view.map_err(Status::internal)?, false));
+        }
         let answers = futures::future::join_all(asked).await;
         for ((hook, _), answer) in chosen.iter().zip(answers) {
             let Some(answer) = answer? else { continue };
@@ -171,21 +187,20 @@ impl Webhooks {
         context: &Context<'_>,
         request: &Request<'_>,
         hook: &Hook,
-        kind: &Kind,
-        object: Option<&Object>,
+        view: &View,
         mutating: bool,
     ) -> Result<Option<Answer>, Status> {
         let uid = (context.uid)();
-        let review = review::review(hook, request, kind, object, context.options, &uid);
+        let review = review::review(hook, request, view, context.options, &uid);
         let conditional = !hook.conditions.is_empty();
-        if conditional && !self.compiled.hold(hook, request, kind, object, &review["request"], context.lookup)? {
+        if conditional && !self.compiled.hold(hook, request, view, &review["request"], context.lookup)? {
             return Ok(None);
         }
         if request.dry_run && !hook.dry_run {
             return Err(Status::bad_request(format!("admission webhook {:?} does not support dry run", hook.name)));
         }
         let body = review.to_string();
-        let left = context.deadline.saturating_duration_since(Instant::now());
+        let left = request.deadline.saturating_duration_since(Instant::now());
         let answer = self.send(context.lookup, hook, body.into(), hook.timeout.min(left)).await;
         match answer.and_then(|answer| review::read(hook, &answer, &uid, mutating)) {
             Ok(answer) => Ok(Some(answer)),

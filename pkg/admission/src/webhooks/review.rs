@@ -4,12 +4,13 @@
 
 use base64::Engine as _;
 use knarr_auth::UserInfo;
-use knarr_schema::{Kind, convert};
-use knarr_types::{Object, Reason, Status, StatusDetails};
+use knarr_schema::Kind;
+use knarr_types::{Reason, Status, StatusDetails};
 use serde_json::{Value, json};
 
 use super::hook::Hook;
 use crate::Request;
+use crate::versions::View;
 
 /// The answer of a webhook that could be understood.
 #[derive(Debug, Default)]
@@ -21,24 +22,8 @@ pub(super) struct Answer {
     pub warnings: Vec<String>,
 }
 
-/// An object in the version of `kind`, with its type.
-pub(super) fn in_version(kind: &Kind, object: &Object) -> Object {
-    let mut object = object.clone();
-    convert::from_storage(kind, &mut object);
-    object["apiVersion"] = kind.api_version().into();
-    object["kind"] = kind.kind.to_string().into();
-    object
-}
-
-/// The review of a request, for a webhook that wants it in the version of `kind`.
-pub(super) fn review(
-    hook: &Hook,
-    request: &Request<'_>,
-    kind: &Kind,
-    object: Option<&Object>,
-    options: &Value,
-    uid: &str,
-) -> Value {
+/// The review of a request, for a webhook that wants it in the version of the view.
+pub(super) fn review(hook: &Hook, request: &Request<'_>, view: &View, options: &Value, uid: &str) -> Value {
     let names = |kind: &Kind| {
         let object = request.body.unwrap_or(kind);
         (
@@ -46,14 +31,12 @@ pub(super) fn review(
             json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource}),
         )
     };
-    let ((own_kind, own_resource), (wanted_kind, wanted_resource)) = (names(request.kind), names(kind));
-    let form = request.body.unwrap_or(kind);
-    let seen = |object: Option<&Object>| object.map_or(Value::Null, |o| in_version(form, o));
+    let ((own_kind, own_resource), (wanted_kind, wanted_resource)) = (names(request.kind), names(&view.kind));
     let mut body = json!({
         "uid": uid, "kind": wanted_kind, "resource": wanted_resource,
         "requestKind": own_kind, "requestResource": own_resource,
         "operation": request.operation.as_str(), "userInfo": user(request.user),
-        "object": seen(object), "oldObject": seen(request.old),
+        "object": view.object, "oldObject": view.old,
         "dryRun": request.dry_run, "options": options,
     });
     let namespace = if request.is("", "Namespace") { request.name } else { request.namespace };

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use knarr_admission::webhooks::{Endpoint, Question};
-use knarr_schema::Kind;
 use knarr_schema::crd::Custom;
+use knarr_schema::{Kind, convert};
 use knarr_store::Record;
-use knarr_types::{Object, Reason, Status};
+use knarr_types::{GroupVersion, Object, Reason, Status};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -296,6 +296,29 @@ impl App {
         let limit = deadline.saturating_duration_since(Instant::now()).min(PATIENCE);
         let converted = converter.ask(&converter.question(self), vec![object.clone()], desired, limit).await?;
         Ok(converted.into_iter().next())
+    }
+
+    /// An object of any version of a kind in that of `kind`, whoever converts it.
+    ///
+    /// # Errors
+    /// As [`App::in_version`].
+    pub async fn any_in_version(&self, kind: &Arc<Kind>, object: &Object, deadline: Instant) -> Result<Object, Status> {
+        let api_version = kind.api_version();
+        if kind.custom.is_some() {
+            let converted = self.convert(kind, object, &api_version, deadline).await?;
+            let mut object = converted.unwrap_or_else(|| object.clone());
+            object["apiVersion"] = api_version.into();
+            return Ok(object);
+        }
+        let mut object = object.clone();
+        let registry = self.registry.load();
+        let written = object["apiVersion"].as_str().and_then(GroupVersion::parse);
+        let written = written.and_then(|at| registry.by_kind(&at.group, &at.version, &kind.kind));
+        if let Some(written) = written.filter(|written| written.storage == kind.storage) {
+            convert::to_storage(written, &mut object);
+        }
+        convert::from_storage(kind, &mut object);
+        Ok(object)
     }
 }
 

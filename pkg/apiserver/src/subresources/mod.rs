@@ -4,7 +4,6 @@
 mod access;
 mod binding;
 mod eviction;
-mod finalize;
 mod reviews;
 mod token;
 
@@ -43,10 +42,9 @@ pub async fn handle(
         }
         ("", "pods", "eviction", "create") => eviction::create(app, context, &body).await,
         ("", "serviceaccounts", "token", "create") => token::create(app, context, &body).await,
-        ("", "namespaces", "finalize", "update") => finalize::update(app, context, &body).await,
-        ("authentication.k8s.io", "tokenreviews", "", "create") => reviews::token(app, context, &body),
-        ("authentication.k8s.io", "selfsubjectreviews", "", "create") => reviews::myself(app, context, &body),
-        ("authorization.k8s.io", resource, "", "create") => reviews::access(app, context, resource, &body),
+        ("authentication.k8s.io", "tokenreviews", "", "create") => reviews::token(app, context, &body).await,
+        ("authentication.k8s.io", "selfsubjectreviews", "", "create") => reviews::myself(app, context, &body).await,
+        ("authorization.k8s.io", resource, "", "create") => reviews::access(app, context, resource, &body).await,
         // Nothing here is a component on its own whose health somebody else would have to ask for.
         ("", "componentstatuses", "", "get") => {
             Err(Status::not_found(&ResourceId::new("", "componentstatus"), &info.name))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use knarr_admission::Operation;
 use knarr_auth::rbac::Rule;
 use knarr_auth::{Decision, UserInfo};
 use knarr_schema::Kind;
@@ -12,26 +13,41 @@ use knarr_types::{ErrorList, Object, Status};
 use serde_json::{Map, Value, json};
 
 use super::{access, decode_tracked};
+use crate::actions::Action;
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::request::RequestContext;
 use crate::serve_object;
 
-/// A question as it was sent, and what the client is to be warned of.
-struct Review {
+/// A question as webhooks left it, and what the client is to be warned of.
+struct Review<'a> {
+    app: &'a App,
+    context: &'a RequestContext,
+    kind: Arc<Kind>,
     object: Object,
     warnings: Vec<String>,
 }
 
-impl Review {
-    fn read(app: &App, context: &RequestContext, body: &Bytes) -> Result<Self, Status> {
-        let (object, warnings) = decode_tracked(app, context, &*kind_of(app, context)?, body, |_| ())?;
-        Ok(Self { object, warnings })
+impl<'a> Review<'a> {
+    async fn read(app: &'a App, context: &'a RequestContext, body: &Bytes) -> Result<Self, Status> {
+        let kind = kind_of(app, context)?;
+        let (mut object, mut warnings) = decode_tracked(app, context, &kind, body, |_| ())?;
+        let action = Action { app, context, operation: Operation::Create, body: &kind };
+        warnings.extend(action.change(&mut object).await?);
+        Ok(Self { app, context, kind, object, warnings })
     }
 
-    fn answered(mut self, context: &RequestContext, status: Value) -> Response {
+    /// Asks those webhooks that may refuse it.
+    async fn allow(&mut self) -> Result<(), Status> {
+        let (app, context) = (self.app, self.context);
+        let action = Action { app, context, operation: Operation::Create, body: &self.kind };
+        self.warnings.extend(action.allow(&self.object).await?);
+        Ok(())
+    }
+
+    fn answered(mut self, status: Value) -> Response {
         self.object["status"] = status;
-        let mut response = serve_object::respond(&context.accept, 201, &self.object);
+        let mut response = serve_object::respond(&self.context.accept, 201, &self.object);
         body::warn(&mut response, &self.warnings);
         response
     }
@@ -45,12 +61,14 @@ fn kind_of(app: &App, context: &RequestContext) -> Result<Arc<Kind>, Status> {
 }
 
 /// Who shows a token.
-pub(super) fn token(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let review = Review::read(app, context, body)?;
+pub(super) async fn token(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
+    let mut review = Review::read(app, context, body).await?;
     let token = review.object["spec"]["token"].as_str().unwrap_or_default();
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
+    review.allow().await?;
+    let token = review.object["spec"]["token"].as_str().unwrap_or_default();
     let asked = strings(&review.object["spec"]["audiences"]);
     let audiences = if asked.is_empty() { app.settings.audiences.clone() } else { asked };
     let wanted: Vec<_> = audiences.iter().map(String::as_str).collect();
@@ -58,35 +76,44 @@ pub(super) fn token(app: &App, context: &RequestContext, body: &Bytes) -> Result
         Ok(known) => json!({"authenticated": true, "user": user_json(&known.user), "audiences": known.audiences}),
         Err(why) => json!({"error": why.to_string(), "user": {}}),
     };
-    Ok(review.answered(context, status))
+    Ok(review.answered(status))
 }
 
 /// Who asks.
-pub(super) fn myself(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let mut review = Review::read(app, context, body)?;
+pub(super) async fn myself(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
+    let mut review = Review::read(app, context, body).await?;
+    review.allow().await?;
     review.object["metadata"]["creationTimestamp"] = crate::write::seconds(Timestamp::now()).into();
-    Ok(review.answered(context, json!({"userInfo": user_json(&context.user)})))
+    Ok(review.answered(json!({"userInfo": user_json(&context.user)})))
 }
 
 /// Whether somebody may do something.
-pub(super) fn access(app: &App, context: &RequestContext, resource: &str, body: &Bytes) -> Result<Response, Status> {
-    let mut review = Review::read(app, context, body)?;
+pub(super) async fn access(
+    app: &App,
+    context: &RequestContext,
+    resource: &str,
+    body: &Bytes,
+) -> Result<Response, Status> {
+    let mut review = Review::read(app, context, body).await?;
     if resource == "selfsubjectrulesreviews" {
         let namespace = review.object["spec"]["namespace"].as_str().unwrap_or_default();
         if namespace.is_empty() {
             return Err(Status::bad_request("no namespace on request"));
         }
+        review.allow().await?;
+        let namespace = review.object["spec"]["namespace"].as_str().unwrap_or_default();
         let status = rules(app, &context.user, namespace);
         // Upstream's answer does not repeat the question.
         review.object["spec"] = json!({});
         review.object["metadata"] = json!({});
-        return Ok(review.answered(context, status));
+        return Ok(review.answered(status));
     }
     let (is_own, is_local) = (resource == "selfsubjectaccessreviews", resource == "localsubjectaccessreviews");
     refuse_invalid(access::validate(&review.object, is_own, is_local))?;
     if is_local {
         in_namespace(&review.object, &context.info.namespace)?;
     }
+    review.allow().await?;
     let spec = &review.object["spec"];
     let user = if is_own { context.user.clone() } else { user_of(spec) };
     let (wanted, ignored) = access::Wanted::of(spec);
@@ -98,7 +125,7 @@ pub(super) fn access(app: &App, context: &RequestContext, resource: &str, body: 
     if !ignored.is_empty() {
         status["evaluationError"] = ignored.join("; ").into();
     }
-    Ok(review.answered(context, status))
+    Ok(review.answered(status))
 }
 
 /// Upstream names no kind here.

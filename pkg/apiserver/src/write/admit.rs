@@ -3,10 +3,13 @@
 
 use knarr_admission::policy::{self, Pass};
 use knarr_admission::{Operation, Request, webhooks};
+use knarr_schema::Kind;
 use knarr_types::{Object, Status};
 use serde_json::{Value, json};
 
+use super::scale::{scale_of, scaled};
 use super::{Write, new_uid};
+use crate::app::App;
 
 /// Lets all who may change the object do so. True where a policy or a webhook did: they send objects as
 /// clients do, which get their defaults.
@@ -18,19 +21,44 @@ pub(super) async fn mutate(
 ) -> Result<bool, Status> {
     let plugins =
         |object: &mut Object| knarr_admission::mutate(request, object, write.app, &write.app.settings.admission);
-    let policies = |object: &mut Object, pass: Pass| {
-        let changed = policy::mutate(request, object, write.app, pass)?;
-        if changed {
-            plugins(object)?;
-        }
-        Ok(changed)
-    };
-    plugins(object)?;
-    let changed = policies(object, Pass::First)?;
-    let redo = |object: &mut Object| plugins(object).and_then(|()| policies(object, Pass::Again)).map(drop);
     let options = options(write, request.operation);
-    let context = context(write, &options);
-    Ok(write.app.webhooks.mutate(&context, request, object, warnings, redo).await? || changed)
+    plugins(object)?;
+    let Some(scale) = Scale::of(write, request)? else {
+        return ask_to_change(write.app, request, &options, object, warnings, plugins).await;
+    };
+    let (request, mut shown) = (scale.request(request), scale_of(write.kind, object));
+    // The plugins know workloads, not their scale.
+    if ask_to_change(write.app, &request, &options, &mut shown, warnings, |_| Ok(())).await? {
+        *object = scaled(write.kind, object, &shown)?;
+    }
+    Ok(false)
+}
+
+/// Lets policies and webhooks change an object; `plugins` have their turn after each that did. Gives whether one
+/// did.
+pub(crate) async fn ask_to_change(
+    app: &App,
+    request: &Request<'_>,
+    options: &Value,
+    object: &mut Object,
+    warnings: &mut Vec<String>,
+    plugins: impl Fn(&mut Object) -> Result<(), Status>,
+) -> Result<bool, Status> {
+    let changed = policy::mutate(request, object, app, Pass::First).await?;
+    if changed {
+        plugins(object)?;
+    }
+    let context = webhooks::Context { options, lookup: app, uid: new_uid };
+    let round = app.webhooks.mutate(&context, request, object, warnings).await?;
+    if !round.changed {
+        return Ok(changed);
+    }
+    plugins(object)?;
+    if policy::mutate(request, object, app, Pass::Again).await? {
+        plugins(object)?;
+    }
+    app.webhooks.repeat(&context, request, object, warnings, round).await?;
+    Ok(true)
 }
 
 /// Asks all who may refuse the write.
@@ -41,13 +69,48 @@ pub(super) async fn validate(
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
     knarr_admission::validate(request, object, write.app, warnings)?;
-    policy::validate(request, object, write.app, warnings)?;
     let options = options(write, request.operation);
-    write.app.webhooks.validate(&context(write, &options), request, object, warnings).await
+    match Scale::of(write, request)? {
+        None => ask_to_allow(write.app, request, &options, object, warnings).await,
+        Some(scale) => {
+            let shown = object.map(|object| scale_of(write.kind, object));
+            ask_to_allow(write.app, &scale.request(request), &options, shown.as_ref(), warnings).await
+        }
+    }
 }
 
-fn context<'a>(write: &'a Write<'_>, options: &'a Value) -> webhooks::Context<'a> {
-    webhooks::Context { kind: write.kind, options, lookup: write.app, deadline: write.context.deadline, uid: new_uid }
+/// Asks the policies and webhooks that may refuse.
+pub(crate) async fn ask_to_allow(
+    app: &App,
+    request: &Request<'_>,
+    options: &Value,
+    object: Option<&Object>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
+    policy::validate(request, object, app, warnings).await?;
+    let context = webhooks::Context { options, lookup: app, uid: new_uid };
+    app.webhooks.validate(&context, request, object, warnings).await
+}
+
+/// What policies and webhooks see of a write below `scale`: no workload, but its scale.
+struct Scale {
+    kind: Kind,
+    old: Option<Object>,
+}
+
+impl Scale {
+    /// `None` for all other writes.
+    fn of(write: &Write<'_>, request: &Request<'_>) -> Result<Option<Self>, Status> {
+        if write.subresource != "scale" {
+            return Ok(None);
+        }
+        let kind = Kind::of_body("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is unknown"))?;
+        Ok(Some(Self { kind, old: request.old.map(|old| scale_of(write.kind, old)) }))
+    }
+
+    fn request<'a>(&'a self, request: &Request<'a>) -> Request<'a> {
+        Request { body: Some(&self.kind), old: self.old.as_ref(), ..*request }
+    }
 }
 
 /// What the client said about the write beside the object.

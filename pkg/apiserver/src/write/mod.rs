@@ -4,7 +4,7 @@
 //! What a client sent is decoded once; what follows from the object as it is now is computed again each
 //! time somebody else was faster, until it is committed or the request's time is over.
 
-mod admit;
+pub mod admit;
 mod allocation;
 mod create;
 mod delete;
@@ -19,8 +19,10 @@ mod terms;
 mod update;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use knarr_admission::{Lookup, Operation};
 use knarr_auth::{Attributes, UserInfo};
@@ -251,6 +253,7 @@ impl<'a> Write<'a> {
             user: &self.context.user,
             old,
             dry_run: self.options.dry_run,
+            deadline: self.context.deadline,
         }
     }
 
@@ -330,6 +333,15 @@ impl Lookup for App {
         let registry = self.registry.load();
         let same = |k: &&Arc<Kind>| k.storage == kind.storage && k.api_version() != kind.api_version();
         registry.iter().filter(same).cloned().collect()
+    }
+
+    fn in_version<'a>(
+        &'a self,
+        kind: &'a Arc<Kind>,
+        object: &'a Object,
+        deadline: Instant,
+    ) -> BoxFuture<'a, Result<Object, Status>> {
+        Box::pin(self.any_in_version(kind, object, deadline))
     }
 
     fn decode(&self, kind: &Kind, object: &Object) -> Result<Object, Status> {

@@ -46,7 +46,7 @@ fn custom_scale(kind: &Kind) -> Option<&Scale> {
 }
 
 /// The scale of a workload. Pure.
-fn scale_of(kind: &Kind, object: &Object) -> Value {
+pub(super) fn scale_of(kind: &Kind, object: &Object) -> Value {
     let meta = &object["metadata"];
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -152,7 +152,7 @@ async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8
 }
 
 /// The workload with the replicas of its scale.
-fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
+pub(super) fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
     let name = old["metadata"]["name"].as_str().unwrap_or_default();
     let uid = scale["metadata"]["uid"].as_str().unwrap_or_default();
     let actual = old["metadata"]["uid"].as_str().unwrap_or_default();
