@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
+pub mod policy_status;
 pub mod queue;
 pub mod replicaset;
 pub mod resource_quota;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use ipnet::IpNet;
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, ResourceQuota, Secret, Service, ServiceAccount};
@@ -22,13 +23,14 @@ use parking_lot::Mutex;
 use crate::controller::spawn;
 use crate::garbage::{Collector, Followed};
 use crate::node_lifecycle::NodeView;
+use crate::policy_status::PolicyView;
 use crate::queue::Queue;
 use crate::service_account_tokens::TokenView;
 use crate::service_cidrs::RangeView;
 use crate::views::{Handler, PodView, controller_of, follow, lean};
 use crate::{
-    cluster_role_aggregation, deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle, replicaset,
-    resource_quota, service_account, service_account_tokens, service_cidrs,
+    cluster_role_aggregation, deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle,
+    policy_status, replicaset, resource_quota, service_account, service_account_tokens, service_cidrs,
 };
 
 /// Spawns workers for a controller that is shared by them.
@@ -73,6 +75,7 @@ pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> 
     service_ranges(client_for, &queues).await;
     namespaces(client_for, &caches, &queues, resources.clone(), config.ca);
     quotas(client_for, &caches, &queues, resources.clone());
+    policies(client_for, &queues);
     let client = client_for("clusterrole-aggregation-controller");
     let controller = cluster_role_aggregation::Controller { client, roles: caches.roles.clone() };
     start!("clusterrole-aggregation", &queues.roles, 1, controller);
@@ -104,6 +107,7 @@ struct Queues {
     roles: Queue,
     tokens: Queue,
     ranges: Queue,
+    policies: Queue,
 }
 
 /// One cache a resource.
@@ -437,6 +441,12 @@ fn quotas(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources
         resources,
     };
     start!("resource-quota", &queues.quotas, 2, controller);
+}
+
+fn policies(client_for: ClientFor<'_>, queues: &Queues) {
+    let client = client_for("validatingadmissionpolicy-status-controller");
+    let policies = follow::<ValidatingAdmissionPolicy, _>(&client, PolicyView::of, vec![own(&queues.policies)]);
+    start!("validatingadmissionpolicy-status", &queues.policies, 1, policy_status::Controller { client, policies });
 }
 
 /// The resources that can be listed, watched and deleted.

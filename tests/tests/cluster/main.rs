@@ -15,6 +15,7 @@ mod describe;
 mod fail_static;
 mod manifests;
 mod names;
+mod policies;
 mod program;
 mod server;
 mod service_addresses;

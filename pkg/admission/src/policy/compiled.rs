@@ -117,7 +117,7 @@ fn variables(spec: &Value, scope: &mut Scope) -> Vec<(String, Condition)> {
     for variable in items(spec, "variables") {
         let name = text(variable, "name");
         let condition = Condition::compile(name, text(variable, "expression"), &environment(scope));
-        let gives = condition.program.as_ref().map_or(Type::Dyn, |program| program.output().clone());
+        let gives = condition.program.as_ref().map_or(Type::Dyn, |program| program.output().as_variable());
         scope.variables.get_or_insert_default().push((name.to_owned(), gives));
         made.push((name.to_owned(), condition));
     }

@@ -20,6 +20,7 @@ mod parse;
 mod program;
 pub mod rules;
 mod shape;
+pub mod type_check;
 mod types;
 mod value;
 

@@ -83,6 +83,18 @@ impl Type {
         Self::Struct(Arc::new(Struct { name: name.to_owned(), fields: None }))
     }
 
+    /// What is known of a variable of a policy whose expression gives this: nothing of objects and of what the
+    /// libraries make.
+    #[must_use]
+    pub fn as_variable(&self) -> Self {
+        match self {
+            Self::Struct(_) | Self::Opaque(_) | Self::Optional(_) | Self::TypeOf(_) | Self::Error => Self::Dyn,
+            Self::List(element) => Self::list(element.as_variable()),
+            Self::Map(key, value) => Self::map(key.as_variable(), value.as_variable()),
+            other => other.clone(),
+        }
+    }
+
     /// Of a size that does not depend on the value.
     #[must_use]
     pub fn is_scalar(&self) -> bool {

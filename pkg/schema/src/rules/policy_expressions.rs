@@ -50,7 +50,7 @@ pub(super) fn variables(spec: &At<'_>, scope: &mut Scope) -> ErrorList {
         }
         let environment = environment(scope);
         errors.extend(expression(&text, &environment, &[]));
-        let gives = environment.compile(text.text()).map_or(Type::Dyn, |program| program.output().clone());
+        let gives = environment.compile(text.text()).map_or(Type::Dyn, |program| program.output().as_variable());
         scope.variables.get_or_insert_default().push((name.text().to_owned(), gives));
     }
     errors
