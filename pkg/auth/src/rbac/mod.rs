@@ -5,6 +5,8 @@
 //! each of their groups, and at no others.
 
 mod cover;
+#[cfg(test)]
+mod default_access;
 mod defaults;
 mod index;
 mod rule;
