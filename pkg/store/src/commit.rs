@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use knarr_types::{Key, Revision};
 
-use crate::delta;
+use crate::delta::{self, Codec};
 use crate::keys;
 use crate::proposal::Author;
 use crate::record::Record;
@@ -41,8 +41,26 @@ pub(crate) struct StoredCommit {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Previous {
     Nothing,
-    Delta { api_version: Arc<str>, bytes: Vec<u8> },
-    Whole { api_version: Arc<str>, bytes: Vec<u8> },
+    Delta { api_version: Arc<str>, packed: Packed },
+    Whole { api_version: Arc<str>, packed: Packed },
+}
+
+/// The bytes of a state, alone or as a difference.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Packed {
+    codec: Codec,
+    bytes: Vec<u8>,
+}
+
+impl Packed {
+    fn of(state: &[u8], newer: &[u8]) -> Self {
+        delta::pack(state, newer, |codec, packed| Self { codec, bytes: packed.to_vec() })
+    }
+
+    fn read(mut reader: Reader<'_>) -> Result<Self, Damage> {
+        let codec = Codec::from_stored(reader.u8()?).ok_or("unknown codec")?;
+        Ok(Self { codec, bytes: reader.0.to_vec() })
+    }
 }
 
 impl Previous {
@@ -52,10 +70,8 @@ impl Previous {
         let api_version = Arc::clone(&before.api_version);
         let state = State::of(before).encode();
         match after {
-            Some((after, newer)) if after.depth != 0 => {
-                Self::Delta { api_version, bytes: delta::compress(&state, newer) }
-            }
-            _ => Self::Whole { api_version, bytes: delta::compress(&state, b"") },
+            Some((after, newer)) if after.depth != 0 => Self::Delta { api_version, packed: Packed::of(&state, newer) },
+            _ => Self::Whole { api_version, packed: Packed::of(&state, b"") },
         }
     }
 }
@@ -65,13 +81,13 @@ impl StoredCommit {
     pub(crate) fn before(&self, after: Option<&Record>) -> Result<Option<Record>, Damage> {
         let (api_version, packed, newer) = match &self.previous {
             Previous::Nothing => return Ok(None),
-            Previous::Whole { api_version, bytes } => (api_version, bytes, Vec::new()),
-            Previous::Delta { api_version, bytes } => {
+            Previous::Whole { api_version, packed } => (api_version, packed, Vec::new()),
+            Previous::Delta { api_version, packed } => {
                 let after = after.ok_or("a delta from a state that is not there")?;
-                (api_version, bytes, State::of(after).encode())
+                (api_version, packed, State::of(after).encode())
             }
         };
-        let state = delta::decompress(packed, &newer).ok_or("a damaged delta")?;
+        let state = delta::unpack(packed.codec, &packed.bytes, &newer).ok_or("a damaged delta")?;
         let revision = *self.parents.first().ok_or("a state without its revision")?;
         let record = State::decode(&state)?.into_record(self.key.clone(), revision, Arc::clone(api_version));
         Ok(Some(record))
@@ -91,8 +107,8 @@ impl StoredCommit {
         }
         match &self.previous {
             Previous::Nothing => out.push(NOTHING_BEFORE),
-            Previous::Delta { api_version, bytes } => put_previous(&mut out, DELTA, api_version, bytes),
-            Previous::Whole { api_version, bytes } => put_previous(&mut out, WHOLE, api_version, bytes),
+            Previous::Delta { api_version, packed } => put_previous(&mut out, DELTA, api_version, packed),
+            Previous::Whole { api_version, packed } => put_previous(&mut out, WHOLE, api_version, packed),
         }
         out
     }
@@ -106,18 +122,19 @@ impl StoredCommit {
         let parents = (0..reader.u8()?).map(|_| reader.u64().map(Revision)).collect::<Result<_, _>>()?;
         let previous = match reader.u8()? {
             NOTHING_BEFORE => Previous::Nothing,
-            DELTA => Previous::Delta { api_version: reader.text()?, bytes: reader.0.to_vec() },
-            WHOLE => Previous::Whole { api_version: reader.text()?, bytes: reader.0.to_vec() },
+            DELTA => Previous::Delta { api_version: reader.text()?, packed: Packed::read(reader)? },
+            WHOLE => Previous::Whole { api_version: reader.text()?, packed: Packed::read(reader)? },
             _ => return Err("an unknown kind of previous state"),
         };
         Ok(Self { key, author, time_ms, parents, deleted, previous })
     }
 }
 
-fn put_previous(out: &mut Vec<u8>, kind: u8, api_version: &str, bytes: &[u8]) {
+fn put_previous(out: &mut Vec<u8>, kind: u8, api_version: &str, packed: &Packed) {
     out.push(kind);
     put_text(out, api_version);
-    out.extend_from_slice(bytes);
+    out.push(packed.codec as u8);
+    out.extend_from_slice(&packed.bytes);
 }
 
 /// What `m/history` holds: commits up to here are pruned, and about how many bytes the others take.

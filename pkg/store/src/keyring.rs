@@ -10,14 +10,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use aws_lc_rs::hkdf::{HKDF_SHA256, Prk, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::rand;
 use serde::{Deserialize, Serialize};
 
+use crate::crypt::{KEY_BYTES, ValueKey};
 use crate::error::OpenError;
 
 /// Separates keys derived here from any other use of the same secret.
-const PURPOSE: &[u8] = b"knarr store values 1";
+const PURPOSE: &[u8] = b"knarr store values 2";
 const SECRET_BYTES: usize = 32;
 
 /// The keys of a store. Cheap to clone; never printed.
@@ -27,7 +28,7 @@ pub struct KeyRing(Arc<Inner>);
 struct Inner {
     cluster: String,
     primary: u32,
-    keys: BTreeMap<u32, Prk>,
+    keys: BTreeMap<u32, ValueKey>,
 }
 
 /// The file.
@@ -80,12 +81,12 @@ impl KeyRing {
     }
 
     /// The key that new values are encrypted with.
-    pub(crate) fn primary(&self) -> (u32, &Prk) {
+    pub(crate) fn primary(&self) -> (u32, &ValueKey) {
         let id = self.0.primary;
         (id, self.0.keys.get(&id).expect("from_stored checked that the primary key is there"))
     }
 
-    pub(crate) fn key(&self, id: u32) -> Option<&Prk> {
+    pub(crate) fn key(&self, id: u32) -> Option<&ValueKey> {
         self.0.keys.get(&id)
     }
 
@@ -96,13 +97,22 @@ impl KeyRing {
             if secret.len() != SECRET_BYTES {
                 return Err("a key is not 32 bytes long");
             }
-            keys.insert(*id, Salt::new(HKDF_SHA256, PURPOSE).extract(&secret));
+            keys.insert(*id, value_key(&secret));
         }
         if stored.primary == 0 || !keys.contains_key(&stored.primary) {
             return Err("the primary key is missing");
         }
         Ok(Self(Arc::new(Inner { cluster: stored.cluster.clone(), primary: stored.primary, keys })))
     }
+}
+
+/// Derived once, when the key ring is read.
+fn value_key(secret: &[u8]) -> ValueKey {
+    let mut key = [0; KEY_BYTES];
+    let root = Salt::new(HKDF_SHA256, PURPOSE).extract(secret);
+    let derived = root.expand(&[b"XAES-256-GCM"], HKDF_SHA256).and_then(|derived| derived.fill(&mut key));
+    derived.expect("the hash is as long as the key");
+    ValueKey::new(&key)
 }
 
 impl Stored {

@@ -13,17 +13,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use knarr_types::{Key, Revision};
 
+use crate::crypt;
+use crate::delta::{self, Codec};
 use crate::keyring::KeyRing;
 use crate::record::{Draft, Fields, Labels, Record, splice};
-use crate::{crypt, delta};
 
 /// The format that this release writes.
-pub(crate) const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 2;
 /// The oldest release that can read it knows this format.
-pub(crate) const OLDEST_READER: u16 = 1;
+pub(crate) const OLDEST_READER: u16 = 2;
 
-const CODEC_PLAIN: u8 = 0;
-const CODEC_ZSTD: u8 = 1;
 const REVISION_AT: usize = 6;
 const FIXED_HEADER_BYTES: usize = 15;
 /// Key id of values that are not encrypted.
@@ -38,29 +37,24 @@ pub(crate) struct Sealed(Vec<u8>);
 impl Sealed {
     /// Compresses and encrypts a body for the place `name`.
     pub(crate) fn new(ring: &KeyRing, name: &[u8], api_version: &str, body: &[u8]) -> Self {
-        let packed = delta::compress(body, b"");
-        if packed.len() < body.len() {
-            Self::encrypted(ring, name, api_version, CODEC_ZSTD, &packed)
-        } else {
-            Self::packed(ring, name, api_version, body)
-        }
+        delta::pack(body, b"", |codec, packed| Self::encrypted(ring, name, api_version, codec, packed))
     }
 
     /// Encrypts a body that is small or compressed already.
     pub(crate) fn packed(ring: &KeyRing, name: &[u8], api_version: &str, body: &[u8]) -> Self {
-        Self::encrypted(ring, name, api_version, CODEC_PLAIN, body)
+        Self::encrypted(ring, name, api_version, Codec::Plain, body)
     }
 
-    fn encrypted(ring: &KeyRing, name: &[u8], api_version: &str, codec: u8, plain: &[u8]) -> Self {
+    fn encrypted(ring: &KeyRing, name: &[u8], api_version: &str, codec: Codec, plain: &[u8]) -> Self {
         let (id, key) = ring.primary();
-        let mut out = header(codec, id, api_version, plain.len() + crypt::SALT_BYTES + crypt::TAG_BYTES);
+        let mut out = header(codec, id, api_version, plain.len() + crypt::NONCE_BYTES + crypt::TAG_BYTES);
         crypt::seal(key, &bound_to(name, codec, api_version), plain, &mut out);
         Self(out)
     }
 
     /// A body that is neither compressed nor encrypted: what lies under `m/` and `h/`.
     pub(crate) fn clear(body: &[u8]) -> Self {
-        let mut out = header(CODEC_PLAIN, CLEAR, "", body.len());
+        let mut out = header(Codec::Plain, CLEAR, "", body.len());
         out.extend_from_slice(body);
         Self(out)
     }
@@ -88,9 +82,9 @@ pub(crate) struct Opened {
 pub(crate) fn open(ring: &KeyRing, name: &[u8], value: &[u8]) -> Result<Opened, Damage> {
     let (header, rest) = value.split_first_chunk::<FIXED_HEADER_BYTES>().ok_or("too short for a header")?;
     if u16::from(header[0]) != FORMAT {
-        return Err("unknown format");
+        return Err("it has another format: one of before the first release, or of a newer one");
     }
-    let codec = header[1];
+    let codec = Codec::from_stored(header[1]).ok_or("unknown codec")?;
     let key_id = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
     let revision = keys_revision(header);
     let (api_version, stored) = rest.split_at_checked(header[14].into()).ok_or("too short for its header")?;
@@ -102,9 +96,8 @@ pub(crate) fn open(ring: &KeyRing, name: &[u8], value: &[u8]) -> Result<Opened, 
         crypt::open(key, &bound_to(name, codec, api_version), stored).ok_or("it was changed, or its key is another")?
     };
     let body = match codec {
-        CODEC_PLAIN => packed,
-        CODEC_ZSTD => delta::decompress(&packed, b"").ok_or("damaged compression")?,
-        _ => return Err("unknown codec"),
+        Codec::Plain => packed,
+        _ => delta::unpack(codec, &packed, b"").ok_or("damaged compression")?,
     };
     Ok(Opened { revision, api_version: api_version.into(), body })
 }
@@ -115,11 +108,11 @@ fn keys_revision(header: &[u8; FIXED_HEADER_BYTES]) -> Revision {
     Revision(u64::from_be_bytes(digits))
 }
 
-fn header(codec: u8, key_id: u32, api_version: &str, body_bytes: usize) -> Vec<u8> {
+fn header(codec: Codec, key_id: u32, api_version: &str, body_bytes: usize) -> Vec<u8> {
     let length = u8::try_from(api_version.len()).expect("an apiVersion is shorter than 256 bytes");
     let mut out = Vec::with_capacity(FIXED_HEADER_BYTES + api_version.len() + body_bytes);
     out.push(u8::try_from(FORMAT).expect("formats are numbered from 1"));
-    out.push(codec);
+    out.push(codec as u8);
     out.extend_from_slice(&key_id.to_be_bytes());
     out.extend_from_slice(&[0; 8]);
     out.push(length);
@@ -128,9 +121,9 @@ fn header(codec: u8, key_id: u32, api_version: &str, body_bytes: usize) -> Vec<u
 }
 
 /// What the tag covers beside the body.
-fn bound_to(name: &[u8], codec: u8, api_version: &str) -> Vec<u8> {
+fn bound_to(name: &[u8], codec: Codec, api_version: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(name.len() + api_version.len() + 2);
-    out.push(codec);
+    out.push(codec as u8);
     out.extend_from_slice(api_version.as_bytes());
     out.push(0);
     out.extend_from_slice(name);
