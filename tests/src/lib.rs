@@ -15,3 +15,13 @@ pub mod load;
 pub mod terminal;
 pub mod wait;
 pub mod webhook;
+
+/// The folder of this crate, as cargo names it when a test runs: what the compiler saw may be another
+/// checkout that shared its target folder.
+///
+/// # Panics
+/// When neither `cargo test` nor `cargo nextest` started the test.
+#[must_use]
+pub fn manifest_folder() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo starts the tests").into()
+}

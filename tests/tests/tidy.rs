@@ -43,7 +43,7 @@ const BANNED: [(&str, &str); 4] = [
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
+    knarr_tests::manifest_folder().parent().expect("tests/ is in the workspace").to_owned()
 }
 
 struct Source {

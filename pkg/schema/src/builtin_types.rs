@@ -127,11 +127,10 @@ fn read_type(named: &NamedType) -> Type {
         _ if named.flags.starts_with("any") => return Type::Any,
         _ => {}
     }
-    let mut fields: Vec<Field> = named.rows.lines().map(read_field).collect();
-    fields.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let fields: Vec<Field> = named.rows.lines().map(read_field).collect();
     Type::Struct(Struct {
         name: named.name.into(),
-        fields,
+        fields: fields.into(),
         atomic: named.flags.contains("atomic"),
         ..Struct::default()
     })

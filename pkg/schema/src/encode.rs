@@ -2,6 +2,7 @@
 //! From an object's tree to the bytes that are stored and sent.
 
 mod as_patched;
+mod json;
 mod yaml;
 
 use knarr_types::Object;
@@ -9,6 +10,8 @@ use serde_json::Value;
 
 pub use as_patched::{Opened, as_patched};
 pub use yaml::to_yaml;
+
+use json::entry;
 
 /// An object as it is stored: canonical JSON (sorted keys, no spaces) without its resourceVersion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,16 +54,6 @@ pub fn encode(object: &Object) -> Encoded {
     }
     json.push(b'}');
     Encoded { json, revision_at }
-}
-
-fn entry(json: &mut Vec<u8>, name: &str, value: &Value) {
-    text(json, name);
-    json.push(b':');
-    serde_json::to_writer(json, value).expect("a tree of JSON is JSON, and memory takes all");
-}
-
-fn text(json: &mut Vec<u8>, name: &str) {
-    serde_json::to_writer(json, name).expect("a text is JSON, and memory takes all");
 }
 
 #[cfg(test)]

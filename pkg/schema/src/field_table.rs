@@ -5,12 +5,15 @@
 //! custom resources from their CRD. Decoding, pruning, defaults, patches, apply, protobuf and
 //! OpenAPI all read these types and nothing else about a kind's shape.
 
+mod fields;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::builtin_types::NamedType;
+pub use fields::Fields;
 
 /// A type, shared by all that use it.
 #[derive(Clone, Debug)]
@@ -110,8 +113,8 @@ pub enum ListMerge {
 pub struct Struct {
     /// The published full name, empty for the objects inside a CRD.
     pub name: Cow<'static, str>,
-    /// Sorted by name.
-    pub fields: Vec<Field>,
+    /// Its fields.
+    pub fields: Fields,
     /// Owned as a whole by one writer (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
     /// Fields that are not listed stay (`x-kubernetes-preserve-unknown-fields`).
@@ -179,6 +182,6 @@ impl Struct {
     /// Where in `fields` the field of that name is.
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
-        self.fields.binary_search_by(|f| (*f.name).cmp(name)).ok()
+        self.fields.position(name)
     }
 }

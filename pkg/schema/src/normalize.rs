@@ -74,7 +74,7 @@ impl Pass {
         for name in dropped {
             tree.remove(&name);
         }
-        for field in fields.fields.iter().filter(|field| matches!(field.emission, Emission::Always | Emission::Null)) {
+        for field in fields.fields.always() {
             if !tree.contains_key(&*field.name)
                 && let Some(value) = self.unset(field)
             {

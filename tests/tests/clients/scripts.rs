@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The client libraries of Python and JavaScript: what each does is in the script beside this file.
 
-use std::path::Path;
-
 use knarr_tests::clients::run_script;
 use knarr_tests::cluster::Cluster;
 
 fn walk(script: &str) {
     let cluster = Cluster::start(1);
     let image = cluster.push_busybox();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script);
+    let file = knarr_tests::manifest_folder().join("tests/clients").join(script);
     if let Some(said) = run_script(cluster.host(0), &cluster.kubectl, cluster.folder(), &file, &[&image]) {
         println!("{said}");
     }

@@ -2,8 +2,6 @@
 //! Rude clients: memory stays bounded, and others are served. The same program gives the figures of
 //! `docs/benchmarks.md`, with more of everything.
 
-use std::path::Path;
-
 use knarr_tests::cluster::Folder;
 use knarr_tests::hosts::Network;
 use knarr_tests::knarr::binary;
@@ -13,7 +11,7 @@ fn rude_clients_are_bounded_and_others_served() {
     let mut network = Network::new();
     let folder = Folder::new();
     let host = network.add_host("server");
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/abuse.py");
+    let program = knarr_tests::manifest_folder().join("bench/abuse.py");
     let mut command = host.command("timeout");
     command.args(["--kill-after=5", "200", "python3"]).arg(program).arg(binary()).arg("--small");
     let output = command.env("TMPDIR", folder.path()).output().unwrap();

@@ -109,7 +109,7 @@ fn the_quickstart_starts_shows_and_stops() {
     let before = footprint(&host, folder.path());
     let groups = cgroups();
     let data = folder.path().join("quick");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/quickstart.sh");
+    let script = knarr_tests::manifest_folder().join("../scripts/quickstart.sh");
     let run = |arguments: &[&str]| {
         let mut command: Command = host.command(&script);
         command.args(arguments).env("KNARR_DATA", &data);

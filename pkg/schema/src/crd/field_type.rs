@@ -64,9 +64,8 @@ fn known_fields(schema: &StructuralSchema, resource: bool) -> Struct {
         let metadata = TypeRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
         fields.push(field("metadata", metadata.unwrap_or_else(|| TypeRef::of(Type::Any))));
     }
-    fields.sort_by(|a, b| a.name.cmp(&b.name));
     Struct {
-        fields,
+        fields: fields.into(),
         atomic: schema.map_atomic,
         preserve_unknown: schema.preserve_unknown_fields || schema.additional.is_open(),
         embedded: schema.embedded_resource,

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Trees as canonical JSON text: sorted keys, no spaces. Every write ends here, and most of what it writes
+//! are short texts that need no escape: those are copied without a look at each character.
+
+use serde_json::Value;
+
+/// Writes a value.
+pub(crate) fn value(json: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => json.extend_from_slice(b"null"),
+        Value::Bool(true) => json.extend_from_slice(b"true"),
+        Value::Bool(false) => json.extend_from_slice(b"false"),
+        Value::String(said) => text(json, said),
+        Value::Number(_) => library(json, value),
+        Value::Array(items) => {
+            let mut before = b'[';
+            for item in items {
+                json.push(before);
+                before = b',';
+                self::value(json, item);
+            }
+            json.extend_from_slice(if items.is_empty() { b"[]" } else { b"]" });
+        }
+        Value::Object(members) => {
+            let mut before = b'{';
+            for (name, member) in members {
+                json.push(before);
+                before = b',';
+                entry(json, name, member);
+            }
+            json.extend_from_slice(if members.is_empty() { b"{}" } else { b"}" });
+        }
+    }
+}
+
+/// Writes a member of an object.
+pub(crate) fn entry(json: &mut Vec<u8>, name: &str, member: &Value) {
+    text(json, name);
+    json.push(b':');
+    value(json, member);
+}
+
+/// Writes a text in quotes.
+pub(crate) fn text(json: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    if bytes.iter().any(|byte| is_escaped(*byte)) {
+        return library(json, text);
+    }
+    json.reserve(bytes.len() + 2);
+    json.push(b'"');
+    json.extend_from_slice(bytes);
+    json.push(b'"');
+}
+
+fn is_escaped(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+fn library(json: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {
+    serde_json::to_writer(json, value).expect("a tree of JSON is JSON, and memory takes all");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "[a-z\"\\\\\n\u{7f}é]{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[ -~\n]{0,6}", inner, 0..4)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_is_that_of_the_library(tree in tree()) {
+            let mut json = Vec::new();
+            value(&mut json, &tree);
+            prop_assert_eq!(String::from_utf8(json).unwrap(), tree.to_string());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The fields of a struct, found by name without a look at each name.
+
+use std::ops::Deref;
+
+use super::{Emission, Field};
+
+/// Fields sorted by name. Every pass through an object looks its fields up, so the first bytes of
+/// their names lie side by side: most lookups touch one name.
+#[derive(Debug, Default)]
+pub struct Fields {
+    list: Box<[Field]>,
+    /// [`front`] of each name.
+    fronts: Box<[u64]>,
+    /// Those that are written even where they were not set.
+    always: Box<[usize]>,
+}
+
+impl Fields {
+    /// Where the field of that name is.
+    #[must_use]
+    pub fn position(&self, name: &str) -> Option<usize> {
+        let wanted = front(name);
+        let start = self.fronts.partition_point(|front| *front < wanted);
+        let alike = self.fronts[start..].iter().take_while(|front| **front == wanted).count();
+        (start..start + alike).find(|at| *self.list[*at].name == *name)
+    }
+
+    /// The fields that are written even where they were not set.
+    pub fn always(&self) -> impl Iterator<Item = &Field> {
+        self.always.iter().map(|at| &self.list[*at])
+    }
+}
+
+impl From<Vec<Field>> for Fields {
+    fn from(mut list: Vec<Field>) -> Self {
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        let written = |field: &Field| matches!(field.emission, Emission::Always | Emission::Null);
+        Self {
+            fronts: list.iter().map(|field| front(&field.name)).collect(),
+            always: list.iter().enumerate().filter(|(_, field)| written(field)).map(|(at, _)| at).collect(),
+            list: list.into(),
+        }
+    }
+}
+
+impl Deref for Fields {
+    type Target = [Field];
+
+    fn deref(&self) -> &[Field] {
+        &self.list
+    }
+}
+
+impl<'f> IntoIterator for &'f Fields {
+    type Item = &'f Field;
+    type IntoIter = std::slice::Iter<'f, Field>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}
+
+/// The first eight bytes of a name as a number that sorts as they do.
+fn front(name: &str) -> u64 {
+    if let Some(bytes) = name.as_bytes().first_chunk() {
+        return u64::from_be_bytes(*bytes);
+    }
+    let mut bytes = [0; 8];
+    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    u64::from_be_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::field_table::{PatchStrategy, Type, TypeRef};
+
+    fn field(name: &str) -> Field {
+        Field {
+            name: name.to_owned().into(),
+            ty: TypeRef::of(Type::String),
+            required: false,
+            emission: Emission::OmitUnset,
+            default: None,
+            patch: PatchStrategy::default(),
+            values: Vec::new(),
+            granular: false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_names_that_are_there_are_found(
+            names in prop::collection::btree_set("(metadata)?[a-c\0é]{0,9}", 0..40),
+            other in "(metadata)?[a-c\0é]{0,9}",
+        ) {
+            let fields = Fields::from(names.iter().rev().map(|name| field(name)).collect::<Vec<_>>());
+            for (at, name) in names.iter().enumerate() {
+                prop_assert_eq!(fields.position(name), Some(at));
+            }
+            prop_assert_eq!(fields.position(&other).is_some(), names.contains(&other));
+        }
+    }
+}
