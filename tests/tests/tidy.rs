@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The crates from the top down: each may use only those before it. `spec.md` has the same list.
 const ORDER: [&str; 19] = [

@@ -32,6 +32,7 @@ use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::Kind;
 use knarr_store::Precondition;
 use knarr_types::{Object, Status};
+use serde_json::Value;
 
 pub use certificates::{set_condition_times, set_requester};
 
@@ -143,6 +144,32 @@ pub trait Lookup: Sync {
     fn service_address(&self, _namespace: &str, name: &str, _port: u16) -> Result<String, String> {
         Err(format!("service {name:?} not found"))
     }
+}
+
+/// Whether a webhook or a policy may get to see the object: one has a rule about such requests.
+#[must_use]
+pub fn is_seen(request: &Request<'_>, lookup: &dyn Lookup) -> bool {
+    let about = |rule: &Value| {
+        matching::fits(rule, request, request.kind, None)
+            || lookup.versions(request.kind).iter().any(|kind| matching::fits(rule, request, kind, None))
+    };
+    let listed = |resource: &str| lookup.list(webhooks::GROUP, resource, None);
+    let asks =
+        |hooks: &Object| items_of(&hooks["webhooks"]).iter().any(|hook| items_of(&hook["rules"]).iter().any(about));
+    let decides = |policy: &Object| {
+        let rules = items_of(&policy["spec"]["matchConstraints"]["resourceRules"]);
+        rules.is_empty() || rules.iter().any(about)
+    };
+    ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
+        .iter()
+        .any(|resource| listed(resource).iter().any(|hooks| asks(hooks)))
+        || ["mutatingadmissionpolicies", "validatingadmissionpolicies"]
+            .iter()
+            .any(|resource| listed(resource).iter().any(|policy| decides(policy)))
+}
+
+fn items_of(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Changes the object as the plugins want it.

@@ -8,6 +8,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
 use knarr_schema::crd::Custom;
+use knarr_schema::managed_fields::folded;
 use knarr_schema::protobuf::{self, Message};
 use knarr_schema::{Encoded, Kind, builtin_types, convert, encode, table};
 use knarr_store::{Draft, Record};
@@ -25,10 +26,23 @@ pub fn stored_tree(kind: &Kind, record: &Record) -> Object {
         return tree(kind, record);
     }
     // What the store holds was JSON when it was written.
-    let mut object: Object = serde_json::from_slice(&record.json).unwrap_or_default();
-    object["apiVersion"] = kind.storage_version.to_string().into();
-    object["kind"] = kind.kind.to_string().into();
+    named(kind, serde_json::from_slice(&record.json).unwrap_or_default())
+}
+
+/// A stored object with what its place says.
+fn named(kind: &Kind, mut object: Object) -> Object {
+    object["apiVersion"] = (*kind.storage_version).into();
+    object["kind"] = (*kind.kind).into();
     object
+}
+
+/// As [`stored_tree`]; the owners of its fields are [folded].
+#[must_use]
+pub fn folded_tree(kind: &Kind, record: &Record) -> Object {
+    if kind.custom.is_some() {
+        return tree(kind, record);
+    }
+    named(kind, folded::read_folded(&record.json).unwrap_or_default())
 }
 
 /// The record as a tree with its apiVersion and kind, in the version of `kind`.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::builtin_types;
 use crate::field_set::{Element, FieldSet, path_text};
 use crate::field_table::Type;
-use crate::managed_fields::{self, Entries, Id, Manager};
+use crate::managed_fields::{self, Entries, Id, Manager, Owners};
 use crate::patch::restore_fault;
 use crate::typed::{self, Comparison};
 
@@ -120,8 +120,8 @@ pub fn apply(
 ) -> Result<Object, ApplyError> {
     check(config, ty, kind, manager)?;
     let mut bare = live.cloned().unwrap_or_else(|| typed::empty(ty));
-    let list = managed_fields::take(&mut bare).unwrap_or_default();
-    let mut entries = Entries::parse(&list).map_err(|error| ApplyError::ManagedFields(error.to_string()))?;
+    let owners = Owners::take(&mut bare).unwrap_or(Owners::NONE);
+    let mut entries = owners.entries().map_err(|error| ApplyError::ManagedFields(error.to_string()))?;
     let nothing = typed::empty(ty);
     if live.is_some() && entries.is_empty() {
         let mut found = typed::compare(&nothing, &bare, ty);
@@ -150,11 +150,11 @@ pub fn apply(
     {
         return Err(ApplyError::NotConvertible { object: shown_as(config), kind: shown_kind(config), fault });
     }
-    let list = entries.publish();
+    let owners = if owners.is_folded() { entries.fold().map(Value::String) } else { entries.publish() };
     if manager.name == "kubectl" {
         renew_last_applied(&mut object, config);
     }
-    managed_fields::put(&mut object, list);
+    managed_fields::put(&mut object, owners);
     Ok(object)
 }
 

@@ -2,7 +2,7 @@
 //! From an object's tree to the bytes that are stored and sent.
 
 mod as_patched;
-mod json;
+pub(crate) mod json;
 mod yaml;
 
 use knarr_types::Object;
@@ -45,7 +45,14 @@ pub fn encode(object: &Object) -> Encoded {
     for (name, value) in metadata.iter().filter(|(name, _)| *name != "resourceVersion") {
         json.extend_from_slice(separator);
         separator = b",";
-        entry(&mut json, name, value);
+        match value {
+            // Folded owners are the text of their list already.
+            Value::String(owners) if name == "managedFields" => {
+                json.extend_from_slice(b"\"managedFields\":");
+                json.extend_from_slice(owners.as_bytes());
+            }
+            value => entry(&mut json, name, value),
+        }
     }
     json.push(b'}');
     for (name, value) in after {

@@ -9,7 +9,11 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
+
+use crate::encode::json;
 
 /// One step of a path. Ordered as in the published form.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,11 +128,17 @@ impl<'a> FieldSet<'a> {
             let member = value.as_object().is_none_or(|map| map.contains_key(".") || map.is_empty());
             nodes.push(Node { element: Element::parse(key)?, member: member || below.is_empty(), below });
         }
-        if !nodes.is_sorted_by(|a, b| a.element < b.element) {
-            nodes.sort_by(|a, b| a.element.cmp(&b.element));
-            nodes.dedup_by(|a, b| a.element == b.element);
+        let mut set = Self { nodes };
+        set.sort();
+        Ok(set)
+    }
+
+    /// Brings the elements into their order.
+    fn sort(&mut self) {
+        if !self.nodes.is_sorted_by(|a, b| a.element < b.element) {
+            self.nodes.sort_by(|a, b| a.element.cmp(&b.element));
+            self.nodes.dedup_by(|a, b| a.element == b.element);
         }
-        Ok(Self { nodes })
     }
 
     /// The published form.
@@ -145,6 +155,27 @@ impl<'a> FieldSet<'a> {
             .iter()
             .map(|node| (node.element.published(), node.below.published(node.member && !node.below.is_empty())));
         Value::Object(dot.into_iter().chain(below).collect())
+    }
+
+    /// Writes the published form as canonical JSON.
+    pub(crate) fn write(&self, text: &mut Vec<u8>) {
+        self.write_below(text, false);
+    }
+
+    fn write_below(&self, text: &mut Vec<u8>, itself: bool) {
+        text.extend_from_slice(if itself { b"{\".\":{}" } else { b"{" });
+        for (at, node) in self.nodes.iter().enumerate() {
+            if at > 0 || itself {
+                text.push(b',');
+            }
+            match &node.element {
+                Element::Field(name) => json::prefixed(text, "f:", name),
+                Element::Item(item) => json::text(text, item),
+            }
+            text.push(b':');
+            node.below.write_below(text, node.member && !node.below.is_empty());
+        }
+        text.push(b'}');
     }
 
     /// It has no path.
@@ -350,6 +381,60 @@ impl<'a> FieldSet<'a> {
         self.nodes.binary_search_by(|node| compare(&node.element, element))
     }
 }
+
+// === impl Deserialize ===
+
+/// The published form as [`FieldSet::write`] leaves it: keys of list elements are not brought into their form.
+impl<'de: 'a, 'a> Deserialize<'de> for FieldSet<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Below).map(|(set, _)| set)
+    }
+}
+
+/// What is below an element, and whether the element itself is in the set as well.
+struct Below;
+
+impl<'de> Visitor<'de> for Below {
+    type Value = (FieldSet<'de>, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a set of fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut set, mut itself) = (FieldSet::default(), false);
+        while let Some(Key(key)) = map.next_key()? {
+            if key == "." {
+                map.next_value::<IgnoredAny>()?;
+                itself = true;
+                continue;
+            }
+            let is_item = key.starts_with("k:") || key.starts_with("v:") || key.starts_with("i:");
+            let element = match key {
+                key if is_item => Element::Item(key),
+                Cow::Borrowed(key) if key.starts_with("f:") => Element::Field(key[2..].into()),
+                Cow::Owned(key) if key.starts_with("f:") => Element::Field(key[2..].to_owned().into()),
+                key => return Err(A::Error::custom(FieldSetError(key.into_owned()))),
+            };
+            let (below, itself) = map.next_value_seed(Below)?;
+            set.nodes.push(Node { element, member: itself || below.is_empty(), below });
+        }
+        set.sort();
+        Ok((set, itself))
+    }
+}
+
+impl<'de> serde::de::DeserializeSeed<'de> for Below {
+    type Value = (FieldSet<'de>, bool);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Elements of different lifetimes.
 fn compare(a: &Element<'_>, b: &Element<'_>) -> Ordering {

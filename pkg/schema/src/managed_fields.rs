@@ -5,16 +5,18 @@
 //! owner of what it changed; [`crate::apply`] does the rest.
 
 mod entries;
+pub mod folded;
 pub mod scale;
 
 use jiff::Timestamp;
 use knarr_types::Object;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::field_set::{Element, FieldSet};
 use crate::field_table::Type;
 use crate::typed::{self, Comparison};
 pub(crate) use entries::{Entries, Id};
+pub(crate) use folded::Owners;
 
 /// The fields that a write through a subresource (`""` for the object itself) resets: spec and status are
 /// written through their own paths only. Kinds without a status subresource reset nothing.
@@ -66,16 +68,22 @@ pub fn manager_name<'a>(field_manager: &'a str, user_agent: &'a str) -> &'a str 
 ///
 /// A write that changes nothing leaves `managedFields` as they were.
 pub fn track_update(old: Option<&Object>, new: &mut Object, ty: &Type, manager: &Manager<'_>, now: Timestamp) {
-    let sent = take(new);
-    let kept = old.and_then(managed_of);
+    track_folded(old, new, ty, manager, now);
+    folded::unfold(new);
+}
+
+/// As [`track_update`]; the owners of `new` are [folded](folded) then.
+pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: &Manager<'_>, now: Timestamp) {
+    let sent = Owners::take(new);
+    let kept = old.and_then(Owners::of);
     if !new.is_object() {
         return;
     }
     let through_subresource = !manager.subresource.is_empty();
-    let list: &[Value] = match &sent {
-        Some(list) if !through_subresource && is_reset(list) => &[],
-        Some(list) if !through_subresource => list,
-        _ => kept.unwrap_or_default(),
+    let list = match &sent {
+        Some(sent) if !through_subresource && sent.is_reset() => &Owners::NONE,
+        Some(sent) if !through_subresource => sent,
+        _ => kept.as_ref().unwrap_or(&Owners::NONE),
     };
     // Nobody has been tracked since they were forgotten: that goes on until the first apply.
     if list.is_empty() && old.is_some() {
@@ -85,17 +93,16 @@ pub fn track_update(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let old = old.or(empty.as_ref()).unwrap_or(&Value::Null);
     let mut found = typed::compare(old, new, ty);
     strip_server_fields(&mut found);
-    if found.is_empty() && kept == Some(list) {
-        let list = list.to_vec();
-        put(new, Some(Value::Array(list)));
+    if found.is_empty() && kept.as_ref().is_some_and(|kept| kept.same(list)) {
+        put(new, kept.map(Owners::into_value));
         return;
     }
-    let entries = Entries::parse(list).or_else(|_| Entries::parse(kept.unwrap_or_default()));
-    let mut entries = entries.unwrap_or_default();
+    let kept = kept.as_ref().unwrap_or(&Owners::NONE);
+    let mut entries = list.entries().or_else(|_| kept.entries()).unwrap_or_default();
     record(&mut entries, found, manager, now);
     entries.cap(MAX_UPDATE_MANAGERS);
-    let list = entries.publish();
-    put(new, list);
+    let owners = entries.fold();
+    folded::put_folded(new, owners);
 }
 
 /// Takes what a write changed from its owners and gives it to the manager.
@@ -160,78 +167,46 @@ fn strip_server_fields(found: &mut Comparison<'_>) {
 
 /// Gives the times of `managedFields` back to a write that changed nothing else, so that it is none.
 pub fn keep_times(old: &Object, new: &mut Object) {
-    let (Some(before), Some(after)) = (managed_of(old), managed_of(new)) else { return };
-    let same = before.len() == after.len()
-        && before.iter().zip(after).all(|(before, after)| {
-            let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return false };
-            let fields = |entry: &'_ serde_json::Map<String, Value>| {
-                entry
-                    .iter()
-                    .filter(|(name, _)| *name != "time")
-                    .map(|(n, v)| (n.clone(), v.clone()))
-                    .collect::<Vec<_>>()
-            };
-            fields(before) == fields(after)
-        });
-    if !same || before == after {
+    let (Some(before), Some(after)) = (Owners::of(old), Owners::of(new)) else { return };
+    if before.same(&after) || !equal_but_managed(old, new) {
         return;
     }
-    let before = Value::Array(before.to_vec());
-    let now = take(new);
-    if equal_but_managed(old, new) {
-        put(new, Some(before));
-    } else {
-        put(new, now.map(Value::Array));
+    let same = match (before.entries(), after.entries()) {
+        (Ok(before), Ok(after)) => before.equal_but_times(&after),
+        _ => false,
+    };
+    if same {
+        put(new, Some(before.into_value()));
     }
 }
 
-/// Both are the same but for `managedFields` (which `new` has not).
+/// Both are the same but for `managedFields`.
 fn equal_but_managed(old: &Object, new: &Object) -> bool {
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return false };
     old.len() == new.len()
         && old.iter().zip(new).all(|((a, old), (b, new))| {
             a == b
                 && match (old.as_object(), new.as_object()) {
-                    (Some(old), Some(new)) if a == "metadata" => {
-                        old.iter().filter(|(name, _)| *name != "managedFields").eq(new.iter())
-                    }
+                    (Some(old), Some(new)) if a == "metadata" => but_owners(old).eq(but_owners(new)),
                     _ => old == new,
                 }
         })
 }
 
-/// The client wants all owners forgotten.
-fn is_reset(list: &[Value]) -> bool {
-    match list {
-        [] => true,
-        [one] => one.as_object().is_some_and(serde_json::Map::is_empty),
-        _ => false,
-    }
+fn but_owners(metadata: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    metadata.iter().filter(|(name, _)| *name != "managedFields")
 }
 
 pub(crate) fn timestamp(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// The entries of an object.
-pub(crate) fn managed_of(object: &Object) -> Option<&[Value]> {
-    object.get("metadata")?.get("managedFields")?.as_array().map(Vec::as_slice)
-}
-
-/// Takes the entries out of an object.
-pub(crate) fn take(object: &mut Object) -> Option<Vec<Value>> {
-    match object.get_mut("metadata")?.as_object_mut()?.remove("managedFields") {
-        Some(Value::Array(list)) => Some(list),
-        _ => None,
-    }
-}
-
-/// Gives an object its entries.
-pub(crate) fn put(object: &mut Object, list: Option<Value>) {
+/// Gives an object its entries, unless there are none.
+pub(crate) fn put(object: &mut Object, owners: Option<Value>) {
     let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
-    if let (Some(metadata), Some(list)) = (metadata, list.filter(|list| list.as_array().is_some_and(|l| !l.is_empty())))
-    {
-        metadata.insert("managedFields".to_owned(), list);
+    let is_none = |owners: &Value| owners.as_array().is_some_and(Vec::is_empty);
+    if let (Some(metadata), Some(owners)) = (metadata, owners.filter(|owners| !is_none(owners))) {
+        metadata.insert("managedFields".to_owned(), owners);
     }
 }
 

@@ -34,7 +34,8 @@ pub use endpoint::Endpoint;
 /// The most that the answer to an admission review may hold, in bytes.
 const ANSWER_MAX: usize = 3 << 20;
 
-const GROUP: &str = "admissionregistration.k8s.io";
+/// The group of webhooks and policies.
+pub(crate) const GROUP: &str = "admissionregistration.k8s.io";
 
 /// What webhooks are told and asked through, beyond the request itself.
 pub struct Context<'a> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_admission::Operation;
+use knarr_schema::managed_fields::folded;
 use knarr_schema::{Kind, rules};
 use knarr_store::{Change, Precondition, Proposal};
 use knarr_types::{Object, Reason, Status};
@@ -147,6 +148,9 @@ pub(super) async fn finish(
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let request = write.admission(Operation::Create, &name, None);
+    if knarr_admission::is_seen(&request, write.app) {
+        folded::unfold(object);
+    }
     if admit::mutate(write, &request, object, warnings).await? {
         stored.default(object);
     }

@@ -26,7 +26,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use knarr_admission::{Lookup, Operation};
 use knarr_auth::{Attributes, UserInfo};
-use knarr_schema::managed_fields::{Manager, manager_name, reset_fields_of, track_update};
+use knarr_schema::managed_fields::{Manager, folded, manager_name, reset_fields_of, track_folded};
 use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as};
 use knarr_store::{Author, Draft, Lane, ProposeError, Record, WriteContext};
 use knarr_types::{ErrorList, Key, Object, Status};
@@ -154,12 +154,16 @@ impl<'a> Write<'a> {
         reset_fields_of(&self.kind.kind, self.subresource, has_status)
     }
 
-    /// Writes down who owns which fields, as the version of the request calls them.
+    /// Writes down who owns which fields, as the version of the request calls them. The owners are [folded] then,
+    /// but for custom objects, which others may convert.
     fn track(&self, old: Option<&Object>, object: &mut Object) {
         let api_version = self.kind.api_version();
         let manager = self.manager(&api_version);
         if !convert::is_converted(self.kind) {
-            track_update(old, object, self.stored.ty.get(), &manager, self.now);
+            track_folded(old, object, self.stored.ty.get(), &manager, self.now);
+            if self.kind.custom.is_some() {
+                folded::unfold(object);
+            }
             return;
         }
         let served = |object: &Object| {
@@ -168,7 +172,7 @@ impl<'a> Write<'a> {
             served
         };
         let mut new = served(object);
-        track_update(old.map(served).as_ref(), &mut new, self.kind.ty.get(), &manager, self.now);
+        track_folded(old.map(served).as_ref(), &mut new, self.kind.ty.get(), &manager, self.now);
         object["metadata"]["managedFields"] = new["metadata"]["managedFields"].take();
     }
 
@@ -206,6 +210,15 @@ impl<'a> Write<'a> {
     pub async fn current(&self, record: &Arc<Record>) -> Result<Object, Status> {
         let record = self.app.one_in_version(self.kind, Arc::clone(record), self.context.deadline).await?;
         Ok(serve_object::stored_tree(self.kind, &record))
+    }
+
+    /// As [`Write::current`]; the owners of its fields are [folded] where they are not looked at to convert it.
+    ///
+    /// # Errors
+    /// As [`Write::current`].
+    pub async fn current_folded(&self, record: &Arc<Record>) -> Result<Object, Status> {
+        let record = self.app.one_in_version(self.kind, Arc::clone(record), self.context.deadline).await?;
+        Ok(serve_object::folded_tree(self.kind, &record))
     }
 
     /// What the store takes of an object.
@@ -271,6 +284,7 @@ impl<'a> Write<'a> {
     fn respond_dry(&self, code: u16, object: &Object, warnings: &[String]) -> Result<Response, Status> {
         let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
         let mut object = object.clone();
+        folded::unfold(&mut object);
         convert::from_storage(self.kind, &mut object);
         let document = serve_object::formed(self.kind, &object, answer.form, true);
         let bytes = serve_object::in_encoding(&document, answer.encoding);

@@ -10,6 +10,7 @@ use knarr_schema::convert;
 use knarr_schema::decode::{self, PatchedFault};
 use knarr_schema::encode::{Opened, as_patched};
 use knarr_schema::field_table::Type;
+use knarr_schema::managed_fields::folded;
 use knarr_schema::patch::{self, json_patch, merge_patch, restore_fault, strategic_merge_patch};
 use knarr_schema::{FieldValidation, Kind};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Reason, Status};
@@ -97,6 +98,8 @@ pub(super) struct Document {
     value: Value,
     /// What came twice in it.
     duplicates: Vec<String>,
+    /// It may read or change `metadata.managedFields`.
+    reaches_owners: bool,
 }
 
 impl Document {
@@ -114,7 +117,8 @@ impl Document {
         if form == Form::Json {
             duplicates.iter_mut().for_each(|fault| fault.insert_str(0, "json patch "));
         }
-        Ok(Self { form, value, duplicates })
+        let reaches_owners = reaches_owners(&value);
+        Ok(Self { form, value, duplicates, reaches_owners })
     }
 
     /// What the patch makes of an object, and what to warn of.
@@ -129,7 +133,9 @@ impl Document {
         validation: FieldValidation,
     ) -> Result<(Object, Vec<String>), Status> {
         let ty = kind.ty.get();
+        let object = &*if self.reaches_owners { folded::unfolded(object) } else { Cow::Borrowed(object) };
         let mut result = self.applied(object, ty)?;
+        let owners = folded::take_folded(&mut result).filter(|_| !self.reaches_owners);
         if self.form == Form::Strategic {
             if let Some(why) = restore_fault(&result, ty) {
                 return Err(self.unreadable(kind, object, &result, &why));
@@ -139,13 +145,19 @@ impl Document {
             result["kind"] = (*kind.kind).into();
         }
         let registry = app.registry.load();
-        decode::decode_patched(kind, &registry, result, &self.duplicates, validation).map_err(|fault| match fault {
+        let decoded = decode::decode_patched(kind, &registry, result, &self.duplicates, validation);
+        let (mut new, warnings) = decoded.map_err(|fault| match fault {
             PatchedFault::Refused(status) => status,
-            PatchedFault::Unreadable(why) => match self.applied(object, ty) {
-                Ok(result) => self.unreadable(kind, object, &result, &why),
-                Err(status) => status,
-            },
-        })
+            PatchedFault::Unreadable(why) => {
+                let object = folded::unfolded(object);
+                match self.applied(&object, ty) {
+                    Ok(result) => self.unreadable(kind, &object, &result, &why),
+                    Err(status) => status,
+                }
+            }
+        })?;
+        folded::put_folded(&mut new, owners);
+        Ok((new, warnings))
     }
 
     fn applied(&self, object: &Object, ty: &Type) -> Result<Object, Status> {
@@ -167,6 +179,18 @@ impl Document {
         };
         let error = FieldError::invalid(&FieldPath::new("patch"), shown, why);
         Status::invalid("", "", "", &ErrorList::from([error]))
+    }
+}
+
+/// Whether a patch names the owners of fields, or by a JSON pointer what they are in.
+fn reaches_owners(patch: &Value) -> bool {
+    match patch {
+        Value::Object(members) => {
+            members.iter().any(|(name, value)| name.contains("managedFields") || reaches_owners(value))
+        }
+        Value::Array(items) => items.iter().any(reaches_owners),
+        Value::String(text) => text.contains("managedFields") || matches!(text.as_str(), "" | "/metadata"),
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use knarr_schema::apply::apply;
 use knarr_schema::crd::Scale;
 use knarr_schema::managed_fields::Manager;
+use knarr_schema::managed_fields::folded::unfolded;
 use knarr_schema::managed_fields::scale::{to_parent, to_scale};
 use knarr_schema::{Kind, MediaType, decode_as};
 use knarr_types::selector::LabelSelector;
@@ -134,6 +135,7 @@ async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8
     let api_version = write.kind.api_version();
     let manager = Manager { api_version: "autoscaling/v1", ..write.manager(&api_version) };
     commit(write, key, Vec::new(), |old, _| {
+        let old = &*unfolded(old);
         let owners = old["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut current = scale_of(write.kind, old);
         if let Some(shown) = to_scale(owners, &replicas) {

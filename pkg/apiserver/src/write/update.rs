@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Updates: a whole object in place of another.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_admission::Operation;
-use knarr_schema::managed_fields::keep_times;
+use knarr_schema::managed_fields::{folded, keep_times};
 use knarr_schema::{Kind, rules};
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::{Key, Object, Reason, Status};
@@ -95,7 +96,7 @@ pub(super) fn check_version(write: &Write<'_>, new: &Object, old: &Object) -> Re
 }
 
 /// Runs `change` on the newest state until what it gives is committed, and answers with it. `change`
-/// gets the object as stored, with its revision, and gives the new one.
+/// gets the object as stored, with its revision and [folded] owners, and gives the new one.
 pub(super) async fn commit(
     write: &Write<'_>,
     key: &Key,
@@ -105,7 +106,7 @@ pub(super) async fn commit(
     let not_found = || Status::not_found(&write.kind.id(), &key.name);
     if write.options.dry_run {
         let record = write.app.store.get(key).ok_or_else(not_found)?;
-        let old = write.current(&record).await?;
+        let old = write.current_folded(&record).await?;
         let mut new = change(&old, &mut warnings)?;
         finish(write, &mut new, &old, &mut warnings).await?;
         new = write.rehearsed(new).await?;
@@ -155,7 +156,7 @@ async fn run(
             drop(turn.lock().take());
             let mut said = Vec::new();
             let record = current.ok_or_else(not_found)?;
-            let old = write.current(&record).await?;
+            let old = write.current_folded(&record).await?;
             let mut new = change(&old, &mut said).map_err(|status| status.with_warnings(&said))?;
             let finished = finish(write, &mut new, &old, &mut said).await;
             let mut terms = finished.map_err(|status| status.with_warnings(&said))?;
@@ -212,6 +213,11 @@ async fn finish(
     }
     rules::metadata::prepare_update(object, old);
     let name = &*write.context.info.name;
+    let seen = knarr_admission::is_seen(&write.admission(Operation::Update, name, Some(old)), write.app);
+    if seen {
+        folded::unfold(object);
+    }
+    let old = &*if seen { folded::unfolded(old) } else { Cow::Borrowed(old) };
     let request = write.admission(Operation::Update, name, Some(old));
     if admit::mutate(write, &request, object, warnings).await? {
         stored.default(object);

@@ -42,12 +42,18 @@ pub(crate) fn entry(json: &mut Vec<u8>, name: &str, member: &Value) {
 
 /// Writes a text in quotes.
 pub(crate) fn text(json: &mut Vec<u8>, text: &str) {
+    prefixed(json, "", text);
+}
+
+/// Writes a text in quotes, with a front that needs no escape.
+pub(crate) fn prefixed(json: &mut Vec<u8>, front: &str, text: &str) {
     let bytes = text.as_bytes();
     if bytes.iter().any(|byte| is_escaped(*byte)) {
-        return library(json, text);
+        return library(json, &[front, text].concat());
     }
-    json.reserve(bytes.len() + 2);
+    json.reserve(front.len() + bytes.len() + 2);
     json.push(b'"');
+    json.extend_from_slice(front.as_bytes());
     json.extend_from_slice(bytes);
     json.push(b'"');
 }

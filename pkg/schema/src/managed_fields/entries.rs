@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::encode::json;
 use crate::field_set::FieldSet;
 
 /// How a manager came to own its fields.
@@ -51,6 +53,50 @@ pub(crate) enum EntryError {
     FieldsType(String, usize),
     #[error(transparent)]
     Fields(#[from] crate::field_set::FieldSetError),
+    #[error(transparent)]
+    Text(#[from] serde_json::Error),
+}
+
+/// An entry as it is published.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Published<'a> {
+    #[serde(borrow)]
+    api_version: Cow<'a, str>,
+    #[serde(borrow)]
+    fields_type: Cow<'a, str>,
+    #[serde(borrow)]
+    manager: Cow<'a, str>,
+    #[serde(borrow)]
+    operation: Cow<'a, str>,
+    #[serde(borrow)]
+    subresource: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    fields_v1: FieldSet<'a>,
+}
+
+impl<'a> Published<'a> {
+    /// The entry, if it makes sense; `index` is for messages.
+    fn check(self, index: usize) -> Result<Entry<'a>, EntryError> {
+        let operation = match &*self.operation {
+            "Apply" => Operation::Apply,
+            "Update" => Operation::Update,
+            _ => return Err(EntryError::Operation),
+        };
+        if self.api_version.is_empty() {
+            return Err(EntryError::Version);
+        }
+        match &*self.fields_type {
+            "FieldsV1" => {}
+            "" => return Err(EntryError::NoFieldsType(index)),
+            other => return Err(EntryError::FieldsType(other.to_owned(), index)),
+        }
+        let version = if operation == Operation::Apply { "".into() } else { self.api_version.clone() };
+        let id = Id { operation, manager: self.manager, version, subresource: self.subresource };
+        Ok(Entry { id, version: self.api_version, time: self.time, fields: self.fields_v1 })
+    }
 }
 
 impl<'a> Id<'a> {
@@ -94,40 +140,52 @@ impl<'a> Entries<'a> {
     pub(crate) fn parse(list: &'a [Value]) -> Result<Self, EntryError> {
         let mut entries = Self { all: Vec::with_capacity(list.len() + 1) };
         for (index, entry) in list.iter().enumerate() {
-            let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default();
-            let operation = match text("operation") {
-                "Apply" => Operation::Apply,
-                "Update" => Operation::Update,
-                _ => return Err(EntryError::Operation),
+            let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default().into();
+            let published = Published {
+                api_version: text("apiVersion"),
+                fields_type: text("fieldsType"),
+                manager: text("manager"),
+                operation: text("operation"),
+                subresource: text("subresource"),
+                time: entry.get("time").and_then(Value::as_str).map(Cow::Borrowed),
+                fields_v1: FieldSet::default(),
             };
-            let version = text("apiVersion");
-            if version.is_empty() {
-                return Err(EntryError::Version);
-            }
-            match text("fieldsType") {
-                "FieldsV1" => {}
-                "" => return Err(EntryError::NoFieldsType(index)),
-                other => return Err(EntryError::FieldsType(other.to_owned(), index)),
-            }
-            let id = Id {
-                operation,
-                manager: text("manager").into(),
-                version: if operation == Operation::Apply { "".into() } else { version.into() },
-                subresource: text("subresource").into(),
-            };
-            let time = entry.get("time").and_then(Value::as_str).map(Cow::Borrowed);
             let fields = FieldSet::parse(entry.get("fieldsV1").unwrap_or(&Value::Null))?;
-            entries.all.retain(|other| other.id != id);
-            entries.all.push(Entry { id, version: version.into(), time, fields });
+            entries.add(Entry { fields, ..published.check(index)? });
         }
         Ok(entries)
     }
 
-    /// The published form, sorted as upstream does; `None` where nobody owns anything.
-    pub(crate) fn publish(mut self) -> Option<Value> {
-        if self.all.is_empty() {
-            return None;
+    /// Reads the text of `managedFields` as [`Entries::fold`] writes it.
+    pub(crate) fn read(text: &'a str) -> Result<Self, EntryError> {
+        let list: Vec<Published<'a>> = serde_json::from_str(text)?;
+        let mut entries = Self { all: Vec::with_capacity(list.len() + 1) };
+        for (index, entry) in list.into_iter().enumerate() {
+            entries.add(entry.check(index)?);
         }
+        Ok(entries)
+    }
+
+    /// The published form; `None` where nobody owns anything.
+    pub(crate) fn publish(mut self) -> Option<Value> {
+        self.sort();
+        (!self.all.is_empty()).then(|| Value::Array(self.all.iter().map(Entry::to_value).collect()))
+    }
+
+    /// The published form as canonical JSON; `None` where nobody owns anything.
+    pub(crate) fn fold(mut self) -> Option<String> {
+        self.sort();
+        let mut text = Vec::with_capacity(1024);
+        for (at, entry) in self.all.iter().enumerate() {
+            text.push(if at == 0 { b'[' } else { b',' });
+            entry.write(&mut text);
+        }
+        text.push(b']');
+        (!self.all.is_empty()).then(|| String::from_utf8(text).expect("what is written of texts is text"))
+    }
+
+    /// As upstream sorts them.
+    fn sort(&mut self) {
         self.all.sort_by(|a, b| a.id.cmp(&b.id));
         // Not a total order where times are missing, so no library sort.
         for end in 1..self.all.len() {
@@ -137,7 +195,12 @@ impl<'a> Entries<'a> {
                 at -= 1;
             }
         }
-        Some(Value::Array(self.all.iter().map(Entry::to_value).collect()))
+    }
+
+    /// Both have the same managers, with the same fields, in the same order.
+    pub(crate) fn equal_but_times(&self, other: &Self) -> bool {
+        let same = |a: &Entry<'_>, b: &Entry<'_>| a.id == b.id && a.version == b.version && a.fields == b.fields;
+        self.all.len() == other.all.len() && self.all.iter().zip(&other.all).all(|(a, b)| same(a, b))
     }
 
     /// The same, borrowing nothing.
@@ -275,6 +338,31 @@ impl Entry<'_> {
         };
         let names = |e: &Self| (e.id.manager.to_string(), e.version.to_string(), e.id.subresource.to_string());
         self.id.operation.cmp(&other.id.operation).then(times).then_with(|| names(self).cmp(&names(other))).is_lt()
+    }
+
+    /// Writes it as canonical JSON.
+    fn write(&self, text: &mut Vec<u8>) {
+        let mut put = |name: &str, value: &str| {
+            text.extend_from_slice(name.as_bytes());
+            json::text(text, value);
+        };
+        put("{\"apiVersion\":", &self.version);
+        put(",\"fieldsType\":", "FieldsV1");
+        text.extend_from_slice(b",\"fieldsV1\":");
+        self.fields.write(text);
+        let mut put = |name: &str, value: &str| {
+            text.extend_from_slice(name.as_bytes());
+            json::text(text, value);
+        };
+        put(",\"manager\":", &self.id.manager);
+        put(",\"operation\":", if self.id.operation == Operation::Apply { "Apply" } else { "Update" });
+        if !self.id.subresource.is_empty() {
+            put(",\"subresource\":", &self.id.subresource);
+        }
+        if let Some(time) = &self.time {
+            put(",\"time\":", time);
+        }
+        text.push(b'}');
     }
 
     fn to_value(&self) -> Value {
