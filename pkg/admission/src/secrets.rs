@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use knarr_schema::rules::SOURCE_SECRETS;
 use serde_json::Value;
 
 fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
@@ -15,21 +16,8 @@ fn containers(spec: &Value) -> impl Iterator<Item = &Value> {
 
 /// The names of all secrets that a pod's spec names.
 pub(crate) fn referenced(spec: &Value) -> impl Iterator<Item = &str> {
-    /// Where volumes of each kind name theirs.
-    const VOLUMES: [&str; 10] = [
-        "/secret/secretName",
-        "/azureFile/secretName",
-        "/cephfs/secretRef/name",
-        "/cinder/secretRef/name",
-        "/flexVolume/secretRef/name",
-        "/rbd/secretRef/name",
-        "/scaleIO/secretRef/name",
-        "/iscsi/secretRef/name",
-        "/storageos/secretRef/name",
-        "/csi/nodePublishSecretRef/name",
-    ];
     let volumes = list(spec, "volumes").flat_map(|v| {
-        let plain = VOLUMES.iter().filter_map(|path| v.pointer(path));
+        let plain = SOURCE_SECRETS.iter().chain(&["/secret/secretName"]).filter_map(|path| v.pointer(path));
         plain.chain(list(&v["projected"], "sources").filter_map(|s| s.pointer("/secret/name")))
     });
     let env = containers(spec).flat_map(|c| {

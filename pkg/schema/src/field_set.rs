@@ -172,8 +172,12 @@ impl<'a> FieldSet<'a> {
                 Element::Field(name) => json::prefixed(text, "f:", name),
                 Element::Item(item) => json::text(text, item),
             }
-            text.push(b':');
-            node.below.write_below(text, node.member && !node.below.is_empty());
+            if node.below.is_empty() {
+                text.extend_from_slice(b":{}");
+            } else {
+                text.push(b':');
+                node.below.write_below(text, node.member);
+            }
         }
         text.push(b'}');
     }

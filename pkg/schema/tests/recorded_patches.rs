@@ -3,14 +3,16 @@
 //! made against the object as it was recorded before. The recordings lie beside the repository; where
 //! they are absent the test says so and passes.
 
+mod recorded;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use knarr_schema::kinds::{Kind, Registry};
 use knarr_schema::managed_fields::{self, Manager};
 use knarr_schema::{apply, normalize, patch};
 use knarr_types::{Object, Status};
+use recorded::{Verdict, play_all};
 use serde_json::{Value, json};
 
 /// Areas of the recordings and the least share of answers, in percent, that must be right.
@@ -18,33 +20,7 @@ const FLOORS: &[(&str, usize)] = &[("apply", 90), ("patch", 90)];
 
 #[test]
 fn patches_answer_as_recorded() {
-    let corpus = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo starts the tests"))
-        .join("../../../shared/corpus");
-    if !corpus.is_dir() {
-        println!("left out: no recordings at {}", corpus.display());
-        return;
-    }
-    let mut below = Vec::new();
-    for (area, floor) in FLOORS {
-        let text = std::fs::read(corpus.join(format!("{area}.json"))).expect("readable recording");
-        let scenarios: Vec<Value> = serde_json::from_slice(&text).expect("a list of scenarios");
-        let (mut right, mut total) = (0, 0);
-        for scenario in &scenarios {
-            for (what, verdict) in play(scenario) {
-                total += 1;
-                match verdict {
-                    Ok(()) => right += 1,
-                    Err(why) => println!("{what}\n{why}"),
-                }
-            }
-        }
-        let percent = right * 100 / total.max(1);
-        println!("{area}: {right} of {total} ({percent} %)");
-        if percent < *floor {
-            below.push(format!("{area}: {percent} < {floor}"));
-        }
-    }
-    assert!(below.is_empty(), "below the floor: {below:?}");
+    play_all(FLOORS, |_| true, play);
 }
 
 /// A request as recorded.
@@ -59,7 +35,7 @@ struct Request<'a> {
     media: &'a str,
 }
 
-fn play(scenario: &Value) -> Vec<(String, Result<(), String>)> {
+fn play(scenario: &Value) -> Vec<Verdict> {
     let registry = Registry::builtin();
     let mut objects: BTreeMap<String, Object> = BTreeMap::new();
     let mut verdicts = Vec::new();

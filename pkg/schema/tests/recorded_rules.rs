@@ -4,14 +4,16 @@
 //! out of defaults and strategy as it was recorded, a refused one must get the recorded Status.
 //! The recordings lie beside the repository; where they are absent the test says so and passes.
 
+mod recorded;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use knarr_schema::kinds::Registry;
 use knarr_schema::patch::{json_patch, merge_patch};
 use knarr_schema::rules::{self, Rules};
 use knarr_types::{ErrorList, Object, Status};
+use recorded::{Verdict, play_all};
 use serde_json::{Value, json};
 
 /// Areas of the recordings and the least share of answers, in percent, that must be right.
@@ -30,39 +32,9 @@ const FLOORS: &[(&str, usize)] = &[
 
 #[test]
 fn rules_answer_as_recorded() {
-    let corpus = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo starts the tests"))
-        .join("../../../shared/corpus");
-    if !corpus.is_dir() {
-        println!("left out: no recordings at {}", corpus.display());
-        return;
-    }
     let wanted = std::env::var("RULES_SHOW").unwrap_or_default();
-    let mut below = Vec::new();
-    for (area, floor) in FLOORS {
-        let text = std::fs::read(corpus.join(format!("{area}.json"))).expect("readable recording");
-        let scenarios: Vec<Value> = serde_json::from_slice(&text).expect("a list of scenarios");
-        let (mut right, mut total) = (0, 0);
-        for scenario in &scenarios {
-            for (what, verdict) in play(scenario) {
-                total += 1;
-                match verdict {
-                    Ok(()) => right += 1,
-                    Err(why) if !wanted.is_empty() && what.contains(&wanted) => println!("{what}\n{why}"),
-                    Err(_) => {}
-                }
-            }
-        }
-        let percent = right * 100 / total.max(1);
-        println!("{area}: {right} of {total} ({percent} %)");
-        if percent < *floor {
-            below.push(format!("{area}: {percent} < {floor}"));
-        }
-    }
-    assert!(below.is_empty(), "below the floor: {below:?}");
+    play_all(FLOORS, |what| !wanted.is_empty() && what.contains(&wanted), play);
 }
-
-/// What one request and its recorded answer came to: what it was, and how ours differs.
-type Verdict = (String, Result<(), String>);
 
 fn play(scenario: &Value) -> Vec<Verdict> {
     let name = scenario["name"].as_str().unwrap_or_default();

@@ -3,6 +3,7 @@
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definition-versioning/#webhook-request-and-response>
 
 use knarr_schema::rules::metadata::{validate_converted_annotations, validate_converted_labels};
+use knarr_schema::typed::go_type;
 use knarr_types::{ErrorList, Object};
 use serde_json::{Map, Value, json};
 
@@ -142,18 +143,6 @@ pub fn shown(object: &Value) -> String {
     // The core group has no name, but its slash is printed.
     let slash = if api_version.contains('/') { "" } else { "/" };
     format!("{slash}{api_version}, Kind={}", text("kind"))
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What objects name: the secrets, config maps, claims and accounts of a pod, the secrets of a volume.
 
+use knarr_schema::rules::SOURCE_SECRETS;
 use serde_json::Value;
 
 use super::Target;
@@ -12,19 +13,6 @@ pub(super) struct Reference {
     pub namespace: String,
     pub name: String,
 }
-
-/// Where the source of a volume of a pod, or of a PersistentVolume, names a secret.
-const SECRETS: [&str; 9] = [
-    "/azureFile/secretName",
-    "/cephfs/secretRef/name",
-    "/cinder/secretRef/name",
-    "/flexVolume/secretRef/name",
-    "/rbd/secretRef/name",
-    "/scaleIO/secretRef/name",
-    "/iscsi/secretRef/name",
-    "/storageos/secretRef/name",
-    "/csi/nodePublishSecretRef/name",
-];
 
 fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
     of.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
@@ -70,7 +58,7 @@ fn of_container(container: &Value, add: &mut impl FnMut(Target, &str)) {
 }
 
 fn of_volume(volume: &Value, pod: &str, add: &mut impl FnMut(Target, &str)) {
-    SECRETS.iter().for_each(|pointer| add(Target::Secret, text(volume, pointer)));
+    SOURCE_SECRETS.iter().for_each(|pointer| add(Target::Secret, text(volume, pointer)));
     add(Target::Secret, text(volume, "/secret/secretName"));
     add(Target::ConfigMap, text(volume, "/configMap/name"));
     add(Target::Claim, text(volume, "/persistentVolumeClaim/claimName"));
@@ -89,7 +77,7 @@ pub(super) fn of_volume_object(volume: &Value) -> ((String, String), Vec<(String
     let [namespace, name] = claim;
     let spec = &volume["spec"];
     let more = ["/csi/nodeStageSecretRef/name", "/csi/nodeExpandSecretRef/name"];
-    let mut secrets: Vec<_> = SECRETS
+    let mut secrets: Vec<_> = SOURCE_SECRETS
         .iter()
         .chain(&more)
         .map(|pointer| {

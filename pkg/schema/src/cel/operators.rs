@@ -106,8 +106,8 @@ fn negate<'a>(value: &Value<'a>) -> Outcome<'a> {
 
 fn arithmetic<'a>(operator: &str, a: &Value<'a>, b: &Value<'a>) -> Outcome<'a> {
     match (a, b) {
-        (Value::Int(a), Value::Int(b)) => ints(operator, *a, *b).map(Value::Int),
-        (Value::Uint(a), Value::Uint(b)) => uints(operator, *a, *b).map(Value::Uint),
+        (Value::Int(a), Value::Int(b)) => INT.of(operator, *a, *b).map(Value::Int),
+        (Value::Uint(a), Value::Uint(b)) => UINT.of(operator, *a, *b).map(Value::Uint),
         (Value::Double(a), Value::Double(b)) => doubles(operator, *a, *b).map(Value::Double),
         (Value::String(a), Value::String(b)) if operator == "_+_" => Ok(Value::text(format!("{a}{b}"))),
         (Value::Bytes(a), Value::Bytes(b)) if operator == "_+_" => {
@@ -122,30 +122,48 @@ fn overflow(of: &str) -> Fault {
     Fault::Error(format!("{of} overflow"))
 }
 
-fn ints(operator: &str, a: i64, b: i64) -> Result<i64, Fault> {
-    let result = match operator {
-        "_+_" => a.checked_add(b),
-        "_-_" => a.checked_sub(b),
-        "_*_" => a.checked_mul(b),
-        "_/_" if b == 0 => return Err(Fault::new("division by zero")),
-        "_/_" => a.checked_div(b),
-        _ if b == 0 => return Err(Fault::new("modulus by zero")),
-        _ => a.checked_rem(b),
-    };
-    result.ok_or_else(|| overflow("integer"))
+/// The checked operations of a type of whole numbers.
+struct Whole<T> {
+    name: &'static str,
+    add: fn(T, T) -> Option<T>,
+    sub: fn(T, T) -> Option<T>,
+    mul: fn(T, T) -> Option<T>,
+    div: fn(T, T) -> Option<T>,
+    rem: fn(T, T) -> Option<T>,
 }
 
-fn uints(operator: &str, a: u64, b: u64) -> Result<u64, Fault> {
-    let result = match operator {
-        "_+_" => a.checked_add(b),
-        "_-_" => a.checked_sub(b),
-        "_*_" => a.checked_mul(b),
-        "_/_" if b == 0 => return Err(Fault::new("division by zero")),
-        "_/_" => a.checked_div(b),
-        _ if b == 0 => return Err(Fault::new("modulus by zero")),
-        _ => a.checked_rem(b),
-    };
-    result.ok_or_else(|| overflow("unsigned integer"))
+const INT: Whole<i64> = Whole {
+    name: "integer",
+    add: i64::checked_add,
+    sub: i64::checked_sub,
+    mul: i64::checked_mul,
+    div: i64::checked_div,
+    rem: i64::checked_rem,
+};
+
+const UINT: Whole<u64> = Whole {
+    name: "unsigned integer",
+    add: u64::checked_add,
+    sub: u64::checked_sub,
+    mul: u64::checked_mul,
+    div: u64::checked_div,
+    rem: u64::checked_rem,
+};
+
+impl<T: Default + PartialEq> Whole<T> {
+    fn of(&self, operator: &str, a: T, b: T) -> Result<T, Fault> {
+        let by_zero = b == T::default();
+        let checked = match operator {
+            "_+_" => self.add,
+            "_-_" => self.sub,
+            "_*_" => self.mul,
+            "_/_" if by_zero => return Err(Fault::new("division by zero")),
+            "_/_" => self.div,
+            _ if by_zero => return Err(Fault::new("modulus by zero")),
+            _ => self.rem,
+        };
+        checked(a, b).ok_or_else(|| overflow(self.name))
+    }
 }
 
 fn doubles(operator: &str, a: f64, b: f64) -> Result<f64, Fault> {

@@ -48,7 +48,8 @@ pub(crate) fn text(json: &mut Vec<u8>, text: &str) {
 /// Writes a text in quotes, with a front that needs no escape.
 pub(crate) fn prefixed(json: &mut Vec<u8>, front: &str, text: &str) {
     let bytes = text.as_bytes();
-    if bytes.iter().any(|byte| is_escaped(*byte)) {
+    // Without an early end, which short texts do not need, the look at the bytes has no branches.
+    if bytes.iter().fold(false, |found, byte| found | is_escaped(*byte)) {
         return library(json, &[front, text].concat());
     }
     json.reserve(front.len() + bytes.len() + 2);
@@ -59,7 +60,7 @@ pub(crate) fn prefixed(json: &mut Vec<u8>, front: &str, text: &str) {
 }
 
 fn is_escaped(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 fn library(json: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {

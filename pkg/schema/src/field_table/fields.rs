@@ -63,12 +63,11 @@ impl<'f> IntoIterator for &'f Fields {
 
 /// The first eight bytes of a name as a number that sorts as they do.
 fn front(name: &str) -> u64 {
-    if let Some(bytes) = name.as_bytes().first_chunk() {
-        return u64::from_be_bytes(*bytes);
+    let bytes = name.as_bytes();
+    match bytes.first_chunk() {
+        Some(eight) => u64::from_be_bytes(*eight),
+        None => bytes.iter().zip(1..).fold(0, |front, (byte, at)| front | u64::from(*byte) << (64 - 8 * at)),
     }
-    let mut bytes = [0; 8];
-    bytes[..name.len()].copy_from_slice(name.as_bytes());
-    u64::from_be_bytes(bytes)
 }
 
 #[cfg(test)]

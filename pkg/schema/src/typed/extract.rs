@@ -158,7 +158,9 @@ fn go_value(value: &Value) -> String {
     format!("&{{{}}}", plain(value))
 }
 
-fn go_type(value: &Value) -> &'static str {
+/// The type that Go decodes a value to where no struct says another.
+#[must_use]
+pub fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",
