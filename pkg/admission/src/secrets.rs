@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use knarr_schema::rules::SOURCE_SECRETS;
+use knarr_auth::SOURCE_SECRETS;
 use serde_json::Value;
 
 fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {

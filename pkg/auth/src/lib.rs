@@ -11,6 +11,6 @@ mod user;
 
 pub use authenticate::{Authenticator, INVALID_SINCE, Known, LAST_USED, Objects, Unauthenticated};
 pub use authorize::{Attributes, Authorizer, Decision, Fields};
-pub use node::SERVING_NODES;
+pub use node::{SERVING_NODES, SOURCE_SECRETS};
 pub use static_tokens::{BadTokenFile, StaticTokens};
 pub use user::{MASTERS, UserInfo};

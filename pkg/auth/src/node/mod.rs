@@ -7,6 +7,7 @@ mod verdict;
 
 pub use graph::Target;
 pub(crate) use graph::{Graph, RESOURCES};
+pub use references::SOURCE_SECRETS;
 pub use verdict::{Refusal, Verdict, decide};
 
 /// The group of the nodes that run Knarr's agent: they serve traffic too, so they also read the secrets

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What objects name: the secrets, config maps, claims and accounts of a pod, the secrets of a volume.
 
-use knarr_schema::rules::SOURCE_SECRETS;
 use serde_json::Value;
 
 use super::Target;
@@ -13,6 +12,20 @@ pub(super) struct Reference {
     pub namespace: String,
     pub name: String,
 }
+
+/// Where the source of a volume of a pod, or of a PersistentVolume, names a secret; a volume of a pod may be one
+/// besides.
+pub const SOURCE_SECRETS: [&str; 9] = [
+    "/azureFile/secretName",
+    "/cephfs/secretRef/name",
+    "/cinder/secretRef/name",
+    "/flexVolume/secretRef/name",
+    "/rbd/secretRef/name",
+    "/scaleIO/secretRef/name",
+    "/iscsi/secretRef/name",
+    "/storageos/secretRef/name",
+    "/csi/nodePublishSecretRef/name",
+];
 
 fn text<'a>(of: &'a Value, pointer: &str) -> &'a str {
     of.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

@@ -69,8 +69,6 @@ mod workload;
 
 use knarr_types::{ErrorList, Object};
 
-pub use volumes::SOURCE_SECRETS;
-
 use crate::crd::definition;
 
 /// What is special about a kind. Everything is optional; the generic engine does the rest.

@@ -12,20 +12,6 @@ use super::environment::{VOLUME_FIELDS, field_ref, resource_ref};
 use super::names;
 use super::persistent_volume_claim;
 
-/// Where the source of a volume of a pod, or of a PersistentVolume, names a secret; a volume of a pod may be one
-/// besides.
-pub const SOURCE_SECRETS: [&str; 9] = [
-    "/azureFile/secretName",
-    "/cephfs/secretRef/name",
-    "/cinder/secretRef/name",
-    "/flexVolume/secretRef/name",
-    "/rbd/secretRef/name",
-    "/scaleIO/secretRef/name",
-    "/iscsi/secretRef/name",
-    "/storageos/secretRef/name",
-    "/csi/nodePublishSecretRef/name",
-];
-
 /// The sources of volumes, in the order in which upstream looks at them.
 const SOURCES: &[&str] = &[
     "emptyDir",
