@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 use http::Method;
-use knarr_types::Object;
+use knarr_store::{Scope, WatchEvent};
+use knarr_types::{Object, ResourceId};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -52,15 +53,37 @@ const OF_DEFINITIONS: (u32, u32) = (1000, 100);
 /// A group and one of its versions.
 pub type Served = (String, String);
 
-/// Makes what is missing of the built-in ones.
+/// Makes what is missing of the built-in ones, and gives their spec back to those that nobody took over. Upstream does
+/// so when it starts, and not again.
 ///
 /// # Errors
 /// [`ServerError::Bootstrap`] names the object that could not be written.
 pub async fn bootstrap(app: &Arc<App>) -> Result<(), ServerError> {
     let services = BUILT_IN.map(|(group, version, minimum, priority)| {
-        make(app, VERSION, PLURAL, service(group, version, (minimum, priority), "onstart"))
+        settle(app, service(group, version, (minimum, priority), "onstart"))
     });
     try_join_all(services).await.map(drop)
+}
+
+/// Makes one that is not there, or gives it its spec back if it is one that servers keep.
+async fn settle(app: &Arc<App>, wanted: Value) -> Result<(), ServerError> {
+    let name = wanted["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let Some(mut there) = stored(app, &name) else { return make(app, VERSION, PLURAL, wanted).await };
+    let is_kept = !there["metadata"]["labels"][KEPT].is_null();
+    if !is_kept || there["spec"] == wanted["spec"] {
+        return Ok(());
+    }
+    there["spec"] = wanted["spec"].clone();
+    let path = format!("/apis/{VERSION}/{PLURAL}/{name}");
+    match send(app, Method::PUT, &path, &there).await {
+        // Whoever was faster brings us back.
+        (200..300 | 404 | 409, _) => Ok(()),
+        (_, why) => Err(ServerError::Bootstrap { what: path, why }),
+    }
+}
+
+fn stored(app: &App, name: &str) -> Option<Object> {
+    app.object(app.registry.load().by_resource(GROUP, "v1", PLURAL)?, "", name)
 }
 
 fn service(group: &str, version: &str, (minimum, priority): (u32, u32), kept: &str) -> Value {
@@ -95,32 +118,55 @@ fn kept(app: &App) -> BTreeSet<Served> {
     ours.map(|service| (text(&service["spec"]["group"]), text(&service["spec"]["version"]))).collect()
 }
 
-/// Makes and removes APIServices until there is one for each that is wanted, and goes on while that changes.
+/// Makes and removes APIServices until there is one for each that is wanted, and goes on while that changes, or
+/// they do.
 pub async fn follow(app: Arc<App>, mut wanted: watch::Receiver<BTreeSet<Served>>) {
     let mut known = kept(&app);
-    while wanted.changed().await.is_ok() {
-        let now = wanted.borrow_and_update().clone();
-        step(&app, &known, &now).await;
-        known = now;
+    // Until the definitions were read nothing is known to be wanted.
+    if wanted.changed().await.is_err() {
+        return;
+    }
+    let id = ResourceId::new(GROUP, PLURAL);
+    loop {
+        let mut seen = app.store.watch(&id, app.store.snapshot(&id).revision(), Scope::All);
+        loop {
+            let now = wanted.borrow_and_update().clone();
+            step(&app, &known, &now).await;
+            known = now;
+            tokio::select! {
+                changed = wanted.changed() => if changed.is_err() {
+                    return;
+                },
+                event = seen.next() => match event {
+                    WatchEvent::Commits(_) => {}
+                    WatchEvent::Expired => break,
+                    WatchEvent::Closed => return,
+                },
+            }
+        }
     }
 }
 
 /// One that somebody else has made stays theirs.
 async fn step(app: &Arc<App>, known: &BTreeSet<Served>, wanted: &BTreeSet<Served>) {
-    let added = wanted.difference(known).map(|(group, version)| async move {
+    let there = wanted.iter().map(|(group, version)| async move {
         let object = service(group, version, OF_DEFINITIONS, "true");
-        if let Err(error) = make(app, VERSION, PLURAL, object).await {
+        if let Err(error) = settle(app, object).await {
             tracing::warn!(%error, "a definition has no APIService");
         }
     });
-    let gone = known.difference(wanted).map(|(group, version)| async move {
+    let ours = |(group, version): &&Served| {
+        let service = stored(app, &format!("{version}.{group}"));
+        service.is_some_and(|service| service["metadata"]["labels"][KEPT] == "true")
+    };
+    let gone = known.difference(wanted).filter(ours).map(|(group, version)| async move {
         let path = format!("/apis/{VERSION}/{PLURAL}/{version}.{group}");
         let (code, why) = send(app, Method::DELETE, &path, &Value::Null).await;
         if code >= 400 && code != 404 {
             tracing::warn!(path, why, "an APIService outlives its definition");
         }
     });
-    futures::join!(join_all(added), join_all(gone));
+    futures::join!(join_all(there), join_all(gone));
 }
 
 #[cfg(test)]

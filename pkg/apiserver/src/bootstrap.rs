@@ -5,16 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
-use futures::future::try_join_all;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use knarr_auth::UserInfo;
-use knarr_schema::rules::flow_control;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::server::ServerError;
-use crate::{api_services, cluster_ips, default_roles, pipeline};
+use crate::{api_services, cluster_ips, default_roles, pipeline, upkeep};
 
 /// The ServiceCIDR that each cluster has.
 const DEFAULT_RANGE: &str = "kubernetes";
@@ -31,7 +29,7 @@ enum Kept {
 }
 
 /// An object, and where it belongs.
-struct Wanted {
+pub(crate) struct Wanted {
     collection: &'static str,
     name: &'static str,
     object: Value,
@@ -57,14 +55,10 @@ pub async fn run(
     for object in own_service(service_address, server) {
         write(app, object).await?;
     }
-    try_join_all(flow_control::bootstrap().into_iter().map(|(plural, object)| make(app, FLOW_CONTROL, plural, object)))
-        .await?;
+    upkeep::flow_control(app).await?;
     api_services::bootstrap(app).await?;
     default_roles::run(app).await
 }
-
-/// The group of flow schemas and priority levels.
-const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io/v1";
 
 /// Makes an object of the cluster that is not there yet.
 ///
@@ -111,7 +105,11 @@ async fn default_range(app: &Arc<App>) -> Result<(), ServerError> {
     }
 }
 
-async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerError> {
+/// Writes what is missing, or what it must be.
+///
+/// # Errors
+/// [`ServerError::Bootstrap`] names the object that could not be written.
+pub(crate) async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerError> {
     let Wanted { collection, name, object, kept } = wanted;
     let mut answer = send(app, Method::POST, collection, &object).await;
     if answer.0 == 409 && kept == Kept::Replaced {
@@ -202,7 +200,7 @@ fn ingress_class() -> Wanted {
 }
 
 /// Service default/kubernetes, and what is behind it: it has no selector, the server says where it is.
-fn own_service(service_address: IpAddr, server: Option<SocketAddr>) -> Vec<Wanted> {
+pub(crate) fn own_service(service_address: IpAddr, server: Option<SocketAddr>) -> Vec<Wanted> {
     let port = server.map_or(6443, |s| s.port());
     let service = json!({
         "apiVersion": "v1", "kind": "Service",

@@ -42,6 +42,7 @@ pub mod streams;
 pub mod subresources;
 pub mod trees;
 pub mod tunnel;
+mod upkeep;
 pub mod watch;
 pub mod write;
 

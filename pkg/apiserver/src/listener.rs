@@ -21,6 +21,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,14 @@ const STREAMS: u32 = 250;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The most that the headers of an HTTP/2 request may hold.
 const HEADERS_BYTES: u32 = 128 << 10;
+
+/// After how long without a word the kernel asks a client whether it is still there, and how long it goes on asking:
+/// a watcher may have nothing to say for hours, or be gone.
+const SILENCE: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+const ASKED: u32 = 4;
+/// How long sent bytes may stay unacknowledged.
+const UNHEARD: Duration = Duration::from_secs(120);
 
 /// The certificate that the server shows. It can be replaced while it serves.
 pub struct Serving(ArcSwap<CertifiedKey>);
@@ -133,8 +142,7 @@ pub async fn serve(listener: TcpListener, acceptor: TlsAcceptor, app: Arc<App>, 
 }
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Arc<App>) {
-    // Without it small answers wait for acknowledgements; a socket that refuses is on its way out.
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a client broke off the TLS handshake"),
@@ -167,6 +175,16 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Arc<App>) {
     if let Err(error) = ended {
         tracing::debug!(error, "a connection broke off");
     }
+}
+
+/// Small answers do not wait for acknowledgements, and clients that vanished are noticed. A socket that refuses is on
+/// its way out.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let questions = TcpKeepalive::new().with_time(SILENCE).with_interval(ASK_AGAIN).with_retries(ASKED);
+    let _ = socket.set_tcp_keepalive(&questions);
+    let _ = socket.set_tcp_user_timeout(Some(UNHEARD));
 }
 
 fn extension(peer: PeerCertificate) -> http::Extensions {
@@ -205,4 +223,21 @@ pub async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
 fn is_endless(uri: &http::Uri) -> bool {
     let names = |pair: &str| matches!(pair.split('=').next(), Some("watch" | "follow"));
     uri.path().contains("/watch/") || uri.query().is_some_and(|q| q.split('&').any(names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_that_vanish_are_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        prepare(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNHEARD));
+    }
 }

@@ -121,17 +121,15 @@ fn accept(headers: &HeaderMap) -> &str {
     headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default()
 }
 
-/// How long a request may take; a watch has a time of its own.
+/// How long a request may take; what goes on for as long as its client likes has a time of its own.
 fn deadline(info: &RequestInfo, query: &Query) -> Result<Duration, Status> {
-    let Some(text) = query.filled("timeout").filter(|_| info.verb != "watch") else { return Ok(DEADLINE) };
-    match query::go_duration(text) {
-        Some(Duration::ZERO) => Ok(DEADLINE),
-        Some(asked) => Ok(asked.min(DEADLINE)),
-        None => {
-            let why = format!("invalid timeout specified in the request URL - time: invalid duration {text:?}");
-            Err(Status::bad_request(why))
-        }
-    }
+    let endless = info.verb == "watch" || info.below() == "proxy" || STREAMS.contains(&info.below());
+    let Some(text) = query.filled("timeout").filter(|_| !endless) else { return Ok(DEADLINE) };
+    let asked = knarr_types::go_duration::parse(text)
+        .map_err(|why| Status::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
+    // None, or one below it, is as long as the server likes.
+    let asked = u64::try_from(asked).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos);
+    Ok(asked.map_or(DEADLINE, |asked| asked.min(DEADLINE)))
 }
 
 async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {

@@ -2,7 +2,6 @@
 //! The query of a request's URI.
 
 use std::num::{IntErrorKind, ParseIntError};
-use std::time::Duration;
 
 use knarr_types::Status;
 
@@ -53,34 +52,6 @@ impl Query {
     }
 }
 
-/// A duration as Go writes it: `1m30s`, `0.5h`, `100ms`; `None` where it is none. One below zero is none at
-/// all: zero.
-#[must_use]
-pub fn go_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let size = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (mut rest, mut sum) = (size, Duration::ZERO);
-    while !rest.is_empty() {
-        let (number, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
-        let (unit, behind) =
-            behind.split_at(behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len()));
-        let seconds = match unit {
-            "ns" => 1e-9,
-            "us" | "µs" | "μs" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        sum += Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-        rest = behind;
-    }
-    (!size.is_empty()).then_some(if text.starts_with('-') { Duration::ZERO } else { sum })
-}
-
 fn not_a_number(text: &str, fault: &ParseIntError) -> Status {
     let why = match fault.kind() {
         IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
@@ -120,18 +91,6 @@ pub fn decode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_are_read_as_go_writes_them() {
-        for (text, millis) in
-            [("1m30s", Some(90_000)), ("0.5s", Some(500)), ("100ms", Some(100)), ("0", Some(0)), ("-1s", Some(0))]
-        {
-            assert_eq!(go_duration(text).map(|d| d.as_millis()), millis, "{text}");
-        }
-        for text in ["", "x", "5", "s", "1m5", "1.2.3s"] {
-            assert_eq!(go_duration(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn queries_are_decoded() {

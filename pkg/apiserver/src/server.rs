@@ -224,6 +224,7 @@ impl Server {
         tasks.spawn(listener::serve(listener, acceptor, Arc::clone(&app), connections.clone()));
         tasks.spawn(definitions.run());
         tasks.spawn(crate::cluster_ips::repair::run(Arc::clone(&app)));
+        tasks.spawn(crate::upkeep::run(Arc::clone(&app), service_address, outside));
         tasks.spawn(crate::legacy_tokens::run(Arc::clone(&app)));
         tasks.spawn(renew(credentials, serving));
         tracing::info!(address = %nearest(bound), "the API answers");

@@ -5,6 +5,7 @@
 //! string or integer with a rule of its own crosses a crate's edge.
 
 pub mod field_error;
+pub mod go_duration;
 pub mod key;
 pub mod kind;
 pub mod labels;

@@ -99,3 +99,46 @@ fn kinds_are_explained(kubectl: &Kubectl) {
     assert!(kubectl.run(&["version"]).contains("Server Version: v1.36"));
     assert!(kubectl.run(&["cluster-info"]).contains("is running at"));
 }
+
+#[test]
+fn what_every_cluster_holds_comes_back() {
+    let mut network = Network::new();
+    let folder = Folder::new();
+    let host = network.add_host("server");
+    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
+    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    kubectl.apply(include_str!("certificates.yaml"));
+    kubectl.run(&["wait", "--for=condition=Established", "crd/certs.pki.example.com", "--timeout=30s"]);
+    for [kind, name, namespace] in [
+        ["flowschema", "catch-all", "default"],
+        ["prioritylevelconfiguration", "global-default", "default"],
+        ["apiservice", "v1.pki.example.com", "default"],
+        ["service", "kubernetes", "default"],
+        ["endpointslice", "kubernetes", "default"],
+    ] {
+        let read = || {
+            eventually("it is there", SOON, || {
+                let found = kubectl.try_run(&["get", kind, name, "-n", namespace, "-o", "json"], "");
+                serde_json::from_str::<serde_json::Value>(&found.out).map_err(|_| found.err)
+            })
+        };
+        let before = read();
+        kubectl.run(&["delete", kind, name, "-n", namespace, "--wait=false"]);
+        let after = eventually("it is made again", SOON, || {
+            let after = read();
+            if after["metadata"]["uid"] == before["metadata"]["uid"] { Err(after) } else { Ok(after) }
+        });
+        assert_eq!(after["spec"], before["spec"], "{kind} {name}");
+    }
+    // What somebody took over is theirs.
+    let keep = ["annotate", "flowschema", "probes", "--overwrite", "apf.kubernetes.io/autoupdate-spec=false"];
+    kubectl.run(&keep);
+    let patch = r#"{"spec":{"matchingPrecedence":4321}}"#;
+    kubectl.run(&["patch", "flowschema", "probes", "--type=merge", "-p", patch]);
+    kubectl.run(&["patch", "flowschema", "service-accounts", "--type=merge", "-p", patch]);
+    eventually("the spec comes back", SOON, || {
+        let precedence = kubectl.json(&["flowschema", "service-accounts"])["spec"]["matchingPrecedence"].clone();
+        if precedence == 4321 { Err(precedence) } else { Ok(()) }
+    });
+    assert_eq!(kubectl.json(&["flowschema", "probes"])["spec"]["matchingPrecedence"], 4321);
+}

@@ -10,9 +10,35 @@ use super::cost::{AUTHORIZATION, CHARACTER, LIST, MAP, REGEX_CHARACTER, STRUCT};
 use super::shape::{Shape, ShapeKind};
 use super::types::Type;
 
+/// How large the data can be that an expression sees.
+pub trait Bounds {
+    /// The most elements, entries or characters of what stands at this path: the name of a variable, then names of
+    /// fields, or `@items`, `@keys` and `@values` of lists and maps. Nothing where nothing is known of it.
+    fn most(&self, path: &[String]) -> Option<u64>;
+}
+
+/// A resource, which the variables `self` and `oldSelf` have.
+impl Bounds for Shape {
+    fn most(&self, path: &[String]) -> Option<u64> {
+        let mut at = self;
+        for step in path.get(1..)? {
+            at = match step.as_str() {
+                "@items" | "@values" => match &at.kind {
+                    ShapeKind::List(element, _) | ShapeKind::Map(element) => element,
+                    _ => return None,
+                },
+                "@keys" if matches!(at.kind, ShapeKind::Map(_)) => return Some(0),
+                "@keys" | "@indices" => return None,
+                name => at.field(name)?,
+            };
+        }
+        Some(at.max_elements)
+    }
+}
+
 /// The most that the expression can cost.
-pub(super) fn max_cost(root: &Expr, checked: &Checked, shape: &Shape) -> u64 {
-    let mut coster = Coster { checked, shape, paths: HashMap::new(), sizes: HashMap::new(), locals: Vec::new() };
+pub(super) fn max_cost(root: &Expr, checked: &Checked, bounds: &dyn Bounds) -> u64 {
+    let mut coster = Coster { checked, bounds, paths: HashMap::new(), sizes: HashMap::new(), locals: Vec::new() };
     coster.expr(root).max
 }
 
@@ -60,7 +86,7 @@ struct Local<'a> {
 
 struct Coster<'a> {
     checked: &'a Checked,
-    shape: &'a Shape,
+    bounds: &'a dyn Bounds,
     /// Where in the object a node looks, by its number.
     paths: HashMap<usize, Vec<String>>,
     /// How large what a node gives is, by its number.
@@ -303,24 +329,12 @@ impl<'a> Coster<'a> {
         computed.or(written).or_else(declared).or_else(scalar).or_else(local)
     }
 
-    /// The bound that the schema gives for what stands at this path.
+    /// The bound that is declared for what stands at this path.
     fn declared_size(&self, path: &[String]) -> Option<Range> {
         if path.first().is_some_and(|name| name == ACCUMULATOR) {
             return None;
         }
-        let mut at = self.shape;
-        for step in path.get(1..)? {
-            at = match step.as_str() {
-                "@items" | "@values" => match &at.kind {
-                    ShapeKind::List(element, _) | ShapeKind::Map(element) => element,
-                    _ => return None,
-                },
-                "@keys" if matches!(at.kind, ShapeKind::Map(_)) => return Some(Range { min: 0, max: 0 }),
-                "@keys" | "@indices" => return None,
-                name => at.field(name)?,
-            };
-        }
-        Some(Range { min: 0, max: at.max_elements })
+        Some(Range { min: 0, max: self.bounds.most(path)? })
     }
 }
 

@@ -24,6 +24,7 @@ pub mod type_check;
 mod types;
 mod value;
 
+pub use estimate::Bounds;
 pub use eval::{Activation, Fault};
 pub use libraries::{Attributes, Authorize, Decision, Opaque};
 pub use program::{Environment, Program};

@@ -4,10 +4,9 @@
 use super::ast::Expr;
 use super::check::{Checked, Names, check};
 use super::declarations::KUBERNETES;
-use super::estimate;
+use super::estimate::{self, Bounds};
 use super::eval::{Activation, Fault, evaluate};
 use super::parse::{Issue, Parsed, parse, show};
-use super::shape::Shape;
 use super::types::Type;
 use super::value::Value;
 
@@ -73,10 +72,10 @@ impl Program {
         self.root.mentions(variable)
     }
 
-    /// The most that it can cost on values of this shape, which the variables `self` and `oldSelf` have.
+    /// The most that it can cost on data of that size.
     #[must_use]
-    pub fn max_cost(&self, shape: &Shape) -> u64 {
-        estimate::max_cost(&self.root, &self.checked, shape)
+    pub fn max_cost(&self, bounds: &dyn Bounds) -> u64 {
+        estimate::max_cost(&self.root, &self.checked, bounds)
     }
 
     /// Computes it: what it gives, and what that cost.

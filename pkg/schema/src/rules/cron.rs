@@ -29,7 +29,9 @@ fn descriptor(schedule: &str, name: &str) -> Result<(), String> {
         return Ok(());
     }
     match name.strip_prefix("every ") {
-        Some(duration) => go_duration(duration).map_err(|why| format!("failed to parse duration {schedule}: {why}")),
+        Some(duration) => knarr_types::go_duration::parse(duration)
+            .map(drop)
+            .map_err(|why| format!("failed to parse duration {schedule}: {why}")),
         None => Err(format!("unrecognized descriptor: {schedule}")),
     }
 }
@@ -81,33 +83,6 @@ fn number(text: &str, names: &[&str]) -> Result<i64, String> {
         .parse()
         .map_err(|_| format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"))?;
     if parsed < 0 { Err(format!("negative number ({parsed}) not allowed: {text}")) } else { Ok(parsed) }
-}
-
-fn go_duration(text: &str) -> Result<(), String> {
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return Ok(());
-    }
-    if rest.is_empty() {
-        return Err(format!("time: invalid duration {text:?}"));
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        if digits == 0 {
-            return Err(format!("time: invalid duration {text:?}"));
-        }
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = &rest[..letters];
-        if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {text:?}"));
-        }
-        if !["ns", "us", "µs", "μs", "ms", "s", "m", "h"].contains(&unit) {
-            return Err(format!("time: unknown unit {unit:?} in duration {text:?}"));
-        }
-        rest = &rest[letters..];
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub fn bootstrap() -> Vec<(&'static str, Object)> {
         let specs = BOOTSTRAP[plural].as_object().into_iter().flatten();
         let kind = kind.to_owned();
         specs.map(move |(name, spec)| {
-            let annotations = json!({"apf.kubernetes.io/autoupdate-spec": "true"});
+            let annotations = json!({AUTOUPDATE: "true"});
             (
                 plural,
                 json!({
@@ -78,6 +78,27 @@ pub fn bootstrap() -> Vec<(&'static str, Object)> {
         })
     };
     kinds.into_iter().flat_map(objects).collect()
+}
+
+/// An object whose value here is no longer true keeps the spec that it has.
+const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
+/// What becomes of an object of [`bootstrap`] that is there: it gets its spec back, unless somebody took it over, and
+/// says whether it does. `None` where it stays as it is.
+#[must_use]
+pub fn reconcile(there: &Object, wanted: &Object) -> Option<Object> {
+    let name = wanted["metadata"]["name"].as_str().unwrap_or_default();
+    let follows = MANDATORY.contains(&name)
+        || match there["metadata"]["annotations"][AUTOUPDATE].as_str() {
+            Some(told) => ["1", "t", "T", "true", "TRUE", "True"].contains(&told),
+            None => there["metadata"]["generation"] == 1,
+        };
+    let mut revised = there.clone();
+    revised["metadata"]["annotations"][AUTOUPDATE] = follows.to_string().into();
+    if follows && !same(&there["spec"], &wanted["spec"]) {
+        revised["spec"] = wanted["spec"].clone();
+    }
+    (revised != *there).then_some(revised)
 }
 
 static BOOTSTRAP: LazyLock<Value> =
@@ -363,4 +384,38 @@ fn queues(queuing: &At<'_>) -> ErrorList {
         errors.push(hand.invalid(format!("should not be greater than queues ({count})")));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_comes_back_unless_somebody_took_the_object_over() {
+        let all = bootstrap();
+        let find =
+            |name: &str| all.iter().find(|(_, o)| o["metadata"]["name"] == name).map(|(_, o)| o.clone()).unwrap();
+        for (name, told, generation, same_spec, want) in [
+            ("catch-all", Some("false"), 3, false, Some(("true", true))),
+            ("global-default", Some("true"), 3, true, None),
+            ("global-default", Some("true"), 3, false, Some(("true", true))),
+            ("global-default", Some("false"), 3, false, None),
+            ("global-default", None, 1, false, Some(("true", true))),
+            ("global-default", None, 2, false, Some(("false", false))),
+        ] {
+            let wanted = find(name);
+            let mut there = wanted.clone();
+            there["metadata"]["generation"] = generation.into();
+            there["metadata"]["annotations"] = told.map_or(Value::Null, |told| json!({AUTOUPDATE: told}));
+            if !same_spec {
+                there["spec"]["matchingPrecedence"] = json!(4321);
+            }
+            let found = reconcile(&there, &wanted);
+            let shown = found.map(|o| {
+                let told = o["metadata"]["annotations"][AUTOUPDATE].as_str().unwrap().to_owned();
+                (told, same(&o["spec"], &wanted["spec"]))
+            });
+            assert_eq!(shown, want.map(|(told, back)| (told.to_owned(), back)), "{name} {told:?} {generation}");
+        }
+    }
 }

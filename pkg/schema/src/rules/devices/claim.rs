@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::super::at::At;
 use super::super::names;
 use super::super::security::one_of;
-use super::parts::{configuration, fully_qualified_name, itself, label, list, name_of, selector, set, toleration};
+use super::parts::{configuration, fully_qualified_name, itself, label, list, name_of, set, toleration};
+use super::selector::selector;
 
 const MOST: usize = 32;
 const MOST_ALTERNATIVES: usize = 8;

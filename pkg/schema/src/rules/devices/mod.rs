@@ -4,6 +4,7 @@
 
 mod claim;
 mod parts;
+mod selector;
 mod slice;
 mod status;
 
@@ -16,7 +17,8 @@ use super::fill::{self, each, empty};
 use super::go_print;
 use super::metadata;
 use super::resources;
-use parts::{configuration, list, selector};
+use parts::{configuration, list};
+use selector::selector;
 
 const CLAIM_SPEC: &str = "io.k8s.api.resource.v1.ResourceClaimSpec";
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What claims, classes and slices share: bounded lists, names, selectors, configurations, tolerations.
+//! What claims, classes and slices share: bounded lists, names, configurations, tolerations.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
 use knarr_types::{ErrorList, FieldError};
 use serde_json::Value;
@@ -13,10 +12,7 @@ use super::super::metadata;
 use super::super::names;
 use super::super::security::one_of;
 use super::super::volumes::csi_driver_name;
-use crate::cel::{Environment, Struct, Type};
 
-/// Bytes of an expression that selects devices.
-const EXPRESSION_BYTES: usize = 10 * 1024;
 /// Bytes of parameters for a driver.
 pub const PARAMETER_BYTES: usize = 10 * 1024;
 const POOL_NAME_BYTES: usize = 253;
@@ -129,46 +125,6 @@ fn identifier(id: &str, at: &At<'_>) -> ErrorList {
     errors.extend(names::c_identifier(id).into_iter().map(|why| at.invalid_as(id, why)));
     errors
 }
-
-/// What is wrong with an expression that selects devices.
-pub fn selector(selector: &At<'_>, stored: bool) -> ErrorList {
-    let cel = selector.get("cel");
-    if !cel.is_set() {
-        return vec![cel.required("")];
-    }
-    let text = cel.get("expression");
-    if stored {
-        return ErrorList::new();
-    }
-    if text.text().len() > EXPRESSION_BYTES {
-        return vec![FieldError::too_long(&text.path, EXPRESSION_BYTES)];
-    }
-    match DEVICE.compile(text.text()) {
-        Err(why) => vec![text.invalid_as(text.text(), format!("compilation failed: {why}"))],
-        Ok(program) if matches!(program.output(), Type::Bool | Type::Dyn) => ErrorList::new(),
-        Ok(program) => {
-            let detail = format!("must evaluate to bool or the unknown type, not {}", program.output());
-            vec![text.invalid_as(text.text(), detail)]
-        }
-    }
-}
-
-/// What expressions see of a device.
-static DEVICE: LazyLock<Environment> = LazyLock::new(|| {
-    let by_domain = |value: Type| {
-        let by_id = Type::Map(Type::String.into(), value.into());
-        Type::Map(Type::String.into(), by_id.into())
-    };
-    let fields = [
-        ("driver", Type::String),
-        ("attributes", by_domain(Type::Dyn)),
-        ("capacity", by_domain(Type::Opaque("kubernetes.Quantity"))),
-        ("allowMultipleAllocations", Type::Bool),
-    ];
-    let fields = fields.map(|(name, ty)| (name.to_owned(), ty)).into_iter().collect();
-    let device = Struct { name: "kubernetes.DRADevice".to_owned(), fields: Some(fields) };
-    Environment::new(vec![("device", Type::Struct(device.into()))])
-});
 
 /// What is wrong with what a driver is told.
 pub fn configuration(config: &At<'_>, stored: bool) -> ErrorList {

@@ -37,6 +37,25 @@ fn what_an_expression_selects_by_is_a_yes_or_a_no() {
 }
 
 #[test]
+fn what_could_cost_too_much_is_refused() {
+    let class = |text: &str| json!({"spec": {"selectors": [{"cel": {"expression": text}}]}});
+    let ten = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]";
+    let nested = |depth: usize, inner: &str| {
+        let loops: String = (0..depth).map(|at| format!("{ten}.all(x{at}, ")).collect();
+        format!("{loops}{inner}{}", ")".repeat(depth))
+    };
+    let dear = "spec.selectors[0].cel.expression: Forbidden: too complex, exceeds cost limit";
+    for (text, want) in [
+        (nested(7, "int('1'.find('[0-9]*')) < 100"), vec![dear]),
+        (nested(2, "int('1'.find('[0-9]*')) < 100"), vec![]),
+        ("device.attributes['d'].a.matches('[a-z]+') || device.driver.contains('x')".to_owned(), vec![]),
+        ("device.attributes.all(d, device.attributes[d].all(n, n.size() > 0))".to_owned(), vec![]),
+    ] {
+        assert_eq!(faults(&(DEVICE_CLASS.validate)(&class(&text))), want, "{text}");
+    }
+}
+
+#[test]
 fn a_slice_says_in_one_way_who_reaches_its_devices() {
     let slice = |extra: Value| {
         let mut slice = json!({"spec": {"driver": "d", "pool": {"name": "p", "resourceSliceCount": 1}}});
