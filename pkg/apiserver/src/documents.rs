@@ -107,7 +107,8 @@ fn discovery(registry: &Registry, context: &RequestContext, headers: &HeaderMap,
     Served::Negotiated(one)
 }
 
-fn version() -> Value {
+/// What `/version` says.
+pub fn version() -> Value {
     json!({
         "major": "1", "minor": KUBERNETES_MINOR.to_string(),
         "emulationMajor": "1", "emulationMinor": KUBERNETES_MINOR.to_string(),

@@ -25,12 +25,14 @@ pub fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> R
         return Ok(UserInfo::anonymous());
     }
     if let Some(user) = request.extensions().get::<PeerCertificate>().and_then(|peer| peer.user(&app.authenticator)) {
+        app.metrics.parts.user(&user.name);
         return Ok(user.clone());
     }
     if let Some(token) = bearer(request) {
         let audiences: Vec<_> = app.settings.audiences.iter().map(String::as_str).collect();
         let known = app.authenticator.token(token, &audiences, app, Timestamp::now());
         return known.map(|known| used(app, known)).map_err(|why| {
+            app.metrics.parts.refused_user();
             tracing::debug!(%why, "a bearer token was refused");
             Status::unauthorized()
         });
@@ -40,6 +42,7 @@ pub fn authenticate(app: &App, request: &Request<Body>, info: &RequestInfo) -> R
 
 /// Remembers that a secret's token was used.
 fn used(app: &App, known: knarr_auth::Known) -> UserInfo {
+    app.metrics.parts.user(&known.user.name);
     if let Some(secret) = known.used {
         app.used_tokens.add(secret);
     }

@@ -145,8 +145,14 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, app: Arc<App>) {
     prepare(&stream);
     let stream = match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%error, "a client broke off the TLS handshake"),
-        Err(_) => return tracing::debug!("a client did not finish the TLS handshake in time"),
+        Ok(Err(error)) => {
+            app.metrics.parts.handshake_error();
+            return tracing::debug!(%error, "a client broke off the TLS handshake");
+        }
+        Err(_) => {
+            app.metrics.parts.handshake_error();
+            return tracing::debug!("a client did not finish the TLS handshake in time");
+        }
     };
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let peer = leaf.map(|der| PeerCertificate::new(der.as_ref()));

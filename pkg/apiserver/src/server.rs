@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::body::Body;
@@ -278,8 +278,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (app, method, started) = (Arc::clone(&self.0), request.method().clone(), Instant::now());
         let answer = listener::answer(Arc::clone(&self.0), request.map(Body::new));
-        Box::pin(async move { Ok(answer.await) })
+        Box::pin(async move {
+            let response = answer.await;
+            let (host, code) = (&app.settings.address, response.status().as_u16());
+            app.metrics.parts.client(host, method.as_str(), code, started.elapsed());
+            Ok(response)
+        })
     }
 }
 

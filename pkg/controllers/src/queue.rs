@@ -4,7 +4,7 @@
 //! A key is in the queue at most once; one that is being worked on comes back when its worker is
 //! done. Failures pause a key for longer each time; a deadline brings a key back without a change.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     ready: VecDeque<ObjectRef>,
-    queued: HashSet<ObjectRef>,
+    /// Since when each key waits.
+    queued: HashMap<ObjectRef, Instant>,
     /// Since when each key is worked on.
     working: HashMap<ObjectRef, Instant>,
     later: BTreeSet<(Instant, ObjectRef)>,
@@ -46,10 +47,10 @@ pub struct Counts {
     pub adds: u64,
     /// Keys that came back because their worker failed.
     pub retries: u64,
-    /// Keys that workers were done with.
-    pub done: u64,
-    /// What that took in all.
-    pub work: Duration,
+    /// How long keys waited for a worker.
+    pub waited: Spans,
+    /// How long workers took.
+    pub work: Spans,
     /// Keys that are due.
     pub depth: usize,
     /// What workers have spent on the keys that they have now.
@@ -58,10 +59,32 @@ pub struct Counts {
     pub longest: Duration,
 }
 
+/// Spans of time, by how long they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spans {
+    /// How many took at most 10 ns, 100 ns and so on up to 1,000 s, and how many longer. Upstream's buckets.
+    pub buckets: [u64; 13],
+    /// All of them together.
+    pub sum: Duration,
+}
+
+impl Spans {
+    fn add(&mut self, span: Duration) {
+        let mut bound = Duration::from_nanos(10);
+        let mut bucket = 0;
+        while bucket < self.buckets.len() - 1 && span > bound {
+            bound *= 10;
+            bucket += 1;
+        }
+        self.buckets[bucket] += 1;
+        self.sum += span;
+    }
+}
+
 impl Queue {
     /// The key is due.
     pub fn add(&self, key: ObjectRef) {
-        self.inner.state.lock().add(key);
+        self.inner.state.lock().add(key, Instant::now());
         self.inner.news.notify_one();
     }
 
@@ -102,8 +125,9 @@ impl Queue {
 }
 
 impl State {
-    fn add(&mut self, key: ObjectRef) {
-        if self.queued.insert(key.clone()) {
+    fn add(&mut self, key: ObjectRef, now: Instant) {
+        if !self.queued.contains_key(&key) {
+            self.queued.insert(key.clone(), now);
             self.counts.adds += 1;
             if !self.working.contains_key(&key) {
                 self.ready.push_back(key);
@@ -126,12 +150,14 @@ impl State {
             && *at <= now
         {
             if let Some((_, key)) = self.later.pop_first() {
-                self.add(key);
+                self.add(key, now);
             }
         }
         let key = self.ready.pop_front();
         if let Some(key) = &key {
-            self.queued.remove(key);
+            if let Some(since) = self.queued.remove(key) {
+                self.counts.waited.add(now.saturating_duration_since(since));
+            }
             self.working.insert(key.clone(), now);
         }
         (key, self.later.first().map(|(at, _)| *at))
@@ -139,10 +165,9 @@ impl State {
 
     fn done(&mut self, key: ObjectRef, succeeded: bool, now: Instant) {
         if let Some(since) = self.working.remove(&key) {
-            self.counts.done += 1;
-            self.counts.work += now.saturating_duration_since(since);
+            self.counts.work.add(now.saturating_duration_since(since));
         }
-        if self.queued.contains(&key) {
+        if self.queued.contains_key(&key) {
             self.ready.push_back(key.clone());
         }
         if succeeded {
@@ -169,10 +194,10 @@ mod tests {
     fn a_key_waits_once_and_comes_back_after_its_worker() {
         let mut state = State::default();
         let now = Instant::now();
-        state.add(key("a"));
-        state.add(key("a"));
+        state.add(key("a"), now);
+        state.add(key("a"), now);
         assert_eq!(state.next(now).0, Some(key("a")));
-        state.add(key("a"));
+        state.add(key("a"), now);
         assert_eq!(state.next(now).0, None, "no two workers on one key");
         state.done(key("a"), true, now);
         assert_eq!(state.next(now).0, Some(key("a")));
@@ -185,7 +210,7 @@ mod tests {
         let mut state = State::default();
         let now = Instant::now();
         for name in ["a", "a", "b"] {
-            state.add(key(name));
+            state.add(key(name), now);
         }
         assert!(state.next(now).0.is_some());
         let later = now + Duration::from_secs(2);
@@ -193,7 +218,8 @@ mod tests {
         assert_eq!((counts.adds, counts.depth, counts.longest), (2, 1, Duration::from_secs(2)));
         state.done(key("a"), false, later);
         let counts = state.counts(later);
-        assert_eq!((counts.done, counts.retries, counts.work), (1, 1, Duration::from_secs(2)));
+        assert_eq!((counts.retries, counts.work.sum), (1, Duration::from_secs(2)));
+        assert_eq!((counts.work.buckets[9], counts.waited.buckets[0]), (1, 1), "{counts:?}");
         assert_eq!(counts.unfinished, Duration::ZERO);
     }
 

@@ -23,7 +23,7 @@ use knarr_types::{Object, Status};
 use serde_json::Value;
 
 use crate::versions::{View, taken};
-use crate::{Lookup, Request};
+use crate::{Lookup, Operation, Request};
 use client::{Client, Target};
 use conditions::Compiled;
 use hook::Hook;
@@ -45,6 +45,37 @@ pub struct Context<'a> {
     pub lookup: &'a dyn Lookup,
     /// A fresh id for each question.
     pub uid: fn() -> String,
+    /// Is told of each webhook that was asked.
+    pub observe: &'a (dyn Fn(&Asked<'_>) + Send + Sync),
+}
+
+/// A webhook that was asked, for those who count.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Which.
+    pub name: &'a str,
+    /// About what.
+    pub operation: Operation,
+    /// It may change the object.
+    pub mutating: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of asking a webhook.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome {
+    /// The request may go on.
+    Allowed,
+    /// It refused with this code.
+    Refused(u16),
+    /// It could not be asked, or did not make sense.
+    Failed {
+        /// The request goes on all the same.
+        open: bool,
+    },
 }
 
 /// Asks webhooks.
@@ -202,8 +233,17 @@ impl Webhooks {
         }
         let body = review.to_string();
         let left = request.deadline.saturating_duration_since(Instant::now());
+        let started = Instant::now();
         let answer = self.send(context.lookup, hook, body.into(), hook.timeout.min(left)).await;
-        match answer.and_then(|answer| review::read(hook, &answer, &uid, mutating)) {
+        let answer = answer.and_then(|answer| review::read(hook, &answer, &uid, mutating));
+        let outcome = match &answer {
+            Ok(Answer { refusal: Some(status), .. }) => Outcome::Refused(review::refused(hook, status).code),
+            Ok(_) => Outcome::Allowed,
+            Err(_) => Outcome::Failed { open: !hook.fails },
+        };
+        let (name, operation, elapsed) = (hook.name.as_str(), request.operation, started.elapsed());
+        (context.observe)(&Asked { name, operation, mutating, elapsed, outcome });
+        match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(why) if !hook.fails => {
                 tracing::warn!(webhook = hook.name, %why, "a webhook could not be asked and is passed over");

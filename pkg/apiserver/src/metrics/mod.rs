@@ -4,6 +4,8 @@
 //! A request finds its series by a hash of its labels and adds to it: nothing is allocated and nobody waits
 //! but for the first request of its kind.
 
+mod families;
+mod parts;
 mod process;
 mod series;
 mod text;
@@ -19,6 +21,7 @@ use parking_lot::RwLock;
 use crate::app::App;
 use crate::query::Query;
 use crate::request::RequestInfo;
+pub use parts::Parts;
 pub use series::{Open, Series};
 use text::Text;
 
@@ -100,6 +103,8 @@ pub struct Metrics {
     inflight: [AtomicI64; 2],
     sources: RwLock<Vec<Source>>,
     started: SystemTime,
+    /// What is counted beside requests.
+    pub parts: Parts,
 }
 
 impl Default for Metrics {
@@ -110,6 +115,7 @@ impl Default for Metrics {
             inflight: Default::default(),
             sources: RwLock::default(),
             started: SystemTime::now(),
+            parts: Parts::default(),
         }
     }
 }
@@ -202,7 +208,9 @@ impl Metrics {
     #[must_use]
     pub fn render(&self, app: &App) -> String {
         let mut text = Text::default();
+        build(&mut text);
         self.requests(&mut text);
+        self.parts.write(&mut text);
         objects(&mut text, app);
         let store = app.store.stats();
         let gauges = [
@@ -246,6 +254,25 @@ impl Metrics {
             text.sample("apiserver_watch_events_total", what, count);
         }
     }
+}
+
+/// Which version this is.
+fn build(text: &mut Text) {
+    const LABELS: [(&str, &str); 9] = [
+        ("build_date", "buildDate"),
+        ("compiler", "compiler"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("git_version", "gitVersion"),
+        ("go_version", "goVersion"),
+        ("major", "major"),
+        ("minor", "minor"),
+        ("platform", "platform"),
+    ];
+    let version = crate::documents::version();
+    let label = |(label, field): (&str, &str)| format!("{label}={}", version[field]);
+    text.family("kubernetes_build_info", "gauge", "The version that this server is.");
+    text.sample("kubernetes_build_info", &LABELS.map(label).join(","), 1);
 }
 
 /// How many objects there are of each kind.

@@ -48,7 +48,8 @@ pub(crate) async fn ask_to_change(
     if changed {
         plugins(object)?;
     }
-    let context = webhooks::Context { options, lookup: app, uid: new_uid };
+    let observe = |asked: &webhooks::Asked<'_>| app.metrics.parts.webhook(asked);
+    let context = webhooks::Context { options, lookup: app, uid: new_uid, observe: &observe };
     let round = app.webhooks.mutate(&context, request, object, warnings).await?;
     if !round.changed {
         return Ok(changed);
@@ -88,7 +89,8 @@ pub(crate) async fn ask_to_allow(
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
     policy::validate(request, object, app, warnings).await?;
-    let context = webhooks::Context { options, lookup: app, uid: new_uid };
+    let observe = |asked: &webhooks::Asked<'_>| app.metrics.parts.webhook(asked);
+    let context = webhooks::Context { options, lookup: app, uid: new_uid, observe: &observe };
     app.webhooks.validate(&context, request, object, warnings).await
 }
 
