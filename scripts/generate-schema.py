@@ -130,11 +130,13 @@ def types(facts, protos):
     known = {(row["schema"], row["field"]): row for row in rows(HERE / "scripts/go-fields.tsv")}
     wire = numbers(fields, protos)
     place = {key: at for at, key in enumerate(wire)}
-    # The lines of types stay where they are, those of their fields are put in order: kind and apiVersion first.
-    first = {"kind": -2, "apiVersion": -1}
+    # The lines of types stay where they are, those of their fields are put in order: first kind and apiVersion, where
+    # they are those of a whole object, which protobuf has outside of it.
+    first = {(row["schema"], name): at for row in fields for name, at in (("kind", -2), ("apiVersion", -1))
+             if not wire.get((row["schema"], name))}
     starts = {row["schema"]: at for at, row in enumerate(fields) if not row["field"]}
     fields.sort(key=lambda row: (starts.get(row["schema"], 0), bool(row["field"]),
-                                 first.get(row["field"], place.get((row["schema"], row["field"]), 0))))
+                                 first.get((row["schema"], row["field"]), place.get((row["schema"], row["field"]), 0))))
     lines = []
     for row in fields:
         if not row["field"]:

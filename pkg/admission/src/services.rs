@@ -165,26 +165,28 @@ fn ports(
     allocates: bool,
 ) {
     let node_port = |p: &Value| p["nodePort"].as_u64().filter(|n| *n > 0);
-    let protocol = |p: &Value| p["protocol"].as_str().unwrap_or("TCP").to_owned();
     let of = |s: &Object| s["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let mut used: BTreeSet<u64> =
         others.iter().flat_map(|s| of(s).iter().filter_map(node_port).collect::<Vec<_>>()).collect();
     used.extend(others.iter().filter_map(|s| s["spec"]["healthCheckNodePort"].as_u64()));
     let (first, last) = (u64::from(ranges.ports.0), u64::from(ranges.ports.1));
-    let mut mine: BTreeSet<(u64, String)> = BTreeSet::new();
+    let mut mine: BTreeSet<(u64, i64)> = BTreeSet::new();
     let mut list = of(service);
     for (index, port) in list.iter().enumerate() {
         let Some(number) = node_port(port) else { continue };
         let path = FieldPath::new("spec").child("ports").index(index).child("nodePort");
-        // One number may serve several protocols of one Service.
-        let shared = mine.iter().any(|(n, p)| *n == number && *p != protocol(port));
+        // One number may serve several protocols of one port of a Service.
+        let own = port["port"].as_i64().unwrap_or_default();
+        let shared = mine.contains(&(number, own));
+        let doubled = !shared && mine.iter().any(|(n, _)| *n == number);
         if !(first..=last).contains(&number) {
             let why = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
-            errors.push(FieldError::invalid(&path, number, why));
-        } else if used.contains(&number) && !shared {
-            errors.push(FieldError::invalid(&path, number, "provided port is already allocated"));
+            return errors.push(FieldError::invalid(&path, number, why));
         }
-        mine.insert((number, protocol(port)));
+        if doubled || (used.contains(&number) && !shared) {
+            return errors.push(FieldError::invalid(&path, number, "provided port is already allocated"));
+        }
+        mine.insert((number, own));
     }
     used.extend(mine.iter().map(|(n, _)| *n));
     for port in list.iter_mut().filter(|p| allocates && node_port(p).is_none()) {

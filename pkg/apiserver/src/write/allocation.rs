@@ -8,6 +8,7 @@ use knarr_admission::services::{Ranges, addresses_of, allocate, has_node_ports, 
 use knarr_schema::rules;
 use knarr_store::{Change, Decision, Precondition, Scope};
 use knarr_types::{FieldErrorType, Object, Status};
+use serde_json::Value;
 
 use super::Write;
 use crate::{cluster_ips, serve_object};
@@ -35,6 +36,22 @@ impl Given {
 
 fn is_service(write: &Write<'_>) -> bool {
     write.kind.group.is_empty() && &*write.kind.kind == "Service" && write.subresource.is_empty()
+}
+
+/// Whether a new Service can have the node ports that it names: upstream finds out before it judges the rest of it.
+pub(super) fn foresee(write: &Write<'_>, object: &Object) -> Result<(), Status> {
+    let names_one = |ports: &Vec<Value>| ports.iter().any(|port| !port["nodePort"].is_null());
+    if !is_service(write) || !object["spec"]["ports"].as_array().is_some_and(names_one) {
+        return Ok(());
+    }
+    let is_of_ports = |status: &Status| {
+        let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+        causes.first().is_some_and(|cause| cause.field.starts_with("spec.ports["))
+    };
+    match give(write, &mut object.clone(), None) {
+        Err(status) if is_of_ports(&status) => Err(status),
+        _ => Ok(()),
+    }
 }
 
 /// Gives a Service what it lacks and takes what it no longer has.

@@ -159,6 +159,7 @@ pub(super) async fn finish(
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
     let loose = stored.normalize_sent(object);
+    allocation::foresee(write, object)?;
     let errors = write.check_create(object);
     if !errors.is_empty() {
         return Err(super::invalid(kind, &name, &errors));

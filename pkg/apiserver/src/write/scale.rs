@@ -110,7 +110,7 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         return get(app, context, kind).await;
     }
     commit(&write, &key, Vec::new(), |old, warnings| {
-        let current = scale_of(kind, old);
+        let current = owned_scale(kind, old);
         let scale = if context.info.verb == "update" {
             let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
             warnings.extend(said);
@@ -130,17 +130,13 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
 /// A server-side apply of a scale: its owners are those of the workload's replicas.
 async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8]) -> Result<Response, Status> {
     let config = configuration(&write.options, body)?;
-    let path = custom_scale(write.kind).map_or(".spec.replicas", |scale| &scale.spec_replicas);
-    let replicas: Vec<&str> = path.trim_start_matches('.').split('.').collect();
+    let replicas = path_of_replicas(write.kind);
     let api_version = write.kind.api_version();
     let manager = Manager { api_version: "autoscaling/v1", ..write.manager(&api_version) };
     commit(write, key, Vec::new(), |old, _| {
         let old = &*unfolded(old);
         let owners = old["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let mut current = scale_of(write.kind, old);
-        if let Some(shown) = to_scale(owners, &replicas) {
-            current["metadata"]["managedFields"] = shown;
-        }
+        let current = owned_scale(write.kind, old);
         let ty = scale_kind.ty.get();
         let scale = apply(Some(&current), &config, ty, "Scale", &manager, write.options.force, write.now)
             .map_err(|error| error.to_status())?;
@@ -151,6 +147,21 @@ async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8
         Ok(new)
     })
     .await
+}
+
+fn path_of_replicas(kind: &Kind) -> Vec<&str> {
+    let path = custom_scale(kind).map_or(".spec.replicas", |scale| &scale.spec_replicas);
+    path.trim_start_matches('.').split('.').collect()
+}
+
+/// The scale of a workload with those who own its replicas, as patches see it.
+fn owned_scale(kind: &Kind, object: &Object) -> Value {
+    let owners = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut scale = scale_of(kind, object);
+    if let Some(shown) = to_scale(owners, &path_of_replicas(kind)) {
+        scale["metadata"]["managedFields"] = shown;
+    }
+    scale
 }
 
 /// The workload with the replicas of its scale.

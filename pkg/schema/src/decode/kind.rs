@@ -24,7 +24,8 @@ pub enum FieldValidation {
 }
 
 /// Versions that upstream still knows but serves no more.
-const NO_LONGER_SERVED: [(&str, &str); 7] = [
+const NO_LONGER_SERVED: [(&str, &str); 8] = [
+    ("extensions", "v1beta1"),
     ("apps", "v1beta1"),
     ("apps", "v1beta2"),
     ("batch", "v1beta1"),
@@ -33,6 +34,9 @@ const NO_LONGER_SERVED: [(&str, &str); 7] = [
     ("storage.k8s.io", "v1beta1"),
     ("rbac.authorization.k8s.io", "v1beta1"),
 ];
+
+/// The groups that once had a Scale of their own.
+const SCALES: [&str; 2] = ["apps", "extensions"];
 
 /// How many bytes of a body are shown in an error.
 const SHOWN: usize = 30;
@@ -172,7 +176,11 @@ fn decode_custom(
         head_of(&decode_head(body).map_err(unrecognized)?).map_err(unrecognized)?;
     }
     let parsed = crd::decode::parse(body, media).map_err(unrecognized)?;
-    crd::decode::check_head(kind, &parsed.object, &String::from_utf8_lossy(body), &summary(body))?;
+    let head_fault =
+        crd::decode::check_head(kind, &parsed.object, &String::from_utf8_lossy(body), &summary(body)).err();
+    if let Some(fault) = head_fault.clone().filter(|_| parsed.object["kind"].as_str().is_none_or(str::is_empty)) {
+        return Err(fault);
+    }
     let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
     let (object, faults) = crd::decode::coerce(custom, parsed).map_err(|why| refused(&why))?;
     let decoded = Decoded { object, faults };
@@ -180,6 +188,10 @@ fn decode_custom(
         && let Some(error) = decoded.strict_error()
     {
         return Err(refused(&error));
+    }
+    // The body was read as what it says that it is before anybody asked whether that is what the path says.
+    if let Some(fault) = head_fault {
+        return Err(if validation == FieldValidation::Warn { fault.with_warnings(&decoded.faults) } else { fault });
     }
     Ok((decoded.object, if validation == FieldValidation::Warn { decoded.faults } else { Vec::new() }))
 }
@@ -280,7 +292,8 @@ fn mismatch(kind: &Kind, registry: &Registry, head: &Head) -> Option<Mismatch> {
     let group_version = GroupVersion::parse(&api_version).unwrap_or_else(|| GroupVersion::new("", ""));
     let (group, version) = (&*group_version.group, &*group_version.version);
     let resource = registry.by_kind(group, version, name);
-    let was_served = name == &*kind.kind && group == &*kind.group && NO_LONGER_SERVED.contains(&(group, version));
+    let own_group = group == &*kind.group || (name == "Scale" && SCALES.contains(&group));
+    let was_served = name == &*kind.kind && own_group && NO_LONGER_SERVED.contains(&(group, version));
     if was_served || resource.is_some_and(|other| other.storage == kind.storage) {
         return Some(Mismatch::OtherVersion(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({})",

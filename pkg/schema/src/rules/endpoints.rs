@@ -2,7 +2,7 @@
 
 //! Endpoints and EndpointSlices (`pkg/registry/core/endpoint`, `pkg/registry/discovery/endpointslice`).
 
-use knarr_types::{ErrorList, FieldError};
+use knarr_types::{ErrorList, FieldError, Object};
 
 use super::Rules;
 use super::addresses;
@@ -32,8 +32,14 @@ pub(super) static ENDPOINT_SLICE: Rules = Rules {
             unset(port, "protocol", "TCP");
         }
     },
-    prepare_create: |slice| fill::generation(slice, 1),
+    prepare_create: |slice| {
+        drop_topology(slice);
+        fill::generation(slice, 1);
+    },
     prepare_update: |new, old, _| {
+        if !same(&new["endpoints"], &old["endpoints"]) {
+            drop_topology(new);
+        }
         let mut labels = (new["metadata"]["labels"].clone(), old["metadata"]["labels"].clone());
         for labels in [&mut labels.0, &mut labels.1] {
             fill::remove(labels, "service.kubernetes.io/headless");
@@ -58,6 +64,13 @@ pub(super) static ENDPOINT_SLICE: Rules = Rules {
     has_generation: true,
     ..Rules::DEFAULT
 };
+
+/// This version cannot write where endpoints were said to be in older ones.
+fn drop_topology(slice: &mut Object) {
+    for endpoint in each(slice, "endpoints") {
+        fill::remove(endpoint, "deprecatedTopology");
+    }
+}
 
 fn subsets(endpoints: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -185,7 +198,6 @@ fn slice_endpoint(endpoint: &At<'_>) -> ErrorList {
             seen.push(name.text());
         }
     }
-    errors.extend(metadata::labels(&endpoint.get("deprecatedTopology")));
     errors
 }
 

@@ -25,12 +25,35 @@ pub fn changes(old: &Value, new: &Value, type_name: &str) -> String {
     format!("\n{}", unified(&lines(old), &lines(new)))
 }
 
+/// A value of a published type as messages show upstream's own struct, on one line.
+#[must_use]
+pub fn shown(value: &Value, type_name: &str) -> String {
+    let mut text = String::new();
+    if let Some(ty) = find(type_name) {
+        print(&mut text, value, ty.get(), 0);
+    }
+    on_one_line(&text)
+}
+
+/// JSON without the breaks and spaces between its parts.
+fn on_one_line(text: &str) -> String {
+    let (mut quoted, mut escaped) = (false, false);
+    let kept = |c: &char| {
+        let is_part = quoted || !matches!(c, ' ' | '\n');
+        quoted ^= *c == '"' && !escaped;
+        escaped = *c == '\\' && !escaped;
+        is_part
+    };
+    text.chars().filter(kept).collect()
+}
+
 /// The fields of structs that upstream orders otherwise inside than it publishes them.
 fn own_order(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "io.k8s.api.core.v1.PodSpec" => POD_SPEC,
         "io.k8s.api.core.v1.PodSecurityContext" => SECURITY_CONTEXT,
         "io.k8s.api.core.v1.PersistentVolumeSpec" => VOLUME_SOURCES,
+        "io.k8s.api.core.v1.Volume" => VOLUME,
         _ => return None,
     })
 }
@@ -116,6 +139,41 @@ const VOLUME_SOURCES: &[&str] = &[
     "local",
     "storageos",
     "csi",
+];
+
+/// Those of a pod's volume.
+const VOLUME: &[&str] = &[
+    "name",
+    "hostPath",
+    "emptyDir",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "gitRepo",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "persistentVolumeClaim",
+    "rbd",
+    "quobyte",
+    "flexVolume",
+    "cinder",
+    "cephfs",
+    "flocker",
+    "downwardAPI",
+    "fc",
+    "azureFile",
+    "configMap",
+    "vsphereVolume",
+    "azureDisk",
+    "photonPersistentDisk",
+    "projected",
+    "portworxVolume",
+    "scaleIO",
+    "storageos",
+    "csi",
+    "ephemeral",
+    "image",
 ];
 
 /// Fields of a pod that upstream keeps in its security context.
@@ -372,6 +430,12 @@ mod tests {
         let text = changes(&of(Value::Null), &of(json!([{"name": "A", "value": "b"}])), "io.k8s.api.core.v1.Container");
         let want = "- \"Env\": null,\n+ \"Env\": [\n+  {\n+   \"Name\": \"A\",\n+   \"Value\": \"b\",\n+   \"ValueFrom\": null\n+  }\n+ ],\n";
         assert!(text.contains(want), "{text}");
+    }
+
+    #[test]
+    fn a_whole_struct_stands_on_one_line() {
+        let text = shown(&json!({"name": "A", "value": "b \" : c"}), "io.k8s.api.core.v1.EnvVar");
+        assert_eq!(text, r#"{"Name":"A","Value":"b \" : c","ValueFrom":null}"#);
     }
 
     #[test]

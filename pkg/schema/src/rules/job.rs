@@ -2,7 +2,7 @@
 
 //! Jobs (`pkg/registry/batch/job/strategy.go`, `pkg/apis/batch/validation`).
 
-use knarr_types::{ErrorList, FieldError, FieldErrorType, Object};
+use knarr_types::{ErrorList, FieldError, FieldErrorType, Object, Shown};
 use serde_json::{Value, json};
 
 use super::Rules;
@@ -17,6 +17,7 @@ use super::pod_spec;
 use super::pod_warnings;
 use super::selectors;
 use super::workload::{not_negative, template_defaults};
+use super::{go_diff, go_print};
 
 pub(super) static JOB: Rules = Rules {
     default,
@@ -234,25 +235,33 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     errors.extend(spec_with_selector(&spec));
     errors.extend(completions_update(&spec, &old_spec));
     errors.extend(metadata::immutable(&spec.get("selector"), &old_spec.get("selector")));
-    let mut template = spec.raw("template").clone();
-    if old_spec.flag("suspend") && !before.has("status.startTime") {
-        // Before it starts, what places its pods may still change.
-        let old_template = old_spec.raw("template");
-        for field in ["nodeSelector", "tolerations", "schedulingGates", "affinity"] {
-            fill::keep(object(&mut template, "spec"), &old_template["spec"], field);
-        }
-        for field in ["labels", "annotations"] {
-            fill::keep(object(&mut template, "metadata"), &old_template["metadata"], field);
-        }
-        if same(&template["metadata"], &json!({})) && old_template["metadata"].is_null() {
-            fill::remove(&mut template, "metadata");
-        }
-    }
-    errors.extend(metadata::immutable(&At::new(&template, spec.get("template").path), &old_spec.get("template")));
+    let suspended = old_spec.flag("suspend") && !before.has("status.startTime");
+    errors.extend(template_update(&spec.get("template"), &old_spec.get("template"), suspended));
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         errors.extend(metadata::immutable(&spec.get(field), &old_spec.get(field)));
     }
     errors
+}
+
+/// A template cannot change, but for what places the pods of a job that was not started.
+fn template_update(template: &At<'_>, before: &At<'_>, suspended: bool) -> Option<FieldError> {
+    let spec = template.get("spec");
+    let own = go_diff::shown(spec.value, "io.k8s.api.core.v1.PodSpec");
+    if !suspended {
+        let metadata = go_print::of_type(template.raw("metadata"), "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+        let metadata = metadata.to_string();
+        let metadata = metadata.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+        let comma = if metadata.is_empty() { "" } else { "," };
+        let whole = format!("{{{metadata}{comma}\"Spec\":{own}}}");
+        let changed = !same(template.value, before.value);
+        return changed.then(|| template.invalid_as(Shown::Printed(whole), metadata::IMMUTABLE));
+    }
+    let mut placed = spec.value.clone();
+    for field in ["nodeSelector", "tolerations", "schedulingGates", "affinity"] {
+        fill::keep(&mut placed, before.raw("spec"), field);
+    }
+    let changed = !same(&placed, before.raw("spec"));
+    changed.then(|| spec.invalid_as(Shown::Printed(own), metadata::IMMUTABLE))
 }
 
 fn completions_update(spec: &At<'_>, old_spec: &At<'_>) -> Option<FieldError> {

@@ -26,7 +26,7 @@ pub(super) static STATEFUL_SET: Rules = Rules {
     prepare_create: fill::first_generation,
     prepare_update: fill::spec_and_status,
     name: names::dns_label_name,
-    validate: stateful_set,
+    validate: |set| stateful_set(set, true),
     validate_update: stateful_update,
     warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
     has_generation: true,
@@ -111,7 +111,8 @@ fn stateful_defaults(set: &mut Object) {
     }
 }
 
-fn stateful_set(set: &Object) -> ErrorList {
+/// What is wrong with a set; its claims are judged when it is new, later nobody may change them.
+fn stateful_set(set: &Object, claims: bool) -> ErrorList {
     let spec = At::root(set).get("spec");
     let mut errors = ErrorList::new();
     let policy = spec.get("podManagementPolicy");
@@ -125,8 +126,10 @@ fn stateful_set(set: &Object) -> ErrorList {
     }
     errors.extend(not_negative(&spec, &["replicas", "minReadySeconds"]));
     errors.extend(not_negative(&spec.get("ordinals"), &["start"]));
-    for claim in spec.items("volumeClaimTemplates") {
-        errors.extend(persistent_volume_claim::spec(&claim.get("spec")));
+    if claims {
+        for claim in spec.items("volumeClaimTemplates") {
+            errors.extend(persistent_volume_claim::spec(&claim.get("spec")));
+        }
     }
     errors.extend(required_selector(&spec, "statefulset"));
     errors.extend(stateful_template(&spec));
@@ -210,7 +213,7 @@ fn stateful_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         errors.extend(not_decremented(&status, &before, "collisionCount"));
         return errors;
     }
-    let mut errors = stateful_set(new);
+    let mut errors = stateful_set(new, false);
     let mut munged = new["spec"].clone();
     for field in [
         "replicas",
