@@ -29,6 +29,9 @@ pub(super) async fn mutate(
 ) -> Result<bool, Status> {
     let mut said: Vec<(String, Option<Reason>)> =
         refusals.into_iter().filter(|refusal| refusal.policy.fails).map(of_refusal).collect();
+    if invocations.is_empty() {
+        return refusal(request, said).map_or(Ok(false), Err);
+    }
     let mut current = object.clone();
     let mut left = Vec::new();
     for invocation in invocations {
