@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
-use slatedb::Db;
 use slatedb::config::{
     CloseOptions, CompactorOptions, GarbageCollectorDirectoryOptions, GarbageCollectorOptions, Settings,
 };
+use slatedb::{Db, GarbageCollectorBuilder};
 
 use crate::error::OpenError;
 use crate::keyring::KeyRing;
 use crate::options::{Backend, Limits};
+use crate::wal;
 
 /// The database's place in the object store.
 const ROOT: &str = "db";
@@ -30,6 +31,8 @@ const UNFLUSHED_BYTES: usize = 64 << 20;
 const LEVEL0_TABLES: usize = 64;
 const POLL: Duration = Duration::from_secs(10);
 const COMPACTOR_POLL: Duration = Duration::from_secs(5);
+/// How often the log is rid of what is in the tables: a busy server fills gigabytes in minutes.
+const LOG_COLLECTION: Duration = Duration::from_secs(60);
 /// How long a database that failed may take to stop its tasks.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -39,6 +42,8 @@ pub(crate) struct Ground {
     pub(crate) keys: KeyRing,
     /// Held for as long as the directory is ours.
     pub(crate) lock: Option<File>,
+    /// Where a log of our own is kept; `None` leaves it to SlateDB.
+    log: Option<Arc<dyn wal::Folder>>,
     local: bool,
 }
 
@@ -46,8 +51,8 @@ impl Ground {
     /// Takes possession of the place that `backend` names.
     pub(crate) fn prepare(backend: &Backend) -> Result<Self, OpenError> {
         match backend {
-            Backend::Objects { store, keys } => {
-                Ok(Self { objects: Arc::clone(store), keys: keys.clone(), lock: None, local: false })
+            Backend::Objects { store, keys, log } => {
+                Ok(Self { objects: Arc::clone(store), keys: keys.clone(), lock: None, log: log.clone(), local: false })
             }
             Backend::Directory { path, sync } => {
                 let io = |source| OpenError::Io { path: path.clone(), source };
@@ -61,19 +66,36 @@ impl Ground {
                 let objects = LocalFileSystem::new_with_prefix(&data)
                     .map_err(|error| OpenError::Database(error.to_string()))?
                     .with_fsync(*sync);
-                Ok(Self { objects: Arc::new(objects), keys, lock: Some(lock), local: true })
+                refuse_old_log(&data)?;
+                let log = wal::Directory::new(data.join("wal"), *sync).map_err(io)?;
+                Ok(Self { objects: Arc::new(objects), keys, lock: Some(lock), log: Some(Arc::new(log)), local: true })
             }
         }
     }
 
     /// Opens the database; whoever had it open before is fenced.
     pub(crate) async fn open(&self, limits: &Limits) -> Result<Db, slatedb::Error> {
-        Db::builder(ROOT, Arc::clone(&self.objects))
-            .with_settings(settings(limits, self.local))
-            .with_db_cache_disabled()
-            .build()
-            .await
+        let mut settings = settings(limits, self.local);
+        let mut builder = Db::builder(ROOT, Arc::clone(&self.objects)).with_db_cache_disabled();
+        if let Some(folder) = &self.log {
+            let mut collection = settings.garbage_collector_options.take().unwrap_or_default();
+            if let Some(log) = &mut collection.wal_options {
+                log.interval = Some(LOG_COLLECTION);
+            }
+            let collector = GarbageCollectorBuilder::new(ROOT, Arc::clone(&self.objects))
+                .with_options(collection)
+                .with_wal_gc(Arc::new(wal::Collector(Arc::clone(folder))));
+            builder = builder.with_gc_builder(collector).with_wal_writer(Box::new(wal::Log(Arc::clone(folder))));
+        }
+        builder.with_settings(settings).build().await
     }
+}
+
+/// The log that stores had before the first release is not read: what it holds must not be ignored.
+fn refuse_old_log(data: &Path) -> Result<(), OpenError> {
+    let old = data.join(ROOT).join("wal");
+    let is_there = std::fs::read_dir(&old).is_ok_and(|mut entries| entries.next().is_some());
+    if is_there { Err(OpenError::OldLog(old)) } else { Ok(()) }
 }
 
 fn take_lock(directory: &Path) -> Result<File, OpenError> {

@@ -37,6 +37,9 @@ pub enum OpenError {
         /// What this release knows.
         ours: u16,
     },
+    /// The store was written before the first release.
+    #[error("{} is the log of a store from before the first release: start with an empty data directory", .0.display())]
+    OldLog(PathBuf),
     /// A value could not be read.
     #[error("stored value {key} cannot be read: {why}")]
     Corrupt {

@@ -8,7 +8,7 @@
 //! for reads in the past.
 //!
 //! A write goes `prepare` (encode, delta, encrypt, in the writer's task) -> `lanes` -> `sequencer`
-//! (compare, number, batch) -> SlateDB -> `shared` (publish) -> `view`, `ring` -> `watch`.
+//! (compare, number, batch) -> SlateDB and its log (`wal`) -> `shared` (publish) -> `view`, `ring` -> `watch`.
 
 mod batch;
 mod commit;
@@ -35,6 +35,7 @@ mod store;
 mod value;
 mod view;
 mod volatile;
+pub mod wal;
 mod watch;
 
 pub use error::{OpenError, ProposeError, ReadError, UpdateError};

@@ -10,6 +10,7 @@ use knarr_types::{Key, ResourceId};
 use object_store::ObjectStore;
 
 use crate::keyring::KeyRing;
+use crate::wal::Folder;
 
 /// Where the state is kept.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub enum Backend {
         store: Arc<dyn ObjectStore>,
         /// The keys.
         keys: KeyRing,
+        /// A folder for the write-ahead log; without one it lies in the store, too.
+        log: Option<Arc<dyn Folder>>,
     },
 }
 
@@ -166,7 +169,7 @@ impl Options {
     /// An object store.
     #[must_use]
     pub fn objects(store: Arc<dyn ObjectStore>, keys: KeyRing) -> Self {
-        Self::with(Backend::Objects { store, keys })
+        Self::with(Backend::Objects { store, keys, log: None })
     }
 
     fn with(backend: Backend) -> Self {

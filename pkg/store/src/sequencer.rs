@@ -101,8 +101,12 @@ impl Sequencer {
         let limits = &self.shared.limits;
         let queued = self.shared.queue.lock().take(limits.batch_changes, limits.batch_bytes);
         let mut batch = Batch::new();
+        let now = Instant::now();
         for queued in queued {
-            if queued.claim.take() && !queued.reply.is_closed() {
+            // Not taken: the writer may drop it at the same time, and says the same.
+            if queued.deadline <= now {
+                let _ = queued.reply.send(Err(Refusal::Final(ProposeError::Timeout)));
+            } else if queued.claim.take() && !queued.reply.is_closed() {
                 self.order(queued, &mut batch);
             }
         }
@@ -114,11 +118,7 @@ impl Sequencer {
 
     /// Compares one proposal with the newest state and gives its changes their revisions.
     fn order(&mut self, queued: Queued, batch: &mut Batch) {
-        let Queued { prepared, deadline, reply, .. } = queued;
-        if deadline <= Instant::now() {
-            let _ = reply.send(Err(Refusal::Final(ProposeError::Timeout)));
-            return;
-        }
+        let Queued { prepared, reply, .. } = queued;
         let volatile = self.shared.volatile.root();
         if let Err(refusal) = conditions::check(&prepared, &self.shared, &self.head, &volatile) {
             // What refuses it may be in flight: it is answered once that is durable.

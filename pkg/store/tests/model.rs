@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The invariants of the store against a plain map, under concurrent writers, with faults and delays
-//! injected into the object store from a seed.
+//! injected into the object store, and into the log where that has a folder of its own, from a seed.
 //!
 //! Each write says a text of its own, so that what came of it can be told from the commits that a
 //! watch delivered.
@@ -11,6 +11,8 @@
 mod common;
 #[path = "common/faults.rs"]
 mod faults;
+#[path = "common/log.rs"]
+mod log;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,12 +23,53 @@ use common::*;
 use faults::Faulty;
 use knarr_store::*;
 use knarr_types::{Key, Revision};
+use log::FaultyLog;
+use object_store::ObjectStore;
 
 const SEEDS: u64 = 10;
 const CLIENTS: u64 = 4;
 const STEPS: u64 = 60;
 const KEYS: u64 = 5;
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a store is kept on.
+#[derive(Clone)]
+struct Disk {
+    objects: Arc<Faulty>,
+    log: Option<FaultyLog>,
+    keyring: KeyRing,
+}
+
+impl Disk {
+    fn new(seed: u64, with_log: bool) -> Self {
+        let log = with_log.then(|| FaultyLog::new(seed));
+        Self { objects: Faulty::new(seed), log, keyring: KeyRing::generate() }
+    }
+
+    fn options(&self) -> Options {
+        self.options_on(Arc::clone(&self.objects) as _, self.log.clone())
+    }
+
+    fn options_on(&self, store: Arc<dyn ObjectStore>, log: Option<FaultyLog>) -> Options {
+        let backend = Backend::Objects { store, keys: self.keyring.clone(), log: log.map(|log| Arc::new(log) as _) };
+        Options { resources: resources(), backend, limits: Limits::default() }
+    }
+
+    /// What a crash now would leave. First the log: what it lacks is in tables written later.
+    async fn after_crash(&self) -> Options {
+        let log = self.log.as_ref().map(FaultyLog::after_power_cut);
+        self.options_on(self.objects.copy().await, log)
+    }
+
+    fn arm(&self, on: bool) {
+        self.objects.arm(on);
+        self.log.iter().for_each(|log| log.arm(on));
+    }
+
+    fn faults(&self) -> u32 {
+        self.objects.faults.load(Ordering::SeqCst) + self.log.as_ref().map_or(0, FaultyLog::faults)
+    }
+}
 
 /// What a client knows of a write it asked for.
 #[derive(Clone, Debug)]
@@ -79,7 +122,7 @@ async fn propose_when_open(
 }
 
 /// Random creates, puts, deletes, updates and proposals of two keys; after each, reads.
-async fn client(store: Store, objects: Arc<Faulty>, keyring: KeyRing, seed: u64, number: u64) -> (Vec<Wrote>, usize) {
+async fn client(store: Store, disk: Disk, seed: u64, number: u64) -> (Vec<Wrote>, usize) {
     let mut random = fastrand::Rng::with_seed(seed * 1000 + number);
     let (mut wrote, mut newest, mut crashes) = (Vec::new(), HashMap::<Key, Revision>::new(), 0);
     for step in 0..STEPS {
@@ -112,17 +155,16 @@ async fn client(store: Store, objects: Arc<Faulty>, keyring: KeyRing, seed: u64,
         }
         if random.u8(0..50) == 0 {
             crashes += 1;
-            survives_a_crash(&objects, &keyring, &store, seed).await;
+            survives_a_crash(&disk, &store, seed).await;
         }
     }
     (wrote, crashes)
 }
 
 /// Durable before visible: what can be seen now is there after a crash now.
-async fn survives_a_crash(objects: &Faulty, keyring: &KeyRing, store: &Store, seed: u64) {
+async fn survives_a_crash(disk: &Disk, store: &Store, seed: u64) {
     let visible = store.snapshot(&pods());
-    let copy = objects.copy().await;
-    let after = Store::open(options(&copy, keyring)).await.unwrap();
+    let after = Store::open(disk.after_crash().await).await.unwrap();
     let mut watcher = after.watch(&pods(), visible.revision(), Scope::All);
     let commits = collect(&mut watcher).await;
     let written_since: BTreeSet<&Key> = commits.iter().map(|commit| &commit.key).collect();
@@ -157,31 +199,29 @@ async fn settle(store: &Store) {
     tokio::time::timeout(PATIENCE, settled).await.expect("the store comes back");
 }
 
-async fn run(seed: u64) -> Run {
-    let objects = Faulty::new(seed);
-    let keyring = KeyRing::generate();
-    let mut settings = options(&(Arc::clone(&objects) as _), &keyring);
+async fn run(seed: u64, with_log: bool) -> Run {
+    let disk = Disk::new(seed, with_log);
+    let mut settings = disk.options();
     settings.limits.object_store_retries = u32::from(seed.is_multiple_of(2)) * 2;
     let store = Store::open(settings).await.unwrap();
     let mut watcher = store.watch(&pods(), store.revision(&pods()), Scope::All);
-    objects.arm(true);
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| tokio::spawn(client(store.clone(), Arc::clone(&objects), keyring.clone(), seed, number)))
-        .collect();
+    disk.arm(true);
+    let clients: Vec<_> =
+        (0..CLIENTS).map(|number| tokio::spawn(client(store.clone(), disk.clone(), seed, number))).collect();
     let (mut wrote, mut crashes) = (Vec::new(), 0);
     for client in clients {
         let (more, crashed) = client.await.unwrap();
         wrote.extend(more);
         crashes += crashed;
     }
-    objects.arm(false);
+    disk.arm(false);
     settle(&store).await;
     let commits = collect(&mut watcher).await;
     let snapshot = store.snapshot(&pods());
     let last = snapshot.list(&Scope::All, None).map(|record| (record.key.clone(), (record.revision, text(record))));
     let last = last.collect();
     store.close().await;
-    Run { seed, wrote, commits, last, crashes, faults: objects.faults.load(Ordering::SeqCst) }
+    Run { seed, wrote, commits, last, crashes, faults: disk.faults() }
 }
 
 impl Run {
@@ -236,10 +276,19 @@ impl Run {
 
 #[test]
 fn the_invariants_hold_under_faults() {
+    the_invariants_hold(false);
+}
+
+#[test]
+fn the_invariants_hold_under_faults_of_a_log_of_our_own() {
+    the_invariants_hold(true);
+}
+
+fn the_invariants_hold(with_log: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (mut faults, mut crashes, mut unknown) = (0, 0, 0);
     for seed in 0..SEEDS {
-        let run = runtime.block_on(run(seed));
+        let run = runtime.block_on(run(seed, with_log));
         run.revisions_rise_and_never_repeat();
         run.each_key_is_linearizable();
         run.list_and_watch_equal_the_state();
@@ -255,20 +304,22 @@ fn the_invariants_hold_under_faults() {
 #[test]
 fn a_fenced_writer_acknowledges_nothing() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (objects, keyring) = (Faulty::new(0), KeyRing::generate());
-        let settings = options(&(Arc::clone(&objects) as _), &keyring);
-        let old = Store::open(settings.clone()).await.unwrap();
-        let kept = create(&old, &pod("kept"), "x").await.unwrap();
-        let new = Store::open(settings).await.unwrap();
-        let late = create(&old, &pod("late"), "x").await;
-        assert!(matches!(late, Err(ProposeError::Unknown | ProposeError::Closed)), "{late:?}");
-        assert!(old.get(&pod("late")).is_none());
-        assert!(matches!(create(&old, &pod("later"), "x").await, Err(ProposeError::Closed)));
-        assert!(matches!(old.health(), Health::NotReady(_)));
-        assert_eq!(new.get(&pod("kept")).unwrap().revision, kept.revision);
-        let after = create(&new, &pod("late"), "y").await.unwrap();
-        assert!(after.revision > kept.revision);
-        new.close().await;
-    });
+    for with_log in [false, true] {
+        runtime.block_on(fenced_writer(Disk::new(0, with_log)));
+    }
+}
+
+async fn fenced_writer(disk: Disk) {
+    let old = Store::open(disk.options()).await.unwrap();
+    let kept = create(&old, &pod("kept"), "x").await.unwrap();
+    let new = Store::open(disk.options()).await.unwrap();
+    let late = create(&old, &pod("late"), "x").await;
+    assert!(matches!(late, Err(ProposeError::Unknown | ProposeError::Closed)), "{late:?}");
+    assert!(old.get(&pod("late")).is_none());
+    assert!(matches!(create(&old, &pod("later"), "x").await, Err(ProposeError::Closed)));
+    assert!(matches!(old.health(), Health::NotReady(_)));
+    assert_eq!(new.get(&pod("kept")).unwrap().revision, kept.revision);
+    let after = create(&new, &pod("late"), "y").await.unwrap();
+    assert!(after.revision > kept.revision);
+    new.close().await;
 }
