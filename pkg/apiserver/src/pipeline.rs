@@ -151,6 +151,7 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
     };
     let answer = of_kind(app, context, kind, request).await;
     let Some(warning) = kind.deprecation() else { return answer };
+    app.metrics.parts.deprecated(info);
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &context.accept));
     body::warn(&mut response, &[warning.to_owned()]);
     Ok(response)

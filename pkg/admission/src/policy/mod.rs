@@ -31,6 +31,8 @@ const QUESTIONS: [&str; 2] = ["authentication.k8s.io", "authorization.k8s.io"];
 
 /// A policy with one of its bindings and one of the parameters of that.
 struct Invocation {
+    /// How many refusals come before it, in the order of policies and their bindings.
+    behind: usize,
     policy: Arc<Policy>,
     /// The version in which the policy wants to see the object.
     kind: Arc<Kind>,
@@ -138,6 +140,7 @@ async fn invocations(
         for binding in own {
             match bound(&policy, binding, request, object, lookup).await {
                 Ok(params) => found.extend(params.into_iter().map(|params| Invocation {
+                    behind: refusals.len(),
                     policy: Arc::clone(&compiled),
                     kind: Arc::clone(&kind),
                     binding: binding.clone(),

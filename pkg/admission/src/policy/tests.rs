@@ -124,3 +124,39 @@ fn mutations_apply_and_patch() {
         ))
     );
 }
+
+#[test]
+fn the_first_policy_that_minds_is_the_one_that_is_told() {
+    let policy = |name: &str, spec: Value| {
+        let mut policy = json!({"metadata": {"name": name}, "spec": spec});
+        policy["spec"]["matchConstraints"] = json!({});
+        policy
+    };
+    let binding = |name: &str, reference: Value| json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"], "paramRef": reference}});
+    let denies = |name: &str| policy(name, json!({"validations": [{"expression": "false", "message": "no"}]}));
+    let lacks = |name: &str| {
+        policy(
+            name,
+            json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"}, "validations": [{"expression": "true"}]}),
+        )
+    };
+    let missing = json!({"name": "none", "parameterNotFoundAction": "Deny"});
+    let user = UserInfo::new("eve", &[]);
+    let kind = kind("secrets");
+    let request = request(&kind, Operation::Create, "n", &user);
+    let object = json!({"metadata": {"name": "x", "namespace": "n"}});
+    for (policies, told) in [([denies("a"), lacks("b")], "'a'"), ([lacks("a"), denies("b")], "'a'")] {
+        let [first, second] = policies;
+        let reference =
+            |policy: &Value| if policy["spec"]["paramKind"].is_null() { json!(null) } else { missing.clone() };
+        let table = Table(vec![
+            ("admissionregistration.k8s.io/validatingadmissionpolicybindings//a", binding("a", reference(&first))),
+            ("admissionregistration.k8s.io/validatingadmissionpolicybindings//b", binding("b", reference(&second))),
+            ("admissionregistration.k8s.io/validatingadmissionpolicies//a", first),
+            ("admissionregistration.k8s.io/validatingadmissionpolicies//b", second),
+        ]);
+        let outcome = futures::executor::block_on(validate(&request, Some(&object), &table, &mut Vec::new()));
+        let message = outcome.unwrap_err().message;
+        assert!(message.contains(&format!("ValidatingAdmissionPolicy {told}")), "{message}");
+    }
+}

@@ -32,13 +32,21 @@ pub(super) fn validate(
     refusals: Vec<Refusal>,
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
-    let mut first =
-        refusals.into_iter().find(|refusal| refusal.policy.fails).map(|refusal| of_refusal(request, refusal));
-    let view_of = |kind: &Arc<Kind>| views.iter().find(|(of, _)| Arc::ptr_eq(of, kind)).map(|(_, view)| view.as_ref());
+    // The first in the order of the policies is what the client is told.
+    let refused_at = refusals.iter().position(|refusal| refusal.policy.fails);
+    let refusal = refusals.into_iter().find(|refusal| refusal.policy.fails);
+    let mut refusal = refusal.map(|refusal| of_refusal(request, refusal));
+    let mut first = None;
+    let seen: Vec<_> =
+        views.iter().map(|(_, view)| view.as_ref().map(|view| (view, Seen::new(request, view, lookup)))).collect();
+    let seen_as = |kind: &Arc<Kind>| seen.get(views.iter().position(|(of, _)| Arc::ptr_eq(of, kind))?);
     for invocation in invocations {
         let policy = &invocation.policy;
-        let view = match view_of(&invocation.kind) {
-            Some(Ok(view)) => view,
+        if first.is_none() && refused_at.is_some_and(|at| at < invocation.behind) {
+            first = refusal.take();
+        }
+        let (view, seen) = match seen_as(&invocation.kind) {
+            Some(Ok((view, seen))) => (view, seen),
             Some(Err(why)) => {
                 let why = format!("failed to convert object version: {}", why.message);
                 let refusal = Refusal::of_binding(Arc::clone(policy), &invocation.binding, &why);
@@ -47,7 +55,6 @@ pub(super) fn validate(
             }
             None => continue,
         };
-        let seen = Seen::new(request, view, lookup);
         let subject = seen.subject(policy, view.object.as_ref(), invocation.params.as_ref());
         for denial in run(policy, &subject) {
             for action in invocation.actions() {
@@ -63,7 +70,7 @@ pub(super) fn validate(
             }
         }
     }
-    first.map_or(Ok(()), Err)
+    first.or(refusal).map_or(Ok(()), Err)
 }
 
 /// A policy that could not be asked and refuses for that.

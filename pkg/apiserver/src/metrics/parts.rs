@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What parts of the server count beside requests: webhooks, who asked, clients of this process, handshakes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use knarr_admission::webhooks::{Asked, Outcome};
+use parking_lot::RwLock;
 
 use super::families::{Counter, Histogram};
 use super::text::Text;
+use crate::request::RequestInfo;
 
 /// Upper bounds of the time that webhooks take, in seconds. Upstream's.
 const WEBHOOKS: &[f64] = &[0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
@@ -29,6 +32,8 @@ pub struct Parts {
     users: [AtomicU64; USERS.len()],
     refused_users: AtomicU64,
     handshake_errors: AtomicU64,
+    /// What was asked for that will go one day, by its labels.
+    deprecated: RwLock<BTreeSet<String>>,
 }
 
 impl Default for Parts {
@@ -63,6 +68,7 @@ impl Default for Parts {
             users: Default::default(),
             refused_users: AtomicU64::new(0),
             handshake_errors: AtomicU64::new(0),
+            deprecated: RwLock::default(),
         }
     }
 }
@@ -120,6 +126,18 @@ impl Parts {
         self.handshake_errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Somebody asked for what will go one day.
+    pub fn deprecated(&self, info: &RequestInfo) {
+        let RequestInfo { group, version, resource, .. } = info;
+        let below = info.below();
+        let labels = format!(
+            "group=\"{group}\",removed_release=\"\",resource=\"{resource}\",subresource=\"{below}\",version=\"{version}\""
+        );
+        if !self.deprecated.read().contains(&labels) {
+            self.deprecated.write().insert(labels);
+        }
+    }
+
     pub(super) fn write(&self, text: &mut Text) {
         self.webhook_seconds.write(text);
         self.webhook_requests.write(text);
@@ -137,6 +155,11 @@ impl Parts {
         text.sample("authentication_attempts", "result=\"success\"", users.iter().sum::<u64>());
         text.sample("authentication_attempts", "result=\"failure\"", refused);
         let broken = self.handshake_errors.load(Ordering::Relaxed);
+        let asked = self.deprecated.read();
+        if !asked.is_empty() {
+            text.family("apiserver_requested_deprecated_apis", "gauge", "What was asked for that will go one day.");
+            asked.iter().for_each(|labels| text.sample("apiserver_requested_deprecated_apis", labels, 1));
+        }
         text.family("apiserver_tls_handshake_errors_total", "counter", "TLS handshakes that failed.");
         text.sample("apiserver_tls_handshake_errors_total", "", broken);
     }
@@ -181,6 +204,19 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn what_will_go_is_told_once() {
+        let parts = Parts::default();
+        let info = RequestInfo::parse(&http::Method::GET, "/api/v1/componentstatuses", &crate::query::Query::default());
+        parts.deprecated(&info);
+        parts.deprecated(&info);
+        let mut text = Text::default();
+        parts.write(&mut text);
+        let line = "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"componentstatuses\",\
+                    subresource=\"\",version=\"v1\"} 1";
+        assert_eq!(text.into_string().matches(line).count(), 1);
     }
 
     #[test]
