@@ -9,8 +9,7 @@ use clap::{Arg, ArgAction, Command};
 use libfuzzer_sys::fuzz_target;
 
 // The program has no library: its module is compiled in here.
-#[allow(dead_code, reason = "only the parser is tried")]
-#[path = "../../cmd/knarr/src/config.rs"]
+#[path = "../../cmd/knarr/src/config/flags.rs"]
 mod config;
 
 fuzz_target!(|text: &str| {

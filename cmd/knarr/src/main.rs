@@ -96,7 +96,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Edge(args) => edge::run(args).map(|()| ExitCode::SUCCESS),
         Command::Down(args) => down::run(&args),
-        Command::Ctl(args) => runtime(1)?.block_on(ctl(*args)),
+        Command::Ctl(args) => {
+            let runtime = runtime(1)?;
+            let code = runtime.block_on(ctl(*args));
+            // Something may still read the keyboard: it is not waited for until a key is hit.
+            runtime.shutdown_background();
+            code
+        }
         Command::Up(args) => {
             let (_telemetry, runtime) = serving(args.server.otlp_endpoint.as_deref())?;
             runtime.block_on(up::run(*args)).map(|()| ExitCode::SUCCESS)

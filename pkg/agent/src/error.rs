@@ -18,8 +18,25 @@ pub enum AgentError {
         source: std::io::Error,
     },
     /// Another agent holds the data dir.
-    #[error("data dir {} is used by another agent; give this one its own with --data-dir", .0.display())]
-    InUse(PathBuf),
+    #[error("data dir {} is used by another agent{}; give this one its own with --data-dir", data_dir.display(), id(*process))]
+    InUse {
+        /// Which one.
+        data_dir: PathBuf,
+        /// The other agent's process.
+        process: Option<u32>,
+    },
+    /// What is to be taken down still runs.
+    #[error(
+        "knarr still runs with the data dir {}{}: stop it first, with SIGTERM or its service manager, then take its node down",
+        data_dir.display(),
+        id(*process)
+    )]
+    StillRuns {
+        /// Which one.
+        data_dir: PathBuf,
+        /// The process.
+        process: Option<u32>,
+    },
     /// The token cannot be parsed, or lacks what is needed to trust the server.
     #[error("{0}")]
     Token(String),
@@ -70,6 +87,11 @@ pub enum AgentError {
     /// The image store or the container runtime could not be prepared.
     #[error("container runtime: {0}")]
     Runtime(String),
+}
+
+/// A process as messages name it.
+fn id(process: Option<u32>) -> String {
+    process.map_or_else(String::new, |id| format!(" (process {id})"))
 }
 
 impl AgentError {

@@ -2,7 +2,7 @@
 //! Where a node keeps what: one folder, nothing outside it but what the kernel holds.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -39,21 +39,28 @@ impl Layout {
         NodeId::of(&self.root.to_string_lossy())
     }
 
-    /// Holds the data dir for this process, until the file is closed.
+    /// Holds the data dir for this process, until the file is closed. The file says which process that is.
     ///
     /// # Errors
     /// [`AgentError::InUse`] when another process holds it.
     pub fn lock(&self) -> Result<File, AgentError> {
         let path = self.root.join("agent.lock");
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .mode(0o600)
             .open(&path)
             .map_err(AgentError::file("open", &path))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| AgentError::InUse(self.root.clone()))?;
+        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            // One that has just taken it may not have written its id yet.
+            let _ = file.read_to_string(&mut holder);
+            return Err(AgentError::InUse { data_dir: self.root.clone(), process: holder.trim().parse().ok() });
+        }
+        let write = file.set_len(0).and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()));
+        write.map_err(AgentError::file("write", &path))?;
         Ok(file)
     }
 

@@ -264,7 +264,7 @@ pub(crate) struct PortForwardArgs {
     /// POD or TYPE/NAME.
     #[arg(value_name = "POD")]
     pub target: String,
-    /// LOCAL:REMOTE, PORT, or :REMOTE for any free local port.
+    /// LOCAL:REMOTE, PORT, or :REMOTE for any free local port; REMOTE may be a name.
     #[arg(required = true, value_name = "PORT")]
     pub ports: Vec<String>,
     /// The local address.

@@ -6,7 +6,7 @@
 #[non_exhaustive]
 pub enum CtlError {
     /// The server refused, in its words.
-    #[error("Error from server ({reason}): {message}")]
+    #[error("Error from server{}: {message}", reason_in_brackets(reason))]
     Server {
         /// `NotFound`, `Conflict`, ...
         reason: String,
@@ -33,6 +33,11 @@ pub enum CtlError {
     /// Standard output was closed: there is nobody to tell.
     #[error("output closed")]
     OutputClosed,
+}
+
+/// Some refusals have no reason beside their message.
+fn reason_in_brackets(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(" ({reason})") }
 }
 
 impl CtlError {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `port-forward`: local ports that lead into a pod.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 use kube::api::Api;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,31 +15,84 @@ use crate::session::Session;
 
 /// Runs `port-forward` until it is interrupted.
 pub(crate) async fn run(session: &Session, args: PortForwardArgs) -> Result<u8, CtlError> {
-    let pod = pod(session, &args.target).await?.name_any();
+    let service = service(session, &args.target).await?;
+    let pod = pod(session, &args.target).await?;
     let api = Api::<Pod>::namespaced(session.client.clone(), &session.namespace);
-    let ports = args.ports.iter().map(|p| pair(p)).collect::<Result<Vec<_>, _>>()?;
+    let pairs = args.ports.iter().map(|text| pair(text, &pod, service.as_ref())).collect::<Result<Vec<_>, _>>()?;
     let mut listening = Vec::new();
-    for (local, remote) in ports {
+    for (local, remote) in pairs {
         let place = format!("{}:{local}", args.address);
         let failed = |e| CtlError::io(format!("cannot listen on {place}"), e);
         let listener = TcpListener::bind(&place).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         print(&format!("Forwarding from {address} -> {remote}\n"))?;
-        listening.push(accept(listener, api.clone(), pod.clone(), remote));
+        listening.push(accept(listener, api.clone(), pod.name_any(), remote));
     }
     futures::future::try_join_all(listening).await?;
     Ok(0)
 }
 
-/// Reads `PORT`, `LOCAL:REMOTE` and `:REMOTE`.
-fn pair(text: &str) -> Result<(u16, u16), CtlError> {
-    let bad = || CtlError::usage(format!("{text:?} is not PORT, LOCAL:REMOTE or :REMOTE"));
-    let number = |t: &str| t.parse::<u16>().ok().filter(|n| *n > 0).ok_or_else(bad);
-    match text.split_once(':') {
-        None => number(text).map(|n| (n, n)),
-        Some(("", remote)) => number(remote).map(|n| (0, n)),
-        Some((local, remote)) => Ok((number(local)?, number(remote)?)),
+/// The Service, where the target is one.
+async fn service(session: &Session, target: &str) -> Result<Option<Service>, CtlError> {
+    let Some((type_, name)) = target.split_once('/') else { return Ok(None) };
+    let resource = &session.resources().await?.find(type_)?.api;
+    if resource.plural != "services" || !resource.group.is_empty() {
+        return Ok(None);
     }
+    let api = Api::<Service>::namespaced(session.client.clone(), &session.namespace);
+    Ok(Some(api.get(name).await?))
+}
+
+/// The local port and that of the pod for `PORT`, `LOCAL:REMOTE` or `:REMOTE`, where REMOTE is the number or the name of
+/// a port: of the Service where there is one, else of the pod.
+fn pair(text: &str, pod: &Pod, service: Option<&Service>) -> Result<(u16, u16), CtlError> {
+    let (local, remote) = text.split_once(':').map_or((None, text), |(local, remote)| (Some(local), remote));
+    let bad = || CtlError::usage(format!("{text:?} is not PORT, LOCAL:REMOTE or :REMOTE"));
+    if remote.is_empty() || remote.contains(':') {
+        return Err(bad());
+    }
+    let (named, port) = match service {
+        Some(service) => of_service(service, pod, remote)?,
+        None => of_pod(pod, remote).map(|port| (port, port)).ok_or_else(bad)?,
+    };
+    let local = match local {
+        None => named,
+        Some("") => 0,
+        Some(number) => number.parse().ok().filter(|number| *number > 0).ok_or_else(bad)?,
+    };
+    Ok((local, port))
+}
+
+/// The number of a pod's port that is given by number or name.
+fn of_pod(pod: &Pod, port: &str) -> Option<u16> {
+    if let Ok(number) = port.parse::<u16>() {
+        return Some(number).filter(|number| *number > 0);
+    }
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let named = ports.find(|it| it.name.as_deref() == Some(port))?;
+    u16::try_from(named.container_port).ok()
+}
+
+/// The number of a Service's port, and of that of the pod behind it.
+fn of_service(service: &Service, pod: &Pod, wanted: &str) -> Result<(u16, u16), CtlError> {
+    let name = service.name_any();
+    let spec = service.spec.clone().unwrap_or_default();
+    let is_wanted = |port: &&ServicePort| port.port.to_string() == wanted || port.name.as_deref() == Some(wanted);
+    let port = spec.ports.iter().flatten().find(is_wanted);
+    let port = port.ok_or_else(|| CtlError::usage(format!("Service {name} does not have a service port {wanted}")))?;
+    let number = u16::try_from(port.port).unwrap_or_default();
+    let target = match &port.target_port {
+        // Who asks a headless Service asks its pods.
+        _ if spec.cluster_ip.as_deref() == Some("None") => Some(number),
+        Some(IntOrString::Int(target)) if *target > 0 => u16::try_from(*target).ok(),
+        Some(IntOrString::String(target)) => of_pod(pod, target),
+        _ => Some(number),
+    };
+    let pod = pod.name_any();
+    let target = target
+        .ok_or_else(|| CtlError::usage(format!("pod {pod} has no port for the service port {wanted} of {name}")))?;
+    Ok((number, target))
 }
 
 async fn accept(listener: TcpListener, api: Api<Pod>, pod: String, port: u16) -> Result<(), CtlError> {
@@ -69,15 +123,37 @@ async fn forward(mut local: TcpStream, api: &Api<Pod>, pod: &str, port: u16) -> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn ports_are_read_or_refused() {
-        for (text, want) in [("80", (80, 80)), ("8080:80", (8080, 80)), (":80", (0, 80))] {
-            assert_eq!(pair(text).unwrap(), want);
+        let ports = json!([{"name": "web", "containerPort": 8080}]);
+        let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "ports": ports}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        for (text, want) in [("80", (80, 80)), ("8080:80", (8080, 80)), (":80", (0, 80)), ("web", (8080, 8080))] {
+            assert_eq!(pair(text, &pod, None).unwrap(), want);
         }
-        for bad in ["", "a", "80:", "0", "70000", "1:2:3"] {
-            assert!(pair(bad).is_err(), "{bad}");
+        for bad in ["", "a", "80:", "0", "70000", "1:2:3", "0:80", "x:80"] {
+            assert!(pair(bad, &pod, None).is_err(), "{bad}");
+        }
+        let service = |cluster_ip: &str| -> Service {
+            let ports = json!([
+                {"name": "http", "port": 80, "targetPort": "web"}, {"name": "n", "port": 81, "targetPort": 9000},
+                {"name": "plain", "port": 82}, {"name": "lost", "port": 83, "targetPort": "none"},
+            ]);
+            let spec = json!({"clusterIP": cluster_ip, "ports": ports});
+            serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": spec})).unwrap()
+        };
+        for (text, want) in
+            [("80", (80, 8080)), ("http", (80, 8080)), (":81", (0, 9000)), ("5:82", (5, 82)), ("plain", (82, 82))]
+        {
+            assert_eq!(pair(text, &pod, Some(&service("10.43.0.9"))).unwrap(), want, "{text}");
+        }
+        assert_eq!(pair("80", &pod, Some(&service("None"))).unwrap(), (80, 80));
+        for bad in ["84", "83", "web"] {
+            assert!(pair(bad, &pod, Some(&service("10.43.0.9"))).is_err(), "{bad}");
         }
     }
 }

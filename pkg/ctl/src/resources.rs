@@ -121,7 +121,7 @@ pub(crate) enum Named<'a> {
     Objects(Vec<(&'a str, &'a str)>),
 }
 
-/// Reads `TYPE`, `TYPE NAME...` and `TYPE/NAME...`.
+/// Reads `TYPE`, `TYPE NAME...`, `TYPE,TYPE NAME...` and `TYPE/NAME...`.
 pub(crate) fn named(words: &[String]) -> Result<Named<'_>, CtlError> {
     let [first, rest @ ..] = words else {
         return Err(CtlError::usage("you must say which type of resource: for example `pods` or `deployment/web`"));
@@ -142,7 +142,8 @@ pub(crate) fn named(words: &[String]) -> Result<Named<'_>, CtlError> {
     if let Some(odd) = rest.iter().find(|word| word.contains('/')) {
         return Err(CtlError::usage(format!("{odd:?} must be a name: the type {first:?} was given before")));
     }
-    Ok(Named::Objects(rest.iter().map(|name| (first.as_str(), name.as_str())).collect()))
+    let of_type = |type_| rest.iter().map(move |name| (type_, name.as_str()));
+    Ok(Named::Objects(first.split(',').filter(|type_| !type_.is_empty()).flat_map(of_type).collect()))
 }
 
 #[cfg(test)]
@@ -157,6 +158,7 @@ mod tests {
     fn what_is_named_follows_kubectls_forms() {
         assert_eq!(named(&words("pods")).unwrap(), Named::Types("pods"));
         assert_eq!(named(&words("pod a b")).unwrap(), Named::Objects(vec![("pod", "a"), ("pod", "b")]));
+        assert_eq!(named(&words("pod,svc a")).unwrap(), Named::Objects(vec![("pod", "a"), ("svc", "a")]));
         assert_eq!(named(&words("pod/a deploy/b")).unwrap(), Named::Objects(vec![("pod", "a"), ("deploy", "b")]));
         for bad in ["", "pod/a b", "pod a/b", "pod/", "/a"] {
             assert!(named(&words(bad)).is_err(), "{bad}");

@@ -70,7 +70,7 @@ impl Ingress {
 
     /// Takes a snapshot: requests that come from now on see it, those under way keep what they have.
     pub fn set(&self, snapshot: &Snapshot) {
-        self.certificates.set(&snapshot.certificates);
+        self.certificates.set(&snapshot.certificates, snapshot.default_certificate.as_ref());
         self.router.store(Arc::new(Router::new(snapshot)));
     }
 

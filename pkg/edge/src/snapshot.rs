@@ -42,6 +42,9 @@ pub struct Snapshot {
     /// The certificates that the ingresses name.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
+    /// For clients that name no host of those.
+    #[serde(default)]
+    pub default_certificate: Option<Certificate>,
 }
 
 /// A Service with its endpoints; [`Service::project`] makes it of API objects.
@@ -162,7 +165,7 @@ pub enum PortRef {
 /// A TLS Secret, as files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
-    /// spec.tls[].hosts; empty: the names in the certificate itself.
+    /// spec.tls[].hosts or, where it names none, the names in the certificate itself.
     #[serde(default)]
     pub hosts: Vec<String>,
     /// tls.crt: the chain, PEM.

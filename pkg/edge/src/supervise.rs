@@ -56,7 +56,7 @@ impl Held {
     }
 
     /// Keeps an edge running until `shutdown`, which leaves it running. One that ends is started again, at
-    /// once and then with pauses of at most a second.
+    /// once and then with pauses of at most half a second.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         tokio::pin!(shutdown);
         let mut pause = Duration::ZERO;
@@ -197,7 +197,7 @@ fn spawn(edge: &Supervised, held: &[Listener]) -> Result<Process, Error> {
     Ok(process)
 }
 
-/// 0, 50 ms, then twice as long each time, at most a second.
+/// 0, 50 ms, then twice as long each time. However often it ends, it is back within a second, its start included.
 fn next_pause(last: Duration) -> Duration {
-    (last * 2).clamp(Duration::from_millis(50), Duration::from_secs(1))
+    (last * 2).clamp(Duration::from_millis(50), Duration::from_millis(500))
 }

@@ -414,9 +414,16 @@ fn tls_has_the_certificate_of_the_name_and_takes_a_new_one() {
     let mut snapshot = cluster(services, &rules);
     let edge = Edge::start(&snapshot);
     let ((a, root_a), (b, root_b)) = (certificate(edge.dir.path(), "a.test"), certificate(edge.dir.path(), "b.test"));
+    let (default, root_default) = certificate(edge.dir.path(), "c.test");
     snapshot.certificates = vec![a.clone(), b];
+    snapshot.default_certificate = Some(Certificate { hosts: Vec::new(), ..default });
     edge.set(&snapshot);
     until(|| tls_get(&edge, "a.test", &root_a).ok());
+    let answer = tls_get(&edge, "c.test", &root_default).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 404"),
+        "a name that nobody has a certificate for has the default one: {answer}"
+    );
     let answer = tls_get(&edge, "b.test", &root_b).unwrap();
     assert!(answer.contains("backend-b") && answer.contains("x-forwarded-proto: https"), "{answer}");
     assert!(tls_get(&edge, "a.test", &root_b).is_err(), "each name has its own");

@@ -13,6 +13,7 @@ mod digest;
 pub mod error;
 mod import;
 mod manifest;
+mod mutual_tls;
 mod pull;
 pub mod reference;
 pub mod registries;

@@ -5,8 +5,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use oci_client::Client;
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
@@ -19,8 +21,9 @@ use crate::credentials::Credentials;
 use crate::digest;
 use crate::error::{Error, Result};
 use crate::manifest::{ACCEPTED, ConfigFile, Descriptor, Manifest, choose};
+use crate::mutual_tls::MutualTls;
 use crate::reference::Reference;
-use crate::registries::{Endpoint, Registries};
+use crate::registries::{Endpoint, Registries, Tls};
 use crate::store::{ImageStore, Record};
 use crate::unpack::{self, Unpacked};
 use crate::{Image, PullOptions, PullPolicy};
@@ -32,7 +35,10 @@ const ATTEMPTS_MAX: u32 = 3;
 /// An index in an index is odd; more of them are an attack.
 const INDEX_DEPTH_MAX: u32 = 3;
 /// The longest manifest or configuration, in bytes.
-const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = 8 << 20;
+/// How long a registry may take to accept a connection, and to say the next piece.
+pub(crate) const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const READ_PATIENCE: Duration = Duration::from_secs(60);
 /// Pieces of a layer that wait to be unpacked.
 const PIECES_WAITING: usize = 16;
 
@@ -71,9 +77,9 @@ impl ImageStore {
         auth: &RegistryAuth,
         options: &PullOptions,
     ) -> Result<Image> {
-        let source = Source::new(reference, endpoint, &options.registries)?;
+        let source = Source::new(reference, endpoint, &options.registries, auth)?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
-        let (manifest_digest, config, layers) = source.resolve(auth, &platform).await?;
+        let (manifest_digest, config, layers) = source.resolve(&platform).await?;
         let config_bytes = source.document(&config).await?;
         let what = format!("configuration of {reference}");
         let file = ConfigFile::parse(&what, &config_bytes)?;
@@ -141,16 +147,24 @@ impl ImageStore {
     }
 }
 
+/// How a registry is asked.
+enum Transport {
+    /// By oci-client, with these credentials.
+    Oci(Client, RegistryAuth),
+    /// With a certificate of ours.
+    Mutual(MutualTls),
+}
+
 /// One endpoint of one image.
 struct Source {
-    client: Client,
+    transport: Transport,
     image: oci_client::Reference,
     /// The image's own name, for messages.
     name: String,
 }
 
 impl Source {
-    fn new(reference: &Reference, endpoint: &Endpoint, registries: &Registries) -> Result<Source> {
+    fn new(reference: &Reference, endpoint: &Endpoint, registries: &Registries, auth: &RegistryAuth) -> Result<Source> {
         let (host, repository) = (endpoint.host.clone(), endpoint.repository.clone());
         let image = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => oci_client::Reference::with_digest(host, repository, digest.clone()),
@@ -159,30 +173,42 @@ impl Source {
                 oci_client::Reference::with_tag(host, repository, tag)
             }
         };
-        let mut config = ClientConfig {
-            protocol: if endpoint.plain_http { ClientProtocol::Http } else { ClientProtocol::Https },
-            connect_timeout: Some(std::time::Duration::from_secs(10)),
-            read_timeout: Some(std::time::Duration::from_secs(60)),
-            ..ClientConfig::default()
+        let name = reference.to_string();
+        let tls = registries.tls(&endpoint.host).filter(|_| !endpoint.plain_http);
+        let transport = match tls {
+            Some(tls) if tls.cert_file.is_some() => Transport::Mutual(MutualTls::new(endpoint, tls, auth, &name)?),
+            _ => Transport::Oci(oci_client(endpoint, tls)?, auth.clone()),
         };
-        if let Some(tls) = registries.tls(&endpoint.host) {
-            config.accept_invalid_certificates = tls.insecure_skip_verify;
-            if let Some(path) = &tls.ca_file {
-                let data = std::fs::read(path).map_err(Error::io("cannot read", path))?;
-                let certificate = Certificate { encoding: CertificateEncoding::Pem, data };
-                config.extra_root_certificates.push(certificate);
+        Ok(Source { transport, image, name })
+    }
+
+    /// The bytes of a manifest, unverified.
+    async fn manifest(&self, asked: &oci_client::Reference) -> Result<Bytes> {
+        match &self.transport {
+            Transport::Oci(client, auth) => {
+                let manifest = client.pull_manifest_raw(asked, auth, &ACCEPTED).await;
+                Ok(manifest.map_err(|e| self.failed(e))?.0)
             }
+            Transport::Mutual(registry) => registry.manifest(asked.digest().or(asked.tag()).unwrap_or("latest")).await,
         }
-        Ok(Source { client: Client::new(config), image, name: reference.to_string() })
+    }
+
+    /// The pieces of a blob, unverified.
+    async fn blob(&self, digest: &str) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        match &self.transport {
+            Transport::Oci(client, _) => {
+                Ok(client.pull_blob_stream(&self.image, digest).await.map_err(|e| self.failed(e))?.stream)
+            }
+            Transport::Mutual(registry) => registry.blob(digest).await,
+        }
     }
 
     /// Digest of the named manifest; configuration and layers of the image for the platform.
-    async fn resolve(&self, auth: &RegistryAuth, platform: &Platform) -> Result<(String, Descriptor, Vec<Descriptor>)> {
+    async fn resolve(&self, platform: &Platform) -> Result<(String, Descriptor, Vec<Descriptor>)> {
         let mut asked = self.image.clone();
         let mut named = None;
         for _ in 0..INDEX_DEPTH_MAX {
-            let (bytes, _) =
-                self.client.pull_manifest_raw(&asked, auth, &ACCEPTED).await.map_err(|e| self.failed(e))?;
+            let bytes = self.manifest(&asked).await?;
             let digest = digest::of(&bytes);
             let what = format!("manifest of {}", self.name);
             if let Some(want) = asked.digest() {
@@ -212,10 +238,9 @@ impl Source {
             let reason = format!("{} bytes are too many", descriptor.size);
             return Err(Error::Malformed { what, reason });
         }
-        let mut stream =
-            self.client.pull_blob_stream(&self.image, descriptor.digest.as_str()).await.map_err(|e| self.failed(e))?;
+        let mut stream = self.blob(&descriptor.digest).await?;
         let mut bytes = Vec::new();
-        while let Some(piece) = stream.stream.next().await {
+        while let Some(piece) = stream.next().await {
             bytes.extend_from_slice(&piece.map_err(|e| self.broken(&what, &e))?);
             if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
                 let reason = "it is longer than it said".to_owned();
@@ -230,8 +255,7 @@ impl Source {
     async fn feed(&self, layer: &Descriptor, to: mpsc::Sender<io::Result<Bytes>>) -> Result<()> {
         digest::hex_part(&layer.digest)?;
         let what = format!("layer {}", layer.digest);
-        let opened = self.client.pull_blob_stream(&self.image, layer.digest.as_str()).await;
-        let mut stream = opened.map_err(|e| self.failed(e))?.stream;
+        let mut stream = self.blob(&layer.digest).await?;
         while let Some(piece) = stream.next().await {
             match piece {
                 Ok(piece) => {
@@ -294,6 +318,27 @@ impl Source {
         }
         Error::Unreachable { image: self.name.clone(), reason }
     }
+}
+
+fn oci_client(endpoint: &Endpoint, tls: Option<&Tls>) -> Result<Client> {
+    let mut config = ClientConfig {
+        protocol: if endpoint.plain_http { ClientProtocol::Http } else { ClientProtocol::Https },
+        connect_timeout: Some(CONNECT_PATIENCE),
+        read_timeout: Some(READ_PATIENCE),
+        ..ClientConfig::default()
+    };
+    if let Some(tls) = tls {
+        config.accept_invalid_certificates = tls.insecure_skip_verify;
+        if let Some(path) = &tls.ca_file {
+            let data = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+            config.extra_root_certificates.push(Certificate { encoding: CertificateEncoding::Pem, data });
+        }
+    }
+    // Not its `new`: that one makes another client than it was told where a certificate is bad.
+    Client::try_from(config).map_err(|e| Error::Malformed {
+        what: format!("the tls settings for {} in registries.yaml", endpoint.host),
+        reason: e.to_string(),
+    })
 }
 
 /// A blocking reader over pieces that come from a task.

@@ -128,10 +128,10 @@ impl Registries {
         for pattern in parsed.mirrors.values().flat_map(|m| m.rewrite.keys()) {
             Regex::new(pattern).map_err(|e| format!("rewrite {pattern:?} is no regular expression: {e}"))?;
         }
-        let has_client_certificate =
-            |c: &RegistryConfig| c.tls.as_ref().is_some_and(|t| t.cert_file.is_some() || t.key_file.is_some());
-        if let Some((host, _)) = parsed.configs.iter().find(|(_, c)| has_client_certificate(c)) {
-            return Err(format!("configs of {host}: client certificates are not supported; use auth"));
+        let is_half =
+            |c: &RegistryConfig| c.tls.as_ref().is_some_and(|t| t.cert_file.is_some() != t.key_file.is_some());
+        if let Some((host, _)) = parsed.configs.iter().find(|(_, c)| is_half(c)) {
+            return Err(format!("configs of {host}: a client certificate takes both cert_file and key_file"));
         }
         Ok(parsed)
     }
@@ -283,6 +283,6 @@ configs:
         let error = Registries::parse("mirrors: {a: {rewrite: {'(': b}}}").unwrap_err();
         assert!(error.contains("\"(\" is no regular expression"), "{error}");
         let error = Registries::parse("configs: {a: {tls: {cert_file: /c}}}").unwrap_err();
-        assert!(error.contains("client certificates are not supported"), "{error}");
+        assert!(error.contains("configs of a: a client certificate takes both"), "{error}");
     }
 }

@@ -137,10 +137,12 @@ impl<'a> Target<'a> {
                     EntryType::Block => FileType::BlockDevice,
                     _ => FileType::Fifo,
                 };
+                // An empty field is zero, as for every reader of archives.
+                let number = |field: io::Result<Option<u32>>| field.ok().flatten().unwrap_or(0);
                 let header = entry.header();
-                let (major, minor) = (header.device_major()?, header.device_minor()?);
+                let (major, minor) = (number(header.device_major()), number(header.device_minor()));
                 clear(&place)?;
-                make_node(&place, kind, major.unwrap_or(0), minor.unwrap_or(0))?;
+                make_node(&place, kind, major, minor)?;
                 own(&place, entry)?;
                 rustix::fs::chmodat(&place.parent, place.name(), mode(entry)?, AtFlags::empty())?;
                 set_time(&place, seconds(entry))

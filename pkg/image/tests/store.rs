@@ -151,6 +151,82 @@ async fn mirrors_and_credentials_come_from_registries_yaml_and_secrets() {
     f.store.pull(&name, &PullOptions { registries, ..always() }).await.unwrap();
 }
 
+/// A CA, and what it signs for `name`: certificate and key, all PEM.
+struct Signed {
+    authority: String,
+    certificate: String,
+    key: String,
+}
+
+fn signed(name: &str) -> Signed {
+    let authority_key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("who vouches for {name}"));
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&authority_key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(params, authority_key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    Signed { authority, certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+/// A server of `server`'s identity that wants clients that `clients` vouches for.
+fn wants_certificates(server: &Signed, clients: &Signed) -> rustls::ServerConfig {
+    use rustls_pki_types::pem::PemObject;
+    use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate(&clients.authority)).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let key = PrivateKeyDer::from_pem_slice(server.key.as_bytes()).unwrap();
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(vec![certificate(&server.certificate)], key)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_a_certificate_gets_it() {
+    let Some(f) = fixture() else { return };
+    let (server, client, stranger) = (signed("127.0.0.1"), signed("client"), signed("stranger"));
+    let registry = Registry::start_tls(wants_certificates(&server, &client));
+    registry.add("team/app", "1", &image("x", Compression::Gzip));
+    let host = registry.host();
+    let file = |name: &str, text: &str| {
+        std::fs::write(f.path.join(name), text).unwrap();
+        f.path.join(name).display().to_string()
+    };
+    let ca = file("ca.pem", &server.authority);
+    let yaml = |who: &str, signed: &Signed, trust: &str| {
+        let (certificate, key) =
+            (file(&format!("{who}.crt"), &signed.certificate), file(&format!("{who}.key"), &signed.key));
+        let tls = format!("{{cert_file: {certificate}, key_file: {key}, {trust}}}");
+        format!("mirrors: {{'{host}': {{endpoint: ['https://{host}']}}}}\nconfigs: {{'{host}': {{tls: {tls}}}}}")
+    };
+    let options = |yaml: &str| PullOptions { registries: Arc::new(Registries::parse(yaml).unwrap()), ..always() };
+    let name = registry.name("team/app", "1");
+    for (who, signed, trust, want) in [
+        ("stranger", &stranger, format!("ca_file: {ca}"), "UnknownCA"),
+        ("client", &client, "insecure_skip_verify: false".to_owned(), "certificate"),
+    ] {
+        let error = f.store.pull(&name, &options(&yaml(who, signed, &trust))).await.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot pull {name}")) && error.contains(want), "{error}");
+    }
+    for trust in [format!("ca_file: {ca}"), "insecure_skip_verify: true".to_owned()] {
+        let pulled = f.store.pull(&name, &options(&yaml("client", &client, &trust))).await.unwrap();
+        assert_eq!(pulled.config.cmd, ["/hello"]);
+    }
+    let missing = yaml("client", &client, &format!("ca_file: {ca}")).replace("client.key", "none.key");
+    let error = f.store.pull(&name, &options(&missing)).await.unwrap_err().to_string();
+    assert!(error.contains("cannot read") && error.contains("none.key"), "{error}");
+    let options = options(&yaml("client", &client, &format!("ca_file: {ca}")));
+    let error = f.store.pull(&registry.name("team/none", "1"), &options).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error}");
+}
+
 #[tokio::test]
 async fn pulls_at_once_share_their_layers() {
     let Some(f) = fixture() else { return };

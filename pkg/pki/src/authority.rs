@@ -48,7 +48,7 @@ impl Authority {
         let certificate = match fs::read_to_string(&path) {
             Ok(certificate) => certificate,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let certificate = self_signed(&key)?;
+                let certificate = new_authority(&key)?;
                 write_public(&path, &certificate)?;
                 certificate
             }
@@ -150,7 +150,22 @@ pub fn request(user: &str) -> Result<(String, String), PkiError> {
     Ok((key.serialize_pem(), request.map_err(|e| PkiError::malformed("a certificate request", e))?))
 }
 
-fn self_signed(key: &KeyPair) -> Result<String, PkiError> {
+/// A certificate for servers that only vouches for itself, as long as an authority's lasts: better than none where a
+/// client asks for a name that nobody has one for.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn self_signed(title: &str, name: &str) -> Result<Identity, PkiError> {
+    let malformed = |e| PkiError::malformed("a self-signed certificate", e);
+    let mut params = leaf(title, &[], ExtendedKeyUsagePurpose::ServerAuth);
+    params.subject_alt_names = vec![SanType::DnsName(name.try_into().map_err(malformed)?)];
+    lasting(&mut params, AUTHORITY_LIFE);
+    let key = new_key()?;
+    let certificate = params.self_signed(&key).map_err(malformed)?.pem();
+    Ok(Identity { certificate, key: key.serialize_pem() })
+}
+
+fn new_authority(key: &KeyPair) -> Result<String, PkiError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject("knarr-ca", &[]);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -188,6 +203,14 @@ fn subject(user: &str, groups: &[&str]) -> DistinguishedName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_self_signed_certificate_has_its_name() {
+        let identity = self_signed("nobody's", "default.test").unwrap();
+        let (names, _) = certificate::alternative_names(&identity.certificate).unwrap();
+        assert!(names.contains("default.test") && identity.key.contains("PRIVATE KEY"));
+        assert!(!certificate::is_due(&identity.certificate, jiff::Timestamp::now()));
+    }
 
     #[test]
     fn the_authority_is_made_once_and_signs_what_holds() {

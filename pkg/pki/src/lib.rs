@@ -12,7 +12,7 @@ pub mod kubeconfig;
 pub mod node_password;
 pub mod service_account;
 
-pub use authority::{Authority, Identity};
+pub use authority::{Authority, Identity, self_signed};
 pub use error::PkiError;
 pub use files::{read_or_create, write_private, write_public};
 pub use join_token::JoinToken;

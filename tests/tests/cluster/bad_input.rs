@@ -195,7 +195,7 @@ fn raw_bodies_are_refused(host: &Host, folder: &Path) {
 }
 
 /// The server's URL, and curl's flags for the administrator's certificate.
-fn credentials(host: &Host, folder: &Path) -> (String, Vec<String>) {
+pub fn credentials(host: &Host, folder: &Path) -> (String, Vec<String>) {
     let kubectl = Kubectl::new(host, &folder.join("server/admin.kubeconfig"));
     let raw = kubectl.run(&["config", "view", "--raw", "-o", "json"]);
     let config: serde_json::Value = serde_json::from_str(&raw).unwrap();

@@ -37,7 +37,7 @@ spec:
 "##;
 
 /// Typed to both; what they print must agree.
-const SAME: [&str; 37] = [
+const SAME: [&str; 55] = [
     "get cm",
     "get cm -o wide",
     "get cm -o name",
@@ -75,7 +75,42 @@ const SAME: [&str; 37] = [
     "cluster-info",
     "delete cm nope",
     "delete cm nope --ignore-not-found",
+    "get cm,secret -l app=web -o name",
+    "get cm settings -oyaml",
+    "get deploy,svc web",
+    "get cm -o=json",
+    "get cm -l app -o jsonpath={.items[*].metadata.labels.tier}",
+    "get svc -o jsonpath={range.items[*]}{.metadata.name}={.spec.ports[*].port};{end}",
+    "get cm settings -o jsonpath={.metadata.annotations.note}",
+    "get cm settings -o jsonpath={.data}",
+    "get cm settings -o jsonpath={.nothing.here}",
+    "get svc -A -o wide",
+    "get cm --namespace=kube-system -o name",
+    "get cm settings -A",
+    "get deploy.apps/web -o name",
+    "get deployments.v1.apps web -o name",
+    "get configmaps settings --show-labels --no-headers",
+    "get -f FILE -o jsonpath={.items[*].kind}",
+    "get -R -f FOLDER -o name",
+    "describe svc/web",
 ];
+
+/// Typed with a manifest on standard input: several documents, JSON, a list.
+const FROM_INPUT: [(&str, &str, &str); 5] = [
+    ("apply -f -", TWO, "delete cm one two --ignore-not-found"),
+    ("apply -f - --dry-run=server", TWO, ""),
+    ("apply -f -", LIST, "delete cm one two --ignore-not-found"),
+    (
+        "get -f - -o name",
+        "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"settings\"}}",
+        "",
+    ),
+    ("delete -f - --ignore-not-found", TWO, ""),
+];
+
+const TWO: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n---\n# nothing\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: two}\n";
+
+const LIST: &str = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: one}}\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: two}}\n";
 
 /// Typed to one after the other, so that each finds the same.
 const CHANGES: [(&str, &str); 6] = [
@@ -100,6 +135,7 @@ fn ctl_answers_as_kubectl_does() {
     kubectl.run(&["apply", "-f", &manifests.display().to_string()]);
     let both = Both::new(kubectl, &host, &manifests);
     let mut differences: Vec<String> = SAME.iter().filter_map(|words| both.difference(words, "", "")).collect();
+    differences.extend(FROM_INPUT.iter().filter_map(|(words, input, back)| both.difference(words, input, back)));
     differences.extend(CHANGES.iter().filter_map(|(words, back)| both.difference(words, "", back)));
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `knarr ctl describe` beside kubectl's, for kinds with a page of their own and for one without.
 
+use std::fs;
+
 use knarr_tests::clients::versions;
 use knarr_tests::cluster::{Cluster, LATER, SOON};
 
@@ -118,7 +120,7 @@ spec:
 "##;
 
 /// Typed to both, after `describe`.
-const SAME: [&str; 27] = [
+const SAME: [&str; 28] = [
     "pod PENDING",
     "pod RUNNING",
     "pod/crasher",
@@ -145,6 +147,7 @@ const SAME: [&str; 27] = [
     "ns bounded",
     "ns default",
     "pod nothing",
+    "-f FILE",
     "lease -n none",
 ];
 
@@ -170,6 +173,8 @@ fn pages_read_as_kubectls() {
     kubectl.wait_for(&["quota", "quota", "-n", "bounded"], "{.status.hard.pods}", "5", SOON);
     let first = |label: &str| kubectl.run(&["get", "pods", "-l", label, "-o", "jsonpath={.items[0].metadata.name}"]);
     let (pending, running) = (first("app=stuck"), first("app=web"));
+    let two = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: hidden}\n";
+    fs::write(cluster.folder().join("objects.yaml"), two).unwrap();
     let both = Both::new(kubectl.clone(), cluster.host(0), cluster.folder());
     let mut differences = Vec::new();
     for words in SAME {

@@ -19,6 +19,12 @@ use crate::manifests::{shell_pod, web};
 /// Answers that each client must get while something is dead.
 const ENOUGH: u64 = 60;
 
+/// How long the traffic through an edge that was killed may pause.
+const BACK_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often edge is killed until it is back in time.
+const KILLS_MAX: usize = 3;
+
 #[test]
 fn traffic_goes_on_whatever_dies() {
     let mut cluster = Cluster::start(2);
@@ -154,24 +160,29 @@ fn kill(pids: &[u32]) {
     assert!(Command::new("kill").arg("-9").args(pids).status().unwrap().success());
 }
 
-/// Killing edge costs at most what it was answering: one request a client.
+/// Killing edge costs at most what it was answering, one request a client, and it is back within a second.
 fn edge_comes_back(cluster: &Cluster, clients: &[Client]) {
     let (ingress, dns) = (&clients[2], &clients[3]);
-    let before = of_kind("edge", &cluster.folder().join("node2"));
-    assert_eq!(before.len(), 1, "one edge a node: {before:?}");
-    let _so_far = (ingress.longest_gap(), dns.longest_gap());
-    kill(&before);
-    for client in [ingress, dns] {
-        client.more(ENOUGH, LATER);
-        let failures = client.failures();
-        assert!(failures.len() <= 1, "more failed than was in flight: {failures:?}");
+    let mut pauses = Vec::new();
+    // Whoever shares the machine may hold it up; not each time.
+    while pauses.len() < KILLS_MAX && pauses.last().is_none_or(|pause| *pause >= BACK_WITHIN) {
+        let before = of_kind("edge", &cluster.folder().join("node2"));
+        assert_eq!(before.len(), 1, "one edge a node: {before:?}");
+        let _so_far = ingress.longest_gap();
+        kill(&before);
+        // Connections wait in the socket; a lost datagram is waited for until its client gives up.
+        ingress.more(ENOUGH, LATER);
+        pauses.push(ingress.longest_gap());
+        dns.more(ENOUGH, LATER);
+        let after = of_kind("edge", &cluster.folder().join("node2"));
+        assert!(after.len() == 1 && after != before, "{before:?} became {after:?}");
     }
-    let after = of_kind("edge", &cluster.folder().join("node2"));
-    assert!(after.len() == 1 && after != before, "{before:?} became {after:?}");
-    // A lost datagram is waited for until the client gives up; connections wait in the socket.
-    let gap = ingress.longest_gap();
-    eprintln!("Ingress paused for {gap:?}; lost: {:?}, {:?}", ingress.failures(), dns.failures());
-    assert!(gap < Duration::from_secs(5), "the Ingress paused for {gap:?}");
+    eprintln!("Ingress paused for {pauses:?}; lost: {:?}, {:?}", ingress.failures(), dns.failures());
+    assert!(pauses.iter().any(|pause| *pause < BACK_WITHIN), "the Ingress paused for {pauses:?}");
+    for client in [ingress, dns] {
+        let failures = client.failures();
+        assert!(failures.len() <= pauses.len(), "more failed than was in flight: {failures:?}");
+    }
     clients[0].assert_unharmed("when edge died");
     clients[1].assert_unharmed("when edge died");
 }

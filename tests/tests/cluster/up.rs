@@ -78,7 +78,10 @@ fn up_is_undone_by_down() {
     assert!(made.iter().any(|line| line.starts_with("nftables")), "{made:#?}");
 
     let (code, said) = knarr::run(&host, &["down", "--data-dir", &path]);
-    assert!(code != Some(0) && said.contains(&path), "what runs is not pulled away from under it: {said}");
+    let (running, stop) =
+        (format!("still runs with the data dir {path}"), format!("(process {}): stop it first", up.pid()));
+    assert!(code != Some(0) && said.contains(&running), "what runs is not pulled away from under it: {said}");
+    assert!(said.contains(&stop), "{said}");
     assert!(up.terminate(SOON).success());
     let (code, said) = knarr::run(&host, &["down", "--data-dir", &path]);
     assert!(code == Some(0) && said.contains("removed nftables table"), "{said}");

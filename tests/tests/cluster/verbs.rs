@@ -2,17 +2,18 @@
 //! Every verb of kubectl against running pods on two nodes.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::io::Read as _;
+use std::process::Stdio;
+use std::time::Duration;
 
 use knarr_tests::cluster::{Cluster, LATER, SOON};
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::terminal::Terminal;
 use knarr_tests::wait::{eventually, until};
 
+use crate::lines::Lines;
 use crate::manifests::{shell_pod, web};
+use crate::websocket::commands_run_over_version_4;
 
 #[test]
 fn kubectl_works_with_running_pods() {
@@ -29,6 +30,7 @@ fn kubectl_works_with_running_pods() {
     logs_are_followed(&kubectl);
     logs_of_the_last_run_are_kept(&kubectl);
     commands_run_inside(&kubectl);
+    commands_run_over_version_4(&cluster, &first_pod(&kubectl));
     a_terminal_has_a_size(&kubectl);
     files_are_copied(&cluster);
     ports_are_forwarded(&cluster);
@@ -67,49 +69,6 @@ fn pods(image: &str) -> String {
 
 fn first_pod(kubectl: &Kubectl) -> String {
     kubectl.run(&["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[0].metadata.name}"])
-}
-
-/// The lines of a command that goes on; it is ended when this is dropped.
-struct Lines {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Lines {
-    fn of(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (tell, lines) = channel();
-        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        Self { child, lines }
-    }
-
-    /// Reads on to a line that holds.
-    fn find(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
-        let end = Instant::now() + SOON;
-        let mut seen = Vec::new();
-        loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(line) if holds(&line) => return line,
-                Ok(line) => seen.push(line),
-                Err(RecvTimeoutError::Timeout) => panic!("{what}: not within {SOON:?}; seen: {seen:?}"),
-                Err(RecvTimeoutError::Disconnected) => panic!("{what}: the command ended; seen: {seen:?}"),
-            }
-        }
-    }
-
-    /// What comes until the command ends by itself.
-    fn finish(mut self) -> (Option<i32>, Vec<String>) {
-        let code = eventually("the command ends", LATER, || self.child.try_wait().unwrap().ok_or("it runs")).code();
-        (code, self.lines.iter().collect())
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn pods_are_described(kubectl: &Kubectl) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::networking::v1::Ingress;
 use knarr_edge::snapshot::{Certificate, write_private};
+use knarr_pki::certificate::alternative_names;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -51,8 +52,8 @@ pub async fn certificates(view: &ClusterView, objects: &Objects, layout: &Layout
             match objects.get(&name, USER).await {
                 Ok(Some(data)) => match write(layout, &name.1, &name.2, &data) {
                     Ok(certificate) => {
-                        let hosts = tls.hosts.clone().unwrap_or_default();
-                        all.push(Certificate { hosts, ..certificate });
+                        let named = tls.hosts.clone().filter(|hosts| !hosts.is_empty());
+                        all.push(Certificate { hosts: named.unwrap_or(certificate.hosts), ..certificate });
                     }
                     Err(error) => {
                         tracing::warn!(namespace, secret = name.2, error, "a certificate cannot be used");
@@ -80,7 +81,24 @@ fn write(layout: &Layout, namespace: &str, name: &str, data: &Data) -> Result<Ce
             write_private(&path, bytes).map_err(|error| error.to_string())?;
         }
     }
-    Ok(Certificate { hosts: Vec::new(), chain: path("crt"), key: path("key"), version })
+    let text = String::from_utf8_lossy(chain);
+    let names = alternative_names(&text).map_err(|error| format!("tls.crt: {error}"))?.0;
+    Ok(Certificate { hosts: names.into_iter().collect(), chain: path("crt"), key: path("key"), version })
+}
+
+/// The certificate for hosts that have none: this node's own, made once, vouched for by nobody.
+pub fn default_certificate(layout: &Layout) -> Result<Certificate, String> {
+    // No object's: those have a `_` in their names.
+    let (chain, key) = (layout.edge("tls").join("default.crt"), layout.edge("tls").join("default.key"));
+    if !(chain.exists() && key.exists()) {
+        make_dir(&layout.edge("tls")).map_err(|error| error.to_string())?;
+        let made = knarr_pki::self_signed("Knarr default ingress certificate", "ingress.knarr.local");
+        let identity = made.map_err(|error| error.to_string())?;
+        for (path, text) in [(&key, &identity.key), (&chain, &identity.certificate)] {
+            write_private(path, text.as_bytes()).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(Certificate { hosts: Vec::new(), chain, key, version: String::new() })
 }
 
 /// Tells our ingresses the addresses of all ready nodes. The first ready node by name does it for

@@ -222,6 +222,10 @@ impl Network {
 
     async fn write_edge_snapshot(&self) {
         let certificates = ingress::certificates(&self.view, &self.objects, &self.layout).await;
+        let default_certificate = ingress::default_certificate(&self.layout);
+        if let Err(error) = &default_certificate {
+            tracing::error!(error, "hosts without a certificate of their own cannot be served over TLS");
+        }
         let snapshot = knarr_edge::Snapshot {
             cluster_domain: self.cluster.cluster_domain.clone(),
             upstreams: self.upstreams.clone(),
@@ -232,6 +236,7 @@ impl Network {
                 .filter_map(|i| knarr_edge::snapshot::Ingress::project(i))
                 .collect(),
             certificates,
+            default_certificate: default_certificate.ok(),
             ..knarr_edge::Snapshot::default()
         };
         if let Err(error) = knarr_edge::snapshot::write(&self.layout.edge("snapshot.json"), &snapshot) {

@@ -31,6 +31,44 @@ pub struct Way {
 }
 
 impl Way {
+    /// Carries what comes `from_client` to a port, and what the port says by `to_client`, which tells whether the client
+    /// is still there; until the port closes or the client goes.
+    ///
+    /// # Errors
+    /// The words for the client, where there is no way to the port.
+    pub async fn carry<F>(
+        &self,
+        port: u16,
+        mut from_client: mpsc::Receiver<Bytes>,
+        to_client: impl Fn(Bytes) -> F,
+    ) -> Result<(), String>
+    where
+        F: Future<Output = bool>,
+    {
+        let (input, mut output) = self.connect(port).await?;
+        let to_pod = async move {
+            while let Some(piece) = from_client.recv().await {
+                if input.send(piece).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let from_pod = async {
+            while let Some(Ok(piece)) = output.next().await {
+                if !to_client(piece).await {
+                    return;
+                }
+            }
+        };
+        tokio::pin!(from_pod);
+        // A client that has said all may still listen.
+        tokio::select! {
+            () = &mut from_pod => {}
+            () = to_pod => from_pod.await,
+        }
+        Ok(())
+    }
+
     /// Connects to a port.
     ///
     /// # Errors
@@ -107,41 +145,14 @@ async fn session(socket: WebSocket, way: Way, ports: Vec<u16>) {
     exec::farewell(sink, source).await;
 }
 
-async fn one_port(
-    way: Way,
-    channel: u8,
-    port: u16,
-    mut pieces: mpsc::Receiver<Bytes>,
-    outgoing: mpsc::Sender<Message>,
-) {
+async fn one_port(way: Way, channel: u8, port: u16, pieces: mpsc::Receiver<Bytes>, outgoing: mpsc::Sender<Message>) {
     for channel in [channel, channel + 1] {
         let _ = outgoing.send(exec::message(channel, &port.to_le_bytes())).await;
     }
-    match way.connect(port).await {
-        Ok((input, mut output)) => {
-            let to_pod = async move {
-                while let Some(piece) = pieces.recv().await {
-                    if input.send(piece).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            let from_pod = async {
-                while let Some(Ok(piece)) = output.next().await {
-                    if outgoing.send(exec::message(channel, &piece)).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            tokio::pin!(from_pod);
-            tokio::select! {
-                () = &mut from_pod => {}
-                () = to_pod => from_pod.await,
-            }
-        }
-        Err(words) => {
-            let _ = outgoing.send(exec::message(channel + 1, words.as_bytes())).await;
-        }
+    let sink = &outgoing;
+    let to_client = |piece: Bytes| async move { sink.send(exec::message(channel, &piece)).await.is_ok() };
+    if let Err(words) = way.carry(port, pieces, to_client).await {
+        let _ = outgoing.send(exec::message(channel + 1, words.as_bytes())).await;
     }
 }
 

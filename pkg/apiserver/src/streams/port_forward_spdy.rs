@@ -129,37 +129,17 @@ fn place(stream: &Stream) -> Option<(String, bool)> {
 }
 
 async fn forward(way: Way, stream: Stream, error: Writer) {
-    let Stream { headers, mut data, writer, .. } = stream;
+    let Stream { headers, data, writer, .. } = stream;
     let port = headers.get("port").and_then(|p| p.parse().ok()).filter(|p| *p > 0u16);
-    let connected = match port {
-        Some(port) => way.connect(port).await,
+    let carried = match port {
+        Some(port) => {
+            let sink = &writer;
+            way.carry(port, data, |piece| async move { sink.send(&piece).await.is_ok() }).await
+        }
         None => Err("the stream names no port".to_owned()),
     };
-    match connected {
-        Ok((input, mut output)) => {
-            let to_pod = async move {
-                while let Some(piece) = data.recv().await {
-                    if input.send(piece).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            let from_pod = async {
-                while let Some(Ok(piece)) = output.next().await {
-                    if writer.send(&piece).await.is_err() {
-                        return;
-                    }
-                }
-            };
-            tokio::pin!(from_pod);
-            tokio::select! {
-                () = &mut from_pod => {}
-                () = to_pod => from_pod.await,
-            }
-        }
-        Err(words) => {
-            let _ = error.send(words.as_bytes()).await;
-        }
+    if let Err(words) = carried {
+        let _ = error.send(words.as_bytes()).await;
     }
     let _ = error.finish().await;
     let _ = writer.finish().await;

@@ -32,11 +32,14 @@ pub struct Upstream {
 struct PathRoute {
     path: String,
     kind: PathKind,
+    /// Of an ingress's default backend: for what no rule for the host is about.
+    default: bool,
     upstream: Arc<Upstream>,
 }
 
 /// Finds where a request for `host` (no port, any case) and `path` goes: the most specific host that has
-/// a path for it, of its paths the exact one, else the longest prefix; else the default backend.
+/// a path for it, of its paths the exact one, else the longest prefix, else the default backend of an ingress with
+/// rules for the host; else the default backend for every host.
 pub fn route<'a>(router: &'a Router, host: &str, path: &str) -> Option<&'a Arc<Upstream>> {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let suffix = host.find('.').filter(|dot| *dot > 0).map(|dot| &host[dot..]);
@@ -65,25 +68,37 @@ impl Router {
             snapshot.services.iter().map(|it| ((it.namespace.as_str(), it.name.as_str()), it)).collect();
         let mut ingresses: Vec<&Ingress> = snapshot.ingresses.iter().collect();
         ingresses.sort_by_key(|ingress| (&ingress.namespace, &ingress.name));
-        let mut router = Self::default();
+        let (mut router, mut for_all) = (Self::default(), false);
         for ingress in ingresses {
             let upstream = |backend: &Backend| Arc::new(resolve(&services, &ingress.namespace, backend));
-            if router.default.is_none() {
-                router.default = ingress.default_backend.as_ref().map(upstream);
+            let default = ingress.default_backend.as_ref().map(upstream);
+            // One that is about no host is meant for all of them.
+            if router.default.is_none() || ingress.rules.is_empty() && !for_all {
+                router.default = default.clone().or(router.default);
+                for_all = ingress.rules.is_empty() && default.is_some();
             }
             for rule in &ingress.rules {
                 let routes = rule.paths.iter().map(|path| PathRoute {
                     path: path.path.clone(),
                     kind: path.kind,
+                    default: false,
                     upstream: upstream(&path.backend),
                 });
-                router.host(&rule.host).extend(routes);
+                let rest = default.iter().map(|default| PathRoute {
+                    path: "/".to_owned(),
+                    kind: PathKind::Prefix,
+                    default: true,
+                    upstream: Arc::clone(default),
+                });
+                router.host(&rule.host).extend(routes.chain(rest));
             }
         }
         let Self { exact, wildcard, every, .. } = &mut router;
         for routes in exact.values_mut().chain(wildcard.values_mut()).chain([every]) {
-            routes
-                .sort_by_key(|route| (route.kind != PathKind::Exact, Reverse(route.path.trim_end_matches('/').len())));
+            routes.sort_by_key(|route| {
+                let length = route.path.trim_end_matches('/').len();
+                (route.default, route.kind != PathKind::Exact, Reverse(length))
+            });
         }
         router
     }
@@ -177,6 +192,26 @@ mod tests {
             ("", "/any", "any"),
             ("else.test", "/", "default"),
         ] {
+            let found = route(&router, host, path).map(|upstream| upstream.name.as_str());
+            assert_eq!(found, Some(format!("default/{service}:80").as_str()), "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn a_default_backend_is_first_of_all_for_the_hosts_of_its_ingress() {
+        use PathKind::Prefix;
+        let named = |name: &str, rules: &[(&str, &str, PathKind, &str)], default: &str| Ingress {
+            name: name.to_owned(),
+            ..snapshot(rules, Some(default)).ingresses.remove(0)
+        };
+        let mut all = snapshot(&[("a.test", "/", Prefix, "root")], None);
+        all.ingresses[0].name = "z".to_owned();
+        all.ingresses.push(named("one", &[("a.test", "/x", Prefix, "x"), ("b.test", "/x", Prefix, "x")], "first"));
+        all.ingresses.push(named("two", &[], "every"));
+        let router = Router::new(&all);
+        for (host, path, service) in
+            [("a.test", "/x", "x"), ("a.test", "/y", "root"), ("b.test", "/y", "first"), ("c.test", "/", "every")]
+        {
             let found = route(&router, host, path).map(|upstream| upstream.name.as_str());
             assert_eq!(found, Some(format!("default/{service}:80").as_str()), "{host}{path}");
         }

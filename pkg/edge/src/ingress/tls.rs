@@ -36,34 +36,44 @@ pub(super) struct Certificates {
 struct Loaded {
     by_name: HashMap<String, Arc<CertifiedKey>>,
     /// For clients that name no host of ours.
-    first: Option<Arc<CertifiedKey>>,
+    default: Option<Arc<CertifiedKey>>,
     sources: Vec<(Certificate, Arc<CertifiedKey>)>,
 }
 
 impl Certificates {
     /// Reads what is new; what cannot be read is left out and said in the log.
-    pub fn set(&self, certificates: &[Certificate]) {
+    pub fn set(&self, certificates: &[Certificate], default: Option<&Certificate>) {
         let before = self.current.load();
         let mut loaded = Loaded::default();
         for certificate in certificates {
-            let known = before.sources.iter().find(|(source, _)| source == certificate).map(|(_, key)| Arc::clone(key));
-            match known.map_or_else(|| load(certificate).map(Arc::new), Ok) {
-                Ok(key) => loaded.add(certificate, key),
-                Err(error) => {
-                    tracing::warn!(chain = %certificate.chain.display(), error, "certificate is not usable");
-                }
+            if let Some(key) = before.known_or_load(certificate) {
+                loaded.add(certificate, key);
             }
+        }
+        if let Some(certificate) = default
+            && let Some(key) = before.known_or_load(certificate)
+        {
+            loaded.default = Some(Arc::clone(&key));
+            loaded.sources.push((certificate.clone(), key));
         }
         self.current.store(Arc::new(loaded));
     }
 }
 
 impl Loaded {
+    fn known_or_load(&self, certificate: &Certificate) -> Option<Arc<CertifiedKey>> {
+        let known = self.sources.iter().find(|(source, _)| source == certificate);
+        if let Some((_, key)) = known {
+            return Some(Arc::clone(key));
+        }
+        let warn = |error| tracing::warn!(chain = %certificate.chain.display(), error, "certificate is not usable");
+        load(certificate).map(Arc::new).map_err(warn).ok()
+    }
+
     fn add(&mut self, certificate: &Certificate, key: Arc<CertifiedKey>) {
         for host in &certificate.hosts {
             self.by_name.entry(host.to_ascii_lowercase()).or_insert_with(|| Arc::clone(&key));
         }
-        self.first.get_or_insert_with(|| Arc::clone(&key));
         self.sources.push((certificate.clone(), key));
     }
 
@@ -73,7 +83,7 @@ impl Loaded {
             let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
             self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard?))
         });
-        by_name.or(self.first.as_ref())
+        by_name.or(self.default.as_ref())
     }
 }
 

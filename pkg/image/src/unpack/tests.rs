@@ -114,6 +114,39 @@ fn nothing_leaves_the_layer_s_folder() {
 }
 
 #[test]
+fn marks_and_hard_links_lead_nowhere_either() {
+    if !is_root() {
+        return;
+    }
+    // Each of them is refused by name, and what lies beside the layer stays.
+    type Entries<'a> = &'a [(&'a str, EntryType, &'a str)];
+    let attacks: [(&str, Entries<'_>); 5] = [
+        (".wh..", &[(".wh..", File, "")]),
+        (".wh...", &[("a/", Dir, ""), ("a/.wh...", File, "")]),
+        (".wh.", &[(".wh.", File, "")]),
+        ("hard", &[("up", Symlink, "/"), ("hard", Link, "up/etc/passwd")]),
+        ("hard", &[("hard", Link, "/etc/passwd")]),
+    ];
+    for (entry, attack) in attacks {
+        let (dir, result) = unpacked(attack);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("layer test has a bad entry") && error.contains(entry), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{attack:?}");
+    }
+}
+
+#[test]
+fn devices_are_only_nodes() {
+    if !is_root() {
+        return;
+    }
+    let (dir, result) = unpacked(&[("memory", EntryType::Char, ""), ("pipe", EntryType::Fifo, "")]);
+    result.unwrap();
+    let kind = |name: &str| fs::symlink_metadata(dir.path().join("layer").join(name)).unwrap().file_type();
+    assert!(kind("memory").is_char_device() && kind("pipe").is_fifo());
+}
+
+#[test]
 fn every_compression_gives_the_same_content() {
     if !is_root() {
         return;

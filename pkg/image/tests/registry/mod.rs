@@ -3,7 +3,7 @@
 //! A registry that serves what it was told, in this process, on loopback.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -33,13 +33,26 @@ pub fn digest(bytes: &[u8]) -> String {
 
 impl Registry {
     pub fn start() -> Registry {
+        Self::start_with(serve)
+    }
+
+    /// Over TLS.
+    pub fn start_tls(config: rustls::ServerConfig) -> Registry {
+        let config = Arc::new(config);
+        Self::start_with(move |stream, content| {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            serve(rustls::StreamOwned::new(connection, stream), content);
+        })
+    }
+
+    fn start_with(serve: impl Fn(TcpStream, &Mutex<Content>) + Send + Sync + 'static) -> Registry {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let content = Arc::new(Mutex::new(Content::default()));
-        let shared = Arc::clone(&content);
+        let (shared, serve) = (Arc::clone(&content), Arc::new(serve));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
+                let (shared, serve) = (Arc::clone(&shared), Arc::clone(&serve));
                 std::thread::spawn(move || serve(stream, &shared));
             }
         });
@@ -130,8 +143,8 @@ impl Content {
     }
 }
 
-fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
+fn serve(stream: impl Read + Write, content: &Mutex<Content>) {
+    let mut reader = BufReader::new(stream);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).unwrap_or(0) == 0 {
@@ -158,7 +171,7 @@ fn serve(mut stream: TcpStream, content: &Mutex<Content>) {
             bytes.len()
         );
         let body = if method == "HEAD" { &[][..] } else { &bytes };
-        if stream.write_all(&[head.as_bytes(), body].concat()).is_err() {
+        if reader.get_mut().write_all(&[head.as_bytes(), body].concat()).is_err() {
             return;
         }
     }
