@@ -22,7 +22,7 @@ pub(crate) fn mutate(
 ) -> Result<(), Status> {
     let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
     if is_mirror(pod) {
-        return Ok(());
+        return validate(request, pod, lookup);
     }
     let spec = &mut pod["spec"];
     if spec["serviceAccountName"].as_str().unwrap_or_default().is_empty() {

@@ -30,17 +30,45 @@ pub fn ip(address: &At<'_>) -> ErrorList {
     vec![address.invalid_as(text, NOT_AN_IP)]
 }
 
+/// What should be said of an address that is taken but not written as it should be.
+pub fn ip_warning(address: &At<'_>) -> Option<String> {
+    let text = address.text();
+    let parsed = text.parse::<Ipv6Addr>().ok()?;
+    if let Some(v4) = parsed.to_ipv4_mapped() {
+        return Some(format!("{}: non-standard IP address {text:?} is invalid: use \"{v4}\"", address.path));
+    }
+    let canonical = parsed.to_string();
+    let message = format!("IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})");
+    (canonical != text).then(|| format!("{}: {message}", address.path))
+}
+
+/// The same of a network.
+pub fn cidr_warning(network: &At<'_>) -> Option<String> {
+    let text = network.text();
+    let IpNet::V6(parsed) = text.parse().ok()? else { return None };
+    let canonical = parsed.to_string();
+    let message = format!("IPv6 CIDR value {text:?} should be in RFC 5952 canonical format ({canonical:?})");
+    (canonical != text).then(|| format!("{}: {message}", network.path))
+}
+
 /// What is wrong with a network.
 pub fn cidr(network: &At<'_>) -> ErrorList {
     let text = network.text();
     let Ok(parsed) = text.parse::<IpNet>() else {
         let (address, prefix) = text.split_once('/').unwrap_or_default();
-        let mended = format!("{}/{prefix}", without_leading_zeros(address));
+        let mended = format!("{}/{}", without_leading_zeros(address), without_leading_zeros(prefix));
         if !address.is_empty() && mended.parse::<IpNet>().is_ok() {
-            return vec![network.invalid("must not have leading 0s in IP")];
+            return vec![network.invalid("must not have leading 0s in IP or prefix length")];
         }
         return vec![network.invalid_as(text, NOT_A_CIDR)];
     };
+    let prefix = text.split_once('/').map_or("", |(_, prefix)| prefix);
+    if prefix.len() > 1 && prefix.starts_with('0') {
+        return vec![network.invalid("must not have leading 0s in IP or prefix length")];
+    }
+    if matches!(parsed.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+        return vec![network.invalid("must not have an IPv4-mapped IPv6 address")];
+    }
     if parsed.trunc() != parsed {
         return vec![network.invalid("must not have bits set beyond the prefix length")];
     }
@@ -68,7 +96,7 @@ pub fn not_special(address: &At<'_>) -> ErrorList {
     };
     let mut errors = ErrorList::new();
     if parsed.is_unspecified() {
-        errors.push(address.invalid(format!("may not be unspecified ({parsed})")));
+        errors.push(address.invalid(format!("may not be unspecified ({})", address.text())));
     }
     if parsed.is_loopback() {
         errors.push(address.invalid("may not be in the loopback range (127.0.0.0/8, ::1/128)"));
@@ -82,18 +110,21 @@ pub fn not_special(address: &At<'_>) -> ErrorList {
     errors
 }
 
-/// What is wrong with where a load balancer says it listens.
-pub fn load_balancer_status(status: &At<'_>) -> ErrorList {
+/// What is wrong with where a load balancer says it listens; that of a Service says how its addresses are
+/// meant, that of an Ingress does not.
+pub fn load_balancer_status(status: &At<'_>, with_mode: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     for ingress in status.items("ingress") {
         let (address, host) = (ingress.get("ip"), ingress.get("hostname"));
         if !address.text().is_empty() {
             errors.extend(ip(&address));
         }
-        if ingress.has("ipMode") && address.text().is_empty() {
-            errors.push(ingress.get("ipMode").forbidden("may not be specified when `ip` is not set"));
-        } else {
-            errors.extend(super::security::one_of(&ingress.get("ipMode"), &["Proxy", "VIP"]));
+        let mode = ingress.get("ipMode");
+        match (mode.is_set(), address.text().is_empty()) {
+            _ if !with_mode => {}
+            (false, false) => errors.push(mode.required("must be specified when `ip` is set")),
+            (true, true) => errors.push(mode.forbidden("may not be specified when `ip` is not set")),
+            _ => errors.extend(super::security::one_of(&mode, &["Proxy", "VIP"])),
         }
         if !host.text().is_empty() {
             errors.extend(host.faults(names::dns1123_subdomain(host.text())));

@@ -7,14 +7,15 @@ use serde_json::json;
 
 use super::Rules;
 use super::at::{At, same};
+use super::disabled;
 use super::fill::{self, empty, object, unset};
 use super::go_print;
 use super::metadata;
 use super::pod_spec;
 use super::pod_warnings;
 use super::workload::{
-    always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative, plain_number,
-    required_selector, template, template_defaults, within_replicas,
+    self, always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative,
+    plain_number, required_selector, template, template_defaults, within_replicas,
 };
 
 pub(super) static DEPLOYMENT: Rules = Rules {
@@ -32,9 +33,9 @@ pub(super) static DEPLOYMENT: Rules = Rules {
         unset(spec, "progressDeadlineSeconds", 600);
         template_defaults(spec);
     },
-    prepare_create: fill::first_generation,
+    prepare_create: workload::prepare_create,
     prepare_update: |new, old, subresource| {
-        fill::spec_and_status(new, old, subresource);
+        workload::prepare_update(new, old, subresource);
         let annotations = |object: &Object| object["metadata"]["annotations"].clone();
         if subresource == "status" {
             let before = old["metadata"].clone();
@@ -63,19 +64,22 @@ pub(super) static REPLICA_SET: Rules = Rules {
         unset(spec, "replicas", 1);
         template_defaults(spec);
     },
-    prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_create: workload::prepare_create,
+    prepare_update: workload::prepare_update,
     validate: replica_set,
     validate_update: |new, old, subresource| {
         if subresource == "status" {
             return replica_status(&At::root(new).get("status"));
         }
+        // As upstream does, once as a new set and once as a change.
         let mut errors = replica_set(new);
+        errors.extend(replica_set(new));
         errors.extend(immutable_selector(new, old));
         errors
     },
     warnings: pod_warnings::workload,
     has_generation: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -92,8 +96,8 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
             template_defaults(spec);
         }
     },
-    prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_create: workload::prepare_create,
+    prepare_update: workload::prepare_update,
     validate: replication_controller,
     validate_update: |new, _, subresource| match subresource {
         "status" => replica_status(&At::root(new).get("status")),
@@ -106,8 +110,14 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
 
 pub(super) static POD_TEMPLATE: Rules = Rules {
     default: template_defaults,
-    prepare_create: |template| fill::generation(template, 1),
-    prepare_update: |new, old, _| fill::bump_generation(new, old, &["template"]),
+    prepare_create: |template| {
+        drop_disabled(template);
+        fill::generation(template, 1);
+    },
+    prepare_update: |new, old, _| {
+        drop_disabled(new);
+        fill::bump_generation(new, old, &["template"]);
+    },
     validate: |object| pod_spec::template(&At::root(object).get("template")),
     validate_update: |new, _, _| pod_spec::template(&At::root(new).get("template")),
     warnings: |object| pod_warnings::template(&At::root(object).get("template")),
@@ -124,6 +134,12 @@ pub(super) static CONTROLLER_REVISION: Rules = Rules {
     },
     ..Rules::DEFAULT
 };
+
+fn drop_disabled(template: &mut Object) {
+    if let Some(spec) = fill::at(template, "template.spec") {
+        disabled::drop_from_pod_spec(spec);
+    }
+}
 
 fn deployment(deployment: &Object) -> ErrorList {
     let spec = At::root(deployment).get("spec");

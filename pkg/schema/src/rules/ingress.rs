@@ -12,7 +12,6 @@ use super::fill::{self, empty};
 use super::metadata;
 use super::names;
 use super::security::one_of;
-use super::volumes::require;
 
 pub(super) static INGRESS: Rules = Rules {
     prepare_create: fill::first_generation,
@@ -24,7 +23,7 @@ pub(super) static INGRESS: Rules = Rules {
         errors
     },
     validate_update: |new, _, subresource| match subresource {
-        "status" => super::addresses::load_balancer_status(&At::root(new).get("status.loadBalancer")),
+        "status" => super::addresses::load_balancer_status(&At::root(new).get("status.loadBalancer"), false),
         _ => spec(&At::root(new).get("spec")),
     },
     warns_of_updates: false,
@@ -35,6 +34,7 @@ pub(super) static INGRESS: Rules = Rules {
         if deprecated { vec![message.to_owned()] } else { Vec::new() }
     },
     has_generation: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -51,10 +51,11 @@ pub(super) static INGRESS_CLASS: Rules = Rules {
         let spec = At::root(new).get("spec");
         let mut errors: ErrorList =
             metadata::immutable(&spec.get("controller"), &At::root(old).get("spec.controller")).into_iter().collect();
-        errors.extend(parameters(&spec.get("parameters")));
+        errors.extend(ingress_class(&spec));
         errors
     },
     has_generation: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -123,7 +124,7 @@ fn http_path(rule: &At<'_>) -> ErrorList {
     let (path, kind) = (rule.get("path"), rule.get("pathType"));
     let relative = !path.text().starts_with('/');
     match kind.text() {
-        "" => errors.push(kind.required("pathType must be specified")),
+        "" if !kind.is_set() => return vec![kind.required("pathType must be specified")],
         "Exact" | "Prefix" => {
             if relative {
                 errors.push(path.invalid_as(path.text(), "must be an absolute path"));
@@ -155,7 +156,7 @@ fn backend(backend: &At<'_>) -> ErrorList {
     match (backend.has("resource"), service.is_set()) {
         (true, true) => return vec![backend.invalid_as("", "cannot set both resource and service backends")],
         (false, false) => return vec![backend.invalid_as("", "resource or service backend is required")],
-        (true, false) => return require(&backend.get("resource"), &["kind", "name"]),
+        (true, false) => return typed_reference(&backend.get("resource")),
         (false, true) => {}
     }
     let mut errors = ErrorList::new();
@@ -199,23 +200,29 @@ pub fn domain_prefixed_path(path: &At<'_>) -> ErrorList {
     }
 }
 
-fn parameters(parameters: &At<'_>) -> ErrorList {
-    if !parameters.is_set() {
-        return ErrorList::new();
-    }
+/// What is wrong with a reference to an object of any kind.
+fn typed_reference(reference: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
-    let group = parameters.get("apiGroup");
+    let group = reference.get("apiGroup");
     if group.is_set() {
         errors.extend(group.faults(names::dns1123_subdomain(group.text())));
     }
     for field in ["kind", "name"] {
-        let at = parameters.get(field);
+        let at = reference.get(field);
         if at.text().is_empty() {
             errors.push(at.required(""));
         } else {
             errors.extend(at.faults(names::path_segment_name(at.text(), false)));
         }
     }
+    errors
+}
+
+fn parameters(parameters: &At<'_>) -> ErrorList {
+    if !parameters.is_set() {
+        return ErrorList::new();
+    }
+    let mut errors = typed_reference(parameters);
     let (scope, namespace) = (parameters.get("scope"), parameters.get("namespace"));
     match scope.text() {
         "Namespace" if namespace.text().is_empty() => {

@@ -16,19 +16,25 @@ use super::names;
 use super::pod_spec;
 use super::pod_warnings;
 use super::selectors;
-use super::workload::{not_negative, template_defaults};
+use super::workload::{self, not_negative, template_defaults};
 use super::{go_diff, go_print};
 
 pub(super) static JOB: Rules = Rules {
     default,
     prepare_create,
     complete: labels_from_template,
-    prepare_update: fill::spec_and_status,
+    prepare_update: workload::prepare_update,
     validate: |job| validate(&At::root(job)),
     validate_update,
-    warnings: pod_warnings::workload,
+    warnings: |job| {
+        let job = At::root(job);
+        let mut warnings = pod_warnings::name(&job, "Pod names and hostnames");
+        warnings.extend(spec_warnings(&job.get("spec")));
+        warnings
+    },
     fields: |job| vec![("status.successful", At::root(job).int("status.succeeded").to_string())],
     has_generation: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -68,7 +74,7 @@ fn labels_from_template(job: &mut Object) {
 
 /// Pods of a job are told apart by its uid, which the server must have set before.
 fn prepare_create(job: &mut Object) {
-    fill::first_generation(job);
+    workload::prepare_create(job);
     if job["spec"]["manualSelector"] == true {
         return;
     }
@@ -166,8 +172,10 @@ pub fn spec(spec: &At<'_>) -> ErrorList {
     errors.extend(super::security::one_of(&mode, &["NonIndexed", "Indexed"]));
     if mode.text() == "Indexed" {
         errors.extend(indexed(spec));
-    } else if spec.has("backoffLimitPerIndex") {
-        errors.push(spec.get("backoffLimitPerIndex").invalid("requires indexed completion mode"));
+    } else if ["NonIndexed", ""].contains(&mode.text()) {
+        let given = ["backoffLimitPerIndex", "maxFailedIndexes"].map(|field| spec.get(field));
+        let given = given.iter().filter(|field| field.is_set());
+        errors.extend(given.map(|field| field.invalid("requires indexed completion mode")));
     }
     errors.extend(job_policies::failure(spec));
     errors.extend(job_policies::success(spec));
@@ -177,24 +185,39 @@ pub fn spec(spec: &At<'_>) -> ErrorList {
     errors
 }
 
+/// What the maker of a job should know.
+pub fn spec_warnings(spec: &At<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let many = spec.int("completions") > MANY_INDEXES && spec.int("parallelism") > 10_000;
+    if many && spec.str("completionMode") == "Indexed" {
+        warnings.push(format!(
+            "{}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail",
+            spec.path
+        ));
+    }
+    warnings.extend(pod_warnings::template(&spec.get("template")));
+    warnings
+}
+
 fn indexed(spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let (parallelism, most_failed) = (spec.get("parallelism"), spec.get("maxFailedIndexes"));
-    let Some(completions) = spec.opt_int("completions") else {
+    let completions = spec.opt_int("completions");
+    if completions.is_none() {
         errors.push(spec.get("completions").required("when completion mode is Indexed"));
-        return errors;
-    };
+    }
     if spec.int("parallelism") > MANY_INDEXES {
         let message = format!("must be less than or equal to {MANY_INDEXES} when completion mode is Indexed");
         errors.push(parallelism.invalid(message));
     }
-    if spec.int("maxFailedIndexes") > completions {
+    if completions.is_some_and(|completions| spec.int("maxFailedIndexes") > completions) {
         errors.push(most_failed.invalid("must be less than or equal to completions"));
     }
     if spec.int("maxFailedIndexes") > MANY_INDEXES {
         errors.push(most_failed.invalid(format!("must be less than or equal to {MANY_INDEXES}")));
     }
-    if completions > MANY_INDEXES && spec.has("backoffLimitPerIndex") {
+    if completions.is_some_and(|completions| completions > MANY_INDEXES) && spec.has("backoffLimitPerIndex") {
         if !most_failed.is_set() {
             errors.push(most_failed.required(&format!("must be specified when completions is above {MANY_INDEXES}")));
         }
@@ -215,11 +238,11 @@ fn restart_policy(spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     match policy.text() {
         "Always" => errors.push(policy.required("valid values: \"OnFailure\", \"Never\"")),
+        "OnFailure" if spec.has("podFailurePolicy") => {
+            errors.push(policy.invalid("only \"Never\" is supported when podFailurePolicy is specified"));
+        }
         "OnFailure" | "Never" => {}
         _ => errors.push(policy.not_supported(&["OnFailure", "Never"])),
-    }
-    if spec.has("podFailurePolicy") && policy.text() != "Never" {
-        errors.push(policy.invalid("only \"Never\" is supported when podFailurePolicy is specified"));
     }
     errors
 }
@@ -235,33 +258,57 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     errors.extend(spec_with_selector(&spec));
     errors.extend(completions_update(&spec, &old_spec));
     errors.extend(metadata::immutable(&spec.get("selector"), &old_spec.get("selector")));
-    let suspended = old_spec.flag("suspend") && !before.has("status.startTime");
-    errors.extend(template_update(&spec.get("template"), &old_spec.get("template"), suspended));
+    errors.extend(template_change(&spec, &old_spec, stands_still(&before)));
     for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
         errors.extend(metadata::immutable(&spec.get(field), &old_spec.get(field)));
     }
     errors
 }
 
-/// A template cannot change, but for what places the pods of a job that was not started.
-fn template_update(template: &At<'_>, before: &At<'_>, suspended: bool) -> Option<FieldError> {
-    let spec = template.get("spec");
-    let own = go_diff::shown(spec.value, "io.k8s.api.core.v1.PodSpec");
-    if !suspended {
-        let metadata = go_print::of_type(template.raw("metadata"), "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-        let metadata = metadata.to_string();
-        let metadata = metadata.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
-        let comma = if metadata.is_empty() { "" } else { "," };
-        let whole = format!("{{{metadata}{comma}\"Spec\":{own}}}");
-        let changed = !same(template.value, before.value);
-        return changed.then(|| template.invalid_as(Shown::Printed(whole), metadata::IMMUTABLE));
+/// A template cannot change, but while the job stands still what places its pods and what they take may.
+fn template_change(spec: &At<'_>, old_spec: &At<'_>, stands_still: bool) -> Option<FieldError> {
+    let (template, before) = (spec.get("template"), old_spec.raw("template"));
+    let pod = template.get("spec");
+    let own = || go_diff::shown(pod.value, "io.k8s.api.core.v1.PodSpec");
+    if !stands_still {
+        let changed = !same(template.value, before);
+        return changed.then(|| template.invalid_as(whole_template(&template, &own()), metadata::IMMUTABLE));
     }
-    let mut placed = spec.value.clone();
-    for field in ["nodeSelector", "tolerations", "schedulingGates", "affinity"] {
-        fill::keep(&mut placed, before.raw("spec"), field);
+    let (mut compared, mut before) = (pod.value.clone(), before["spec"].clone());
+    for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+        fill::keep(&mut compared, &before, field);
     }
-    let changed = !same(&placed, before.raw("spec"));
-    changed.then(|| spec.invalid_as(Shown::Printed(own), metadata::IMMUTABLE))
+    for pod_spec in [&mut compared, &mut before] {
+        if let Some(affinity) = fill::at(pod_spec, "affinity") {
+            fill::remove(affinity, "nodeAffinity");
+            if affinity.as_object().is_some_and(serde_json::Map::is_empty) {
+                fill::remove(pod_spec, "affinity");
+            }
+        }
+    }
+    for list in ["containers", "initContainers"] {
+        let old = before[list].as_array().into_iter().flatten();
+        for (container, old) in each(&mut compared, list).zip(old) {
+            fill::keep(container, old, "resources");
+        }
+    }
+    let changed = !same(&compared, &before);
+    changed.then(|| pod.invalid_as(Shown::Printed(own()), metadata::IMMUTABLE))
+}
+
+/// Its metadata stands among its own fields.
+fn whole_template(template: &At<'_>, spec: &str) -> Shown {
+    let metadata = go_print::of_type(template.raw("metadata"), "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    let metadata = metadata.to_string();
+    let metadata = metadata.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+    let comma = if metadata.is_empty() { "" } else { "," };
+    Shown::Printed(format!("{{{metadata}{comma}\"Spec\":{spec}}}"))
+}
+
+/// The job is suspended and has no pods: it never started, or says that it stopped.
+fn stands_still(job: &At<'_>) -> bool {
+    let stopped = |condition: &At<'_>| condition.str("type") == "Suspended" && condition.str("status") == "True";
+    job.flag("spec.suspend") && (!job.has("status.startTime") || job.items("status.conditions").iter().any(stopped))
 }
 
 fn completions_update(spec: &At<'_>, old_spec: &At<'_>) -> Option<FieldError> {
@@ -282,4 +329,33 @@ fn completions_update(spec: &At<'_>, old_spec: &At<'_>) -> Option<FieldError> {
 /// A fault whose message shows no value.
 pub fn without_value(at: &At<'_>, detail: impl Into<String>) -> FieldError {
     FieldError { kind: FieldErrorType::Invalid, path: at.path.clone(), value: None, detail: detail.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_a_job_stands_still_its_pods_may_be_placed_elsewhere() {
+        let before = json!({"template": {"spec": {"affinity": {"podAffinity": {}}}}});
+        let placed = json!({"template": {"spec": {"nodeSelector": {"a": "b"},
+            "affinity": {"podAffinity": {}, "nodeAffinity": {}}}}});
+        let renamed = json!({"template": {"spec": {"serviceAccountName": "x", "affinity": {"podAffinity": {}}}}});
+        let told = |spec: &Value, stands_still: bool| {
+            let error = template_change(&At::root(spec), &At::root(&before), stands_still);
+            error.map(|error| error.path.to_string())
+        };
+        assert_eq!(told(&placed, true), None);
+        assert_eq!(told(&placed, false).as_deref(), Some("template"));
+        assert_eq!(told(&renamed, true).as_deref(), Some("template.spec"));
+    }
+
+    #[test]
+    fn indexes_that_succeed_are_counted() {
+        let rules = json!([{"succeededCount": 3, "succeededIndexes": "0-1"}, {"succeededIndexes": "4"}]);
+        let spec = json!({"completionMode": "Indexed", "completions": 3, "successPolicy": {"rules": rules}});
+        let told: Vec<_> = job_policies::success(&At::root(&spec)).into_iter().map(|error| error.detail).collect();
+        let counted = "must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)";
+        assert_eq!(told, [counted, "error parsing succeededIndexes: too large index: \"4\""]);
+    }
 }

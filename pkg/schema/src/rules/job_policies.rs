@@ -7,6 +7,7 @@ use knarr_types::{ErrorList, FieldError};
 use super::at::At;
 use super::containers;
 use super::job::without_value;
+use super::job_indexes;
 use super::names;
 use super::security::one_of;
 
@@ -17,13 +18,16 @@ pub fn failure(spec: &At<'_>) -> ErrorList {
     let rules = spec.items("podFailurePolicy.rules");
     let mut errors = ErrorList::new();
     if rules.len() > 20 {
-        return vec![FieldError::too_many(&spec.get("podFailurePolicy.rules").path, rules.len(), 20)];
+        errors.push(FieldError::too_many(&spec.get("podFailurePolicy.rules").path, rules.len(), 20));
     }
     for rule in rules {
         errors.extend(action(spec, &rule));
         let (codes, conditions) = (rule.get("onExitCodes"), rule.items("onPodConditions"));
         if codes.is_set() {
             errors.extend(exit_codes(spec, &codes));
+        }
+        if conditions.len() > 20 {
+            errors.push(FieldError::too_many(&rule.get("onPodConditions").path, conditions.len(), 20));
         }
         errors.extend(conditions.iter().flat_map(condition));
         match (codes.is_set(), conditions.is_empty()) {
@@ -81,7 +85,6 @@ fn exit_codes(spec: &At<'_>, codes: &At<'_>) -> ErrorList {
         errors.push(list.invalid("at least one value is required"));
     } else if values.len() > 255 {
         errors.push(FieldError::too_many(&list.path, values.len(), 255));
-        return errors;
     }
     let numbers: Vec<i64> = values.iter().map(|value| value.value.as_i64().unwrap_or_default()).collect();
     for (index, value) in values.iter().enumerate() {
@@ -112,7 +115,7 @@ pub fn success(spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     match policy.len("rules") {
         0 => errors.push(list.required("at least one rules must be specified when the successPolicy is specified")),
-        count if count > 20 => return vec![FieldError::too_many(&list.path, count, 20)],
+        count if count > 20 => errors.push(FieldError::too_many(&list.path, count, 20)),
         _ => {}
     }
     for rule in policy.items("rules") {
@@ -121,15 +124,33 @@ pub fn success(spec: &At<'_>) -> ErrorList {
             let message = "at least one of succeededCount or succeededIndexes must be specified";
             errors.push(rule.required(message));
         }
-        let completions = spec.int("completions");
-        match count.value.as_i64() {
-            Some(number) if number < 0 => errors.push(count.invalid(super::metadata::NOT_NEGATIVE)),
-            Some(number) if number > completions => {
-                errors.push(count.invalid(format!(
-                    "must be less than or equal to {completions} (the number of specified completions)"
-                )))
-            }
-            _ => {}
+        errors.extend(succeeded(&rule, spec.int("completions")));
+    }
+    errors
+}
+
+/// How many and which indexes make a job succeed.
+fn succeeded(rule: &At<'_>, completions: i64) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (count, indexes) = (rule.get("succeededCount"), rule.get("succeededIndexes"));
+    if indexes.text().len() > 64 * 1024 {
+        errors.push(FieldError::too_long(&indexes.path, 64 * 1024));
+    }
+    let named = job_indexes::count(indexes.text(), completions);
+    if let Err(error) = &named {
+        errors.push(indexes.invalid(format!("error parsing succeededIndexes: {error}")));
+    }
+    let Some(number) = count.value.as_i64() else { return errors };
+    if number < 0 {
+        errors.push(count.invalid(super::metadata::NOT_NEGATIVE));
+    }
+    let total = named.unwrap_or_default();
+    for (limit, what, applies) in [
+        (completions, "the number of specified completions", true),
+        (total, "the number of indexes in the specified succeededIndexes field", indexes.is_set()),
+    ] {
+        if applies && number > limit {
+            errors.push(count.invalid(format!("must be less than or equal to {limit} ({what})")));
         }
     }
     errors

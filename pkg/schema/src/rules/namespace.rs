@@ -29,8 +29,9 @@ pub(super) static NAMESPACE: Rules = Rules {
         }
     },
     name: names::dns_label_name,
-    validate: |namespace| finalizers(&At::root(namespace)),
+    validate: |namespace| finalizers(&At::root(namespace), false),
     validate_update,
+    judges_changes_whole: true,
     fields: |namespace| vec![("status.phase", At::root(namespace).str("status.phase").to_owned())],
     ..Rules::DEFAULT
 };
@@ -48,11 +49,12 @@ fn prepare_create(namespace: &mut Object) {
     spec["finalizers"] = json!(finalizers);
 }
 
-fn finalizers(namespace: &At<'_>) -> ErrorList {
+/// What is wrong with the finalizers, each named by its place in the list or all by the list.
+fn finalizers(namespace: &At<'_>, named: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     let list = namespace.get("spec.finalizers");
     for finalizer in namespace.items("spec.finalizers") {
-        let finalizer = finalizer.named(list.path.clone());
+        let finalizer = if named { finalizer } else { finalizer.named(list.path.clone()) };
         errors.extend(finalizer.faults(names::qualified_name(finalizer.text())));
         errors.extend(metadata::unknown_finalizer(&finalizer));
     }
@@ -77,7 +79,7 @@ fn validate_update(new: &Object, _old: &Object, subresource: &str) -> ErrorList 
                 }
             }
         }
-        "finalize" => finalizers(&namespace),
-        _ => ErrorList::new(),
+        "finalize" => finalizers(&namespace, true),
+        _ => finalizers(&namespace, false),
     }
 }

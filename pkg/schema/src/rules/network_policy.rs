@@ -15,7 +15,6 @@ use super::go_print;
 use super::names;
 use super::probes;
 use super::selectors;
-use super::volumes::require;
 
 pub(super) static NETWORK_POLICY: Rules = Rules {
     default: |policy| {
@@ -33,6 +32,7 @@ pub(super) static NETWORK_POLICY: Rules = Rules {
     prepare_update: |new, old, _| fill::bump_generation(new, old, &["spec"]),
     validate: |policy| network_policy(&At::root(policy).get("spec")),
     validate_update: |new, _, _| network_policy(&At::root(new).get("spec")),
+    warnings: |policy| network_policy_warnings(&At::root(policy).get("spec")),
     has_generation: true,
     ..Rules::DEFAULT
 };
@@ -93,16 +93,32 @@ fn network_policy(spec: &At<'_>) -> ErrorList {
     errors
 }
 
+/// Networks that are not written as they should be.
+fn network_policy_warnings(spec: &At<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (list, peers) in [("ingress", "from"), ("egress", "to")] {
+        for peer in spec.items(list).iter().flat_map(|rule| rule.items(peers)) {
+            let block = peer.get("ipBlock");
+            warnings.extend(addresses::cidr_warning(&block.get("cidr")));
+            warnings.extend(block.items("except").iter().filter_map(addresses::cidr_warning));
+        }
+    }
+    warnings
+}
+
 fn policy_port(port: &At<'_>) -> ErrorList {
     let mut errors: ErrorList = required_one_of(&port.get("protocol"), &["TCP", "UDP", "SCTP"]).into_iter().collect();
     let (number, end) = (port.get("port"), port.get("endPort"));
+    if number.value.is_string() && end.is_set() {
+        errors.push(end.invalid("may not be specified when `port` is non-numeric"));
+    }
     if number.is_set() {
         errors.extend(probes::port(&number));
     }
     let Some(last) = end.value.as_i64() else { return errors };
     match number.value {
         Value::Null => errors.push(end.invalid("may not be specified when `port` is not specified")),
-        Value::String(_) => errors.push(end.invalid("may not be specified when `port` is non-numeric")),
+        Value::String(_) => {}
         first => {
             if first.as_i64().is_some_and(|first| last < first) {
                 errors.push(end.invalid_as(first.clone(), "must be greater than or equal to `port`"));
@@ -167,7 +183,23 @@ fn parent_ref(parent: &At<'_>) -> ErrorList {
     if !parent.is_set() {
         return vec![parent.required("")];
     }
-    require(parent, &["resource", "name"])
+    let mut errors = ErrorList::new();
+    let (group, namespace) = (parent.get("group"), parent.get("namespace"));
+    if !group.text().is_empty() {
+        errors.extend(group.faults(names::dns1123_subdomain(group.text())));
+    }
+    for field in ["resource", "name"] {
+        let part = parent.get(field);
+        if part.text().is_empty() {
+            errors.push(part.required(""));
+        } else {
+            errors.extend(part.faults(names::path_segment_name(part.text(), false)));
+        }
+    }
+    if !namespace.text().is_empty() {
+        errors.extend(namespace.faults(names::path_segment_name(namespace.text(), false)));
+    }
+    errors
 }
 
 fn service_cidr(spec: &At<'_>) -> ErrorList {

@@ -15,6 +15,9 @@ use super::names;
 use super::resources;
 use super::scheduling;
 
+const FEATURE_FORM: &str = "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., \
+     MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes";
+
 pub(super) static NODE: Rules = Rules {
     default,
     prepare_update: |new, old, subresource| {
@@ -23,6 +26,7 @@ pub(super) static NODE: Rules = Rules {
     validate: |node| validate(&At::root(node)),
     validate_update,
     fields: |node| vec![("spec.unschedulable", At::root(node).flag("spec.unschedulable").to_string())],
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -41,12 +45,26 @@ fn default(node: &mut Object) {
 
 fn validate(node: &At<'_>) -> ErrorList {
     let mut errors = taints(node);
+    errors.extend(amounts(node));
+    let swap = node.get("status.nodeInfo.swap.capacity");
+    if swap.value.as_i64().is_some_and(|bytes| bytes <= 0) {
+        let path = node.get("metadata").path.child("nodeSwapStatus").child("capacity");
+        errors.push(swap.named(path).invalid("must be greater than zero"));
+    }
+    errors.extend(declared_features(node));
+    errors.extend(pod_cidrs(node));
+    errors
+}
+
+/// What is wrong with how much of each resource there is.
+fn amounts(node: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
     for list in ["capacity", "allocatable"] {
-        for (name, amount) in node.get("status").entries(list) {
-            errors.extend(resources::quantity(name, &amount));
+        let all = node.get("status").get(list);
+        for (name, amount) in all.entries_here() {
+            errors.extend(resources::quantity(name, &amount.named(all.path.child(name))));
         }
     }
-    errors.extend(pod_cidrs(node));
     errors
 }
 
@@ -91,15 +109,56 @@ fn pod_cidrs(node: &At<'_>) -> ErrorList {
 
 fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let (node, before) = (At::root(new), At::root(old));
-    let mut errors = validate(&node);
-    if subresource.is_empty() {
-        errors.extend(taints(&node));
-    }
+    let mut errors = if subresource.is_empty() { validate(&node) } else { ErrorList::new() };
+    errors.extend(amounts(&node));
+    errors.extend(declared_features(&node));
+    errors.extend(addresses_once(&node));
     for (field, shown) in [("podCIDRs", "podCIDR"), ("providerID", "providerID")] {
         let (now, was) = (node.get("spec").get(field), before.get("spec").get(field));
         let was_set = !was.text().is_empty() || before.get("spec").len(field) > 0;
         if was_set && now.value != was.value {
-            errors.push(now.forbidden(format!("node updates may not change {shown} except from \"\" to valid")));
+            let all = now.value.as_array().zip(was.value.as_array());
+            let changed = all.filter(|(new, old)| new.len() == old.len());
+            let changed = changed.map_or(1, |(new, old)| new.iter().zip(old).filter(|(new, old)| new != old).count());
+            let told = now.forbidden(format!("node updates may not change {shown} except from \"\" to valid"));
+            errors.extend(std::iter::repeat_n(told, changed));
+        }
+    }
+    errors.extend(taints(&node));
+    errors
+}
+
+/// What the node says it can do: names in order, each once.
+fn declared_features(node: &At<'_>) -> ErrorList {
+    let features = node.items("status.declaredFeatures");
+    let mut errors = ErrorList::new();
+    for (index, feature) in features.iter().enumerate() {
+        let name = feature.text();
+        let letters = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if name.len() > 253 {
+            let message = format!("invalid feature name {name:?}: must be no more than 253 characters");
+            errors.push(feature.invalid(message));
+        } else if !name.starts_with(|c: char| c.is_ascii_uppercase()) || !name.split('/').all(letters) {
+            errors.push(feature.invalid(format!("invalid feature name {name:?}: {FEATURE_FORM}")));
+        }
+        let Some(next) = features.get(index + 1) else { continue };
+        if next.text() == name {
+            errors.push(next.duplicate());
+        } else if next.text() < name {
+            errors.push(next.invalid("list must be sorted alphabetically"));
+        }
+    }
+    errors
+}
+
+fn addresses_once(node: &At<'_>) -> ErrorList {
+    let addresses = node.items("status.addresses");
+    let mut errors = ErrorList::new();
+    for (index, address) in addresses.iter().enumerate() {
+        let key = |address: &At<'_>| (address.str("type").to_owned(), address.str("address").to_owned());
+        if addresses[..index].iter().any(|other| key(other) == key(address)) {
+            let shown = go_print::structure(address.value, &[("Type", "type$"), ("Address", "address$")]);
+            errors.push(FieldError::duplicate(&address.path, shown));
         }
     }
     errors

@@ -2,20 +2,22 @@
 
 //! Persistent volumes (`pkg/registry/core/persistentvolume`, ValidatePersistentVolume).
 
-use knarr_types::{ErrorList, FieldPath, Object};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
 use serde_json::{Value, json};
 
 use super::Rules;
 use super::amount::Amount;
 use super::at::{At, same};
-use super::containers::required_one_of;
 use super::fill::{self, empty, object, unset};
 use super::go_diff;
+use super::go_print;
 use super::names;
 use super::persistent_volume_claim::access_modes;
 use super::pod_defaults;
+use super::pod_warnings;
 use super::security::one_of;
 use super::selectors;
+use super::volume_sources::{Holder, second, shared};
 use super::volumes;
 
 pub(super) static PERSISTENT_VOLUME: Rules = Rules {
@@ -33,8 +35,9 @@ pub(super) static PERSISTENT_VOLUME: Rules = Rules {
     prepare_update: |new, old, subresource| {
         fill::keep(new, old, if subresource == "status" { "spec" } else { "status" });
     },
-    validate: |volume| spec(&At::root(volume).get("spec")),
+    validate: |volume| self::volume(&At::root(volume)),
     validate_update,
+    warnings,
     ..Rules::DEFAULT
 };
 
@@ -63,14 +66,16 @@ const SOURCES: &[&str] = &[
     "csi",
 ];
 
-fn spec(spec: &At<'_>) -> ErrorList {
+fn volume(volume: &At<'_>) -> ErrorList {
+    let name = volume.str("metadata.name");
+    let spec = volume.get("spec");
     let mut errors = ErrorList::new();
     let modes = spec.get("accessModes");
     if spec.len("accessModes") == 0 {
         errors.push(modes.required(""));
     }
     errors.extend(access_modes(&modes));
-    errors.extend(capacity(spec));
+    errors.extend(capacity(&spec));
     let reclaim = spec.get("persistentVolumeReclaimPolicy");
     if !reclaim.text().is_empty() {
         errors.extend(one_of(&reclaim, &["Delete", "Recycle", "Retain"]));
@@ -83,15 +88,41 @@ fn spec(spec: &At<'_>) -> ErrorList {
             errors.push(affinity.get("required").required("must specify required node constraints"));
         }
     }
-    errors.extend(source(spec));
-    if reclaim.text() == "Recycle" && spec.str("hostPath.path") == "/" {
+    errors.extend(source(&spec, name));
+    if reclaim.text() == "Recycle" && is_root(spec.str("hostPath.path")) {
         errors.push(reclaim.forbidden("may not be 'recycle' for a hostPath mount of '/'"));
     }
     let class = spec.get("storageClassName");
     if !class.text().is_empty() {
         errors.extend(class.faults(names::dns1123_subdomain(class.text())));
     }
-    errors.extend(required_one_of(&spec.get("volumeMode"), &["Block", "Filesystem"]));
+    errors.extend(one_of(&spec.get("volumeMode"), &["Block", "Filesystem"]));
+    errors.extend(attributes_class(&spec));
+    errors
+}
+
+/// The path of the root, however it is written.
+fn is_root(path: &str) -> bool {
+    let mut depth = 0_usize;
+    for part in path.split('/').filter(|part| !["", "."].contains(part)) {
+        depth = if part == ".." { depth.saturating_sub(1) } else { depth + 1 };
+    }
+    path.starts_with('/') && depth == 0
+}
+
+fn attributes_class(spec: &At<'_>) -> ErrorList {
+    let class = spec.get("volumeAttributesClassName");
+    if !class.is_set() {
+        return ErrorList::new();
+    }
+    let mut errors = if class.text().is_empty() {
+        vec![class.required("an empty string is disallowed")]
+    } else {
+        class.faults(names::dns1123_subdomain(class.text()))
+    };
+    if !spec.has("csi") {
+        errors.push(spec.get("csi").required("has to be specified when using volumeAttributesClassName"));
+    }
     errors
 }
 
@@ -102,7 +133,7 @@ fn capacity(spec: &At<'_>) -> ErrorList {
         errors.push(capacity.required(""));
     }
     if !capacity.has("storage") || spec.len("capacity") > 1 {
-        errors.push(knarr_types::FieldError::not_supported(&capacity.path, capacity.value.clone(), &["storage"]));
+        errors.push(FieldError::not_supported(&capacity.path, capacity.value.clone(), &["storage"]));
     }
     for (_, amount) in capacity.entries_here() {
         let Some(parsed) = Amount::parse(amount.text()) else { continue };
@@ -116,22 +147,20 @@ fn capacity(spec: &At<'_>) -> ErrorList {
     errors
 }
 
-fn source(spec: &At<'_>) -> ErrorList {
+/// What is wrong with where the volume of this name keeps its data.
+fn source(spec: &At<'_>, name: &str) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut found = false;
     for kind in SOURCES.iter().filter(|kind| spec.has(kind)) {
         let at = spec.get(kind);
         if found {
-            errors.push(at.forbidden("may not specify more than 1 volume type"));
+            errors.push(second(spec, kind));
             continue;
         }
         found = true;
         errors.extend(match *kind {
             "local" => local(&at, spec),
-            "csi" => csi(&at),
-            "glusterfs" => volumes::require(&at, &["endpoints", "path"]),
-            "azureFile" => volumes::require(&at, &["secretName", "shareName"]),
-            other => volumes::shared(&at, other),
+            other => shared(&at, other, Holder::Persistent(name)),
         });
     }
     if !found {
@@ -149,29 +178,111 @@ fn local(source: &At<'_>, spec: &At<'_>) -> ErrorList {
     errors
 }
 
-fn csi(source: &At<'_>) -> ErrorList {
-    let mut errors = volumes::csi_driver_name(&source.get("driver"));
-    errors.extend(volumes::require(source, &["volumeHandle"]));
-    errors
-}
-
 fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     if subresource == "status" {
         return ErrorList::new();
     }
     let (now, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
-    let mut errors = spec(&now);
+    let mut errors = volume(&At::root(new));
     let sources = |spec: &At<'_>| -> Value {
         SOURCES.iter().filter(|kind| spec.has(kind)).map(|kind| ((*kind).to_owned(), spec.raw(kind).clone())).collect()
     };
-    if sources(&now) != sources(&before) {
+    let mut given = sources(&now);
+    if before.has("csi") && !before.has("csi.controllerExpandSecretRef") {
+        // Who may expand the volume may be said later.
+        if let Some(csi) = fill::at(&mut given, "csi") {
+            fill::remove(csi, "controllerExpandSecretRef");
+        }
+    }
+    if given != sources(&before) {
         let at = now.get("persistentvolumesource");
-        let shown = go_diff::changes(&sources(&before), &sources(&now), "io.k8s.api.core.v1.PersistentVolumeSpec");
+        let shown = go_diff::changes(&sources(&before), &given, "io.k8s.api.core.v1.PersistentVolumeSpec");
         errors.push(at.forbidden(format!("spec.persistentvolumesource is immutable after creation{shown}")));
     }
     let mode = now.get("volumeMode").named(FieldPath::new("volumeMode"));
     if !same(mode.value, before.raw("volumeMode")) {
         errors.push(mode.invalid("field is immutable"));
     }
+    errors.extend(node_affinity_change(&now, &before));
+    let class = now.get("volumeAttributesClassName");
+    if before.has("volumeAttributesClassName") && !class.is_set() {
+        errors.push(class.forbidden("update from non-nil value to nil is forbidden"));
+    }
     errors
+}
+
+/// Where a volume can be reached stays, but for newer names of the same labels.
+fn node_affinity_change(now: &At<'_>, before: &At<'_>) -> Option<FieldError> {
+    let affinity = now.get("nodeAffinity").named(FieldPath::new("nodeAffinity"));
+    let old = before.get("nodeAffinity");
+    if !old.is_set() || same(&with_new_labels(affinity.value, old.value), affinity.value) {
+        return None;
+    }
+    let shown = if affinity.is_set() {
+        go_print::of_type(affinity.value, "io.k8s.api.core.v1.VolumeNodeAffinity")
+    } else {
+        Shown::Value(Value::Null)
+    };
+    Some(affinity.invalid_as(shown, "field is immutable, except for updating from beta label to GA"))
+}
+
+/// The old affinity with the label keys of the new one, where these are only newer names.
+fn with_new_labels(new: &Value, old: &Value) -> Value {
+    let mut renamed = old.clone();
+    let terms = new["required"]["nodeSelectorTerms"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(required) = fill::at(&mut renamed, "required") else { return renamed };
+    for (old, new) in fill::each(required, "nodeSelectorTerms").zip(terms) {
+        for list in ["matchExpressions", "matchFields"] {
+            let given = new[list].as_array().into_iter().flatten();
+            for (old, new) in fill::each(old, list).zip(given) {
+                let newer = old["key"].as_str().and_then(pod_warnings::newer_label);
+                if newer.is_some_and(|newer| new["key"] == newer) {
+                    old["key"] = new["key"].clone();
+                }
+            }
+        }
+    }
+    renamed
+}
+
+fn warnings(volume: &Object) -> Vec<String> {
+    let volume = At::root(volume);
+    let mut warnings = Vec::new();
+    for (key, why) in [
+        (
+            "volume.beta.kubernetes.io/storage-class",
+            "deprecated since v1.8; use \"storageClassName\" attribute instead",
+        ),
+        (
+            "volume.beta.kubernetes.io/mount-options",
+            "deprecated since v1.31; use the \"mountOptions\" attribute instead",
+        ),
+    ] {
+        if !volume.raw("metadata.annotations")[key].is_null() {
+            warnings.push(format!("metadata.annotations[{key}]: {why}"));
+        }
+    }
+    let spec = volume.get("spec");
+    if spec.str("persistentVolumeReclaimPolicy") == "Recycle" {
+        let what = "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic \
+             provisioning.";
+        warnings.push(format!("spec.persistentVolumeReclaimPolicy: {what}"));
+    }
+    for term in spec.items("nodeAffinity.required.nodeSelectorTerms") {
+        warnings.extend(pod_warnings::node_selector_term(&term, false));
+    }
+    for (kind, why) in [
+        ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+        ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+        ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+        ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+        ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+        ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+    ] {
+        if spec.has(kind) {
+            let field = if kind == "storageos" { "storageOS" } else { kind };
+            warnings.push(format!("spec.{field}: {why}"));
+        }
+    }
+    warnings
 }

@@ -3,6 +3,7 @@
 //! Claims for storage (`pkg/registry/core/persistentvolumeclaim`, ValidatePersistentVolumeClaim).
 
 use knarr_types::{ErrorList, FieldError, Object};
+use serde_json::Value;
 
 use super::Rules;
 use super::amount::Amount;
@@ -19,12 +20,14 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Rules = Rules {
     prepare_update,
     validate,
     validate_update,
+    warnings,
     judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
 /// The ways to mount a volume.
 pub(super) const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const IMMUTABLE: &str =
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 
@@ -35,15 +38,24 @@ fn default(claim: &mut Object) {
 
 fn prepare_create(claim: &mut Object) {
     claim["status"] = serde_json::json!({"phase": "Pending"});
+    let spec = fill::object(claim, "spec");
+    drop_foreign_source(spec);
     // A source of a kind that cannot fill a volume is dropped, as if it had never been given.
-    if !claim["spec"]["dataSource"].is_null() && !is_core_source(&claim["spec"]["dataSource"]) {
-        fill::remove(&mut claim["spec"], "dataSource");
+    if spec["dataSourceRef"].is_null() && !spec["dataSource"].is_null() && !is_core_source(&spec["dataSource"]) {
+        fill::remove(spec, "dataSource");
     }
-    mirror_data_source(&mut claim["spec"]);
+    mirror_data_source(spec);
+}
+
+/// A source in another namespace is behind a switch that is off.
+fn drop_foreign_source(spec: &mut Value) {
+    if !spec["dataSourceRef"]["namespace"].as_str().unwrap_or_default().is_empty() {
+        fill::remove(spec, "dataSourceRef");
+    }
 }
 
 /// A claim or a snapshot.
-fn is_core_source(source: &serde_json::Value) -> bool {
+fn is_core_source(source: &Value) -> bool {
     let text = |field: &str| source[field].as_str().unwrap_or_default();
     matches!(
         (text("apiGroup"), text("kind")),
@@ -52,17 +64,12 @@ fn is_core_source(source: &serde_json::Value) -> bool {
 }
 
 /// `dataSource` and `dataSourceRef` say the same where only one is given.
-fn mirror_data_source(spec: &mut serde_json::Value) {
+fn mirror_data_source(spec: &mut Value) {
     if spec["dataSource"].is_object() && spec["dataSourceRef"].is_null() {
         spec["dataSourceRef"] = spec["dataSource"].clone();
     } else if spec["dataSourceRef"].is_object() && spec["dataSource"].is_null() {
         let reference = spec["dataSourceRef"].clone();
-        let local = reference["namespace"].as_str().unwrap_or_default().is_empty();
-        let core =
-            ["PersistentVolumeClaim", "VolumeSnapshot"].contains(&reference["kind"].as_str().unwrap_or_default());
-        if local && core {
-            spec["dataSource"] = reference;
-        }
+        spec["dataSource"] = reference;
     }
 }
 
@@ -71,7 +78,11 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
         fill::keep(new, old, "spec");
     } else {
         fill::keep(new, old, "status");
-        mirror_data_source(&mut new["spec"]);
+        let spec = fill::object(new, "spec");
+        if old["spec"]["dataSourceRef"].is_null() {
+            drop_foreign_source(spec);
+        }
+        mirror_data_source(spec);
     }
 }
 
@@ -141,12 +152,16 @@ fn data_sources(spec: &At<'_>) -> ErrorList {
                 errors.push(source.get(part).required(""));
             }
         }
-        if source.str("apiGroup").is_empty() && !["", "PersistentVolumeClaim"].contains(&source.str("kind")) {
+        let group = source.get("apiGroup");
+        if group.text().is_empty() && source.str("kind") != "PersistentVolumeClaim" {
             let shown = source.get("kind");
             errors.push(
                 source
                     .invalid_as(shown.text(), "must be 'PersistentVolumeClaim' when referencing the default apiGroup"),
             );
+        }
+        if !group.text().is_empty() {
+            errors.extend(group.faults(names::dns1123_subdomain(group.text())));
         }
     }
     if spec.has("dataSource") && spec.has("dataSourceRef") && !same(spec.raw("dataSource"), spec.raw("dataSourceRef")) {
@@ -166,9 +181,8 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     if old_spec.str("volumeName").is_empty() {
         fill::keep(&mut munged, old_spec.value, "volumeName");
     }
-    let bound = before.str("status.phase") == "Bound";
-    let asks = "resources.requests.storage";
-    if bound {
+    errors.extend(class_change(&claim, &before, &mut munged));
+    if before.str("status.phase") == "Bound" {
         if let Some(requests) = fill::at(&mut munged, "resources.requests") {
             fill::keep(requests, old_spec.raw("resources.requests"), "storage");
         }
@@ -178,25 +192,90 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         let shown = go_diff::changes(old_spec.value, &munged, "io.k8s.api.core.v1.PersistentVolumeClaimSpec");
         errors.push(spec.forbidden(format!("{IMMUTABLE}{shown}")));
     }
-    if bound {
-        let (amount, old_amount) = (Amount::parse(spec.str(asks)), Amount::parse(old_spec.str(asks)));
-        let capacity = Amount::parse(before.str("status.capacity.storage"));
-        if amount < old_amount && amount <= capacity {
-            errors.push(spec.get(asks).forbidden("field can not be less than status.capacity"));
-        }
+    let asks = "resources.requests.storage";
+    let (amount, old_amount) = (Amount::parse(spec.str(asks)), Amount::parse(old_spec.str(asks)));
+    let capacity = Amount::parse(before.str("status.capacity.storage"));
+    if amount < old_amount && amount <= capacity {
+        errors.push(spec.get(asks).forbidden("field can not be less than status.capacity"));
     }
     if !same(spec.raw("volumeMode"), old_spec.raw("volumeMode")) {
         errors.push(
             spec.get("volumeMode").named(knarr_types::FieldPath::new("volumeMode")).invalid("field is immutable"),
         );
     }
+    errors.extend(attributes_change(&spec, &before));
     errors
+}
+
+/// A claim that was made without a class, or with one in the old annotation, may be given it as a field.
+fn class_change(claim: &At<'_>, before: &At<'_>, munged: &mut Value) -> Option<FieldError> {
+    let annotation = |claim: &At<'_>| {
+        claim.get("metadata.annotations").value.get(CLASS_ANNOTATION).and_then(Value::as_str).map(str::to_owned)
+    };
+    let (new_class, old_class) = (annotation(claim), annotation(before));
+    let field = claim.get("spec.storageClassName").value.as_str();
+    let had_field = before.has("spec.storageClassName");
+    let upgraded = old_class.is_some()
+        && !had_field
+        && field == old_class.as_deref()
+        && (new_class.is_none() || new_class == old_class);
+    if upgraded {
+        fill::remove(munged, "storageClassName");
+        return None;
+    }
+    if field.is_some() && !had_field && old_class.as_deref().is_none_or(|old| field == Some(old)) {
+        fill::remove(munged, "storageClassName");
+    }
+    let (new_class, old_class) = (new_class.unwrap_or_default(), old_class.unwrap_or_default());
+    let path = claim.get("metadata.annotations").path.child(CLASS_ANNOTATION);
+    (new_class != old_class).then(|| FieldError::invalid(&path, new_class, "field is immutable"))
+}
+
+/// How a volume performs may change, but once it does in some way it goes on to in one.
+fn attributes_change(spec: &At<'_>, before: &At<'_>) -> Option<FieldError> {
+    let class = spec.get("volumeAttributesClassName");
+    let had = before.has("spec.volumeAttributesClassName") && before.has("status.currentVolumeAttributesClassName");
+    if !had || !class.text().is_empty() || same(class.value, before.raw("spec.volumeAttributesClassName")) {
+        return None;
+    }
+    let to = if class.is_set() { "an empty string" } else { "nil" };
+    Some(class.forbidden(format!("update from non-nil value to {to} is forbidden")))
+}
+
+/// What the maker of a claim should know.
+fn warnings(claim: &Object) -> Vec<String> {
+    let claim = At::root(claim);
+    let annotations = claim.get("metadata.annotations");
+    let mut warnings = Vec::new();
+    if annotations.value.get(CLASS_ANNOTATION).is_some() {
+        let why = "deprecated since v1.8; use \"storageClassName\" attribute instead";
+        warnings.push(format!("{}: {why}", annotations.path.key(CLASS_ANNOTATION)));
+    }
+    warnings.extend(spec_warnings(&claim.get("spec")));
+    warnings
+}
+
+/// Bytes come whole.
+pub(super) fn spec_warnings(spec: &At<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for list in ["requests", "limits"] {
+        let amounts = spec.get("resources").get(list);
+        let amount = amounts.get("storage").named(amounts.path.key("storage"));
+        if Amount::parse(amount.text()).is_some_and(|amount| !amount.is_whole()) {
+            let text = amount.text();
+            warnings.push(format!("{}: fractional byte value {text:?} is invalid, must be an integer", amount.path));
+        }
+    }
+    warnings
 }
 
 fn status(claim: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     if claim.str("metadata.resourceVersion").is_empty() {
         errors.push(claim.get("metadata.resourceVersion").required(""));
+    }
+    if claim.len("spec.accessModes") == 0 {
+        errors.push(FieldError::required(&knarr_types::FieldPath::new("Spec.accessModes"), ""));
     }
     errors.extend(claim.entries("status.capacity").iter().filter_map(|(_, amount)| negative(amount)));
     let states = claim.get("status.allocatedResourceStatuses");

@@ -9,9 +9,11 @@ use super::Rules;
 use super::amount::Amount;
 use super::at::{At, same};
 use super::containers;
+use super::disabled;
 use super::fill;
 use super::go_diff;
 use super::names;
+use super::pod_annotations;
 use super::pod_defaults;
 use super::pod_resize;
 use super::pod_spec;
@@ -49,30 +51,26 @@ fn prepare_create(pod: &mut Object) {
             "lastProbeTime": null, "lastTransitionTime": now,
         }]);
     }
+    disabled::drop_from_pod_spec(fill::object(pod, "spec"));
     app_armor_from_annotations(pod);
     merge_label_keys(pod);
 }
 
 /// Profiles that are still given as annotations become fields where these are unset.
 fn app_armor_from_annotations(pod: &mut Object) {
-    const PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
     let annotations = pod["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
     if annotations.is_empty() || pod["spec"]["os"]["name"] == "windows" {
         return;
     }
+    let of_pod = pod["spec"]["securityContext"]["appArmorProfile"].clone();
     for list in ["initContainers", "containers"] {
         for container in fill::each(&mut pod["spec"], list) {
-            let key = format!("{PREFIX}{}", container["name"].as_str().unwrap_or_default());
-            let profile = match annotations.get(&key).and_then(Value::as_str) {
-                Some("runtime/default") => json!({"type": "RuntimeDefault"}),
-                Some("unconfined") => json!({"type": "Unconfined"}),
-                Some(text) => match text.strip_prefix("localhost/") {
-                    Some(name) => json!({"type": "Localhost", "localhostProfile": name}),
-                    None => continue,
-                },
-                None => continue,
-            };
-            fill::unset(fill::object(container, "securityContext"), "appArmorProfile", profile);
+            let key = format!("{}{}", pod_annotations::APP_ARMOR, container["name"].as_str().unwrap_or_default());
+            let annotation = annotations.get(&key).and_then(Value::as_str);
+            let profile = annotation.and_then(pod_annotations::app_armor_field).filter(|profile| *profile != of_pod);
+            if let Some(profile) = profile {
+                fill::unset(fill::object(container, "securityContext"), "appArmorProfile", profile);
+            }
         }
     }
 }
@@ -132,6 +130,7 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
                 let before = old["status"].clone();
                 fill::keep(fill::object(new, "status"), &before, "qosClass");
             }
+            pod_status::keep_observed(new, old);
         }
         "ephemeralcontainers" => {
             let ephemeral = new["spec"]["ephemeralContainers"].clone();
@@ -142,6 +141,7 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
         "resize" => pod_resize::prepare(new, old),
         _ => {
             fill::keep(new, old, "status");
+            disabled::drop_from_pod_spec(fill::object(new, "spec"));
             fill::bump_generation(new, old, &["spec"]);
         }
     }
@@ -193,13 +193,15 @@ fn validate(pod: &Object) -> ErrorList {
         let message = "cannot be set until all schedulingGates have been cleared";
         errors.push(spec.get("nodeName").forbidden(message));
     }
+    errors.extend(pod_annotations::profiles_that_differ(&pod.get("metadata.annotations"), &spec));
     errors
 }
 
 fn metadata_and_spec(pod: &At<'_>) -> ErrorList {
     let spec = pod.get("spec");
-    let mut errors = pod_spec::annotations_of_pod(&pod.get("metadata.annotations"), &spec);
-    errors.extend(pod_spec::validate(&spec, true));
+    let metadata = pod.get("metadata");
+    let mut errors = pod_annotations::of_pod(&metadata.get("annotations"), &spec);
+    errors.extend(pod_spec::validate(&spec, Some(&metadata)));
     if spec.str("serviceAccountName").is_empty() {
         for volume in spec.items("volumes") {
             for source in volume.items("projected.sources").iter().filter(|source| source.has("serviceAccountToken")) {
@@ -228,8 +230,17 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     }
 }
 
+/// What is wrong with a change of annotations, which upstream judges as those of a new pod once more.
+pub(super) fn annotations_change(pod: &At<'_>, before: &At<'_>) -> ErrorList {
+    let annotations = pod.get("metadata.annotations");
+    let mut errors = pod_annotations::changes(&annotations, &before.get("metadata.annotations"));
+    errors.extend(pod_annotations::of_pod(&annotations, &pod.get("spec")));
+    errors
+}
+
 fn validate_spec_update(pod: &At<'_>, before: &At<'_>) -> ErrorList {
     let mut errors = metadata_and_spec(pod);
+    errors.extend(annotations_change(pod, before));
     let (spec, old_spec) = (pod.get("spec"), before.get("spec"));
     for list in ["containers", "initContainers"] {
         if spec.len(list) != old_spec.len(list) {
@@ -336,8 +347,12 @@ fn gated_mutations(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
         return errors;
     }
     if terms.len() != old_terms.len() {
-        errors
-            .push(spec.get(required).invalid("no additions/deletions to non-empty NodeSelectorTerms list are allowed"));
+        let shown: Vec<_> = terms.iter().map(|term| shown_term(term).to_string()).collect();
+        let shown = if shown.is_empty() { "null".to_owned() } else { format!("[{}]", shown.join(",")) };
+        errors.push(spec.get(required).invalid_as(
+            knarr_types::Shown::Printed(shown),
+            "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
+        ));
         return errors;
     }
     for (term, old) in terms.iter().zip(&old_terms) {
@@ -345,7 +360,10 @@ fn gated_mutations(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
             let (new, old) = (term.items(list), old.items(list));
             new.len() >= old.len() && old.iter().zip(&new).all(|(old, new)| same(old.value, new.value))
         };
-        if !starts_with("matchExpressions") || !starts_with("matchFields") {
+        let lists = ["matchExpressions", "matchFields"];
+        // What matched nothing still does.
+        let woken = lists.iter().all(|list| old.len(list) == 0) && lists.iter().any(|list| term.len(list) > 0);
+        if woken || !lists.iter().all(|list| starts_with(list)) {
             let shown = shown_term(term);
             errors.push(term.invalid_as(shown, "only additions are allowed (no mutations or deletions)"));
         }
@@ -367,7 +385,12 @@ fn shown_term(term: &At<'_>) -> knarr_types::Shown {
 }
 
 fn validate_ephemeral(pod: &At<'_>, before: &At<'_>) -> ErrorList {
+    if pod_spec::is_mirror(&before.get("metadata")) {
+        let why = "static pods do not support ephemeral containers";
+        return vec![knarr_types::FieldError::forbidden(&FieldPath::new("[]"), why)];
+    }
     let mut errors = metadata_and_spec(pod);
+    errors.extend(annotations_change(pod, before));
     let list = FieldPath::new("spec.ephemeralContainers");
     let new = pod.items("spec.ephemeralContainers");
     for old in before.items("spec.ephemeralContainers") {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::at::{At, same};
 use super::fill;
 use super::pod::{only_owners_change, qos_class};
+use super::pod_spec::is_mirror;
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
@@ -38,10 +39,8 @@ pub fn prepare(new: &mut Object, old: &Object) {
 /// Adds what is wrong with a resize to what is wrong with the pod; some pods are only told that they cannot
 /// be resized.
 pub fn validate(pod: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
-    let whole = |why: &str| vec![FieldError::forbidden(&FieldPath::root(), why)];
-    if before.has("metadata.annotations")
-        && !before.raw("metadata.annotations")["kubernetes.io/config.mirror"].is_null()
-    {
+    let whole = |why: &str| vec![FieldError::forbidden(&FieldPath::new("[]"), why)];
+    if is_mirror(&before.get("metadata")) {
         *errors = whole("static pods cannot be resized");
         return;
     }
@@ -53,6 +52,10 @@ pub fn validate(pod: &At<'_>, before: &At<'_>, errors: &mut ErrorList) {
     let class = pod.str("status.qosClass");
     if qos_class(before) != qos_class(pod) {
         errors.push(spec.invalid_as(class, "Pod QOS Class may not change as a result of resizing"));
+    }
+    let statuses = before.items("status.containerStatuses");
+    if statuses.iter().find(|status| status.has("state.running")).is_some_and(|status| !status.has("resources")) {
+        errors.push(spec.forbidden("Pod running on node without support for resize"));
     }
     let order = ordering(pod, before);
     if !order.is_empty() {
@@ -100,14 +103,11 @@ fn other_changes(spec: &At<'_>, before: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     for list in LISTS {
         for (new, old) in spec.items(list).iter().zip(before.items(list)) {
-            let sidecar = new.str("restartPolicy") == "Always";
-            let (resizable, why) = match (list, sidecar) {
-                ("containers", _) => (true, "only cpu and memory resources are mutable"),
-                (_, true) => (true, "only cpu and memory resources for sidecar containers are mutable"),
-                (_, false) => (false, "resources for non-sidecar init containers are immutable"),
+            let why = match (list, new.str("restartPolicy") == "Always") {
+                ("initContainers", true) => "only cpu and memory resources for sidecar containers are mutable",
+                _ => "only cpu and memory resources are mutable",
             };
-            let kept = if resizable { with_amounts_of(new.value, old.value) } else { new.value.clone() };
-            if !same(&kept, old.value) {
+            if !same(&with_amounts_of(new.value, old.value), old.value) {
                 errors.push(spec.forbidden(why));
             }
         }
@@ -115,7 +115,7 @@ fn other_changes(spec: &At<'_>, before: &At<'_>) -> ErrorList {
     errors
 }
 
-/// A container with the cpu, the memory and the policy of another.
+/// A container with the cpu and the memory of another.
 fn with_amounts_of(container: &Value, other: &Value) -> Value {
     let mut container = container.clone();
     for what in ["requests", "limits"] {
@@ -126,7 +126,6 @@ fn with_amounts_of(container: &Value, other: &Value) -> Value {
             }
         }
     }
-    fill::keep(&mut container, other, "resizePolicy");
     container
 }
 

@@ -3,17 +3,19 @@
 //! The spec of a pod, which all workloads share in their templates
 //! (`pkg/apis/core/validation/validation.go`, ValidatePodSpec).
 
-use knarr_types::{ErrorList, FieldError};
+use knarr_types::{ErrorList, FieldError, FieldPath};
 
 use super::addresses;
 use super::at::At;
 use super::containers::{self, PodContext, required_one_of};
+use super::environment;
 use super::go_print;
 use super::metadata;
 use super::names;
+use super::pod_annotations::{MIRROR, of_pod as annotations_of_pod, profiles_that_differ};
 use super::resources;
 use super::scheduling;
-use super::security::{self, one_of};
+use super::security;
 use super::volumes;
 
 /// What is wrong with a pod template.
@@ -22,7 +24,8 @@ pub fn template(template: &At<'_>) -> ErrorList {
     let annotations = template.get("metadata.annotations").named(template.path.child("annotations"));
     errors.extend(metadata::annotations(&annotations));
     errors.extend(annotations_of_pod(&annotations, &template.get("spec")));
-    errors.extend(validate(&template.get("spec"), false));
+    errors.extend(validate(&template.get("spec"), None));
+    errors.extend(profiles_that_differ(&annotations, &template.get("spec")));
     let ephemeral = template.get("spec.ephemeralContainers");
     if template.len("spec.ephemeralContainers") > 0 {
         errors.push(ephemeral.forbidden("ephemeral containers not allowed in pod template"));
@@ -30,12 +33,13 @@ pub fn template(template: &At<'_>) -> ErrorList {
     errors
 }
 
-/// What is wrong with the spec of a pod (`of_pod`) or of a template.
-pub fn validate(spec: &At<'_>, of_pod: bool) -> ErrorList {
+/// What is wrong with the spec of the pod with this metadata, or of a template.
+pub fn validate(spec: &At<'_>, pod: Option<&At<'_>>) -> ErrorList {
     let mut errors = ErrorList::new();
-    let (valid_volumes, volume_errors) = volumes::of_pod(spec);
+    let (valid_volumes, volume_errors) = volumes::of_pod(spec, pod.map(|metadata| metadata.str("name")));
     errors.extend(volume_errors);
-    errors.extend(resource_claims(spec));
+    errors.extend(resource_claims(spec, pod.is_some_and(is_mirror)));
+    let of_pod = pod.is_some();
     let pod = PodContext {
         volumes: valid_volumes,
         claims: spec.items("resourceClaims").iter().map(|claim| claim.str("name")).collect(),
@@ -61,32 +65,22 @@ pub fn validate(spec: &At<'_>, of_pod: bool) -> ErrorList {
     errors.extend(scheduling::topology_spread(spec));
     errors.extend(windows_host_process(spec));
     errors.extend(host_users(spec));
+    errors.extend(hostname_override(spec));
     errors.extend(identity(spec));
     errors.extend(scheduling::tolerations(spec));
     errors.extend(host_aliases(spec));
     errors.extend(classes(spec));
     errors.extend(operating_system(spec));
+    errors.extend(environment::file_volumes(spec));
     errors
 }
 
-/// What is wrong with annotations that mean something to pods.
-pub fn annotations_of_pod(annotations: &At<'_>, spec: &At<'_>) -> ErrorList {
-    let mut errors = ErrorList::new();
-    for (key, value) in annotations.entries_here() {
-        if let Some(name) = key.strip_prefix("container.apparmor.security.beta.kubernetes.io/") {
-            if !containers::all(spec).iter().any(|container| container.str("name") == name) {
-                errors.push(value.invalid_as(name, "container not found"));
-            }
-            let profile = value.text();
-            if !["", "runtime/default", "unconfined"].contains(&profile) && !profile.starts_with("localhost/") {
-                errors.push(value.invalid(format!("invalid AppArmor profile name: {profile:?}")));
-            }
-        }
-    }
-    errors
+/// The pod mirrors one that a node has of its own.
+pub fn is_mirror(metadata: &At<'_>) -> bool {
+    metadata.get("annotations").value.get(MIRROR).is_some()
 }
 
-fn resource_claims(spec: &At<'_>) -> ErrorList {
+fn resource_claims(spec: &At<'_>, of_mirror: bool) -> ErrorList {
     const FIELDS: &[(&str, &str)] = &[
         ("Name", "name$"),
         ("ResourceClaimName", "resourceClaimName"),
@@ -95,6 +89,10 @@ fn resource_claims(spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut seen = Vec::new();
     for claim in spec.items("resourceClaims") {
+        if of_mirror {
+            errors.push(FieldError::forbidden(&FieldPath::new("[]"), "static pods do not support resource claims"));
+            continue;
+        }
         let name = claim.get("name");
         if name.text().is_empty() {
             errors.push(name.required(""));
@@ -196,13 +194,18 @@ fn gates(spec: &At<'_>) -> ErrorList {
 
 fn windows_host_process(spec: &At<'_>) -> ErrorList {
     let of_pod = spec.raw("securityContext.windowsOptions.hostProcess").as_bool();
-    let flags: Vec<bool> = containers::all(spec)
-        .iter()
-        .map(|container| {
-            container.raw("securityContext.windowsOptions.hostProcess").as_bool().or(of_pod).unwrap_or(false)
-        })
-        .collect();
     let mut errors = ErrorList::new();
+    let mut flags = Vec::new();
+    for container in containers::all(spec) {
+        let own = container.get("securityContext.windowsOptions.hostProcess");
+        if let (Some(own_flag), Some(flag)) = (own.value.as_bool(), of_pod)
+            && own_flag != flag
+        {
+            let message = format!("pod hostProcess value must be identical if both are specified, was {flag}");
+            errors.push(own.invalid(message));
+        }
+        flags.push(own.value.as_bool().or(of_pod).unwrap_or(false));
+    }
     if !flags.contains(&true) {
         return errors;
     }
@@ -221,11 +224,33 @@ fn host_users(spec: &At<'_>) -> ErrorList {
     if spec.raw("hostUsers") != false {
         return ErrorList::new();
     }
-    [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
+    let shared = [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")];
+    let shared = shared.iter().filter(|(field, _)| spec.flag(field)).map(|(_, shown)| spec.get(shown));
+    // Block devices cannot be given other owners.
+    let all = containers::all(spec);
+    let devices = all
         .iter()
-        .filter(|(field, _)| spec.flag(field))
-        .map(|(_, shown)| spec.get(shown).forbidden("when `hostUsers` is false"))
-        .collect()
+        .map(|container| container.get("volumeDevices"))
+        .filter(|list| list.value.as_array().is_some_and(|list| !list.is_empty()));
+    shared.chain(devices).map(|at| at.forbidden("when `hostUsers` is false")).collect()
+}
+
+fn hostname_override(spec: &At<'_>) -> ErrorList {
+    let name = spec.get("hostnameOverride");
+    let mut errors = ErrorList::new();
+    if !name.is_set() {
+        return errors;
+    }
+    for field in ["setHostnameAsFQDN", "hostNetwork"] {
+        if spec.flag(field) {
+            errors.push(name.forbidden(format!("may not be specified when {field} is true")));
+        }
+    }
+    if name.text().len() > 64 {
+        errors.push(FieldError::too_long(&name.path, 64));
+    }
+    errors.extend(name.faults(names::dns1123_subdomain(name.text())));
+    errors
 }
 
 fn identity(spec: &At<'_>) -> ErrorList {
@@ -268,11 +293,10 @@ fn classes(spec: &At<'_>) -> ErrorList {
     if runtime_class.is_set() {
         errors.extend(runtime_class.faults(names::dns1123_subdomain(runtime_class.text())));
     }
-    errors.extend(one_of(&spec.get("preemptionPolicy"), &["PreemptLowerPriority", "Never"]));
-    for (name, amount) in spec.entries("overhead") {
-        errors.extend(resources::container_resource_name(name, &amount));
-        errors.extend(resources::quantity(name, &amount));
+    if spec.has("preemptionPolicy") {
+        errors.extend(required_one_of(&spec.get("preemptionPolicy"), &["PreemptLowerPriority", "Never"]));
     }
+    errors.extend(resources::overhead(&spec.get("overhead")));
     errors
 }
 

@@ -1,41 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the maker of a pod should know (`pkg/api/pod/warnings.go`).
+//! What the maker of a pod should know (`pkg/api/pod/warnings.go`, `pkg/api/node/util.go`).
 
 use knarr_types::Object;
-use serde_json::Value;
 
+use super::addresses;
 use super::amount::Amount;
 use super::at::At;
 use super::containers;
 use super::names;
+use super::overlapping_paths;
+use super::persistent_volume_claim;
+use super::pod_annotations::{APP_ARMOR, SECCOMP, SECCOMP_CONTAINER};
 
-const OLD_LABELS: &[(&str, &str)] = &[
-    ("beta.kubernetes.io/arch", "deprecated since v1.14; use \"kubernetes.io/arch\" instead"),
-    ("beta.kubernetes.io/os", "deprecated since v1.14; use \"kubernetes.io/os\" instead"),
+/// Labels of nodes that have newer names.
+const RENAMED_LABELS: &[(&str, &str, &str)] = &[
+    ("beta.kubernetes.io/arch", "v1.14", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/os", "v1.14", "kubernetes.io/os"),
+    ("failure-domain.beta.kubernetes.io/region", "v1.17", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "v1.17", "topology.kubernetes.io/zone"),
+    ("beta.kubernetes.io/instance-type", "v1.17", "node.kubernetes.io/instance-type"),
+];
+const OTHER_LABELS: &[(&str, &str)] = &[
+    ("app.kubernetes.io/created-by", "deprecated since v1.9"),
+    ("scheduler.alpha.kubernetes.io/preferAvoidPods", "deprecated since v1.22; use Taints and Tolerations instead"),
+    ("node-role.kubernetes.io/master", "use \"node-role.kubernetes.io/control-plane\" instead"),
+];
+const OLD_ANNOTATIONS: &[(&str, &str)] = &[
     (
-        "failure-domain.beta.kubernetes.io/region",
-        "deprecated since v1.17; use \"topology.kubernetes.io/region\" instead",
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
     ),
-    ("failure-domain.beta.kubernetes.io/zone", "deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead"),
-    ("beta.kubernetes.io/instance-type", "deprecated since v1.17; use \"node.kubernetes.io/instance-type\" instead"),
+    ("security.alpha.kubernetes.io/sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
+    ("security.alpha.kubernetes.io/unsafe-sysctls", "non-functional in v1.11+; use the \"sysctls\" field instead"),
 ];
 const OLD_VOLUMES: &[(&str, &str)] = &[
-    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
     ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
     ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
     ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("quobyte", "deprecated in v1.22, non-functional in v1.25+"),
     ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
     ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 const NO_SELECTOR: &str = "a null labelSelector results in matching no pod";
+const SECCOMP_WHY: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
+const APP_ARMOR_WHY: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
 
 /// Warnings about a pod.
 pub fn pod(pod: &Object) -> Vec<String> {
     let pod = At::root(pod);
-    let mut warnings = name(&pod, "the Pod's hostname");
-    warnings.extend(of_template(&pod.get("spec"), &pod.get("metadata")));
+    let (spec, metadata) = (pod.get("spec"), pod.get("metadata"));
+    // Of AppArmor's annotations a pod hears where they become fields: before anything else.
+    let own = |container: &At<'_>| container.has("securityContext.appArmorProfile");
+    let profiles = containers::all(&spec).into_iter().filter(own);
+    let profiles = profiles.filter_map(|container| app_armor(&container, &metadata));
+    let mut warnings: Vec<String> = profiles.filter(|_| spec.str("os.name") != "windows").collect();
+    warnings.extend(name(&pod, "the Pod's hostname"));
+    warnings.extend(of_template(&spec, &metadata));
     warnings
 }
 
@@ -62,55 +86,116 @@ pub fn name(object: &At<'_>, used_in: &str) -> Vec<String> {
     vec![format!("metadata.name: this is used in {used_in}, {what}: [{}]", faults.join(" "))]
 }
 
-fn of_template(spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
+/// What became of a label of nodes.
+pub fn old_label(key: &str) -> Option<String> {
+    let renamed = RENAMED_LABELS.iter().find(|(old, _, _)| *old == key);
+    let other = || OTHER_LABELS.iter().find(|(old, _)| *old == key).map(|(_, why)| (*why).to_owned());
+    renamed.map(|(_, since, new)| format!("deprecated since {since}; use {new:?} instead")).or_else(other)
+}
+
+/// The newer name of a label of nodes.
+pub fn newer_label(key: &str) -> Option<&'static str> {
+    RENAMED_LABELS.iter().find(|(old, _, _)| *old == key).map(|(_, _, new)| *new)
+}
+
+/// Warnings about the labels that a term selects nodes by, and, where asked, about values that no label has.
+pub fn node_selector_term(term: &At<'_>, with_values: bool) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (key, label) in spec.entries("nodeSelector") {
-        warnings.extend(known(OLD_LABELS, key).map(|why| format!("{}: {why}", label.path)));
-    }
-    warnings.extend(annotations(metadata));
-    warnings.extend(repeated(spec, "hostAliases", "ip"));
-    for volume in spec.items("volumes") {
-        for (kind, why) in OLD_VOLUMES {
-            if volume.has(kind) {
-                warnings.push(format!("{}: {why}", volume.get(kind).path));
-            }
+    for requirement in term.items("matchExpressions") {
+        let key = requirement.get("key");
+        warnings.extend(old_label(key.text()).map(|why| format!("{}: {} is {why}", key.path, key.text())));
+        for value in requirement.items("values").iter().filter(|_| with_values) {
+            let faults = names::label_value(value.text());
+            warnings
+                .extend(faults.into_iter().map(|why| format!("{}: {} is invalid, {why}", value.path, value.text())));
         }
-        warnings.extend(projected(&volume));
     }
+    warnings
+}
+
+fn of_template(spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
+    let mut warnings = nodes(spec);
+    warnings.extend(annotations(metadata));
+    for volume in spec.items("volumes") {
+        warnings.extend(old_volume(&volume));
+    }
+    warnings.extend(overlapping_paths::of_volumes(spec));
+    warnings.extend(repeated(spec, "hostAliases", "ip"));
+    warnings.extend(repeated(spec, "imagePullSecrets", "name"));
     for secret in spec.items("imagePullSecrets") {
         if secret.str("name").is_empty() {
             warnings.push(format!("{}: invalid empty name \"\"", secret.get("name").path));
         }
     }
-    warnings.extend(repeated(spec, "imagePullSecrets", "name"));
-    for container in containers::all(spec) {
-        warnings.extend(fractions(&container));
-        warnings.extend(variables(&container));
-        warnings.extend(ports(&container));
+    warnings.extend(fractions(&spec.get("overhead")));
+    if metadata.get("annotations").value.get(SECCOMP).is_some() && !spec.has("securityContext.seccompProfile") {
+        warnings.push(format!("{}: {SECCOMP_WHY}", metadata.get("annotations").path.key(SECCOMP)));
     }
-    warnings.extend(missing_selectors(spec));
+    for container in containers::all(spec) {
+        warnings.extend(profiles(&container, spec, metadata));
+        for list in ["limits", "requests"] {
+            warnings.extend(fractions(&container.get("resources").get(list)));
+        }
+        warnings.extend(variables(&container));
+    }
+    warnings.extend(ports(spec));
+    if spec.int("terminationGracePeriodSeconds") < 0 {
+        let why = "must be >= 0; negative values are invalid and will be treated as 1";
+        warnings.push(format!("{}: {why}", spec.get("terminationGracePeriodSeconds").path));
+    }
+    warnings.extend(affinity_selectors(spec));
+    for address in spec.items("dnsConfig.nameservers") {
+        warnings.extend(addresses::ip_warning(&address));
+    }
+    for alias in spec.items("hostAliases") {
+        warnings.extend(addresses::ip_warning(&alias.get("ip")));
+    }
     warnings
 }
 
-fn known<'a>(table: &[(&str, &'a str)], key: &str) -> Option<&'a str> {
-    table.iter().find(|(known, _)| *known == key).map(|(_, why)| *why)
+/// Where the pod may run, by labels of nodes.
+fn nodes(spec: &At<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (key, label) in spec.entries("nodeSelector") {
+        warnings.extend(old_label(key).map(|why| format!("{}: {why}", label.path)));
+    }
+    let affinity = spec.get("affinity.nodeAffinity");
+    for term in affinity.items("requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms") {
+        warnings.extend(node_selector_term(&term, false));
+    }
+    for term in affinity.items("preferredDuringSchedulingIgnoredDuringExecution") {
+        warnings.extend(node_selector_term(&term.get("preference"), true));
+    }
+    for constraint in spec.items("topologySpreadConstraints") {
+        let key = constraint.get("topologyKey");
+        warnings.extend(old_label(key.text()).map(|why| format!("{}: {} is {why}", key.path, key.text())));
+        warnings.extend(no_selector(&constraint));
+    }
+    warnings
+}
+
+fn no_selector(term: &At<'_>) -> Option<String> {
+    let selector = term.get("labelSelector");
+    (!selector.is_set()).then(|| format!("{}: {NO_SELECTOR}", selector.path))
 }
 
 fn annotations(metadata: &At<'_>) -> Vec<String> {
+    let annotations = metadata.get("annotations");
+    let given = OLD_ANNOTATIONS.iter().filter(|(key, _)| annotations.value.get(key).is_some());
+    given.map(|(key, why)| format!("{}: {why}", annotations.path.key(key))).collect()
+}
+
+fn old_volume(volume: &At<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (key, annotation) in metadata.entries("annotations") {
-        let why = if key.starts_with("container.apparmor.security.beta.kubernetes.io/") {
-            "deprecated since v1.30; use the \"appArmorProfile\" field instead"
-        } else if key == "scheduler.alpha.kubernetes.io/critical-pod" {
-            "non-functional in v1.16+; use the \"priorityClassName\" field instead"
-        } else if key == "seccomp.security.alpha.kubernetes.io/pod"
-            || key.starts_with("container.seccomp.security.alpha.kubernetes.io/")
-        {
-            "non-functional in v1.27+; use the \"seccompProfile\" field instead"
-        } else {
-            continue;
-        };
-        warnings.push(format!("{}: {why}", annotation.path));
+    for (kind, why) in OLD_VOLUMES {
+        if volume.has(kind) {
+            let field = if *kind == "storageos" { "storageOS" } else { kind };
+            warnings.push(format!("{}: {why}", volume.get(field).path));
+        }
+        if *kind == "glusterfs" && volume.has("ephemeral.volumeClaimTemplate") {
+            let claim = volume.get("ephemeral").get("volumeClaimTemplate").get("spec");
+            warnings.extend(persistent_volume_claim::spec_warnings(&claim));
+        }
     }
     warnings
 }
@@ -121,7 +206,7 @@ fn repeated(spec: &At<'_>, list: &str, field: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     for item in spec.items(list) {
         let value = item.str(field);
-        if !value.is_empty() && seen.contains(&value) {
+        if seen.contains(&value) {
             warnings.push(format!("{}: duplicate {field} {value:?}", item.get(field).path));
         }
         seen.push(value);
@@ -129,53 +214,54 @@ fn repeated(spec: &At<'_>, list: &str, field: &str) -> Vec<String> {
     warnings
 }
 
-fn projected(volume: &At<'_>) -> Vec<String> {
-    let name = volume.str("name");
+/// Profiles that only an annotation names.
+fn profiles(container: &At<'_>, spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
+    let annotations = metadata.get("annotations");
     let mut warnings = Vec::new();
-    let mut taken: Vec<(String, String)> = Vec::new();
-    for source in volume.items("projected.sources") {
-        if source.value.as_object().is_none_or(serde_json::Map::is_empty) {
-            warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
+    let mut told = |key: String, why: &str| {
+        if annotations.value.get(&key).is_some() {
+            warnings.push(format!("{}: {why}", annotations.path.key(&key)));
         }
-        for (field, kind) in [("secret", "Secret"), ("configMap", "ConfigMap")] {
-            for item in source.get(field).items("items") {
-                let (path, from) = (item.str("path"), format!("{kind} {:?}", source.get(field).str("name")));
-                let overlaps =
-                    |other: &str| path.starts_with(&format!("{other}/")) || other.starts_with(&format!("{path}/"));
-                for (other, other_from) in taken.iter().filter(|(other, _)| overlaps(other)) {
-                    warnings.push(format!(
-                        "volume {name:?} (Projected): overlapping paths: {path:?} ({from}) with {other:?} ({other_from})"
-                    ));
-                }
-                taken.push((path.to_owned(), from));
-            }
-        }
+    };
+    let name = container.str("name");
+    if !container.has("securityContext.seccompProfile") {
+        told(format!("{SECCOMP_CONTAINER}{name}"), SECCOMP_WHY);
+    }
+    let field = "securityContext.appArmorProfile";
+    if !container.has(field) && !spec.has(field) {
+        warnings.extend(app_armor(container, metadata));
     }
     warnings
+}
+
+fn app_armor(container: &At<'_>, metadata: &At<'_>) -> Option<String> {
+    let annotations = metadata.get("annotations");
+    let key = format!("{APP_ARMOR}{}", container.str("name"));
+    annotations.value.get(&key).map(|_| format!("{}: {APP_ARMOR_WHY}", annotations.path.key(&key)))
 }
 
 /// Bytes come whole.
-fn fractions(container: &At<'_>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for list in ["limits", "requests"] {
-        for (name, amount) in container.get("resources").entries(list) {
-            let fraction = Amount::parse(amount.text()).is_some_and(|amount| !amount.is_whole());
-            if fraction && ["memory", "ephemeral-storage"].contains(&name) {
-                let text = amount.text();
-                warnings
-                    .push(format!("{}: fractional byte value {text:?} is invalid, must be an integer", amount.path));
-            }
-        }
-    }
-    warnings
+pub fn fractions(amounts: &At<'_>) -> Vec<String> {
+    let fraction = |amount: &At<'_>| Amount::parse(amount.text()).is_some_and(|amount| !amount.is_whole());
+    ["memory", "ephemeral-storage"]
+        .iter()
+        .filter_map(|name| Some(At::new(amounts.value.get(name)?, amounts.path.key(name))))
+        .filter(fraction)
+        .map(|amount| {
+            format!("{}: fractional byte value {:?} is invalid, must be an integer", amount.path, amount.text())
+        })
+        .collect()
 }
 
+/// A variable that hides an earlier one, unless it is made of it.
 fn variables(container: &At<'_>) -> Vec<String> {
     let mut seen = Vec::new();
     let mut warnings = Vec::new();
     for variable in container.items("env") {
         let name = variable.str("name");
-        if seen.contains(&name) {
+        let reference = format!("$({name})");
+        let made_of_it = variable.str("value").contains(&reference) && variable.str("value") != reference;
+        if seen.contains(&name) && (variable.has("valueFrom") || !made_of_it) {
             let what = "which may be dropped when using apply";
             warnings.push(format!("{}: hides previous definition of {name:?}, {what}", variable.path));
         }
@@ -184,47 +270,81 @@ fn variables(container: &At<'_>) -> Vec<String> {
     warnings
 }
 
-fn ports(container: &At<'_>) -> Vec<String> {
-    let ports = container.items("ports");
+/// Ports of all containers that are the same, or nearly.
+fn ports(spec: &At<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
-    let key = |port: &At<'_>| {
-        (
-            port.int("containerPort"),
-            port.str("protocol").to_owned(),
-            port.int("hostPort"),
-            port.str("hostIP").to_owned(),
-        )
-    };
-    for (index, port) in ports.iter().enumerate() {
-        if let Some(first) = ports[..index].iter().find(|other| key(other) == key(port)) {
-            warnings.push(format!("{}: duplicate port definition with {}", port.path, first.path));
-        }
-        if !port.str("hostIP").is_empty() && port.int("hostPort") == 0 {
+    let mut seen: Vec<At<'_>> = Vec::new();
+    for port in containers::all(spec).iter().flat_map(|container| container.items("ports")) {
+        let (ip, number) = (port.str("hostIP"), port.int("hostPort"));
+        if !ip.is_empty() && number == 0 {
             warnings.push(format!(
-                "{}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}}}",
+                "{}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{ip}}}",
                 port.path,
                 port.str("name"),
                 port.int("containerPort"),
                 port.str("protocol"),
-                port.str("hostIP"),
             ));
         }
+        let same_port = |other: &&At<'_>| {
+            other.int("containerPort") == port.int("containerPort") && other.str("protocol") == port.str("protocol")
+        };
+        for other in seen.iter().filter(same_port) {
+            let (other_ip, other_number) = (other.str("hostIP"), other.int("hostPort"));
+            let what = if (ip, number) == (other_ip, other_number) {
+                "duplicate"
+            } else if number == 0 || other_number == 0 {
+                "overlapping"
+            } else if number == other_number && ip.is_empty() != other_ip.is_empty() {
+                "dangerously ambiguous"
+            } else {
+                continue;
+            };
+            warnings.push(format!("{}: {what} port definition with {}", port.path, other.path));
+        }
+        seen.push(port);
     }
     warnings
 }
 
-fn missing_selectors(spec: &At<'_>) -> Vec<String> {
-    let mut terms = Vec::new();
+fn affinity_selectors(spec: &At<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
     for kind in ["podAffinity", "podAntiAffinity"] {
         let affinity = spec.get("affinity").get(kind);
-        terms.extend(affinity.items("requiredDuringSchedulingIgnoredDuringExecution"));
+        let required = affinity.items("requiredDuringSchedulingIgnoredDuringExecution");
+        warnings.extend(required.iter().filter_map(no_selector));
         let preferred = affinity.items("preferredDuringSchedulingIgnoredDuringExecution");
-        terms.extend(preferred.iter().map(|term| term.get("podAffinityTerm")));
+        warnings.extend(preferred.iter().filter_map(|term| no_selector(&term.get("podAffinityTerm"))));
     }
-    terms.extend(spec.items("topologySpreadConstraints"));
-    terms
-        .iter()
-        .filter(|term| *term.raw("labelSelector") == Value::Null)
-        .map(|term| format!("{}: {NO_SELECTOR}", term.get("labelSelector").path))
-        .collect()
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn variables_may_be_made_of_earlier_ones() {
+        let container = json!({"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "$(A)2"},
+            {"name": "A", "value": "$(A)"}, {"name": "A", "value": "3"}]});
+        let hidden = |index: usize| {
+            format!("env[{index}]: hides previous definition of \"A\", which may be dropped when using apply")
+        };
+        assert_eq!(variables(&At::root(&container)), [hidden(2), hidden(3)]);
+    }
+
+    #[test]
+    fn ports_are_compared_across_containers() {
+        let port = |host: Value| json!({"ports": [{"containerPort": 80, "protocol": "TCP", "hostPort": host}]});
+        let spec = json!({"containers": [port(json!(0)), port(json!(8080)), port(json!(8080))]});
+        assert_eq!(
+            ports(&At::root(&spec)),
+            [
+                "containers[1].ports[0]: overlapping port definition with containers[0].ports[0]",
+                "containers[2].ports[0]: overlapping port definition with containers[0].ports[0]",
+                "containers[2].ports[0]: duplicate port definition with containers[1].ports[0]",
+            ]
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 //! Probes and lifecycle hooks of containers.
 
-use knarr_types::{ErrorList, FieldError};
+use knarr_types::ErrorList;
 
 use super::at::At;
 use super::metadata::NOT_NEGATIVE;
@@ -16,13 +16,7 @@ pub fn lifecycle(lifecycle: &At<'_>, grace_seconds: Option<i64>) -> ErrorList {
             errors.extend(handler(&lifecycle.get(hook), grace_seconds));
         }
     }
-    errors.extend(stop_signal(lifecycle));
     errors
-}
-
-fn stop_signal(lifecycle: &At<'_>) -> Option<FieldError> {
-    let signal = lifecycle.get("stopSignal");
-    (signal.is_set() && !signal.text().starts_with("SIG")).then(|| signal.not_supported(&[]))
 }
 
 /// What is wrong with the three probes of a container.

@@ -4,12 +4,13 @@
 
 use std::cmp::Ordering;
 
-use knarr_types::{ErrorList, FieldError, Object};
+use knarr_types::{ErrorList, FieldError, Object, Quantity};
 
 use super::Rules;
-use super::amount::{Amount, compare};
-use super::at::{At, same};
+use super::amount::compare;
+use super::at::At;
 use super::fill::{self, each, object, unset};
+use super::go_print;
 use super::names;
 use super::resources;
 
@@ -41,10 +42,6 @@ pub(super) static RESOURCE_QUOTA: Rules = Rules {
         };
         if sorted(&scopes) != sorted(&before) {
             errors.push(scopes.invalid("field is immutable"));
-        }
-        let (selector, before) = (quota.get("spec.scopeSelector"), At::root(old).get("spec.scopeSelector"));
-        if !same(selector.value, before.value) {
-            errors.push(selector.invalid("field is immutable"));
         }
         errors
     },
@@ -153,32 +150,46 @@ fn limit_order(limit: &At<'_>) -> ErrorList {
             let message = format!("ratio {given} is less than 1");
             errors.push(FieldError::invalid(&ratio.path.key(name), given, message));
         }
+        if let (Some(ratio_text), Some(least), Some(most)) =
+            (amount("maxLimitRequestRatio"), amount("min"), amount("max"))
+        {
+            errors.extend(
+                too_far_apart(ratio_text, least, most)
+                    .map(|message| FieldError::invalid(&ratio.path.key(name), ratio_text, message)),
+            );
+        }
+        if let (Some(limit_text), Some(request)) = (amount("default"), amount("defaultRequest"))
+            && (!resources::is_native(name) || resources::is_huge_page(name))
+            && compare(limit_text, request) != Ordering::Equal
+        {
+            let path = limit.get("defaultRequest").path.key(name);
+            let message = format!("default value {limit_text} must equal to defaultRequest value {request} in {name}");
+            errors.push(FieldError::invalid(&path, request, message));
+        }
     }
     errors
+}
+
+/// No container can reach a ratio beyond that of the greatest to the least.
+fn too_far_apart(ratio: &str, least: &str, most: &str) -> Option<String> {
+    let milli = |text: &str| text.parse::<Quantity>().ok().map(|quantity| quantity.milli_value() as f64);
+    let reached = milli(most)? / milli(least)?;
+    (milli(ratio)? / 1000.0 > reached).then(|| format!("ratio {ratio} is greater than max/min = {reached:.6}"))
 }
 
 fn amounts(quota: &At<'_>, fields: &[&str]) -> ErrorList {
     let mut errors = ErrorList::new();
     for (name, amount) in fields.iter().flat_map(|field| quota.entries(field)) {
         errors.extend(quota_resource_name(name, &amount));
-        errors.extend(quota_amount(name, &amount));
+        errors.extend(resources::quantity(name, &amount));
     }
     errors
 }
 
 fn quota_resource_name(name: &str, amount: &At<'_>) -> ErrorList {
     let mut errors = resources::resource_name(name, amount);
-    if !name.contains('/') && (!resources::is_standard(name)) {
+    if !name.contains('/') && !is_quota_resource(name) {
         errors.push(amount.invalid_as(name, "must be a standard resource for quota"));
-    }
-    errors
-}
-
-fn quota_amount(name: &str, amount: &At<'_>) -> ErrorList {
-    let mut errors = resources::quantity(name, amount);
-    let counted = name.starts_with("count/");
-    if counted && Amount::parse(amount.text()).is_some_and(|amount| !amount.is_whole()) {
-        errors.push(amount.invalid("must be an integer"));
     }
     errors
 }
@@ -218,55 +229,46 @@ fn scopes(spec: &At<'_>) -> ErrorList {
             }
         }
     }
-    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
-        if pair.iter().all(|scope| given.contains(scope)) {
-            errors.push(list.invalid("conflicting scopes"));
-        }
-    }
+    errors.extend(conflicts(&given, &list, spec));
     errors
 }
 
-/// Only pods have a quality of service and a deadline.
+/// A quota knows this resource by itself; storage it knows only as what is asked for.
+fn is_quota_resource(name: &str) -> bool {
+    resources::is_standard(name) && name != "storage"
+}
+
+/// Only pods have a quality of service and a deadline, only claims have attributes.
 fn fits_scope(resource: &str, scope: &str) -> bool {
+    const COMPUTED: &[&str] = &["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
+    if !is_quota_resource(resource) {
+        return true;
+    }
     match scope {
         "BestEffort" => resource == "pods",
-        "VolumeAttributesClass" => true,
-        _ => {
-            let computed = [
-                "cpu",
-                "memory",
-                "pods",
-                "requests.cpu",
-                "requests.memory",
-                "limits.cpu",
-                "limits.memory",
-                "requests.ephemeral-storage",
-                "limits.ephemeral-storage",
-                "ephemeral-storage",
-            ];
-            !resources::is_standard(resource) || computed.contains(&resource)
-        }
+        "VolumeAttributesClass" => ["persistentvolumeclaims", "requests.storage"].contains(&resource),
+        scope if SCOPES.contains(&scope) => resource == "pods" || COMPUTED.contains(&resource),
+        _ => true,
     }
 }
 
 fn scope_selector(spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let expressions = spec.get("scopeSelector.matchExpressions");
+    let mut given = Vec::new();
     for requirement in spec.items("scopeSelector.matchExpressions") {
         let (scope, operator) = (requirement.str("scopeName"), requirement.str("operator"));
+        given.push(scope);
         if !SCOPES.contains(&scope) {
             errors.push(expressions.get("scopeName").invalid_as(scope, "unsupported scope"));
         }
-        for (name, _) in spec.entries("hard") {
-            if SCOPES.contains(&scope) && !fits_scope(name, scope) {
-                let at = spec.get("scopeSelector");
-                errors.push(at.invalid("unsupported scope applied to resource"));
-            }
+        for _ in spec.entries("hard").iter().filter(|(name, _)| !fits_scope(name, scope)) {
+            let shown = go_print::of_type(spec.raw("scopeSelector"), "io.k8s.api.core.v1.ScopeSelector");
+            errors.push(expressions.invalid_as(shown, "unsupported scope applied to resource"));
         }
-        let restricted = !["PriorityClass", "VolumeAttributesClass"].contains(&scope);
-        if restricted && operator != "Exists" {
+        let named = SCOPES.contains(&scope) && !["PriorityClass", "VolumeAttributesClass"].contains(&scope);
+        if named && operator != "Exists" {
             errors.push(expressions.get("operator").invalid_as(operator, ONLY_EXISTS));
-            continue;
         }
         let values = expressions.get("values");
         match (operator, requirement.len("values")) {
@@ -276,11 +278,19 @@ fn scope_selector(spec: &At<'_>) -> ErrorList {
             }
             ("In" | "NotIn", _) | ("Exists" | "DoesNotExist", 0) => {}
             ("Exists" | "DoesNotExist", _) => {
-                let message = "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector";
+                let message = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
                 errors.push(values.invalid_as(requirement.raw("values").clone(), message));
             }
             _ => errors.push(expressions.get("operator").invalid_as(operator, "not a valid selector operator")),
         }
     }
+    errors.extend(conflicts(&given, &expressions, spec));
     errors
+}
+
+/// Scopes that leave nothing between them.
+fn conflicts(given: &[&str], at: &At<'_>, spec: &At<'_>) -> ErrorList {
+    let pairs = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
+    let both = pairs.iter().filter(|pair| pair.iter().all(|scope| given.contains(scope)));
+    both.map(|_| at.invalid_as(spec.raw("scopes").clone(), "conflicting scopes")).collect()
 }

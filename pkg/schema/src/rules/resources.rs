@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use knarr_types::{ErrorList, FieldError};
+use knarr_types::{ErrorList, FieldError, Quantity};
 
 use super::amount::{Amount, compare};
 use super::at::At;
@@ -45,11 +45,23 @@ const STANDARD_RESOURCES: &[&str] = &[
     "services.loadbalancers",
 ];
 
+/// Judges the name of a resource.
+type NameCheck = fn(&str, &At<'_>) -> ErrorList;
+
 /// What is wrong with the requests and limits of a container.
 pub fn container(resources: &At<'_>, claims_of_pod: &[&str]) -> ErrorList {
-    let mut errors = requests_and_limits(resources);
+    let mut errors = requests_and_limits(resources, container_resource_name);
     errors.extend(claims(resources, claims_of_pod));
     errors
+}
+
+/// What is wrong with what a pod takes beside its containers: upstream judges it as their limits.
+pub fn overhead(overhead: &At<'_>) -> ErrorList {
+    if !overhead.is_set() {
+        return ErrorList::new();
+    }
+    let limits = serde_json::json!({"limits": overhead.value});
+    requests_and_limits(&At::new(&limits, overhead.path.clone()), container_resource_name)
 }
 
 /// What is wrong with the requests and limits of a whole pod.
@@ -58,24 +70,41 @@ pub fn pod(spec: &At<'_>) -> ErrorList {
     if !resources.is_set() {
         return ErrorList::new();
     }
+    if spec.str("os.name") == "windows" {
+        return vec![resources.forbidden("may not be set for a windows pod")];
+    }
     let mut errors = ErrorList::new();
     if resources.has("claims") {
-        errors.push(resources.get("claims").forbidden("claims cannot be set for Resources at pod-level"));
+        errors.push(resources.get("claims").forbidden("claims may not be set for Resources at pod-level"));
     }
-    for list in ["limits", "requests"] {
-        for (name, amount) in resources.entries(list) {
-            if !(["cpu", "memory"].contains(&name) || is_huge_page(name)) {
-                errors.push(FieldError::not_supported(&amount.path, name, &["cpu", "hugepages-", "memory"]));
-            }
-        }
-    }
-    errors.extend(requests_and_limits(&resources));
+    errors.extend(requests_and_limits(&resources, pod_resource_name));
+    let claims_of_pod: Vec<&str> = spec.items("resourceClaims").iter().map(|claim| claim.str("name")).collect();
+    errors.extend(claims(&resources, &claims_of_pod));
     errors.extend(fits_containers(spec, &resources));
+    errors
+}
+
+fn pod_resource_name(name: &str, amount: &At<'_>) -> ErrorList {
+    let errors = resource_name(name, amount);
+    if errors.is_empty() && !["cpu", "memory"].contains(&name) && !is_huge_page(name) {
+        return vec![FieldError::not_supported(&amount.path, name, &["cpu", "hugepages-", "memory"])];
+    }
     errors
 }
 
 fn fits_containers(spec: &At<'_>, resources: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
+    for list in ["requests", "limits"] {
+        // Only of what cannot be shared out twice do the limits count together.
+        let judged = |name: &str| list == "requests" || is_huge_page(name);
+        for (name, amount) in resources.entries(list).into_iter().filter(|(name, _)| judged(name)) {
+            let together = aggregated(spec, list, name);
+            if amount.text().parse::<Quantity>().is_ok_and(|given| together.nanos() > given.nanos()) {
+                let message = format!("must be greater than or equal to aggregate container {list} of {together}");
+                errors.push(amount.invalid(message));
+            }
+        }
+    }
     for (index, container) in spec.items("containers").iter().enumerate() {
         for (name, limit) in container.entries("resources.limits") {
             let of_pod = resources.get("limits").str(name);
@@ -89,16 +118,37 @@ fn fits_containers(spec: &At<'_>, resources: &At<'_>) -> ErrorList {
     errors
 }
 
-fn requests_and_limits(resources: &At<'_>) -> ErrorList {
+/// What the containers of a pod have together, or any step of its start alone, if that is more
+/// (AggregateContainerRequests).
+fn aggregated(spec: &At<'_>, list: &str, name: &str) -> Quantity {
+    let of = |container: &At<'_>| {
+        let given = container.get("resources").get(list);
+        let text = given.value.get(name).and_then(serde_json::Value::as_str).unwrap_or("0");
+        text.parse::<Quantity>().unwrap_or(Quantity::ZERO)
+    };
+    let max = |a: Quantity, b: Quantity| if b.nanos() > a.nanos() { b } else { a };
+    let running = spec.items("containers").iter().map(of).fold(Quantity::ZERO, Quantity::plus);
+    let (mut sidecars, mut most) = (Quantity::ZERO, Quantity::ZERO);
+    for container in spec.items("initContainers") {
+        let with_own = sidecars.plus(of(&container));
+        if container.str("restartPolicy") == "Always" {
+            sidecars = with_own;
+        }
+        most = max(most, with_own);
+    }
+    max(running.plus(sidecars), most)
+}
+
+fn requests_and_limits(resources: &At<'_>, name_check: NameCheck) -> ErrorList {
     let mut errors = ErrorList::new();
     let (limits, requests) = (resources.get("limits"), resources.get("requests"));
     for (name, amount) in limits.entries_here() {
-        errors.extend(container_resource_name(name, &amount));
+        errors.extend(name_check(name, &amount));
         errors.extend(quantity(name, &amount));
         errors.extend(huge_page_multiple(name, &amount));
     }
     for (name, amount) in requests.entries_here() {
-        errors.extend(container_resource_name(name, &amount));
+        errors.extend(name_check(name, &amount));
         errors.extend(quantity(name, &amount));
         errors.extend(request_within_limit(name, &amount, &requests, &limits));
         errors.extend(huge_page_multiple(name, &amount));
@@ -130,30 +180,53 @@ fn request_within_limit(name: &str, request: &At<'_>, requests: &At<'_>, limits:
 
 fn claims(resources: &At<'_>, claims_of_pod: &[&str]) -> ErrorList {
     let mut errors = ErrorList::new();
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
     for claim in resources.items("claims") {
         let name = claim.str("name");
         if name.is_empty() {
             errors.push(claim.required(""));
             continue;
         }
-        let key = (name, claim.str("request"));
-        if seen.contains(&key) {
-            let shown = if key.1.is_empty() { name.to_owned() } else { format!("{name}/{}", key.1) };
-            errors.push(FieldError::duplicate(&claim.path, shown));
-        }
-        seen.push(key);
+        errors.extend(overlap(&claim, &mut seen));
         if !claims_of_pod.contains(&name) {
-            let mut error = FieldError::not_found(&claim.path, name);
-            error.detail = if claims_of_pod.is_empty() {
-                "must be one of the names in pod.spec.resourceClaims which is empty".to_owned()
-            } else {
-                format!("must be one of the names in pod.spec.resourceClaims: {}", claims_of_pod.join(", "))
-            };
-            errors.push(error);
+            errors.push(unknown_claim(&claim, claims_of_pod));
         }
     }
     errors
+}
+
+/// A claim is asked for whole, or request by request, and nothing of it twice.
+fn overlap(claim: &At<'_>, seen: &mut Vec<String>) -> ErrorList {
+    let (name, request) = (claim.str("name"), claim.get("request"));
+    if seen.iter().any(|other| other == name) {
+        return vec![FieldError::duplicate(&claim.path, name)];
+    }
+    let mut errors = ErrorList::new();
+    let key = if request.text().is_empty() { name.to_owned() } else { format!("{name}/{}", request.text()) };
+    if !request.text().is_empty() {
+        errors.extend(request.faults(names::dns1123_label(request.text())));
+    }
+    if seen.contains(&key) {
+        errors.push(FieldError::duplicate(&claim.path, key.clone()));
+    } else if request.text().is_empty() {
+        let parts = seen.iter().filter(|other| other.split_once('/').is_some_and(|(other, _)| other == name));
+        errors.extend(parts.map(|_| FieldError::duplicate(&claim.path, name)));
+    }
+    if !seen.contains(&key) {
+        seen.push(key);
+    }
+    errors
+}
+
+fn unknown_claim(claim: &At<'_>, claims_of_pod: &[&str]) -> FieldError {
+    let mut error = FieldError::not_found(&claim.path, claim.str("name"));
+    let mut known: Vec<&str> = claims_of_pod.iter().copied().filter(|name| !name.is_empty()).collect();
+    known.sort_unstable();
+    known.dedup();
+    let what = "must be one of the names in pod.spec.resourceClaims";
+    error.detail =
+        if known.is_empty() { format!("{what} which is empty") } else { format!("{what}: {}", known.join(", ")) };
+    error
 }
 
 /// What is wrong with the amount of a resource.

@@ -49,19 +49,36 @@ fn pod_affinity_term(term: &At<'_>) -> ErrorList {
     for name in term.strings("namespaces") {
         errors.extend(names::dns1123_label(name).into_iter().map(|fault| namespace.invalid_as(name, fault)));
     }
-    let selected = term.has("labelSelector");
-    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
-        errors.extend(label_keys(&term.get(list), selected));
-    }
-    let mismatched = term.strings("mismatchLabelKeys");
-    for key in term.items("matchLabelKeys").iter().filter(|key| mismatched.contains(&key.text())) {
-        errors.push(key.invalid("exists in both matchLabelKeys and mismatchLabelKeys"));
-    }
+    errors.extend(matched_labels(term, true));
     let topology_key = term.get("topologyKey");
     if topology_key.text().is_empty() {
         errors.push(topology_key.required("can not be empty"));
     }
     errors.extend(topology_key.faults(names::qualified_name(topology_key.text())));
+    errors
+}
+
+/// What is wrong with the labels that pods must or must not have in common.
+fn matched_labels(term: &At<'_>, may_mismatch: bool) -> ErrorList {
+    let selected = term.has("labelSelector");
+    let mut errors = label_keys(&term.get("matchLabelKeys"), selected);
+    if may_mismatch {
+        errors.extend(label_keys(&term.get("mismatchLabelKeys"), selected));
+    }
+    let matched = term.strings("matchLabelKeys");
+    let mut seen: Vec<&str> = term.entries("labelSelector.matchLabels").iter().map(|(key, _)| *key).collect();
+    for requirement in term.items("labelSelector.matchExpressions") {
+        let key = requirement.str("key");
+        if let Some(index) = matched.iter().rposition(|other| *other == key).filter(|_| seen.contains(&key)) {
+            let path = term.path.index(index);
+            errors.push(FieldError::invalid(&path, key, "exists in both matchLabelKeys and labelSelector"));
+        }
+        seen.push(key);
+    }
+    let mismatched = if may_mismatch { term.strings("mismatchLabelKeys") } else { Vec::new() };
+    for key in term.items("matchLabelKeys").iter().filter(|key| mismatched.contains(&key.text())) {
+        errors.push(key.invalid("exists in both matchLabelKeys and mismatchLabelKeys"));
+    }
     errors
 }
 
@@ -108,6 +125,8 @@ fn toleration(toleration: &At<'_>) -> ErrorList {
                 errors.push(operator.invalid_as(value, "value must be empty when `operator` is 'Exists'"));
             }
         }
+        // Known, but switched off.
+        "Lt" | "Gt" => errors.push(operator.not_supported(&["Equal", "Exists", "Lt", "Gt"])),
         _ => errors.push(operator.not_supported(&["Equal", "Exists"])),
     }
     if !effect.text().is_empty() {
@@ -139,8 +158,6 @@ fn spread_constraint(constraint: &At<'_>, later: &[At<'_>]) -> ErrorList {
     let (topology_key, when) = (constraint.get("topologyKey"), constraint.get("whenUnsatisfiable"));
     if topology_key.text().is_empty() {
         errors.push(topology_key.required("can not be empty"));
-    } else {
-        errors.extend(topology_key.faults(names::qualified_name(topology_key.text())));
     }
     if !["DoNotSchedule", "ScheduleAnyway"].contains(&when.text()) {
         errors.push(when.not_supported(&["DoNotSchedule", "ScheduleAnyway"]));
@@ -163,7 +180,7 @@ fn spread_constraint(constraint: &At<'_>, later: &[At<'_>]) -> ErrorList {
     for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
         errors.extend(one_of(&constraint.get(policy), &["Honor", "Ignore"]));
     }
-    errors.extend(label_keys(&constraint.get("matchLabelKeys"), constraint.has("labelSelector")));
+    errors.extend(matched_labels(constraint, false));
     errors.extend(selectors::label_selector(&constraint.get("labelSelector")));
     errors
 }

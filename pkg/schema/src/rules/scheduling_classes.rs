@@ -12,6 +12,7 @@ use super::fill::{self, unset};
 use super::go_print;
 use super::metadata;
 use super::names;
+use super::pod_warnings::old_label;
 use super::resources;
 use super::scheduling;
 use super::security::one_of;
@@ -39,8 +40,17 @@ pub(super) static PRIORITY_CLASS: Rules = Rules {
 pub(super) static RUNTIME_CLASS: Rules = Rules {
     validate: |class| runtime_class(&At::root(class)),
     validate_update: |new, old, _| {
-        metadata::immutable(&At::root(new).get("handler"), &At::root(old).get("handler")).into_iter().collect()
+        let class = At::root(new);
+        let mut errors = runtime_class(&class);
+        errors.extend(metadata::immutable(&class.get("handler"), &At::root(old).get("handler")));
+        errors
     },
+    warnings: |class| {
+        let selector = At::root(class).get("scheduling.nodeSelector");
+        let old = selector.entries_here().into_iter().filter_map(|(key, _)| old_label(key));
+        old.map(|why| format!("{}: {why}", selector.path)).collect()
+    },
+    judges_changes_whole: true,
     allow_unconditional_update: false,
     ..Rules::DEFAULT
 };

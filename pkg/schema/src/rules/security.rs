@@ -120,8 +120,8 @@ fn sysctls(spec: &At<'_>, context: &At<'_>) -> ErrorList {
             errors.push(name_at.required(""));
         } else if name_at.text().len() > 253 || !is_sysctl(name_at.text()) {
             errors.push(name_at.invalid(SYSCTL_MESSAGE));
-        } else if seen.contains(&name) {
-            errors.push(FieldError::duplicate(&name_at.path, name.clone()));
+        } else if seen.contains(&name_at.text()) {
+            errors.push(name_at.duplicate());
         }
         let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."].iter().any(|prefix| name.starts_with(prefix));
         for (host, isolated) in [("hostNetwork", name.starts_with("net.")), ("hostIPC", ipc || name == "kernel.sem")] {
@@ -129,7 +129,7 @@ fn sysctls(spec: &At<'_>, context: &At<'_>) -> ErrorList {
                 errors.push(name_at.invalid(format!("may not be specified when '{host}' is true")));
             }
         }
-        seen.push(name);
+        seen.push(name_at.text());
     }
     errors
 }
@@ -176,9 +176,7 @@ fn app_armor(profile: &At<'_>) -> ErrorList {
     let required = || local.required("must be set when AppArmor type is Localhost");
     let error = match kind.text() {
         "Localhost" if !local.is_set() => Some(required()),
-        "Localhost" if local.text().trim() != local.text() => Some(local.invalid("must not be padded with whitespace")),
-        "Localhost" if local.text().is_empty() => Some(required()),
-        "Localhost" => (local.text().len() > 4095).then(|| FieldError::too_long(&local.path, 4095)),
+        "Localhost" => return local_app_armor(&local),
         "RuntimeDefault" | "Unconfined" => {
             local.is_set().then(|| local.invalid("can only be set when AppArmor type is Localhost"))
         }
@@ -188,11 +186,30 @@ fn app_armor(profile: &At<'_>) -> ErrorList {
     error.into_iter().collect()
 }
 
+fn local_app_armor(profile: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if profile.text().trim() != profile.text() {
+        errors.push(profile.invalid("must not be padded with whitespace"));
+    } else if profile.text().is_empty() {
+        errors.push(profile.required("must be set when AppArmor type is Localhost"));
+    }
+    if profile.text().len() > 4095 {
+        errors.push(FieldError::too_long(&profile.path, 4095));
+    }
+    errors
+}
+
 fn windows_options(options: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let spec_name = options.get("gmsaCredentialSpecName");
     if spec_name.is_set() {
         errors.extend(spec_name.faults(names::dns1123_subdomain(spec_name.text())));
+    }
+    let spec = options.get("gmsaCredentialSpec");
+    if spec.is_set() && spec.text().is_empty() {
+        errors.push(spec.invalid("gmsaCredentialSpec cannot be an empty string"));
+    } else if spec.text().len() > 64 * 1024 {
+        errors.push(spec.invalid("gmsaCredentialSpec size must be under 64 KiB"));
     }
     let user = options.get("runAsUserName");
     if !user.is_set() {
@@ -218,30 +235,55 @@ fn windows_user(user: &At<'_>, parts: &[&str]) -> ErrorList {
         [name] => (None, *name),
         _ => return errors,
     };
-    if let Some(domain) = domain.filter(|domain| domain.is_empty() || domain.len() >= 256) {
-        let what = if domain.is_empty() { "can not be empty" } else { "must be under 256 characters" };
-        errors.push(user.invalid(format!("runAsUserName's Domain length {what}")));
+    if domain.is_some_and(|domain| domain.len() >= 256) {
+        errors.push(user.invalid("runAsUserName's Domain length must be under 256 characters"));
+    }
+    if domain.is_some_and(|domain| !is_windows_domain(domain)) {
+        errors.push(user.invalid("runAsUserName's Domain doesn't match the NetBios nor the DNS format"));
     }
     if name.is_empty() {
         errors.push(user.invalid("runAsUserName's User cannot be empty"));
     } else if name.len() > 104 {
         errors.push(user.invalid("runAsUserName's User length must not be longer than 104 characters"));
     }
+    if !name.is_empty() && name.bytes().all(|byte| byte == b'.' || byte == b' ') {
+        errors.push(user.invalid("runAsUserName's User cannot contain only periods or spaces"));
+    }
+    if name.contains(['"', '/', '\\', ':', ';', '|', '=', ',', '+', '*', '?', '<', '>', '@', '[', ']']) {
+        let message = "runAsUserName's User cannot contain the following characters: \"/\\:;|=,+*?<>@[]";
+        errors.push(user.invalid(message));
+    }
     errors
+}
+
+/// A name of NetBIOS, or labels of DNS.
+fn is_windows_domain(domain: &str) -> bool {
+    let length = domain.chars().count();
+    let net_bios = (1..=15).contains(&length)
+        && !domain.starts_with('.')
+        && !domain.contains(['\\', '/', ':', '*', '?', '"', '<', '>', '|']);
+    let label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        (1..=63).contains(&label.len()) && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    net_bios || domain.split('.').all(label)
 }
 
 /// Fields that a Windows pod may not have.
 pub fn windows_pod(spec: &At<'_>, containers: &[At<'_>]) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut forbid = |field: At<'_>| {
-        if field.is_set() && field.value != false && field.value.as_array().is_none_or(|list| !list.is_empty()) {
+        if field.is_set() && field.value.as_array().is_none_or(|list| !list.is_empty()) {
             errors.push(field.forbidden("cannot be set for a windows pod"));
         }
     };
     for field in
         ["securityContext.appArmorProfile", "securityContext.seLinuxOptions", "hostUsers", "hostPID", "hostIPC"]
     {
-        forbid(spec.get(field));
+        // These two are flags without a third state.
+        if spec.raw(field) != false || field == "hostUsers" {
+            forbid(spec.get(field));
+        }
     }
     for field in [
         "seccompProfile",

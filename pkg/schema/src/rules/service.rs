@@ -5,13 +5,14 @@
 
 use std::net::IpAddr;
 
-use knarr_types::{ErrorList, FieldError, Object};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 use serde_json::{Value, json};
 
 use super::Rules;
 use super::at::{At, same};
 use super::fill::{each, empty, keep, object, remove, unset};
 use super::names;
+use super::service_changes;
 use super::service_ports;
 use super::{addresses, metadata};
 
@@ -20,18 +21,23 @@ pub(super) static SERVICE: Rules = Rules {
     prepare_create,
     prepare_update,
     name: names::dns_label_name,
-    validate: |service| validate(&At::root(service)),
+    validate: validate_new,
     validate_update,
-    warnings,
+    warnings: service_changes::warnings,
     fields,
     allow_create_on_update: true,
-    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
 const ONLY_LOAD_BALANCER: &str = "may only be used when `type` is 'LoadBalancer'";
 const NOT_EXTERNAL_NAME: &str = "may not be set for ExternalName services";
-const KEPT: &str = "may not change once set";
+/// What is said of what stays.
+pub(super) const KEPT: &str = "may not change once set";
+/// The old annotation for endpoints nearby.
+pub(super) const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+/// The newer one.
+pub(super) const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 fn default(service: &mut Object) {
     let spec = object(service, "spec");
@@ -231,9 +237,20 @@ pub fn settle_families(service: &mut Object) -> ErrorList {
     errors
 }
 
-fn validate(service: &At<'_>) -> ErrorList {
+/// Addresses are given out before anything else is judged: what is wrong with them is said alone.
+fn validate_new(service: &Object) -> ErrorList {
+    let at = At::root(service);
+    let mut errors = cluster_ips(&at.get("spec"));
+    if errors.is_empty() {
+        errors = settle_families(&mut service.clone());
+    }
+    if errors.is_empty() { validate(&at, true) } else { errors }
+}
+
+fn validate(service: &At<'_>, is_new: bool) -> ErrorList {
     let spec = service.get("spec");
-    let mut errors = by_type(&spec);
+    let mut errors: ErrorList = topology_annotations(&service.get("metadata.annotations")).into_iter().collect();
+    errors.extend(by_type(&spec));
     errors.extend(service_ports::each_port(&spec));
     errors.extend(metadata::labels(&spec.get("selector")));
     errors.extend(session_affinity(&spec));
@@ -246,11 +263,19 @@ fn validate(service: &At<'_>) -> ErrorList {
         &spec.get("type"),
         &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
     ));
-    errors.extend(service_ports::together(&spec));
-    errors.extend(load_balancer(&spec));
+    errors.extend(service_ports::together(&spec, is_new));
+    errors.extend(load_balancer(&spec, &service.get("metadata.annotations")));
     errors.extend(load_balancer_class(&spec, None));
     errors.extend(traffic_policies(&spec));
     errors
+}
+
+/// The old annotation says what the new one does, where both are there.
+fn topology_annotations(annotations: &At<'_>) -> Option<FieldError> {
+    let given = |key: &str| annotations.value.get(key).and_then(Value::as_str);
+    let (mode, hints) = (given(TOPOLOGY_MODE)?, given(TOPOLOGY_HINTS)?);
+    let message = format!("must match annotations[{TOPOLOGY_HINTS}] when both are specified");
+    (mode != hints).then(|| FieldError::invalid(&annotations.path.key(TOPOLOGY_MODE), mode, message))
 }
 
 fn by_type(spec: &At<'_>) -> ErrorList {
@@ -337,7 +362,8 @@ fn cluster_ips(spec: &At<'_>) -> ErrorList {
     if invalid {
         return errors;
     }
-    if given.len() == 2 && addresses::is_ipv6(given[0]) == addresses::is_ipv6(given[1]) {
+    let six = given.iter().filter(|address| addresses::is_ipv6(address)).count();
+    if given.len() > 1 && (six == 0 || six == given.len()) {
         errors.push(list.invalid("may specify no more than one IP for each IP family"));
     }
     for (index, (address, family)) in spec.items("clusterIPs").iter().zip(spec.strings("ipFamilies")).enumerate() {
@@ -365,20 +391,32 @@ fn families(spec: &At<'_>) -> ErrorList {
     errors
 }
 
-fn load_balancer(spec: &At<'_>) -> ErrorList {
+fn load_balancer(spec: &At<'_>, annotations: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let balanced = spec.str("type") == "LoadBalancer";
     let ranges = spec.get("loadBalancerSourceRanges").named(spec.path.child("LoadBalancerSourceRanges"));
-    if spec.len("loadBalancerSourceRanges") > 0 && !balanced {
-        errors.push(ranges.forbidden(ONLY_LOAD_BALANCER));
-    }
-    for (index, range) in spec.items("loadBalancerSourceRanges").iter().enumerate() {
-        errors.extend(addresses::cidr(&range.named(ranges.path.index(index))));
+    let trimmed = |text: &str, path: FieldPath| addresses::cidr(&At::new(&Value::from(text.trim()), path));
+    if spec.len("loadBalancerSourceRanges") > 0 {
+        if !balanced {
+            errors.push(ranges.forbidden(ONLY_LOAD_BALANCER));
+        }
+        for (index, range) in spec.strings("loadBalancerSourceRanges").iter().enumerate() {
+            errors.extend(trimmed(range, ranges.path.index(index)));
+        }
+    } else if let Some(text) = annotations.value.get(SOURCE_RANGES).and_then(Value::as_str) {
+        let path = annotations.path.key(SOURCE_RANGES);
+        if !balanced {
+            errors.push(FieldError::forbidden(&path, ONLY_LOAD_BALANCER));
+        }
+        let ranges = text.split(',').filter(|_| !text.trim().is_empty());
+        errors.extend(ranges.flat_map(|range| trimmed(range, path.clone())));
     }
     let allocate = spec.get("allocateLoadBalancerNodePorts");
     match (balanced, allocate.is_set()) {
         (false, true) => errors.push(allocate.forbidden(ONLY_LOAD_BALANCER)),
-        (true, false) => errors.push(allocate.required("")),
+        (true, false) => {
+            errors.push(FieldError::required(&FieldPath::new("allocateLoadBalancerNodePorts"), ""));
+        }
         _ => {}
     }
     errors
@@ -389,12 +427,15 @@ fn load_balancer_class(spec: &At<'_>, before: Option<&At<'_>>) -> ErrorList {
     if spec.str("type") != "LoadBalancer" {
         return class.is_set().then(|| class.forbidden(ONLY_LOAD_BALANCER)).into_iter().collect();
     }
-    if let Some(before) = before.filter(|before| before.str("type") == "LoadBalancer")
-        && before.raw("loadBalancerClass") != class.value
-    {
-        return vec![class.invalid(KEPT)];
+    let mut errors = ErrorList::new();
+    let balanced_before = before.filter(|before| before.str("type") == "LoadBalancer");
+    if balanced_before.is_some_and(|before| before.raw("loadBalancerClass") != class.value) {
+        errors.push(class.invalid(KEPT));
     }
-    if class.is_set() { class.faults(names::qualified_name(class.text())) } else { ErrorList::new() }
+    if class.is_set() {
+        errors.extend(class.faults(names::qualified_name(class.text())));
+    }
+    errors
 }
 
 fn traffic_policies(spec: &At<'_>) -> ErrorList {
@@ -427,48 +468,23 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         if service.str("spec.type") != "LoadBalancer" && balancer.len("ingress") > 0 {
             return vec![balancer.get("ingress").forbidden("may only be used when `spec.type` is 'LoadBalancer'")];
         }
-        return addresses::load_balancer_status(&balancer);
+        return addresses::load_balancer_status(&balancer, true);
     }
     let (spec, old_spec) = (service.get("spec"), before.get("spec"));
-    let mut errors = ErrorList::new();
-    if spec.str("type") != "ExternalName" && old_spec.str("type") != "ExternalName" {
-        let (list, old_list) = (spec.strings("clusterIPs"), old_spec.strings("clusterIPs"));
-        for (index, address) in list.iter().enumerate() {
-            if old_list.get(index).is_some_and(|old| old != address) {
-                let path = spec.get("clusterIPs").path.index(index);
-                errors.push(FieldError::invalid(&path, spec.raw("clusterIPs").clone(), KEPT));
-            }
-        }
+    let faults = cluster_ips(&spec);
+    if !faults.is_empty() {
+        return faults;
     }
+    let mut errors = service_changes::kept_addresses(&spec, &old_spec);
+    errors.extend(service_changes::kept_families(&spec, &old_spec));
     errors.extend(load_balancer_class(&spec, Some(&old_spec)));
-    errors.extend(validate(&service));
+    let health_check = spec.get("healthCheckNodePort");
+    let checked = needs_health_check(spec.value) && needs_health_check(old_spec.value);
+    if checked && spec.int("healthCheckNodePort") != old_spec.int("healthCheckNodePort") {
+        errors.push(health_check.forbidden("field is immutable"));
+    }
+    errors.extend(validate(&service, false));
     errors
-}
-
-fn warnings(service: &Object) -> Vec<String> {
-    let spec = At::root(service).get("spec");
-    let mut warnings = Vec::new();
-    if spec.str("clusterIP") == "None" {
-        for (field, set) in [
-            ("loadBalancerIP", !spec.str("loadBalancerIP").is_empty()),
-            ("externalIPs", spec.len("externalIPs") > 0),
-            ("SessionAffinity", spec.str("sessionAffinity") != "None"),
-        ] {
-            if set {
-                warnings.push(format!("spec.{field} is ignored for headless services"));
-            }
-        }
-    } else if spec.len("externalIPs") > 0 {
-        warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
-    }
-    if !spec.str("externalName").is_empty() && spec.str("type") != "ExternalName" {
-        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
-    }
-    if spec.str("trafficDistribution") == "PreferClose" {
-        let message = "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"";
-        warnings.push(message.to_owned());
-    }
-    warnings
 }
 
 fn fields(service: &Object) -> Vec<(&'static str, String)> {
@@ -515,6 +531,13 @@ mod tests {
         assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
         assert_eq!(new["spec"].get("externalTrafficPolicy"), None);
         assert_eq!(new["spec"]["clusterIP"], "10.43.0.9");
+    }
+
+    #[test]
+    fn wrong_addresses_are_told_of_alone() {
+        let service = json!({"spec": {"type": "ClusterIP", "clusterIP": "x", "clusterIPs": ["x"], "ports": []}});
+        let told: Vec<_> = validate_new(&service).iter().map(|error| error.path.to_string()).collect();
+        assert_eq!(told, ["spec.clusterIPs[0]"]);
     }
 
     #[test]

@@ -39,8 +39,9 @@ pub fn each_port(spec: &At<'_>) -> ErrorList {
     errors
 }
 
-/// What is wrong with the ports beside each other.
-pub fn together(spec: &At<'_>) -> ErrorList {
+/// What is wrong with the ports beside each other. Two ports of a new Service on one node port are refused
+/// when that is given out.
+pub fn together(spec: &At<'_>, is_new: bool) -> ErrorList {
     const FIELDS: &[(&str, &str)] = &[
         ("Name", "name$"),
         ("Protocol", "protocol$"),
@@ -59,8 +60,10 @@ pub fn together(spec: &At<'_>) -> ErrorList {
     let mut node_ports = Vec::new();
     for port in ports.iter().filter(|port| port.int("nodePort") != 0) {
         let key = (port.str("protocol"), port.int("nodePort"));
+        let node_port = port.get("nodePort");
         if node_ports.contains(&key) {
-            errors.push(port.get("nodePort").duplicate());
+            let taken = "provided port is already allocated";
+            errors.push(if is_new { node_port.invalid(taken) } else { node_port.duplicate() });
         }
         node_ports.push(key);
     }

@@ -13,18 +13,25 @@ use super::go_print;
 use super::metadata;
 use super::names;
 use super::persistent_volume_claim;
+use super::pod_annotations;
 use super::pod_spec;
 use super::pod_warnings;
 use super::selectors;
 use super::workload::{
-    always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative, plain_number,
-    required_selector, template_defaults, within_replicas,
+    self, always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative,
+    plain_number, required_selector, template_defaults, within_replicas,
 };
 
 pub(super) static STATEFUL_SET: Rules = Rules {
     default: stateful_defaults,
-    prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_create: |set| {
+        drop_unavailable(set);
+        workload::prepare_create(set);
+    },
+    prepare_update: |new, old, subresource| {
+        drop_unavailable(new);
+        workload::prepare_update(new, old, subresource);
+    },
     name: names::dns_label_name,
     validate: |set| stateful_set(set, true),
     validate_update: stateful_update,
@@ -49,11 +56,11 @@ pub(super) static DAEMON_SET: Rules = Rules {
         unset(object(object(set, "metadata"), "annotations"), TEMPLATE_GENERATION, "0");
     },
     prepare_create: |set| {
-        fill::first_generation(set);
+        workload::prepare_create(set);
         template_generation(set, 1);
     },
     prepare_update: |new, old, subresource| {
-        fill::spec_and_status(new, old, subresource);
+        workload::prepare_update(new, old, subresource);
         let before = template_generation_of(old);
         let changed = !same(&new["spec"]["template"], &old["spec"]["template"]);
         template_generation(new, if changed { before + 1 } else { before });
@@ -63,12 +70,15 @@ pub(super) static DAEMON_SET: Rules = Rules {
         if subresource == "status" {
             return daemon_status(&At::root(new).get("status"), &At::root(old).get("status"));
         }
+        // As upstream does, once as a new set and once as a change.
         let mut errors = daemon_set(new);
+        errors.extend(daemon_set(new));
         errors.extend(immutable_selector(new, old));
         errors
     },
     warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
     has_generation: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -86,6 +96,13 @@ fn template_generation(set: &mut Object, generation: i64) {
 fn template_generation_of(set: &Object) -> i64 {
     let text = set["metadata"]["annotations"][TEMPLATE_GENERATION].as_str();
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// How many pods of a rollout may be away is behind a switch that is off.
+fn drop_unavailable(set: &mut Object) {
+    if let Some(rolling) = fill::at(set, "spec.updateStrategy.rollingUpdate") {
+        fill::remove(rolling, "maxUnavailable");
+    }
 }
 
 fn stateful_defaults(set: &mut Object) {
@@ -111,8 +128,7 @@ fn stateful_defaults(set: &mut Object) {
     }
 }
 
-/// What is wrong with a set; its claims are judged when it is new, later nobody may change them.
-fn stateful_set(set: &Object, claims: bool) -> ErrorList {
+fn stateful_set(set: &Object, is_new: bool) -> ErrorList {
     let spec = At::root(set).get("spec");
     let mut errors = ErrorList::new();
     let policy = spec.get("podManagementPolicy");
@@ -126,13 +142,13 @@ fn stateful_set(set: &Object, claims: bool) -> ErrorList {
     }
     errors.extend(not_negative(&spec, &["replicas", "minReadySeconds"]));
     errors.extend(not_negative(&spec.get("ordinals"), &["start"]));
-    if claims {
-        for claim in spec.items("volumeClaimTemplates") {
-            errors.extend(persistent_volume_claim::spec(&claim.get("spec")));
-        }
+    // Of an old set they cannot change.
+    for claim in spec.items("volumeClaimTemplates").iter().filter(|_| is_new) {
+        errors.extend(persistent_volume_claim::spec(&claim.get("spec")));
     }
     errors.extend(required_selector(&spec, "statefulset"));
     errors.extend(stateful_template(&spec));
+    errors.extend(always_restarting(&spec.get("template"), "StatefulSet"));
     errors.extend(not_negative(&spec, &["revisionHistoryLimit"]));
     let service = spec.get("serviceName");
     if !service.text().is_empty() {
@@ -156,7 +172,7 @@ fn stateful_template(spec: &At<'_>) -> ErrorList {
     errors.extend(metadata::labels(&labels.named(template.path.child("labels"))));
     let annotations = template.get("metadata.annotations").named(template.path.child("annotations"));
     errors.extend(metadata::annotations(&annotations));
-    errors.extend(always_restarting(&template, "StatefulSet"));
+    errors.extend(pod_annotations::of_pod(&annotations, &template.get("spec")));
     errors
 }
 
@@ -169,18 +185,7 @@ fn stateful_strategy(strategy: &At<'_>) -> ErrorList {
             vec![rolling.invalid_as(shown, "only allowed for updateStrategy 'RollingUpdate'")]
         }
         "OnDelete" => ErrorList::new(),
-        "RollingUpdate" => {
-            let mut errors = not_negative(&rolling, &["partition"]);
-            let unavailable = rolling.get("maxUnavailable");
-            if unavailable.is_set() {
-                errors.extend(int_or_percent(&unavailable));
-                if plain_number(&unavailable) == 0 {
-                    errors.push(unavailable.invalid("cannot be 0"));
-                }
-                errors.extend(at_most_all(&unavailable));
-            }
-            errors
-        }
+        "RollingUpdate" => not_negative(&rolling, &["partition"]),
         _ => {
             let shown = go_print::structure(strategy.value, &[("Type", "type$"), ("RollingUpdate", "rollingUpdate")]);
             vec![strategy.invalid_as(shown, "must be 'RollingUpdate' or 'OnDelete'")]

@@ -2,6 +2,8 @@
 
 //! Storage classes, CSI drivers and nodes, attachments and capacities (`pkg/apis/storage`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use knarr_types::{ErrorList, FieldError, FieldPath};
 use serde_json::json;
 
@@ -12,6 +14,7 @@ use super::fill::{self, empty, object, unset};
 use super::go_print;
 use super::metadata::{self, NOT_NEGATIVE};
 use super::names;
+use super::pod_warnings::{self, old_label};
 use super::security::one_of;
 use super::selectors;
 use super::volumes::{csi_driver_name, require};
@@ -30,6 +33,8 @@ pub(super) static STORAGE_CLASS: Rules = Rules {
         }
         errors
     },
+    warnings: |class| topology_warnings(&At::root(class)),
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -43,8 +48,10 @@ pub(super) static VOLUME_ATTRIBUTES_CLASS: Rules = Rules {
                 errors.push(class.get(field).forbidden(format!("updates to {field} are forbidden.")));
             }
         }
+        errors.extend(attributes_class(&class));
         errors
     },
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -147,17 +154,15 @@ pub(super) static CSI_STORAGE_CAPACITY: Rules = Rules {
         }
         errors
     },
+    warnings: |capacity| capacity_warnings(&At::root(capacity)),
+    judges_changes_whole: true,
     allow_unconditional_update: false,
     ..Rules::DEFAULT
 };
 
 fn storage_class(class: &At<'_>) -> ErrorList {
     let mut errors = provisioner(&class.get("provisioner"));
-    for (key, _) in class.entries("parameters") {
-        if key.is_empty() {
-            errors.push(class.get("parameters").invalid_as(key, "field can not be empty."));
-        }
-    }
+    errors.extend(parameters(class));
     let reclaim = class.get("reclaimPolicy");
     if !reclaim.text().is_empty() {
         errors.extend(one_of(&reclaim, &["Delete", "Retain"]));
@@ -166,7 +171,82 @@ fn storage_class(class: &At<'_>) -> ErrorList {
     if !["Immediate", "WaitForFirstConsumer"].contains(&binding.text()) {
         errors.push(binding.not_supported(&["Immediate", "WaitForFirstConsumer"]));
     }
+    errors.extend(allowed_topologies(class));
     errors
+}
+
+/// Parameters have names, and there is a limit to how many there are and how large they are together.
+fn parameters(class: &At<'_>) -> ErrorList {
+    const MOST: usize = 512;
+    const BYTES: usize = 256 << 10;
+    let given = class.get("parameters");
+    if class.len("parameters") > MOST {
+        return vec![FieldError::too_long(&given.path, MOST)];
+    }
+    let mut errors = ErrorList::new();
+    let mut size = 0;
+    for (key, value) in given.entries_here() {
+        if key.is_empty() {
+            errors.push(given.invalid_as(key, "field can not be empty."));
+        }
+        size += key.len() + value.text().len();
+    }
+    if size > BYTES {
+        errors.push(FieldError::too_long(&given.path, BYTES));
+    }
+    errors
+}
+
+/// Where volumes of a class may be made.
+fn allowed_topologies(class: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut terms: Vec<BTreeMap<String, BTreeSet<String>>> = Vec::new();
+    for term in class.items("allowedTopologies") {
+        let mut keys: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for requirement in term.items("matchLabelExpressions") {
+            let (key, values) = (requirement.get("key"), requirement.items("values"));
+            if values.is_empty() {
+                errors.push(requirement.get("values").required(""));
+            }
+            let mut seen = BTreeSet::new();
+            for value in values {
+                if !seen.insert(value.text().to_owned()) {
+                    errors.push(value.duplicate());
+                }
+            }
+            errors.extend(key.faults(names::qualified_name(key.text())));
+            if keys.insert(key.text().to_owned(), seen).is_some() {
+                errors.push(key.duplicate());
+            }
+        }
+        if terms.contains(&keys) {
+            errors.push(FieldError::duplicate(&term.get("matchLabelExpressions").path, ""));
+        }
+        terms.push(keys);
+    }
+    errors
+}
+
+/// Labels of nodes that have newer names.
+fn topology_warnings(class: &At<'_>) -> Vec<String> {
+    let terms = class.items("allowedTopologies");
+    let requirements = terms.iter().flat_map(|term| term.items("matchLabelExpressions"));
+    let old = |requirement: At<'_>| {
+        let key = requirement.get("key");
+        old_label(key.text()).map(|why| format!("{}: {why}", key.path))
+    };
+    requirements.filter_map(old).collect()
+}
+
+/// The same of where storage of a capacity can be reached from.
+fn capacity_warnings(capacity: &At<'_>) -> Vec<String> {
+    let topology = capacity.get("nodeTopology");
+    let mut warnings = pod_warnings::node_selector_term(&topology, false);
+    for (key, _) in topology.entries("matchLabels") {
+        let path = topology.get("matchLabels").path.child(key);
+        warnings.extend(old_label(key).map(|why| format!("{path}: {why}")));
+    }
+    warnings
 }
 
 fn provisioner(provisioner: &At<'_>) -> ErrorList {
@@ -178,7 +258,8 @@ fn provisioner(provisioner: &At<'_>) -> ErrorList {
 }
 
 fn attributes_class(class: &At<'_>) -> ErrorList {
-    let mut errors = csi_driver_name(&class.get("driverName"));
+    let mut errors = provisioner(&class.get("driverName"));
+    errors.extend(parameters(class));
     if class.len("parameters") == 0 {
         errors.push(class.get("parameters").required("must contain at least one key/value pair"));
     }
@@ -198,6 +279,7 @@ fn csi_driver(spec: &At<'_>) -> ErrorList {
         let (audience, seconds) = (request.get("audience"), request.get("expirationSeconds"));
         if seen.contains(&audience.text()) {
             errors.push(audience.duplicate());
+            continue;
         }
         seen.push(audience.text());
         match seconds.value.as_i64() {
@@ -232,16 +314,26 @@ fn csi_drivers(node: &At<'_>) -> ErrorList {
         if driver.str("nodeID").len() > 256 {
             errors.push(driver.get("nodeID").invalid("must be 256 characters or less"));
         }
-        for key in driver.items("topologyKeys") {
-            errors.extend(key.faults(names::qualified_name(key.text())));
+        let count = driver.get("allocatable.count");
+        if count.value.as_i64().is_some_and(|count| count < 0) {
+            errors.push(count.invalid(NOT_NEGATIVE));
         }
         if seen.contains(&driver.str("name")) {
             errors.push(driver.get("name").duplicate());
         }
         seen.push(driver.str("name"));
-        let count = driver.get("allocatable.count");
-        if count.value.as_i64().is_some_and(|count| count < 0) {
-            errors.push(count.invalid(NOT_NEGATIVE));
+        let mut keys = Vec::new();
+        for key in driver.items("topologyKeys") {
+            // What is wrong with a key is said of its driver.
+            let key = key.named(driver.path.clone());
+            if key.text().is_empty() {
+                errors.push(key.required(""));
+            }
+            if keys.contains(&key.value) {
+                errors.push(key.duplicate());
+            }
+            keys.push(key.value);
+            errors.extend(key.faults(names::qualified_name(key.text())));
         }
     }
     errors
@@ -249,8 +341,11 @@ fn csi_drivers(node: &At<'_>) -> ErrorList {
 
 fn volume_attachment(attachment: &At<'_>) -> ErrorList {
     let spec = attachment.get("spec");
-    let mut errors = csi_driver_name(&spec.get("attacher"));
-    let source = spec.get("source");
+    let (attacher, source) = (spec.get("attacher"), spec.get("source"));
+    let mut errors = ErrorList::new();
+    if attacher.text().is_empty() {
+        errors.push(attacher.required(""));
+    }
     match (source.has("persistentVolumeName"), source.has("inlineVolumeSpec")) {
         (false, false) => {
             errors.push(source.required("must specify exactly one of inlineVolumeSpec and persistentVolumeName"))
@@ -258,17 +353,32 @@ fn volume_attachment(attachment: &At<'_>) -> ErrorList {
         (true, true) => {
             errors.push(source.forbidden("must specify exactly one of inlineVolumeSpec and persistentVolumeName"));
         }
-        (true, false) => errors.extend(require(&source, &["persistentVolumeName"])),
+        (true, false) if source.str("persistentVolumeName").is_empty() => {
+            let message = "must specify non empty persistentVolumeName";
+            errors.push(source.get("persistentVolumeName").required(message));
+        }
+        (true, false) => {}
         (false, true) => {}
     }
     errors.extend(spec.get("nodeName").faults(names::dns1123_subdomain(spec.str("nodeName"))));
     errors.extend(attachment_status(attachment));
+    // What only the first stable version asks for comes behind what all versions do.
+    errors.extend(csi_driver_name(&attacher));
+    let volume = source.get("persistentVolumeName");
+    if volume.is_set() {
+        errors.extend(volume.faults(names::dns1123_subdomain(volume.text())));
+    }
     errors
 }
 
 fn attachment_status(attachment: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     for field in ["attachError", "detachError"] {
+        let message = attachment.get("status").get(field).get("message");
+        if message.text().len() > 1024 {
+            // The limit that upstream tells is another one.
+            errors.push(FieldError::too_long(&message.path, 256 << 10));
+        }
         let code = attachment.get("status").get(field).get("errorCode");
         if code.value.as_i64().is_some_and(|code| !(0..=i64::from(i32::MAX)).contains(&code)) {
             errors.push(code.invalid(names::in_range(0, i64::from(i32::MAX))));
@@ -306,6 +416,25 @@ mod tests {
     use knarr_types::Object;
 
     use super::*;
+
+    #[test]
+    fn places_of_volumes_are_named_once() {
+        let term =
+            |values: &[&str]| json!({"matchLabelExpressions": [{"key": "beta.kubernetes.io/os", "values": values}]});
+        let class = json!({"allowedTopologies": [term(&["a", "b"]), term(&["b", "a"]), term(&[])]});
+        let told: Vec<_> = allowed_topologies(&At::root(&class)).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "allowedTopologies[1].matchLabelExpressions: Duplicate value: \"\"",
+                "allowedTopologies[2].matchLabelExpressions[0].values: Required value",
+            ]
+        );
+        assert_eq!(
+            topology_warnings(&At::root(&class))[0],
+            "allowedTopologies[0].matchLabelExpressions[0].key: deprecated since v1.14; use \"kubernetes.io/os\" instead"
+        );
+    }
 
     #[test]
     fn parameters_of_a_storage_class_stay() {

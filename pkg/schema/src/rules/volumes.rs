@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Volumes of pods and the volume sources that pods and persistent volumes share.
+//! Volumes of pods, and the paths of files in them.
 
 use knarr_types::{ErrorList, FieldError};
 use serde_json::Value;
@@ -9,8 +9,11 @@ use super::amount::Amount;
 use super::at::At;
 use super::containers::required_one_of;
 use super::environment::{VOLUME_FIELDS, field_ref, resource_ref};
+use super::metadata;
 use super::names;
 use super::persistent_volume_claim;
+use super::projected_volumes::projected;
+use super::volume_sources::{Holder, second, shared};
 
 /// The sources of volumes, in the order in which upstream looks at them.
 const SOURCES: &[&str] = &[
@@ -46,15 +49,17 @@ const SOURCES: &[&str] = &[
     "image",
 ];
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
-const HOST_PATH_TYPES: &[&str] =
-    &["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-
-/// The volumes that are valid, and what is wrong with the others.
-pub fn of_pod<'a>(spec: &At<'a>) -> (Vec<At<'a>>, ErrorList) {
+/// The volumes that are valid, and what is wrong with the others. `pod` is the pod's name, where the volumes
+/// are not those of a template.
+pub fn of_pod<'a>(spec: &At<'a>, pod: Option<&str>) -> (Vec<At<'a>>, ErrorList) {
     let mut valid: Vec<At<'a>> = Vec::new();
     let mut errors = ErrorList::new();
-    for volume in spec.items("volumes") {
-        let mut faults = source(&volume);
+    let volumes = spec.items("volumes");
+    let pod_name = pod.filter(|name| !name.is_empty());
+    let claim_of = |volume: &At<'_>| pod_name.map(|name| format!("{name}-{}", volume.str("name")));
+    let created: Vec<String> = volumes.iter().filter(|volume| volume.has("ephemeral")).filter_map(claim_of).collect();
+    for volume in volumes {
+        let mut faults = source(&volume, pod, claim_of(&volume));
         let name = volume.get("name");
         if name.text().is_empty() {
             faults.push(name.required(""));
@@ -64,16 +69,20 @@ pub fn of_pod<'a>(spec: &At<'a>) -> (Vec<At<'a>>, ErrorList) {
         if valid.iter().any(|other| other.str("name") == name.text()) {
             faults.push(name.duplicate());
         }
+        let claim = volume.get("persistentVolumeClaim.claimName");
         if faults.is_empty() {
             valid.push(volume);
         } else {
             errors.extend(faults);
         }
+        if created.iter().any(|created| created == claim.text()) {
+            errors.push(claim.invalid("must not reference a PVC that gets created for an ephemeral volume"));
+        }
     }
     (valid, errors)
 }
 
-fn source(volume: &At<'_>) -> ErrorList {
+fn source(volume: &At<'_>, pod: Option<&str>, claim: Option<String>) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut found = false;
     for kind in SOURCES {
@@ -81,11 +90,16 @@ fn source(volume: &At<'_>) -> ErrorList {
             continue;
         }
         if found {
-            errors.push(volume.get(kind).forbidden("may not specify more than 1 volume type"));
+            errors.push(second(volume, kind));
             continue;
         }
         found = true;
-        errors.extend(one(&volume.get(kind), kind));
+        let source = volume.get(kind);
+        errors.extend(match *kind {
+            "ephemeral" => ephemeral(&source, volume, claim.as_deref()),
+            "image" => image(&source, pod.is_some()),
+            _ => one(&source, kind, volume.str("name")),
+        });
     }
     if !found {
         errors.push(volume.required("must specify a volume type"));
@@ -93,7 +107,7 @@ fn source(volume: &At<'_>) -> ErrorList {
     errors
 }
 
-fn one(source: &At<'_>, kind: &str) -> ErrorList {
+fn one(source: &At<'_>, kind: &str, volume: &str) -> ErrorList {
     match kind {
         "emptyDir" => empty_dir(source),
         "gitRepo" => git_repo(source),
@@ -101,40 +115,8 @@ fn one(source: &At<'_>, kind: &str) -> ErrorList {
         "configMap" => keys(source, "name"),
         "persistentVolumeClaim" => require(source, &["claimName"]),
         "downwardAPI" => downward_api(source),
-        "azureFile" => require(source, &["secretName", "shareName"]),
-        "glusterfs" => require(source, &["endpoints", "path"]),
         "projected" => projected(source),
-        "csi" => csi(source),
-        "ephemeral" => ephemeral(source),
-        "image" => image(source),
-        _ => shared(source, kind),
-    }
-}
-
-/// What is wrong with a source that pods and persistent volumes have in common.
-pub fn shared(source: &At<'_>, kind: &str) -> ErrorList {
-    match kind {
-        "hostPath" => host_path(source),
-        "gcePersistentDisk" => {
-            let path = source.path.as_str().replace("gcePersistentDisk", "persistentDisk");
-            disk(&source.named(knarr_types::FieldPath::new(&path)), "pdName")
-        }
-        "awsElasticBlockStore" => disk(source, "volumeID"),
-        "nfs" => nfs(source),
-        "iscsi" => iscsi(source),
-        "flocker" => flocker(source),
-        "rbd" => require(source, &["monitors", "image"]),
-        "cinder" => require(source, &["volumeID"]),
-        "cephfs" => require(source, &["monitors"]),
-        "quobyte" => require(source, &["registry", "volume"]),
-        "fc" => fibre_channel(source),
-        "flexVolume" => require(source, &["driver"]),
-        "vsphereVolume" => require(source, &["volumePath"]),
-        "photonPersistentDisk" => require(source, &["pdID"]),
-        "portworxVolume" => require(source, &["volumeID"]),
-        "azureDisk" => require(source, &["diskName", "diskURI"]),
-        "scaleIO" => require(source, &["gateway", "system", "volumeName"]),
-        _ => ErrorList::new(),
+        _ => shared(source, kind, Holder::Volume(volume)),
     }
 }
 
@@ -159,86 +141,9 @@ fn empty_dir(source: &At<'_>) -> ErrorList {
     negative.then(|| limit.forbidden("SizeLimit field must be a valid resource quantity")).into_iter().collect()
 }
 
-fn host_path(source: &At<'_>) -> ErrorList {
-    let path = source.get("path");
-    if path.text().is_empty() {
-        return vec![path.required("")];
-    }
-    let mut errors: ErrorList = no_backsteps(&path).into_iter().collect();
-    errors.extend(super::security::one_of(&source.get("type"), HOST_PATH_TYPES));
-    errors
-}
-
 fn git_repo(source: &At<'_>) -> ErrorList {
     let mut errors = require(source, &["repository"]);
     errors.extend(local_descending_path(&source.get("directory")));
-    errors
-}
-
-fn disk(source: &At<'_>, id: &str) -> ErrorList {
-    let mut errors = require(source, &[id]);
-    let partition = source.get("partition");
-    if !(0..=255).contains(&source.int("partition")) {
-        errors.push(partition.invalid(names::in_range(1, 255)));
-    }
-    errors
-}
-
-fn nfs(source: &At<'_>) -> ErrorList {
-    let mut errors = require(source, &["server", "path"]);
-    if !source.str("path").starts_with('/') {
-        errors.push(source.get("path").invalid_as(source.str("path"), "must be an absolute path"));
-    }
-    errors
-}
-
-fn iscsi(source: &At<'_>) -> ErrorList {
-    let mut errors = require(source, &["targetPortal"]);
-    let name = source.get("iqn");
-    if name.text().is_empty() {
-        errors.push(name.required(""));
-    } else if !["iqn", "eui", "naa"].iter().any(|start| name.text().starts_with(start)) {
-        errors.push(name.invalid("must be valid format starting with iqn, eui, or naa"));
-    }
-    if !(0..=255).contains(&source.int("lun")) {
-        errors.push(source.get("lun").invalid(names::in_range(0, 255)));
-    }
-    if (source.flag("chapAuthDiscovery") || source.flag("chapAuthSession")) && !source.has("secretRef") {
-        errors.push(source.get("secretRef").required(""));
-    }
-    errors
-}
-
-fn flocker(source: &At<'_>) -> ErrorList {
-    let (name, uuid) = (source.str("datasetName"), source.str("datasetUUID"));
-    match (name.is_empty(), uuid.is_empty()) {
-        (true, true) => vec![source.get("datasetName").required("one of datasetName and datasetUUID is required")],
-        (false, false) => {
-            vec![source.invalid_as("resource", "datasetName and datasetUUID can not be specified simultaneously")]
-        }
-        _ if name.contains('/') => vec![source.get("datasetName").invalid("must not contain '/'")],
-        _ => ErrorList::new(),
-    }
-}
-
-fn fibre_channel(source: &At<'_>) -> ErrorList {
-    const EITHER: &str = "must specify either targetWWNs or wwids, but not both";
-    let (targets, ids) = (source.len("targetWWNs"), source.len("wwids"));
-    let mut errors = ErrorList::new();
-    if targets == 0 && ids == 0 {
-        errors.push(source.get("targetWWNs").required(EITHER));
-    }
-    if targets > 0 && ids > 0 {
-        errors.push(source.get("targetWWNs").invalid(EITHER));
-    }
-    let lun = source.get("lun");
-    if targets > 0 {
-        match lun.value.as_i64() {
-            None => errors.push(lun.required("lun is required if targetWWNs is specified")),
-            Some(number) if !(0..=255).contains(&number) => errors.push(lun.invalid(names::in_range(0, 255))),
-            Some(_) => {}
-        }
-    }
     errors
 }
 
@@ -252,19 +157,20 @@ fn keys(source: &At<'_>, name: &str) -> ErrorList {
     errors
 }
 
-fn key_to_path(item: &At<'_>) -> ErrorList {
+/// What is wrong with where a key goes.
+pub fn key_to_path(item: &At<'_>) -> ErrorList {
     let mut errors = require(item, &["key"]);
     let path = item.get("path");
     if path.text().is_empty() {
         errors.push(path.required(""));
-    } else {
-        errors.extend(local_unreserved_path(&path));
     }
+    errors.extend(local_unreserved_path(&path));
     errors.extend(mode(&item.get("mode")));
     errors
 }
 
-fn mode(mode: &At<'_>) -> Option<FieldError> {
+/// What is wrong with the permission bits of a file.
+pub fn mode(mode: &At<'_>) -> Option<FieldError> {
     let number = mode.value.as_i64()?;
     (!(0..=0o777).contains(&number)).then(|| mode.invalid(MODE))
 }
@@ -277,7 +183,8 @@ fn downward_api(source: &At<'_>) -> ErrorList {
     errors
 }
 
-fn downward_file(file: &At<'_>) -> ErrorList {
+/// What is wrong with one file of the downward API.
+pub fn downward_file(file: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = file.get("path");
     if path.text().is_empty() {
@@ -298,88 +205,12 @@ fn downward_file(file: &At<'_>) -> ErrorList {
     errors
 }
 
-fn projected(volume: &At<'_>) -> ErrorList {
-    let mut errors: ErrorList = mode(&volume.get("defaultMode")).into_iter().collect();
-    let mut paths: Vec<String> = Vec::new();
-    let mut take = |path: &str, shown: &str, errors: &mut ErrorList| {
-        if path.is_empty() {
-            return;
-        }
-        if paths.iter().any(|other| other == path) {
-            errors.push(volume.invalid_as(shown, "conflicting duplicate paths"));
-        } else {
-            paths.push(path.to_owned());
-        }
-    };
-    for source in volume.items("sources") {
-        let mut given = 0;
-        for kind in ["secret", "configMap"] {
-            let map = source.get(kind);
-            if !map.is_set() {
-                continue;
-            }
-            given += 1;
-            errors.extend(require(&map, &["name"]));
-            for item in map.items("items") {
-                errors.extend(key_to_path(&item));
-                take(item.str("path"), map.str("name"), &mut errors);
-            }
-        }
-        let downward = source.get("downwardAPI");
-        if downward.is_set() {
-            given += 1;
-            for item in downward.items("items") {
-                errors.extend(downward_file(&item.named(downward.path.clone())));
-                take(item.str("path"), item.str("path"), &mut errors);
-            }
-        }
-        let token = source.get("serviceAccountToken");
-        if token.is_set() {
-            given += 1;
-            errors.extend(token_projection(&token, volume));
-            take(token.str("path"), token.str("path"), &mut errors);
-        }
-        given += ["clusterTrustBundle", "podCertificate"].iter().filter(|kind| source.has(kind)).count();
-        if given > 1 {
-            errors.push(source.forbidden("may not specify more than 1 volume type per source"));
-        }
-    }
-    errors
-}
-
-fn token_projection(token: &At<'_>, volume: &At<'_>) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let seconds = token.get("expirationSeconds");
-    match seconds.value.as_i64() {
-        Some(number) if number < 600 => errors.push(seconds.invalid("may not specify a duration less than 10 minutes")),
-        Some(number) if number > 1 << 32 => {
-            errors.push(seconds.invalid("may not specify a duration larger than 2^32 seconds"));
-        }
-        _ => {}
-    }
-    let path = token.get("path").named(volume.path.child("path"));
-    if path.text().is_empty() {
-        errors.push(path.required(""));
-    } else {
-        errors.extend(local_unreserved_path(&path));
-    }
-    errors
-}
-
-fn csi(source: &At<'_>) -> ErrorList {
-    let mut errors = csi_driver_name(&source.get("driver"));
-    if source.has("nodePublishSecretRef") {
-        errors.extend(require(&source.get("nodePublishSecretRef"), &["name"]));
-    }
-    errors
-}
-
 /// What is wrong with the name of a CSI driver.
 pub fn csi_driver_name(driver: &At<'_>) -> ErrorList {
-    if driver.text().is_empty() {
-        return vec![driver.required("")];
-    }
     let mut errors = ErrorList::new();
+    if driver.text().is_empty() {
+        errors.push(driver.required(""));
+    }
     if driver.text().len() > 63 {
         errors.push(FieldError::too_long(&driver.path, 63));
     }
@@ -387,19 +218,56 @@ pub fn csi_driver_name(driver: &At<'_>) -> ErrorList {
     errors
 }
 
-fn ephemeral(source: &At<'_>) -> ErrorList {
+fn ephemeral(source: &At<'_>, volume: &At<'_>, claim: Option<&str>) -> ErrorList {
     let template = source.get("volumeClaimTemplate");
-    if !template.is_set() {
-        return vec![template.required("")];
+    let mut errors = ErrorList::new();
+    if template.is_set() {
+        let meta = template.get("metadata");
+        errors.extend(metadata::annotations(&meta.get("annotations")));
+        errors.extend(metadata::labels(&meta.get("labels")));
+        errors.extend(only_labels_and_annotations(&meta));
+        errors.extend(persistent_volume_claim::spec(&template.get("spec")));
+    } else {
+        errors.push(template.required(""));
     }
-    let mut errors = super::metadata::labels(&template.get("metadata.labels"));
-    errors.extend(super::metadata::annotations(&template.get("metadata.annotations")));
-    errors.extend(persistent_volume_claim::spec(&template.get("spec")));
+    let name = volume.get("name");
+    if let Some(claim) = claim.filter(|_| !name.text().is_empty()) {
+        let faults = names::dns1123_subdomain(claim).into_iter();
+        errors.extend(faults.map(|fault| name.invalid(format!("PVC name {claim:?}: {fault}"))));
+    }
     errors
 }
 
-fn image(source: &At<'_>) -> ErrorList {
-    let mut errors = require(source, &["reference"]);
+/// The metadata of a template of a claim can say nothing else.
+fn only_labels_and_annotations(meta: &At<'_>) -> ErrorList {
+    const OTHERS: &[(&str, &str)] = &[
+        ("name", "name"),
+        ("generateName", "generateName"),
+        ("namespace", "namespace"),
+        ("selfLink", "selfLink"),
+        ("uid", "uID"),
+        ("resourceVersion", "resourceVersion"),
+        ("generation", "generation"),
+        ("creationTimestamp", "creationTimestamp"),
+        ("deletionTimestamp", "deletionTimestamp"),
+        ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+        ("ownerReferences", "ownerReferences"),
+        ("finalizers", "finalizers"),
+        ("managedFields", "managedFields"),
+    ];
+    let given = |field: &str| match meta.raw(field) {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Number(number) => number.as_i64() != Some(0) || field == "deletionGracePeriodSeconds",
+        _ => true,
+    };
+    let others = OTHERS.iter().filter(|(field, _)| given(field));
+    others.map(|(_, shown)| meta.get(shown).forbidden("cannot be set")).collect()
+}
+
+/// A template may leave out which image: whoever makes pods of it fills it in.
+fn image(source: &At<'_>, of_pod: bool) -> ErrorList {
+    let mut errors = if of_pod { require(source, &["reference"]) } else { ErrorList::new() };
     errors.extend(required_one_of(&source.get("pullPolicy"), &["Always", "IfNotPresent", "Never"]));
     errors
 }
@@ -421,10 +289,10 @@ pub fn local_descending_path(path: &At<'_>) -> ErrorList {
 }
 
 /// The same, and not one of the names that the kubelet keeps for itself.
-fn local_unreserved_path(path: &At<'_>) -> ErrorList {
+pub fn local_unreserved_path(path: &At<'_>) -> ErrorList {
     let mut errors = local_descending_path(path);
     let text = path.text();
-    if text.starts_with("..") && !text.starts_with("../") && text != ".." {
+    if text.starts_with("..") && !text.starts_with("../") {
         errors.push(path.invalid("must not start with '..'"));
     }
     errors

@@ -6,6 +6,7 @@ use knarr_types::{ErrorList, FieldError, Object};
 use serde_json::Value;
 
 use super::at::{At, same};
+use super::disabled;
 use super::fill;
 use super::metadata::NOT_NEGATIVE;
 use super::names;
@@ -17,6 +18,18 @@ use super::selectors;
 pub fn template_defaults(spec: &mut Value) {
     let template = fill::object(spec, "template");
     pod_defaults::pod_spec(fill::object(template, "spec"));
+}
+
+/// A new workload: no status, first generation, and nothing in its template that is switched off.
+pub fn prepare_create(workload: &mut Object) {
+    disabled::drop_from_template(workload);
+    fill::first_generation(workload);
+}
+
+/// A changed one: see [`fill::spec_and_status`].
+pub fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
+    disabled::drop_from_template(new);
+    fill::spec_and_status(new, old, subresource);
 }
 
 /// These numbers must not be negative, where they are set.

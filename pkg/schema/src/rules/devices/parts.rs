@@ -65,7 +65,7 @@ pub fn itself(item: &At<'_>) -> Value {
 
 /// What is wrong with the name of a driver.
 pub fn driver(name: &At<'_>) -> ErrorList {
-    csi_driver_name(name)
+    if name.text().is_empty() { vec![name.required("")] } else { csi_driver_name(name) }
 }
 
 /// What is wrong with the name of a device, a request or a counter.
