@@ -314,9 +314,12 @@ impl Store {
 
     /// Queues what was prepared and waits for the answer, up to the deadline.
     async fn submit(&self, prepared: Prepared, context: &WriteContext) -> Result<Committed, Refusal> {
+        let (bytes, deadline) = (prepared.bytes, context.deadline);
+        if deadline <= Instant::now() {
+            return Err(Refusal::Final(ProposeError::Timeout));
+        }
         let claim = Arc::new(Claim::default());
         let (reply, mut answer) = oneshot::channel();
-        let (bytes, deadline) = (prepared.bytes, context.deadline);
         let queued = Queued { prepared, claim: Arc::clone(&claim), deadline, reply };
         self.enqueue(context, bytes, queued).map_err(Refusal::Final)?;
         self.shared.wake.notify_one();
