@@ -183,8 +183,9 @@ pub fn keep_times(old: &Object, new: &mut Object) {
 /// Both are the same but for `managedFields`.
 fn equal_but_managed(old: &Object, new: &Object) -> bool {
     let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return false };
+    // From the end: a status differs more often than what is before it.
     old.len() == new.len()
-        && old.iter().zip(new).all(|((a, old), (b, new))| {
+        && old.iter().rev().zip(new.iter().rev()).all(|((a, old), (b, new))| {
             a == b
                 && match (old.as_object(), new.as_object()) {
                     (Some(old), Some(new)) if a == "metadata" => but_owners(old).eq(but_owners(new)),
