@@ -104,7 +104,7 @@ fn mount_token(spec: &mut Value, settings: &Settings) {
     });
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
             if mounts.iter().any(|m| m["mountPath"] == MOUNT_PATH) {
                 continue;

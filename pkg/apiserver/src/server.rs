@@ -355,7 +355,7 @@ fn app(
             node_ports: config.node_ports,
             address: address.to_string(),
             audiences: vec![issuer],
-            admission: knarr_admission::Settings::default(),
+            admission: knarr_admission::Settings { suffix: Some(crate::write::suffix) },
         },
         trees: Default::default(),
         metrics: Metrics::default(),
