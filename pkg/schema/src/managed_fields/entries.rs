@@ -16,6 +16,15 @@ pub(crate) enum Operation {
     Update,
 }
 
+impl Operation {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "Apply",
+            Self::Update => "Update",
+        }
+    }
+}
+
 /// What tells managers apart. Appliers have no version: each of theirs takes over from the one before.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Id<'a> {
@@ -342,25 +351,21 @@ impl Entry<'_> {
 
     /// Writes it as canonical JSON.
     fn write(&self, text: &mut Vec<u8>) {
-        let mut put = |name: &str, value: &str| {
-            text.extend_from_slice(name.as_bytes());
+        let member = |text: &mut Vec<u8>, front: &str, value: &str| {
+            text.extend_from_slice(front.as_bytes());
             json::text(text, value);
         };
-        put("{\"apiVersion\":", &self.version);
-        put(",\"fieldsType\":", "FieldsV1");
+        member(text, "{\"apiVersion\":", &self.version);
+        member(text, ",\"fieldsType\":", "FieldsV1");
         text.extend_from_slice(b",\"fieldsV1\":");
         self.fields.write(text);
-        let mut put = |name: &str, value: &str| {
-            text.extend_from_slice(name.as_bytes());
-            json::text(text, value);
-        };
-        put(",\"manager\":", &self.id.manager);
-        put(",\"operation\":", if self.id.operation == Operation::Apply { "Apply" } else { "Update" });
+        member(text, ",\"manager\":", &self.id.manager);
+        member(text, ",\"operation\":", self.id.operation.as_str());
         if !self.id.subresource.is_empty() {
-            put(",\"subresource\":", &self.id.subresource);
+            member(text, ",\"subresource\":", &self.id.subresource);
         }
         if let Some(time) = &self.time {
-            put(",\"time\":", time);
+            member(text, ",\"time\":", time);
         }
         text.push(b'}');
     }
@@ -371,7 +376,7 @@ impl Entry<'_> {
         text("apiVersion", &self.version);
         text("fieldsType", "FieldsV1");
         text("manager", &self.id.manager);
-        text("operation", if self.id.operation == Operation::Apply { "Apply" } else { "Update" });
+        text("operation", self.id.operation.as_str());
         if !self.id.subresource.is_empty() {
             text("subresource", &self.id.subresource);
         }
