@@ -40,7 +40,7 @@ pub fn set_requester(request: &Request<'_>, object: &mut Object) {
     }
 }
 
-/// New conditions, and those whose status changed, get the time at which that was.
+/// Conditions get the time at which they were written, and since when they are as they are.
 pub fn set_condition_times(request: &Request<'_>, object: &mut Object, now: &str) {
     let writes = matches!(request.subresource, "approval" | "status");
     let Some(old) = request.old.filter(|_| writes && is_request(request)) else { return };
@@ -51,7 +51,7 @@ pub fn set_condition_times(request: &Request<'_>, object: &mut Object, now: &str
             let since = known.map(|b| b["lastTransitionTime"].clone()).filter(|t| !t.is_null());
             condition["lastTransitionTime"] = since.unwrap_or_else(|| now.into());
         }
-        if known.is_none() && condition["lastUpdateTime"].is_null() {
+        if condition["lastUpdateTime"].is_null() {
             condition["lastUpdateTime"] = now.into();
         }
     }

@@ -7,6 +7,7 @@
 
 pub mod amounts;
 mod certificates;
+mod devices;
 mod limit_ranger;
 pub mod matching;
 mod namespace_lifecycle;
@@ -232,9 +233,11 @@ pub fn validate(
     if object.is_none() {
         node_restriction::check(request, None, lookup)?;
     }
+    priority::validate(request, object, lookup)?;
     pod_security::validate(request, object, lookup, warnings)?;
     if let Some(object) = object {
         storage::validate_resize(request, object, lookup)?;
+        devices::validate(request, object, lookup)?;
     }
     if let Some(pod) = object.filter(|_| request.is_new_pod()) {
         runtime_class::validate(request, pod, lookup)?;

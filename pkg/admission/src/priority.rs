@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Priority: a pod's class becomes its number.
+//! Priority: a pod's class becomes its number; one class is that of pods that name none, and those of the system stay.
+
+use std::sync::Arc;
 
 use knarr_types::{Object, Status};
 use serde_json::Value;
 
-use crate::{Lookup, Request};
+use crate::{Lookup, Operation, Request};
 
 const GROUP: &str = "scheduling.k8s.io";
 
@@ -12,7 +14,7 @@ pub(crate) fn mutate(request: &Request<'_>, pod: &mut Object, lookup: &dyn Looku
     let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
     let name = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
     let class = if name.is_empty() {
-        lookup.list(GROUP, "priorityclasses", None).into_iter().find(|c| c["globalDefault"] == true)
+        default_class(lookup)
     } else {
         match lookup.get(GROUP, "priorityclasses", "", &name) {
             None => return refuse(format!("no PriorityClass with name {name} was found")),
@@ -45,6 +47,32 @@ pub(crate) fn mutate(request: &Request<'_>, pod: &mut Object, lookup: &dyn Looku
     Ok(())
 }
 
+/// The class of pods that name none; of several the lowest.
+fn default_class(lookup: &dyn Lookup) -> Option<Arc<Object>> {
+    let all = lookup.list(GROUP, "priorityclasses", None);
+    all.into_iter().filter(|class| class["globalDefault"] == true).min_by_key(|class| class["value"].as_i64())
+}
+
+/// Refuses a second default class, and to delete a class of the system.
+pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
+    const OF_SYSTEM: [&str; 2] = ["system-node-critical", "system-cluster-critical"];
+    if !request.is(GROUP, "PriorityClass") {
+        return Ok(());
+    }
+    let refuse = |why: &str| Err(Status::forbidden(&request.kind.id(), request.name, why));
+    let Some(class) = object else {
+        let stays = request.operation == Operation::Delete && OF_SYSTEM.contains(&request.name);
+        return if stays { refuse("this is a system priority class and cannot be deleted") } else { Ok(()) };
+    };
+    let default = if class["globalDefault"] == true { default_class(lookup) } else { None };
+    let Some(default) = default else { return Ok(()) };
+    let name = default["metadata"]["name"].as_str().unwrap_or_default();
+    if request.operation == Operation::Update && class["metadata"]["name"] == name {
+        return Ok(());
+    }
+    refuse(&format!("PriorityClass {name} is already marked as default. Only one default can exist"))
+}
+
 /// An update that leaves the priority out means the one that there is.
 pub(crate) fn keep(request: &Request<'_>, pod: &mut Object) {
     let Some(old) = request.old else { return };
@@ -61,7 +89,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::Operation;
     use crate::table::{Table, kind, request};
 
     #[test]
@@ -76,5 +103,22 @@ mod tests {
         assert_eq!(run(json!({"spec": {}})).unwrap(), 0);
         assert_eq!(run(json!({"spec": {"priorityClassName": "none"}})).unwrap_err().code, 403);
         assert_eq!(run(json!({"spec": {"priority": 5}})).unwrap_err().code, 403);
+    }
+
+    #[test]
+    fn one_class_is_the_default_and_those_of_the_system_stay() {
+        let user = UserInfo::anonymous();
+        let kind = Arc::clone(knarr_schema::Registry::builtin().by_resource(GROUP, "v1", "priorityclasses").unwrap());
+        let class = |name: &str| json!({"metadata": {"name": name}, "globalDefault": true, "value": 1});
+        let table = Table(vec![("scheduling.k8s.io/priorityclasses//a", class("a"))]);
+        let create = request(&kind, Operation::Create, "", &user);
+        let told = validate(&create, Some(&class("b")), &table).unwrap_err();
+        assert!(told.message.ends_with("PriorityClass a is already marked as default. Only one default can exist"));
+        let update = request(&kind, Operation::Update, "", &user);
+        assert!(validate(&update, Some(&class("a")), &table).is_ok());
+        let mut delete = request(&kind, Operation::Delete, "", &user);
+        assert!(validate(&delete, None, &table).is_ok());
+        delete.name = "system-node-critical";
+        assert_eq!(validate(&delete, None, &table).unwrap_err().code, 403);
     }
 }

@@ -108,10 +108,12 @@ fn scope(namespace: &str, fields: &FieldSelector, snapshot: &Snapshot) -> Scope 
 /// Kinds with selectable fields of their own have words of their own in upstream.
 fn not_selectable(kind: &Kind, field: &str) -> Status {
     const NAMES: &str = "only \"metadata.name\", \"metadata.namespace\"";
-    let own = kind.selectable.len() > 2
-        || (kind.group.is_empty() && matches!(&*kind.kind, "Node" | "Namespace" | "Service" | "Secret"));
+    let own = kind.selectable.iter().any(|field| !["metadata.name", "metadata.namespace"].contains(&&**field));
     Status::bad_request(match (own, &*kind.kind) {
         (true, "Job") => format!("field label {field:?} not supported for Job"),
+        (true, "ResourceSlice") => {
+            format!("field label not supported for {}, Kind={}: {field}", kind.api_version(), kind.kind)
+        }
         (true, _) => format!("field label not supported: {field}"),
         (false, _) => format!("{field:?} is not a known field selector: {NAMES}"),
     })

@@ -54,6 +54,18 @@ pub fn is_converted(kind: &Kind) -> bool {
         && matches!(&*kind.kind, "Event" | "HorizontalPodAutoscaler")
 }
 
+/// An autoscaler of the first version as one of the second, but for its `apiVersion`.
+pub(crate) fn autoscaler_to_v2(autoscaler: &mut Object) {
+    if let Some(fields) = autoscaler.as_object_mut() {
+        autoscaler::v1_to_v2(fields);
+    }
+}
+
+/// Whether an autoscaler of the first version measures more than it has fields for.
+pub(crate) fn has_other_metrics(autoscaler: &Object) -> bool {
+    autoscaler::has_other_metrics(autoscaler)
+}
+
 /// Fields of an Event in the core group, and in events.k8s.io.
 const EVENT_FIELDS: [(&str, &str); 7] = [
     ("involvedObject", "regarding"),

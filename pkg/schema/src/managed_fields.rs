@@ -26,6 +26,15 @@ pub fn reset_fields_of(kind: &str, subresource: &str, has_status: bool) -> &'sta
         _ if !has_status => &[],
         (_, "CertificateSigningRequest") => &[&["spec"], &["status"]],
         ("status", "Deployment") => &[&["spec"], &["metadata", "labels"]],
+        (
+            "status",
+            "APIService"
+            | "FlowSchema"
+            | "PriorityLevelConfiguration"
+            | "ResourceClaim"
+            | "ValidatingAdmissionPolicy"
+            | "VolumeAttachment",
+        ) => &[&["spec"], &["metadata"]],
         ("status", "Pod") => &[&["spec"], &["metadata", "deletionTimestamp"], &["metadata", "ownerReferences"]],
         ("status", _) => &[&["spec"]],
         ("" | "finalize", _) => &[&["status"]],

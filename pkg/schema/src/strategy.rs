@@ -102,7 +102,12 @@ impl Kind {
         match &self.custom {
             Some(custom) => custom.warnings(object, old),
             None if old.is_some_and(|old| !self.warns_of(object, old)) => Vec::new(),
-            None => faults_of(|| (self.rules.warnings)(object)),
+            None => {
+                let mut warnings = faults_of(|| (self.rules.warnings)(object));
+                // Nothing can be done about the name any more.
+                warnings.retain(|text| old.is_none() || !text.starts_with("metadata.name: "));
+                warnings
+            }
         }
     }
 

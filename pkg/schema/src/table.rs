@@ -46,6 +46,12 @@ pub fn table<'a>(
     include: IncludeObject,
     now: Timestamp,
 ) -> Value {
+    let mut objects: Vec<&Object> = objects.into_iter().collect();
+    if &*kind.kind == "FlowSchema" {
+        // They show in the order in which they are asked.
+        objects
+            .sort_by_key(|schema| (schema["spec"]["matchingPrecedence"].as_i64(), schema["metadata"]["name"].as_str()));
+    }
     let rows: Vec<Value> = objects.into_iter().map(|object| row(kind, object, include, now)).collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
@@ -171,7 +177,9 @@ mod tests {
         let empty = json!({"metadata": {"name": "x"}});
         for kind in Registry::builtin().iter().filter(|kind| kind.has_verb("list")) {
             let cells = cells(kind, &empty, Timestamp::UNIX_EPOCH);
-            assert_eq!(cells.len(), kind.columns.len(), "{} {}", kind.api_version(), kind.kind);
+            // Upstream forgot to name a column there.
+            let unnamed = usize::from(&*kind.kind == "IPAddress");
+            assert_eq!(cells.len(), kind.columns.len() + unnamed, "{} {}", kind.api_version(), kind.kind);
         }
     }
 }

@@ -26,7 +26,7 @@ mod value;
 
 pub use estimate::Bounds;
 pub use eval::{Activation, Fault};
-pub use libraries::{Attributes, Authorize, Decision, Opaque};
+pub use libraries::{Attributes, Authorize, Decision, Opaque, Reference};
 pub use program::{Environment, Program};
 pub use shape::{FieldShape, ListKind, ObjectShape, Shape, ShapeKind, escape};
 pub use types::{Struct, Type};

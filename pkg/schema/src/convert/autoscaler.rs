@@ -19,7 +19,7 @@ pub(super) fn v2_to_v1(fields: &mut Map<String, Value>) {
     let mut annotations = Vec::new();
     if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {
         let metrics = taken_list(spec, "metrics");
-        if let Some(target) = metrics.iter().find_map(|metric| cpu(metric, "target")) {
+        if let Some(target) = metrics.iter().find(|metric| is_cpu(metric)).and_then(|metric| cpu(metric, "target")) {
             spec.insert(CPU_TARGET.into(), target.clone());
         }
         let others: Vec<String> =
@@ -56,8 +56,11 @@ fn taken_list(tree: &mut Map<String, Value>, name: &str) -> Vec<Value> {
 
 /// The CPU utilization of a metric, which v1 has a field for.
 fn cpu<'a>(metric: &'a Value, side: &str) -> Option<&'a Value> {
-    let is_cpu = metric["type"] == "Resource" && metric.pointer("/resource/name") == Some(&json!("cpu"));
-    metric.pointer(&format!("/resource/{side}/averageUtilization")).filter(|value| is_cpu && !value.is_null())
+    metric.pointer(&format!("/resource/{side}/averageUtilization")).filter(|value| is_cpu(metric) && !value.is_null())
+}
+
+fn is_cpu(metric: &Value) -> bool {
+    metric["type"] == "Resource" && metric.pointer("/resource/name") == Some(&json!("cpu"))
 }
 
 fn annotate(fields: &mut Map<String, Value>, annotations: Vec<(&str, String)>) {
@@ -181,6 +184,12 @@ fn condition_text(condition: &Value) -> String {
 }
 
 // === v1 to v2
+
+/// Whether an annotation names metrics, so that none is made up.
+pub(super) fn has_other_metrics(autoscaler: &Value) -> bool {
+    let text = autoscaler["metadata"]["annotations"][METRICS].as_str().unwrap_or_default();
+    serde_json::from_str(text).is_ok_and(|metrics: Vec<Value>| !metrics.is_empty())
+}
 
 pub(super) fn v1_to_v2(fields: &mut Map<String, Value>) {
     let mut annotation = |name: &str| -> Option<Value> {

@@ -3,7 +3,7 @@
 //! Validating and mutating admission policies and their bindings; their expressions are judged in
 //! `policy_expressions.rs`.
 
-use knarr_types::{ErrorList, Object};
+use knarr_types::{ErrorList, FieldError, Object};
 
 use super::Rules;
 use super::at::At;
@@ -35,8 +35,8 @@ pub(super) static VALIDATING_BINDING: Rules = Rules {
     ..OF_BINDINGS
 };
 pub(super) static MUTATING_BINDING: Rules = Rules {
-    validate: |binding| self::binding(&At::root(binding).get("spec")),
-    validate_update: |new, _, _| binding(&At::root(new).get("spec")),
+    validate: |binding| mutating_binding(&At::root(binding).get("spec")),
+    validate_update: |new, _, _| mutating_binding(&At::root(new).get("spec")),
     ..OF_BINDINGS
 };
 
@@ -49,7 +49,7 @@ const OF_POLICIES: Rules = Rules {
         }
     },
     prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_update: fill::spec_and_bare_status,
     has_generation: true,
     allow_unconditional_update: false,
     ..Rules::DEFAULT
@@ -76,25 +76,20 @@ fn match_defaults(matching: &mut serde_json::Value) {
     }
 }
 
-fn of_both(spec: &At<'_>) -> ErrorList {
+fn of_both(spec: &At<'_>, mutates: bool) -> ErrorList {
     let mut errors: ErrorList = one_of(&spec.get("failurePolicy"), &["Fail", "Ignore"]).into_iter().collect();
     let kind = spec.get("paramKind");
     if kind.is_set() {
-        let version = kind.get("apiVersion");
-        if version.text().is_empty() {
-            errors.push(version.required(""));
-        } else if version.text().split('/').count() > 2 {
-            errors.push(version.invalid(format!("unexpected GroupVersion string: {}", version.text())));
-        }
-        if kind.str("kind").is_empty() {
-            errors.push(kind.get("kind").required(""));
-        }
+        errors.extend(param_kind(&kind));
     }
     let matching = spec.get("matchConstraints");
     if matching.is_set() {
         errors.extend(match_resources(&matching));
         if matching.len("resourceRules") == 0 {
             errors.push(matching.get("resourceRules").required(""));
+        }
+        if mutates {
+            errors.extend(mutable_operations(&matching));
         }
     } else {
         errors.push(matching.required(""));
@@ -103,13 +98,56 @@ fn of_both(spec: &At<'_>) -> ErrorList {
     errors
 }
 
+/// What is wrong with the kind of a policy's parameters, as of an APIService's group and version.
+fn param_kind(kind: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let version = kind.get("apiVersion");
+    match version.text().split('/').collect::<Vec<_>>().as_slice() {
+        [""] => errors.push(version.required("")),
+        [only] => errors.extend(version_of_params(&version, only)),
+        [group, of_group] => {
+            let faults = names::dns1123_subdomain(group);
+            if !group.is_empty() && !faults.is_empty() {
+                errors.push(version.invalid_as(*group, faults.join(",")));
+            }
+            errors.extend(version_of_params(&version, of_group));
+        }
+        _ => errors.push(version.invalid(format!("unexpected GroupVersion string: {}", version.text()))),
+    }
+    let name = kind.get("kind");
+    let faults = names::dns1035_label(&name.text().to_lowercase());
+    if name.text().is_empty() {
+        errors.push(name.required(""));
+    } else if !faults.is_empty() {
+        let detail = format!("may have mixed case, but should otherwise match: {}", faults.join(","));
+        errors.push(name.invalid(detail));
+    }
+    errors
+}
+
+fn version_of_params(at: &At<'_>, version: &str) -> Option<FieldError> {
+    if version.is_empty() {
+        return Some(at.invalid("version must be specified"));
+    }
+    let faults = names::dns1035_label(version);
+    (!faults.is_empty()).then(|| at.invalid_as(version, faults.join(",")))
+}
+
+/// A mutation cannot be made of what goes.
+fn mutable_operations(matching: &At<'_>) -> ErrorList {
+    const MUTABLE: &[&str] = &["*", "CONNECT", "CREATE", "UPDATE"];
+    let path = matching.get("resourceRules").path.child("operations");
+    let all = matching.items("resourceRules").into_iter().flat_map(|rule| rule.items("operations"));
+    all.filter_map(|operation| one_of(&operation.named(path.clone()), MUTABLE)).collect()
+}
+
 fn match_resources(matching: &At<'_>) -> ErrorList {
     let mut errors: ErrorList = one_of(&matching.get("matchPolicy"), &["Equivalent", "Exact"]).into_iter().collect();
     for selector in ["namespaceSelector", "objectSelector"] {
         errors.extend(selectors::label_selector(&matching.get(selector)));
     }
     for list in ["resourceRules", "excludeResourceRules"] {
-        errors.extend(matching.items(list).iter().flat_map(webhooks::rule));
+        errors.extend(matching.items(list).iter().flat_map(webhooks::named_rule));
     }
     errors
 }
@@ -138,7 +176,7 @@ fn status(status: &At<'_>) -> ErrorList {
 fn validating(policy: &At<'_>) -> ErrorList {
     const EITHER: &str = "validations or auditAnnotations must contain at least one item";
     let spec = policy.get("spec");
-    let mut errors = of_both(&spec);
+    let mut errors = of_both(&spec, false);
     let mut scope = policy_expressions::scope(&spec, false);
     errors.extend(policy_expressions::variables(&spec, &mut scope));
     if spec.len("validations") + spec.len("auditAnnotations") == 0 {
@@ -151,7 +189,7 @@ fn validating(policy: &At<'_>) -> ErrorList {
 }
 
 fn mutating(spec: &At<'_>) -> ErrorList {
-    let mut errors = of_both(spec);
+    let mut errors = of_both(spec, true);
     let mut scope = policy_expressions::scope(spec, true);
     errors.extend(policy_expressions::variables(spec, &mut scope));
     errors.extend(policy_expressions::mutations(spec, &scope));
@@ -171,19 +209,28 @@ fn binding(spec: &At<'_>) -> ErrorList {
     errors
 }
 
+fn mutating_binding(spec: &At<'_>) -> ErrorList {
+    let mut errors = binding(spec);
+    errors.extend(mutable_operations(&spec.get("matchResources")));
+    errors
+}
+
 fn param_ref(reference: &At<'_>) -> ErrorList {
+    const EXCLUSIVE: &str = "name and selector are mutually exclusive";
     if !reference.is_set() {
         return ErrorList::new();
     }
-    let mut errors = ErrorList::new();
-    match (reference.str("name").is_empty(), reference.has("selector")) {
+    let (name, selector) = (reference.get("name"), reference.get("selector"));
+    let mut errors = name.faults(names::path_segment_name(name.text(), false));
+    match (name.text().is_empty(), selector.is_set()) {
         (false, true) => {
-            for field in ["name", "selector"] {
-                errors.push(reference.get(field).forbidden("name and selector are mutually exclusive"));
-            }
+            errors.push(name.forbidden(EXCLUSIVE));
+            errors.extend(selectors::label_selector(&selector));
+            errors.push(selector.forbidden(EXCLUSIVE));
         }
+        (true, true) => errors.extend(selectors::label_selector(&selector)),
         (true, false) => errors.push(reference.required("one of name or selector must be specified")),
-        _ => {}
+        (false, false) => {}
     }
     let action = reference.get("parameterNotFoundAction");
     if action.text().is_empty() {
@@ -216,4 +263,93 @@ fn validating_binding(spec: &At<'_>) -> ErrorList {
         errors.push(list.required("at least one validation action is required"));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn faults(errors: &ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn policy(spec: Value) -> Object {
+        let mut policy = json!({"metadata": {"name": "p"}, "spec": {
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]}}});
+        for (field, value) in spec.as_object().unwrap() {
+            policy["spec"][field] = value.clone();
+        }
+        policy
+    }
+
+    #[test]
+    fn the_kind_of_parameters_is_one_that_a_server_could_serve() {
+        let found = |kind: Value| faults(&param_kind(&At::new(&kind, knarr_types::FieldPath::new("k"))));
+        assert!(found(json!({"apiVersion": "v1", "kind": "ConfigMap"})).is_empty());
+        assert!(found(json!({"apiVersion": "/v1", "kind": "A"})).is_empty());
+        assert_eq!(
+            found(json!({"apiVersion": "e.com/", "kind": "K"})),
+            ["k.apiVersion: Invalid value: \"e.com/\": version must be specified"]
+        );
+        let wrong = found(json!({"apiVersion": "Bad_/2", "kind": "a b"}));
+        assert!(wrong[0].starts_with("k.apiVersion: Invalid value: \"Bad_\": a lowercase RFC 1123 subdomain"));
+        assert!(wrong[1].starts_with("k.apiVersion: Invalid value: \"2\": a DNS-1035 label"));
+        assert!(
+            wrong[2].starts_with("k.kind: Invalid value: \"a b\": may have mixed case, but should otherwise match: ")
+        );
+    }
+
+    #[test]
+    fn nothing_is_mutated_that_goes() {
+        let mut policy = policy(json!({"reinvocationPolicy": "Never", "mutations": [
+            {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}]}));
+        assert_eq!(faults(&(MUTATING_POLICY.validate)(&policy)), Vec::<String>::new());
+        policy["spec"]["matchConstraints"]["resourceRules"][0]["operations"] = json!(["CREATE", "DELETE"]);
+        assert_eq!(
+            faults(&(MUTATING_POLICY.validate)(&policy)),
+            [
+                "spec.matchConstraints.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \
+              \"CONNECT\", \"CREATE\", \"UPDATE\""
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_objects_and_of_annotations_are_given_once() {
+        let note = json!({"key": "a", "valueExpression": "'x'"});
+        let mut policy = policy(json!({"auditAnnotations": [note, note]}));
+        policy["spec"]["matchConstraints"]["resourceRules"][0]["resourceNames"] = json!(["a", "a/b", "a"]);
+        assert_eq!(
+            faults(&(VALIDATING_POLICY.validate)(&policy)),
+            [
+                "spec.matchConstraints.resourceRules[0].resourceNames[1]: Invalid value: \"a/b\": may not contain '/'",
+                "spec.matchConstraints.resourceRules[0].resourceNames[2]: Duplicate value: \"a\"",
+                "spec.auditAnnotations[1].key: Duplicate value: \"a\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn parameters_have_a_name_or_a_selector_that_can_be() {
+        let found = |reference: Value| {
+            let binding = json!({"spec": {"policyName": "p", "validationActions": ["Deny"], "paramRef": reference}});
+            faults(&(VALIDATING_BINDING.validate)(&binding))
+        };
+        let deny = "Deny";
+        assert!(found(json!({"name": "a", "parameterNotFoundAction": deny})).is_empty());
+        assert_eq!(
+            found(json!({"name": "a%", "parameterNotFoundAction": deny})),
+            ["spec.paramRef.name: Invalid value: \"a%\": may not contain '%'"]
+        );
+        let selector = json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});
+        assert_eq!(
+            found(json!({"selector": selector, "parameterNotFoundAction": deny})),
+            [
+                "spec.paramRef.selector.matchExpressions[0].operator: Invalid value: \"Near\": not a valid selector operator"
+            ]
+        );
+    }
 }

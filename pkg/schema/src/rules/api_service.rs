@@ -2,6 +2,8 @@
 
 //! APIServices (`k8s.io/kube-aggregator/pkg/apis/apiregistration/validation`).
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use knarr_types::ErrorList;
 use serde_json::{Value, json};
 
@@ -25,15 +27,23 @@ pub(super) static API_SERVICE: Rules = Rules {
         }
     },
     prepare_update: |new, old, subresource| {
-        fill::keep(new, old, if subresource == "status" { "spec" } else { "status" });
+        if subresource != "status" {
+            return fill::keep(new, old, "status");
+        }
+        fill::keep(new, old, "spec");
+        let metadata = fill::object(new, "metadata");
+        for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+            fill::keep(metadata, &old["metadata"], field);
+        }
     },
     name: names::path_segment_name,
     validate: |service| validate(&At::root(service)),
     validate_update: |new, _, subresource| match subresource {
-        "status" => ErrorList::new(),
+        "status" => status(&At::root(new)),
         _ => validate(&At::root(new)),
     },
     allow_unconditional_update: false,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -43,6 +53,12 @@ fn available(since: &Value) -> Value {
         "message": "Local APIServices are always available"})
 }
 
+fn status(service: &At<'_>) -> ErrorList {
+    const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
+    let statuses = service.items("status.conditions").into_iter().map(|condition| condition.get("status"));
+    statuses.filter(|status| !STATUSES.contains(&status.text())).map(|status| status.not_supported(&STATUSES)).collect()
+}
+
 fn validate(service: &At<'_>) -> ErrorList {
     let spec = service.get("spec");
     let (group, version) = (spec.get("group"), spec.get("version"));
@@ -50,6 +66,9 @@ fn validate(service: &At<'_>) -> ErrorList {
     let (name, wanted) = (service.get("metadata.name"), format!("{}.{}", version.text(), group.text()));
     if name.text() != wanted {
         errors.push(name.invalid(format!("must be `spec.version+\".\"+spec.group`: {wanted:?}")));
+    }
+    if group.text().is_empty() && version.text() != "v1" {
+        errors.push(group.required("only v1 may have an empty group and it better be legacy kube"));
     }
     if !group.text().is_empty() {
         errors.extend(group.faults(names::dns1123_subdomain(group.text())));
@@ -63,9 +82,10 @@ fn validate(service: &At<'_>) -> ErrorList {
     }
     let (reference, insecure) = (spec.get("service"), spec.get("insecureSkipTLSVerify"));
     if !reference.is_set() {
-        if spec.len("caBundle") > 0 || !spec.str("caBundle").is_empty() {
+        let bundle = STANDARD.decode(spec.str("caBundle")).unwrap_or_default();
+        if !bundle.is_empty() {
             let message = "local APIServices may not have a caBundle";
-            errors.push(spec.get("caBundle").invalid_as("caBundle", message));
+            errors.push(spec.get("caBundle").invalid_as(format!("{} bytes", bundle.len()), message));
         }
         if insecure.value == true {
             errors.push(insecure.invalid("local APIServices may not have insecureSkipTLSVerify"));
@@ -80,4 +100,39 @@ fn validate(service: &At<'_>) -> ErrorList {
         errors.push(insecure.invalid("may not be true if caBundle is present"));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_served_here_needs_no_certificate_and_has_a_group() {
+        let service = json!({"metadata": {"name": "v2."}, "spec": {"version": "v2", "caBundle": "YWJj",
+            "groupPriorityMinimum": 1, "versionPriority": 1}});
+        let found: Vec<_> = validate(&At::root(&service)).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            [
+                "spec.group: Required value: only v1 may have an empty group and it better be legacy kube",
+                "spec.caBundle: Invalid value: \"3 bytes\": local APIServices may not have a caBundle",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_write_of_the_status_touches_nothing_else() {
+        let old = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"version": "v1"}});
+        let mut new = json!({"metadata": {"annotations": {"c": "d"}}, "spec": {},
+            "status": {"conditions": [{"type": "Available", "status": "Maybe"}]}});
+        (API_SERVICE.prepare_update)(&mut new, &old, "status");
+        assert_eq!((&new["metadata"], &new["spec"]), (&json!({"labels": {"a": "b"}}), &old["spec"]));
+        let found: Vec<_> =
+            (API_SERVICE.validate_update)(&new, &old, "status").iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            ["status.conditions[0].status: Unsupported value: \"Maybe\": supported values: \"True\", \"False\", \
+              \"Unknown\""]
+        );
+    }
 }

@@ -103,6 +103,7 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
         "status" => replica_status(&At::root(new).get("status")),
         _ => replication_controller(new),
     },
+    warnings: pod_warnings::workload,
     fields: |object| vec![("status.replicas", At::root(object).int("status.replicas").to_string())],
     has_generation: true,
     ..Rules::DEFAULT

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! CertificateSigningRequests (`pkg/apis/certificates/validation`). What needs the request parsed is
-//! judged only as far as its PEM block.
+//! CertificateSigningRequests (`pkg/apis/certificates/validation`). What is signed is judged as far as its
+//! PEM block and its outermost length (`pem.rs`).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use knarr_types::{ErrorList, FieldError, Object};
+use serde_json::Value;
 
 use super::Rules;
 use super::at::{At, same};
+use super::containers::required_one_of;
 use super::fill;
-use super::metadata;
 use super::names;
+use super::pem;
 
 pub(super) static CERTIFICATE_SIGNING_REQUEST: Rules = Rules {
     prepare_create: |request| {
@@ -19,6 +21,9 @@ pub(super) static CERTIFICATE_SIGNING_REQUEST: Rules = Rules {
         request["status"] = serde_json::json!({});
     },
     prepare_update,
+    // Whatever it is called, the name only must fit into a path.
+    name: |_, _| Vec::new(),
+    judges_changes_whole: true,
     validate: |request| spec(&At::root(request).get("spec")),
     validate_update,
     fields: |request| vec![("spec.signerName", At::root(request).str("spec.signerName").to_owned())],
@@ -52,15 +57,29 @@ const USAGES: &[&str] = &[
 ];
 const CONDITIONS_OF_APPROVAL: [&str; 2] = ["Approved", "Denied"];
 
+/// A write of the approval brings nothing but conditions; one of the status may add none that approves.
 fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
     fill::keep(new, old, "spec");
     match subresource {
         "" => fill::keep(new, old, "status"),
         "approval" => {
-            let before = old["status"].clone();
-            fill::keep(fill::object(new, "status"), &before, "certificate");
+            let conditions = new["status"]["conditions"].take();
+            fill::keep(new, old, "status");
+            fill::object(new, "status")["conditions"] = conditions;
         }
-        _ => {}
+        _ => CONDITIONS_OF_APPROVAL.iter().for_each(|kind| keep_conditions(new, old, kind)),
+    }
+}
+
+/// Where there are as many conditions of this type as before, they stay what they were.
+fn keep_conditions(new: &mut Object, old: &Object, kind: &str) {
+    let of_kind = |condition: &&Value| condition["type"] == kind;
+    let before: Vec<Value> =
+        old["status"]["conditions"].as_array().into_iter().flatten().filter(of_kind).cloned().collect();
+    let Some(status) = fill::at(new, "status") else { return };
+    let now: Vec<&mut Value> = fill::each(status, "conditions").filter(|condition| condition["type"] == kind).collect();
+    if now.len() == before.len() {
+        now.into_iter().zip(before).for_each(|(now, before)| *now = before);
     }
 }
 
@@ -68,9 +87,8 @@ fn spec(spec: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let request = spec.get("request");
     let decoded = STANDARD.decode(request.text()).unwrap_or_default();
-    let pem = String::from_utf8_lossy(&decoded).into_owned();
-    if !pem.contains("-----BEGIN CERTIFICATE REQUEST-----") {
-        errors.push(request.invalid("PEM block type must be CERTIFICATE REQUEST"));
+    if let Err(why) = pem::certificate_request(&decoded) {
+        errors.push(request.invalid_as(request.text(), why));
     }
     let usages = spec.items("usages");
     if usages.is_empty() {
@@ -95,6 +113,8 @@ fn spec(spec: &At<'_>) -> ErrorList {
 }
 
 fn signer_name(signer: &At<'_>) -> ErrorList {
+    /// A domain, a `/`, a namespace, a `.` and a name.
+    const MAX_BYTES: usize = DOMAIN_BYTES + 1 + DOMAIN_BYTES + 1 + 63;
     match signer.text() {
         "" => return vec![signer.required("")],
         "kubernetes.io/legacy-unknown" => {
@@ -102,68 +122,156 @@ fn signer_name(signer: &At<'_>) -> ErrorList {
         }
         _ => {}
     }
-    let (domain, path) = match signer.text().split_once('/') {
-        Some((domain, path)) if !domain.is_empty() && !path.is_empty() && !path.contains('/') => (domain, path),
-        _ => {
-            let message = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-            return vec![signer.invalid(message)];
-        }
+    let parts: Vec<&str> = signer.text().split('/').collect();
+    let [domain, path] = parts[..] else {
+        let message = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        return vec![signer.invalid(message)];
     };
     let mut errors = ErrorList::new();
-    // Each label of the domain is judged alone.
-    for label in domain.split('.') {
-        for fault in names::dns1123_label(label) {
-            errors.push(signer.invalid_as(domain, format!("validating label {label:?}: {fault}")));
-        }
+    if domain.len() > DOMAIN_BYTES {
+        errors.push(FieldError::too_long(&signer.path, DOMAIN_BYTES));
     }
+    errors.extend(first_bad_label(signer, domain, names::dns1123_label));
     if !domain.contains('.') {
         errors.push(signer.invalid_as(domain, "should be a domain with at least two segments separated by dots"));
     }
-    errors.extend(metadata::faults(&signer.path, path, names::dns1123_subdomain(path)));
+    errors.extend(first_bad_label(signer, path, names::dns1123_subdomain));
+    if signer.text().len() > MAX_BYTES {
+        errors.push(FieldError::too_long(&signer.path, MAX_BYTES));
+    }
     errors
+}
+
+const DOMAIN_BYTES: usize = 253;
+
+/// Labels are judged one by one, up to the first that is none.
+fn first_bad_label(signer: &At<'_>, text: &str, check: fn(&str) -> Vec<String>) -> ErrorList {
+    let faults = text.split('.').map(|label| (label, check(label))).find(|(_, faults)| !faults.is_empty());
+    let (label, faults) = faults.unwrap_or_default();
+    faults.iter().map(|why| signer.invalid_as(text, format!("validating label {label:?}: {why}"))).collect()
 }
 
 fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let (request, before) = (At::root(new), At::root(old));
-    let mut errors = if subresource.is_empty() { spec(&request.get("spec")) } else { ErrorList::new() };
-    let list = request.get("status.conditions");
-    let types = |at: &At<'_>| -> Vec<String> {
-        at.items("status.conditions").iter().map(|condition| condition.str("type").to_owned()).collect()
-    };
-    let (now, was) = (types(&request), types(&before));
-    if CONDITIONS_OF_APPROVAL.iter().all(|kind| now.iter().any(|other| other == kind)) {
-        errors.push(list.invalid_as("Denied", "Approved and Denied conditions are mutually exclusive"));
+    let mut errors = spec(&request.get("spec"));
+    errors.extend(conditions(&request, &before));
+    let certificate = request.get("status.certificate");
+    let unchanged = same(certificate.value, before.raw("status.certificate"));
+    let bytes = STANDARD.decode(certificate.text()).unwrap_or_default();
+    if !unchanged && let Err(why) = pem::certificates(&bytes) {
+        errors.push(certificate.invalid_as("<certificate data>", why));
     }
-    let states = ["Approved", "Denied", "Failed"]
-        .map(|kind| (kind, now.iter().any(|other| other == kind), was.iter().any(|other| other == kind)));
-    for (kind, ..) in states.iter().filter(|(_, has, had)| *had && !has) {
+    let list = request.get("status.conditions");
+    let count = |at: &At<'_>, kind: &str| {
+        at.items("status.conditions").iter().filter(|condition| condition.str("type") == kind).count()
+    };
+    for kind in ["Approved", "Denied", "Failed"].iter().filter(|kind| count(&request, kind) < count(&before, kind)) {
         errors.push(list.forbidden(format!("updates may not remove a condition of type {kind:?}")));
     }
-    for (kind, has, had) in states {
-        if subresource == "status" && has && !had && kind != "Failed" {
-            errors.push(list.forbidden(format!("updates may not add a condition of type {kind:?}")));
-        }
+    if subresource != "approval" {
+        let added = CONDITIONS_OF_APPROVAL.iter().filter(|kind| count(&request, kind) > count(&before, kind));
+        errors.extend(added.map(|kind| list.forbidden(format!("updates may not add a condition of type {kind:?}"))));
     }
-    let certificate = request.get("status.certificate");
-    if before.has("status.certificate") {
-        if !same(certificate.value, before.raw("status.certificate")) {
-            errors.push(certificate.forbidden("updates may not modify existing certificate content"));
-        }
-    } else if certificate.is_set() {
-        errors.extend(certificate_faults(&certificate));
+    if !unchanged && !before.str("status.certificate").is_empty() {
+        errors.push(certificate.forbidden("updates may not modify existing certificate content"));
     }
     errors
 }
 
-fn certificate_faults(certificate: &At<'_>) -> Option<FieldError> {
-    let bytes = STANDARD.decode(certificate.text()).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let blocks: Vec<&str> =
-        text.split("-----BEGIN ").skip(1).filter_map(|rest| rest.split_once("-----").map(|(kind, _)| kind)).collect();
-    let refuse = |why: String| Some(certificate.invalid_as("<certificate data>", why));
-    match blocks.iter().find(|kind| **kind != "CERTIFICATE") {
-        Some(other) => refuse(format!("only CERTIFICATE PEM blocks are allowed, found {other:?}")),
-        None if blocks.is_empty() => refuse("must contain at least one CERTIFICATE PEM block".to_owned()),
-        None => None,
+/// What is wrong with the conditions; what was wrong with them before may stay so.
+fn conditions(request: &At<'_>, before: &At<'_>) -> ErrorList {
+    let types = |at: &At<'_>| -> Vec<String> {
+        at.items("status.conditions").iter().map(|condition| condition.str("type").to_owned()).collect()
+    };
+    let was = types(before);
+    let was_twice = was.iter().enumerate().any(|(at, kind)| was[..at].contains(kind));
+    let was_both = CONDITIONS_OF_APPROVAL.iter().all(|kind| was.iter().any(|other| other == kind));
+    let list = request.get("status.conditions");
+    let (mut errors, mut seen) = (ErrorList::new(), Vec::new());
+    for condition in request.items("status.conditions") {
+        let (kind, status) = (condition.get("type"), condition.get("status"));
+        if kind.text().is_empty() && !was.iter().any(String::is_empty) {
+            errors.push(kind.required(""));
+        }
+        let allowed: &[&str] = match kind.text() {
+            "Approved" | "Denied" | "Failed" => &["True"],
+            _ => &["False", "True", "Unknown"],
+        };
+        errors.extend(required_one_of(&status, allowed));
+        let other = CONDITIONS_OF_APPROVAL.iter().find(|other| **other != kind.text());
+        let excludes = CONDITIONS_OF_APPROVAL.contains(&kind.text()) && other.is_some_and(|other| seen.contains(other));
+        if excludes && !was_both {
+            errors.push(list.invalid_as(kind.text(), "Approved and Denied conditions are mutually exclusive"));
+        }
+        if seen.contains(&kind.text()) && !was_twice {
+            errors.push(kind.duplicate());
+        }
+        seen.push(kind.text());
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn written(subresource: &str, conditions: Value) -> Vec<String> {
+        let request = STANDARD.encode("-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n");
+        let old = json!({"spec": {"request": request, "signerName": "e.com/a", "usages": ["any"]}, "status": {
+            "conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
+        let mut new = json!({"spec": {}, "status": {"conditions": conditions}});
+        prepare_update(&mut new, &old, subresource);
+        validate_update(&new, &old, subresource).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn conditions_are_each_said_once_and_only_approvals_approve() {
+        let approved = json!({"type": "Approved", "status": "True"});
+        assert!(written("approval", json!([approved])).is_empty());
+        assert!(written("status", json!([{"type": "Approved", "status": "False"}])).is_empty(), "it stays as it was");
+        assert_eq!(
+            written(
+                "approval",
+                json!([approved, {"type": "Denied"}, {"status": "True"}, {"type": "X", "status": "y"}])
+            ),
+            [
+                "status.conditions[1].status: Required value",
+                "status.conditions: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive",
+                "status.conditions[2].type: Required value",
+                "status.conditions[3].status: Unsupported value: \"y\": supported values: \"False\", \"True\", \"Unknown\"",
+            ]
+        );
+        assert_eq!(
+            written("status", json!([approved, approved])),
+            [
+                "status.conditions[1].type: Duplicate value: \"Approved\"",
+                "status.conditions: Forbidden: updates may not add a condition of type \"Approved\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_signer_is_a_domain_and_a_path() {
+        let found = |name: &str| {
+            let value = json!(name);
+            let faults = signer_name(&At::new(&value, knarr_types::FieldPath::new("s")));
+            faults
+                .iter()
+                .map(|fault| fault.detail.split(": ").next().unwrap_or_default().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert!(found("example.com/a.b").is_empty());
+        assert_eq!(
+            found("e.com/a/b"),
+            ["must be a fully qualified domain and path of the form 'example.com/signer-name'"]
+        );
+        assert_eq!(found("E.com/a"), ["validating label \"E\""]);
+        assert_eq!(found("e.com/"), ["validating label \"\""]);
+        assert_eq!(
+            found("com/a.B"),
+            ["should be a domain with at least two segments separated by dots", "validating label \"B\""]
+        );
     }
 }

@@ -6,9 +6,12 @@ use knarr_types::{ErrorList, Object};
 
 use super::Rules;
 use super::at::At;
+use super::fill;
 use super::metadata::NOT_NEGATIVE;
 
 pub(super) static LEASE: Rules = Rules {
+    prepare_create: |lease| drop_coordination(lease, &Object::Null),
+    prepare_update: |new, old, _| drop_coordination(new, old),
     validate,
     validate_update: |new, _, _| validate(new),
     allow_create_on_update: true,
@@ -27,9 +30,31 @@ fn validate(lease: &Object) -> ErrorList {
     if transitions.value.as_i64().is_some_and(|count| count < 0) {
         errors.push(transitions.invalid(NOT_NEGATIVE));
     }
-    let (strategy, preferred) = (spec.get("strategy"), spec.get("preferredHolder"));
-    if preferred.is_set() && strategy.text().is_empty() {
-        errors.push(preferred.forbidden("may only be specified when `strategy` is defined"));
-    }
     errors
+}
+
+/// Coordinated leader election is off in this version: what only it reads cannot be set.
+fn drop_coordination(lease: &mut Object, old: &Object) {
+    let was = &old["spec"];
+    let Some(spec) = fill::at(lease, "spec") else { return };
+    for field in ["strategy", "preferredHolder"].iter().filter(|field| was[**field].is_null()) {
+        fill::remove(spec, field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_switched_off_is_dropped() {
+        let mut lease = json!({"spec": {"holderIdentity": "a", "strategy": "Oldest", "preferredHolder": "b"}});
+        (LEASE.prepare_create)(&mut lease);
+        assert_eq!(lease, json!({"spec": {"holderIdentity": "a"}}));
+        let mut without = json!({"metadata": {}});
+        (LEASE.prepare_create)(&mut without);
+        assert_eq!(without, json!({"metadata": {}}));
+    }
 }

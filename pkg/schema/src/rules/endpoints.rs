@@ -20,6 +20,7 @@ pub(super) static ENDPOINTS: Rules = Rules {
     },
     validate: |endpoints| subsets(&At::root(endpoints)),
     validate_update: |new, _, _| subsets(&At::root(new)),
+    warnings: subset_warnings,
     deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     allow_create_on_update: true,
     ..Rules::DEFAULT
@@ -40,12 +41,8 @@ pub(super) static ENDPOINT_SLICE: Rules = Rules {
         if !same(&new["endpoints"], &old["endpoints"]) {
             drop_topology(new);
         }
-        let mut labels = (new["metadata"]["labels"].clone(), old["metadata"]["labels"].clone());
-        for labels in [&mut labels.0, &mut labels.1] {
-            fill::remove(labels, "service.kubernetes.io/headless");
-        }
         fill::bump_generation(new, old, &["endpoints", "ports", "addressType"]);
-        if !same(&labels.0, &labels.1) {
+        if !same(&new["metadata"]["labels"], &old["metadata"]["labels"]) {
             let before = old["metadata"]["generation"].as_i64().unwrap_or_default();
             fill::generation(new, before + 1);
         }
@@ -57,13 +54,39 @@ pub(super) static ENDPOINT_SLICE: Rules = Rules {
         errors.extend(metadata::immutable(&slice.get("addressType"), &At::root(old).get("addressType")));
         errors
     },
-    warnings: |slice| match At::root(slice).str("addressType") {
-        "FQDN" => vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()],
-        _ => Vec::new(),
-    },
+    warnings: slice_warnings,
     has_generation: true,
     ..Rules::DEFAULT
 };
+
+/// The controller of these endpoints writes addresses as they should be.
+fn is_of_controller(object: &Object, label: &str, controllers: &[&str]) -> bool {
+    let by = object["metadata"]["labels"][label].as_str();
+    by.is_some_and(|by| controllers.contains(&by))
+}
+
+fn slice_warnings(slice: &Object) -> Vec<String> {
+    const CONTROLLERS: &[&str] = &["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+    let at = At::root(slice);
+    if at.str("addressType") == "FQDN" {
+        return vec!["spec.addressType: FQDN endpoints are deprecated".to_owned()];
+    }
+    if is_of_controller(slice, "endpointslice.kubernetes.io/managed-by", CONTROLLERS) {
+        return Vec::new();
+    }
+    let all = at.items("endpoints").into_iter().flat_map(|endpoint| endpoint.items("addresses"));
+    all.filter_map(|address| addresses::ip_warning(&address)).collect()
+}
+
+fn subset_warnings(endpoints: &Object) -> Vec<String> {
+    if is_of_controller(endpoints, "endpoints.kubernetes.io/managed-by", &["endpoint-controller"]) {
+        return Vec::new();
+    }
+    let lists = ["addresses", "notReadyAddresses"];
+    let subsets = At::root(endpoints).items("subsets");
+    let all = subsets.iter().flat_map(|subset| lists.iter().flat_map(|list| subset.items(list)));
+    all.filter_map(|address| addresses::ip_warning(&address.get("ip"))).collect()
+}
 
 /// This version cannot write where endpoints were said to be in older ones.
 fn drop_topology(slice: &mut Object) {
@@ -134,13 +157,12 @@ fn endpoint_slice(slice: &At<'_>) -> ErrorList {
 
 fn slice_addresses(endpoint: &At<'_>, kind: &str) -> ErrorList {
     let list = endpoint.get("addresses");
-    if endpoint.len("addresses") == 0 {
-        return vec![list.required("must contain at least 1 address")];
-    }
-    if endpoint.len("addresses") > 100 {
-        return vec![FieldError::too_many(&list.path, endpoint.len("addresses"), 100)];
-    }
     let mut errors = ErrorList::new();
+    match endpoint.len("addresses") {
+        0 => errors.push(list.required("must contain at least 1 address")),
+        1..=100 => {}
+        count => errors.push(FieldError::too_many(&list.path, count, 100)),
+    }
     for address in endpoint.items("addresses") {
         match kind {
             "IPv4" | "IPv6" => errors.extend(slice_ip(&list, &address, kind)),
@@ -180,21 +202,25 @@ fn slice_endpoint(endpoint: &At<'_>) -> ErrorList {
     if host.is_set() {
         errors.extend(host.faults(names::dns1123_label(host.text())));
     }
-    for list in ["hints.forZones", "hints.forNodes"] {
-        if endpoint.len(list) > 8 {
-            errors.push(FieldError::too_many(&endpoint.get(list).path, endpoint.len(list), 8));
-            continue;
-        }
+    errors.extend(hints(endpoint));
+    errors
+}
+
+/// Which zones and nodes an endpoint should serve.
+fn hints(endpoint: &At<'_>) -> ErrorList {
+    const LISTS: [&str; 2] = ["hints.forZones", "hints.forNodes"];
+    if let Some(list) = LISTS.iter().find(|list| endpoint.len(list) > 8) {
+        return vec![FieldError::too_many(&endpoint.get(list).path, endpoint.len(list), 8)];
+    }
+    let mut errors = ErrorList::new();
+    for (list, check) in LISTS.iter().zip([names::label_value, names::dns1123_subdomain]) {
         let mut seen = Vec::new();
         for hint in endpoint.items(list) {
             let name = hint.get("name");
             if seen.contains(&name.text()) {
                 errors.push(name.duplicate());
-            } else if list.ends_with("Zones") {
-                errors.extend(name.faults(names::label_value(name.text())));
-            } else {
-                errors.extend(name.faults(names::dns1123_subdomain(name.text())));
             }
+            errors.extend(name.faults(check(name.text())));
             seen.push(name.text());
         }
     }
@@ -220,4 +246,35 @@ fn slice_ports(slice: &At<'_>) -> ErrorList {
         errors.extend(app_protocol(&port));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn addresses_that_are_not_in_their_usual_form_are_warned_of() {
+        let mut slice =
+            json!({"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}, {"addresses": ["FD00::0:2"]}]});
+        let warning = "endpoints[1].addresses[0]: IPv6 address \"FD00::0:2\" should be in RFC 5952 canonical format \
+                       (\"fd00::2\")";
+        assert_eq!(slice_warnings(&slice), [warning]);
+        slice["metadata"] =
+            json!({"labels": {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}});
+        assert!(slice_warnings(&slice).is_empty());
+        let endpoints = json!({"subsets": [{"notReadyAddresses": [{"ip": "FD00::1"}]}]});
+        assert!(subset_warnings(&endpoints)[0].starts_with("subsets[0].notReadyAddresses[0].ip: IPv6 address"));
+    }
+
+    #[test]
+    fn hints_are_few_and_name_each_place_once() {
+        let many: Vec<_> = (0..9).map(|n| json!({"name": format!("z{n}")})).collect();
+        let endpoint = json!({"hints": {"forZones": many, "forNodes": [{"name": "a"}, {"name": "a"}]}});
+        let found = |endpoint| hints(&At::root(&endpoint)).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(found(endpoint), ["hints.forZones: Too many: 9: must have at most 8 items"]);
+        let twice = json!({"hints": {"forZones": [{"name": "a"}], "forNodes": [{"name": "a"}, {"name": "a"}]}});
+        assert_eq!(found(twice), ["hints.forNodes[1].name: Duplicate value: \"a\""]);
+    }
 }

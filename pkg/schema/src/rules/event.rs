@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Events of the core and the events.k8s.io group (`pkg/apis/core/validation/events.go`). Messages name
+//! Events of the core and the events.k8s.io group (`pkg/apis/core/validation/events.go`). Messages name most
 //! fields as the core does, whichever group was asked.
 
+use jiff::Timestamp;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
+use serde_json::Value;
 
 use super::Rules;
 use super::at::{At, same};
@@ -94,7 +96,8 @@ fn legacy(event: &At<'_>, naming: &Naming) -> ErrorList {
 /// What is wrong with who reports, and what.
 fn reported(event: &At<'_>, naming: &Naming) -> ErrorList {
     let mut errors = ErrorList::new();
-    let controller = event.get(naming.controller).named(FieldPath::new("reportingController"));
+    // Of all names this one is the group's own.
+    let controller = event.get(naming.controller);
     if controller.text().is_empty() {
         errors.push(controller.required(""));
     }
@@ -181,9 +184,18 @@ fn update_new(event: &At<'_>, before: &At<'_>) -> ErrorList {
     }
     errors.extend(FIXED.iter().filter_map(|(field, shown)| {
         let at = event.get(field).named(FieldPath::new(shown));
-        (!same(at.value, before.raw(field))).then(|| changed(&at, field))
+        let stays = match *field {
+            "eventTime" => microseconds(at.value) == microseconds(before.raw(field)),
+            _ => same(at.value, before.raw(field)),
+        };
+        (!stays).then(|| changed(&at, field))
     }));
     errors
+}
+
+/// Clients of old send times with more digits than are kept.
+fn microseconds(time: &Value) -> Option<i64> {
+    time.as_str().and_then(|text| text.parse::<Timestamp>().ok()).map(Timestamp::as_microsecond)
 }
 
 fn changed(at: &At<'_>, field: &str) -> FieldError {
@@ -240,6 +252,16 @@ mod tests {
         let old = |namespace: &str| json!({"metadata": {"namespace": namespace}, "involvedObject": {"kind": "Node"}});
         assert!((EVENT.validate)(&old("default")).is_empty());
         assert!(!(EVENT.validate)(&old("kube-system")).is_empty());
+    }
+
+    #[test]
+    fn who_reports_goes_by_the_name_of_the_group() {
+        let mut new = event();
+        new["reportingController"] = json!("");
+        assert!(faults(&(NEW_EVENT.validate)(&new))[0].starts_with("reportingController: Required value"));
+        let core = json!({"metadata": {"namespace": "default"}, "eventTime": "2024-01-01T00:00:00.000000Z",
+            "reportingInstance": "i", "action": "A", "reason": "R"});
+        assert!(faults(&(EVENT.validate)(&core))[0].starts_with("reportingComponent: Required value"));
     }
 
     #[test]

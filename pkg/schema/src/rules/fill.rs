@@ -67,6 +67,14 @@ pub fn keep(new: &mut Value, old: &Value, field: &str) {
     }
 }
 
+/// Makes of the metadata of `new` what a write of the status may not touch what they are in `old`.
+pub fn keep_metadata(new: &mut Value, old: &Value) {
+    const FIELDS: [&str; 6] =
+        ["labels", "annotations", "finalizers", "ownerReferences", "generation", "deletionTimestamp"];
+    let metadata = object(new, "metadata");
+    FIELDS.iter().for_each(|field| keep(metadata, &old["metadata"], field));
+}
+
 /// A new object: no status, first generation.
 pub fn first_generation(object: &mut Value) {
     remove(object, "status");
@@ -100,5 +108,13 @@ pub fn spec_and_status(new: &mut Value, old: &Value, subresource: &str) {
     } else {
         keep(new, old, "status");
         bump_generation(new, old, &["spec"]);
+    }
+}
+
+/// The same where a status write leaves the metadata alone, too.
+pub fn spec_and_bare_status(new: &mut Value, old: &Value, subresource: &str) {
+    spec_and_status(new, old, subresource);
+    if subresource == "status" {
+        keep_metadata(new, old);
     }
 }

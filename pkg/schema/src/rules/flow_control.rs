@@ -19,7 +19,7 @@ use super::volumes::require;
 pub(super) static FLOW_SCHEMA: Rules = Rules {
     default: |schema| empty(object(schema, "spec"), "matchingPrecedence", 1000),
     prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_update: fill::spec_and_bare_status,
     validate: |schema| flow_schema(&At::root(schema)),
     validate_update: |new, _, subresource| match subresource {
         "status" => status(&At::root(new).get("status")),
@@ -47,7 +47,7 @@ pub(super) static PRIORITY_LEVEL: Rules = Rules {
         }
     },
     prepare_create: fill::first_generation,
-    prepare_update: fill::spec_and_status,
+    prepare_update: fill::spec_and_bare_status,
     validate: |level| priority_level(&At::root(level)),
     validate_update: |new, _, subresource| match subresource {
         "status" => status(&At::root(new).get("status")),
@@ -321,6 +321,7 @@ fn priority_level_spec(level: &At<'_>) -> ErrorList {
             if limited.is_set() {
                 errors.push(limited.forbidden("must be nil if the type is not Limited"));
             }
+            errors.extend(self::exempt(&exempt));
         }
         "Limited" => {
             if exempt.is_set() {
@@ -377,11 +378,42 @@ fn queues(queuing: &At<'_>) -> ErrorList {
             errors.push(queuing.get(field).invalid("must be positive"));
         }
     }
-    let (hand, count) = (queuing.get("handSize"), queuing.int("queues"));
-    if queuing.int("handSize") <= 0 {
+    let (hand, count, size) = (queuing.get("handSize"), queuing.int("queues"), queuing.int("handSize"));
+    if count > MOST_QUEUES {
+        errors.push(queuing.get("queues").invalid(format!("must not be greater than {MOST_QUEUES}")));
+    }
+    if size <= 0 {
         errors.push(hand.invalid("must be positive"));
-    } else if queuing.int("handSize") > count {
+    } else if size > count {
         errors.push(hand.invalid(format!("should not be greater than queues ({count})")));
+    } else if entropy_bits(count, size) > MOST_ENTROPY_BITS {
+        errors.push(hand.invalid(format!(
+            "required entropy bits of deckSize {count} and handSize {size} should not be greater than \
+             {MOST_ENTROPY_BITS}"
+        )));
+    }
+    errors
+}
+
+const MOST_QUEUES: i64 = 10_000_000;
+/// A flow's hand of queues is dealt by so many bits of its hash.
+const MOST_ENTROPY_BITS: f64 = 60.0;
+
+/// The bits that it takes to deal a hand.
+#[allow(clippy::cast_precision_loss, reason = "both numbers are small")]
+fn entropy_bits(deck: i64, hand: i64) -> f64 {
+    ((deck as f64).log2() * hand as f64).ceil()
+}
+
+/// What is wrong with how much of the server those get who never wait.
+fn exempt(exempt: &At<'_>) -> ErrorList {
+    let (shares, lendable) = (exempt.get("nominalConcurrencyShares"), exempt.get("lendablePercent"));
+    let mut errors = ErrorList::new();
+    if shares.value.as_i64().is_some_and(|shares| shares < 0) {
+        errors.push(shares.invalid("must be a non-negative integer"));
+    }
+    if lendable.value.as_i64().is_some_and(|percent| !(0..=100).contains(&percent)) {
+        errors.push(lendable.invalid("must be between 0 and 100, inclusive"));
     }
     errors
 }
@@ -389,6 +421,23 @@ fn queues(queuing: &At<'_>) -> ErrorList {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hand_of_queues_is_dealt_by_a_hash() {
+        let found = |queues: i64, hand: i64| {
+            let queuing = json!({"queueLengthLimit": 1, "queues": queues, "handSize": hand});
+            self::queues(&At::root(&queuing)).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(found(64, 10), Vec::<String>::new());
+        assert_eq!(
+            found(64, 11),
+            [
+                "handSize: Invalid value: 11: required entropy bits of deckSize 64 and handSize 11 should not be greater \
+              than 60"
+            ]
+        );
+        assert_eq!(found(10_000_001, 1), ["queues: Invalid value: 10000001: must not be greater than 10000000"]);
+    }
 
     #[test]
     fn a_spec_comes_back_unless_somebody_took_the_object_over() {

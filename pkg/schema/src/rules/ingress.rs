@@ -225,7 +225,7 @@ fn parameters(parameters: &At<'_>) -> ErrorList {
     let mut errors = typed_reference(parameters);
     let (scope, namespace) = (parameters.get("scope"), parameters.get("namespace"));
     match scope.text() {
-        "Namespace" if namespace.text().is_empty() => {
+        "Namespace" if !namespace.is_set() => {
             errors.push(namespace.required("`parameters.scope` is set to 'Namespace'"));
         }
         "Namespace" => errors.extend(namespace.faults(names::dns1123_label(namespace.text()))),

@@ -45,6 +45,7 @@ mod namespace;
 mod network_policy;
 mod node;
 mod overlapping_paths;
+mod pem;
 mod persistent_volume;
 mod persistent_volume_claim;
 mod pod;

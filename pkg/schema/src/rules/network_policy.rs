@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use super::Rules;
 use super::addresses;
 use super::at::{At, same};
-use super::containers::required_one_of;
 use super::fill::{self, each, empty, object, unset};
 use super::go_print;
 use super::names;
 use super::probes;
+use super::security::one_of;
 use super::selectors;
 
 pub(super) static NETWORK_POLICY: Rules = Rules {
@@ -88,7 +88,7 @@ fn network_policy(spec: &At<'_>) -> ErrorList {
         return errors;
     }
     for kind in spec.items("policyTypes") {
-        errors.extend(super::security::one_of(&kind, &["Ingress", "Egress"]));
+        errors.extend(one_of(&kind, &["Ingress", "Egress"]));
     }
     errors
 }
@@ -107,7 +107,7 @@ fn network_policy_warnings(spec: &At<'_>) -> Vec<String> {
 }
 
 fn policy_port(port: &At<'_>) -> ErrorList {
-    let mut errors: ErrorList = required_one_of(&port.get("protocol"), &["TCP", "UDP", "SCTP"]).into_iter().collect();
+    let mut errors: ErrorList = one_of(&port.get("protocol"), &["TCP", "UDP", "SCTP"]).into_iter().collect();
     let (number, end) = (port.get("port"), port.get("endPort"));
     if number.value.is_string() && end.is_set() {
         errors.push(end.invalid("may not be specified when `port` is non-numeric"));

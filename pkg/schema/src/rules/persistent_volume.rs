@@ -101,6 +101,36 @@ fn volume(volume: &At<'_>) -> ErrorList {
     errors
 }
 
+/// What is wrong with the spec of a volume that an attachment has in itself: a driver finds it, nobody claims it.
+pub(super) fn inline(spec: &At<'_>) -> ErrorList {
+    const NOT_INLINE: &str = "may not be specified in the context of inline volumes";
+    let unwelcome = |field: &str| spec.has(field).then(|| spec.get(field).forbidden(NOT_INLINE));
+    let mut errors: ErrorList = ["claimRef", "capacity"].into_iter().filter_map(unwelcome).collect();
+    if !spec.has("csi") {
+        errors.push(spec.get("csi").required("has to be specified in the context of inline volumes"));
+    }
+    let modes = spec.get("accessModes");
+    if spec.len("accessModes") == 0 {
+        errors.push(modes.required(""));
+    }
+    errors.extend(access_modes(&modes));
+    let reclaim = spec.get("persistentVolumeReclaimPolicy");
+    if !["", "Retain"].contains(&reclaim.text()) {
+        errors.push(reclaim.forbidden("may only be Retain in the context of inline volumes"));
+    }
+    errors.extend(unwelcome("nodeAffinity"));
+    errors.extend(source(spec, ""));
+    if !spec.str("storageClassName").is_empty() {
+        errors.extend(unwelcome("storageClassName"));
+    }
+    if !["", "Filesystem"].contains(&spec.str("volumeMode")) {
+        let message = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.push(spec.get("volumeMode").forbidden(message));
+    }
+    errors.extend(attributes_class(spec));
+    errors
+}
+
 /// The path of the root, however it is written.
 fn is_root(path: &str) -> bool {
     let mut depth = 0_usize;

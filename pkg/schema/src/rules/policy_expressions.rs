@@ -3,7 +3,8 @@
 //! The expressions of admission policies, and of the match conditions of webhooks: they compile, and give what their
 //! place asks for.
 
-use knarr_types::ErrorList;
+use knarr_types::{ErrorList, Shown};
+use serde_json::Value;
 
 use super::at::At;
 use super::names;
@@ -16,9 +17,17 @@ const EMPTY: &str = "must be non-empty if specified";
 /// What an expression for the audit may be long.
 const MAX_ANNOTATION_BYTES: usize = 5 * 1024;
 
+/// How many annotations a policy may give to the audit.
+const MAX_ANNOTATIONS: usize = 20;
+
 /// What an expression about requests gives must be one of these types.
 pub(super) fn expression(at: &At<'_>, environment: &Environment, wanted: &[Type]) -> ErrorList {
-    match environment.compile(at.text()) {
+    compiled(at, at.text(), environment, wanted)
+}
+
+/// The same of `text`, which is that of the field but for the space around it.
+fn compiled(at: &At<'_>, text: &str, environment: &Environment, wanted: &[Type]) -> ErrorList {
+    match environment.compile(text) {
         Err(why) => vec![at.invalid(format!("compilation failed: {why}"))],
         Ok(program) if wanted.is_empty() || wanted.contains(program.output()) => ErrorList::new(),
         Ok(program) => {
@@ -65,8 +74,8 @@ fn is_identifier(name: &str) -> bool {
 
 /// What the expressions of a policy can name before its variables.
 pub(super) fn scope(spec: &At<'_>, mutation: bool) -> Scope {
-    // Where there are no variables, `variables` is none either.
-    let variables = (spec.len("variables") > 0).then(Vec::new);
+    // Where nothing is changed and there are no variables, `variables` is none either.
+    let variables = (mutation || spec.len("variables") > 0).then(Vec::new);
     Scope { params: spec.has("paramKind"), authorizer: true, variables, mutation, ..Scope::default() }
 }
 
@@ -107,6 +116,16 @@ pub(super) fn validations(spec: &At<'_>, scope: &Scope) -> ErrorList {
 pub(super) fn audit_annotations(policy: &At<'_>, scope: &Scope) -> ErrorList {
     let mut errors = ErrorList::new();
     let environment = environment(scope);
+    let list = policy.get("spec.auditAnnotations");
+    if policy.len("spec.auditAnnotations") > MAX_ANNOTATIONS {
+        let shown = |note: &At<'_>| {
+            format!("{{\"Key\":{},\"ValueExpression\":{}}}", note.raw("key"), note.raw("valueExpression"))
+        };
+        let shown: Vec<_> = policy.items("spec.auditAnnotations").iter().map(shown).collect();
+        let shown = Shown::Printed(format!("[{}]", shown.join(",")));
+        errors.push(list.invalid_as(shown, format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations")));
+    }
+    let mut seen = Vec::new();
     for annotation in policy.items("spec.auditAnnotations") {
         let (key, value) = (annotation.get("key"), annotation.get("valueExpression"));
         let name = policy.str("metadata.name");
@@ -121,8 +140,12 @@ pub(super) fn audit_annotations(policy: &At<'_>, scope: &Scope) -> ErrorList {
         } else if value.text().trim().len() > MAX_ANNOTATION_BYTES {
             errors.push(value.required(&format!("must not exceed {MAX_ANNOTATION_BYTES} bytes in length")));
         } else {
-            errors.extend(expression(&value, &environment, &[Type::String, Type::Null]));
+            errors.extend(compiled(&value, value.text().trim(), &environment, &[Type::String, Type::Null]));
         }
+        if seen.contains(&key.text()) {
+            errors.push(key.duplicate());
+        }
+        seen.push(key.text());
     }
     errors
 }
@@ -154,7 +177,10 @@ pub(super) fn mutations(spec: &At<'_>, scope: &Scope) -> ErrorList {
             let text = patch.get("expression");
             match text.text().trim() {
                 "" => errors.push(text.required("")),
-                _ => errors.extend(expression(&text, &environment, &[gives])),
+                trimmed => {
+                    let trimmed = Value::from(trimmed);
+                    errors.extend(expression(&At::new(&trimmed, text.path.clone()), &environment, &[gives]));
+                }
             }
         } else {
             let detail = format!("must be specified when patchType is {}", patch_type.text());
@@ -177,5 +203,6 @@ pub(super) fn mutations(spec: &At<'_>, scope: &Scope) -> ErrorList {
 /// The expression of a match condition.
 pub(super) fn match_condition(text: &At<'_>, params: bool) -> ErrorList {
     let scope = Scope { params, authorizer: true, ..Scope::default() };
-    expression(text, &environment(&scope), &[Type::Bool])
+    let trimmed = Value::from(text.text().trim());
+    expression(&At::new(&trimmed, text.path.clone()), &environment(&scope), &[Type::Bool])
 }

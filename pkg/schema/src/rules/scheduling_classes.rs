@@ -56,6 +56,8 @@ pub(super) static RUNTIME_CLASS: Rules = Rules {
 };
 
 pub(super) static POD_DISRUPTION_BUDGET: Rules = Rules {
+    // Upstream asks of its metadata only what it asks of all.
+    name: names::path_segment_name,
     prepare_create: fill::first_generation,
     prepare_update: fill::spec_and_status,
     validate: |budget| disruption_budget(&At::root(budget).get("spec")),

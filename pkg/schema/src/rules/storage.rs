@@ -14,6 +14,7 @@ use super::fill::{self, empty, object, unset};
 use super::go_print;
 use super::metadata::{self, NOT_NEGATIVE};
 use super::names;
+use super::persistent_volume;
 use super::pod_warnings::{self, old_label};
 use super::security::one_of;
 use super::selectors;
@@ -125,9 +126,19 @@ pub(super) static CSI_NODE: Rules = Rules {
 pub(super) static VOLUME_ATTACHMENT: Rules = Rules {
     prepare_create: |attachment| fill::remove(attachment, "status"),
     prepare_update: |new, old, subresource| {
-        fill::keep(new, old, if subresource == "status" { "spec" } else { "status" });
+        if subresource == "status" {
+            fill::keep(new, old, "spec");
+            fill::keep_metadata(new, old);
+        } else {
+            fill::keep(new, old, "status");
+        }
     },
-    validate: |attachment| volume_attachment(&At::root(attachment)),
+    validate: |attachment| {
+        let attachment = At::root(attachment);
+        let mut errors = volume_attachment(&attachment);
+        errors.extend(new_attachment(&attachment.get("spec")));
+        errors
+    },
     validate_update: |new, old, subresource| {
         let (attachment, before) = (At::root(new), At::root(old));
         if subresource == "status" {
@@ -358,13 +369,17 @@ fn volume_attachment(attachment: &At<'_>) -> ErrorList {
             errors.push(source.get("persistentVolumeName").required(message));
         }
         (true, false) => {}
-        (false, true) => {}
+        (false, true) => errors.extend(persistent_volume::inline(&source.get("inlineVolumeSpec"))),
     }
     errors.extend(spec.get("nodeName").faults(names::dns1123_subdomain(spec.str("nodeName"))));
     errors.extend(attachment_status(attachment));
-    // What only the first stable version asks for comes behind what all versions do.
-    errors.extend(csi_driver_name(&attacher));
-    let volume = source.get("persistentVolumeName");
+    errors
+}
+
+/// What only this version asks for, and only of what is new.
+fn new_attachment(spec: &At<'_>) -> ErrorList {
+    let mut errors = csi_driver_name(&spec.get("attacher"));
+    let volume = spec.get("source.persistentVolumeName");
     if volume.is_set() {
         errors.extend(volume.faults(names::dns1123_subdomain(volume.text())));
     }
@@ -372,12 +387,18 @@ fn volume_attachment(attachment: &At<'_>) -> ErrorList {
 }
 
 fn attachment_status(attachment: &At<'_>) -> ErrorList {
+    const METADATA_BYTES: usize = 256 << 10;
     let mut errors = ErrorList::new();
+    let metadata = attachment.get("status.attachmentMetadata");
+    let bytes: usize = metadata.entries_here().iter().map(|(key, value)| key.len() + value.text().len()).sum();
+    if bytes > METADATA_BYTES {
+        errors.push(FieldError::too_long(&metadata.path, METADATA_BYTES));
+    }
     for field in ["attachError", "detachError"] {
         let message = attachment.get("status").get(field).get("message");
         if message.text().len() > 1024 {
             // The limit that upstream tells is another one.
-            errors.push(FieldError::too_long(&message.path, 256 << 10));
+            errors.push(FieldError::too_long(&message.path, METADATA_BYTES));
         }
         let code = attachment.get("status").get(field).get("errorCode");
         if code.value.as_i64().is_some_and(|code| !(0..=i64::from(i32::MAX)).contains(&code)) {
@@ -402,11 +423,9 @@ fn storage_capacity(capacity: &At<'_>) -> ErrorList {
         class.text(),
         names::dns1123_subdomain(class.text()),
     ));
-    for field in ["capacity", "maximumVolumeSize"] {
-        let amount = capacity.get(field);
-        if Amount::parse(amount.text()).is_some_and(Amount::is_negative) {
-            errors.push(amount.invalid(NOT_NEGATIVE));
-        }
+    let amount = capacity.get("capacity");
+    if Amount::parse(amount.text()).is_some_and(Amount::is_negative) {
+        errors.push(amount.invalid(NOT_NEGATIVE));
     }
     errors
 }
@@ -434,6 +453,33 @@ mod tests {
             topology_warnings(&At::root(&class))[0],
             "allowedTopologies[0].matchLabelExpressions[0].key: deprecated since v1.14; use \"kubernetes.io/os\" instead"
         );
+    }
+
+    #[test]
+    fn a_volume_of_an_attachment_alone_is_a_drivers() {
+        let attachment = |volume: serde_json::Value| json!({"spec": {"attacher": "d", "nodeName": "n", "source": {"inlineVolumeSpec": volume}}});
+        let found = |volume| {
+            let faults = (VOLUME_ATTACHMENT.validate)(&attachment(volume));
+            faults.iter().map(|fault| fault.path.to_string()).collect::<Vec<_>>()
+        };
+        let csi = json!({"driver": "d", "volumeHandle": "h"});
+        assert!(found(json!({"csi": csi, "accessModes": ["ReadWriteOnce"]})).is_empty());
+        let wrong = found(json!({"csi": csi, "capacity": {"storage": "1"}, "storageClassName": "s"}));
+        let at = "spec.source.inlineVolumeSpec";
+        assert_eq!(wrong, ["capacity", "accessModes", "storageClassName"].map(|field| format!("{at}.{field}")));
+    }
+
+    #[test]
+    fn an_attachment_that_is_there_keeps_its_attacher() {
+        let old = json!({"metadata": {"labels": {"a": "b"}},
+            "spec": {"attacher": "Bad_", "nodeName": "n", "source": {"persistentVolumeName": "v"}}});
+        assert_eq!((VOLUME_ATTACHMENT.validate)(&old).len(), 1);
+        assert!((VOLUME_ATTACHMENT.validate_update)(&old, &old, "").is_empty());
+        let mut new = old.clone();
+        new["metadata"]["labels"]["a"] = json!("c");
+        new["status"] = json!({"attached": true});
+        (VOLUME_ATTACHMENT.prepare_update)(&mut new, &old, "status");
+        assert_eq!((&new["metadata"], &new["status"]), (&old["metadata"], &json!({"attached": true})));
     }
 
     #[test]

@@ -222,10 +222,7 @@ fn ephemeral(source: &At<'_>, volume: &At<'_>, claim: Option<&str>) -> ErrorList
     let template = source.get("volumeClaimTemplate");
     let mut errors = ErrorList::new();
     if template.is_set() {
-        let meta = template.get("metadata");
-        errors.extend(metadata::annotations(&meta.get("annotations")));
-        errors.extend(metadata::labels(&meta.get("labels")));
-        errors.extend(only_labels_and_annotations(&meta));
+        errors.extend(template_metadata(&template.get("metadata")));
         errors.extend(persistent_volume_claim::spec(&template.get("spec")));
     } else {
         errors.push(template.required(""));
@@ -235,6 +232,14 @@ fn ephemeral(source: &At<'_>, volume: &At<'_>, claim: Option<&str>) -> ErrorList
         let faults = names::dns1123_subdomain(claim).into_iter();
         errors.extend(faults.map(|fault| name.invalid(format!("PVC name {claim:?}: {fault}"))));
     }
+    errors
+}
+
+/// What is wrong with the metadata of a template of a claim.
+pub fn template_metadata(meta: &At<'_>) -> ErrorList {
+    let mut errors = metadata::annotations(&meta.get("annotations"));
+    errors.extend(metadata::labels(&meta.get("labels")));
+    errors.extend(only_labels_and_annotations(meta));
     errors
 }
 

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Webhook configurations (`pkg/apis/admissionregistration`). CEL expressions in match conditions
-//! are compiled where CEL lives, not here.
+//! Webhook configurations (`pkg/apis/admissionregistration`), and what admission policies ask for in the same
+//! words: rules, match conditions.
 
-use knarr_types::{ErrorList, Object, Shown};
+use knarr_types::{ErrorList, FieldError, Object, Shown};
 use serde_json::Value;
 
 use super::Rules;
 use super::at::At;
 use super::fill::{self, each, empty, object, unset};
 use super::names;
+use super::policy_expressions;
 use super::security::one_of;
 use super::selectors;
+use crate::cel::Reference;
 
 pub(super) static VALIDATING_WEBHOOKS: Rules = Rules { default: |hooks| default(hooks, false), ..OF_BOTH };
 pub(super) static MUTATING_WEBHOOKS: Rules = Rules { default: |hooks| default(hooks, true), ..OF_BOTH };
@@ -25,6 +27,9 @@ const OF_BOTH: Rules = Rules {
     allow_unconditional_update: false,
     ..Rules::DEFAULT
 };
+
+/// How many conditions a webhook or a policy may have.
+const MAX_CONDITIONS: usize = 64;
 
 fn default(hooks: &mut Object, mutating: bool) {
     for hook in each(hooks, "webhooks") {
@@ -49,13 +54,16 @@ fn validate(hooks: &At<'_>) -> ErrorList {
     for hook in hooks.items("webhooks") {
         errors.extend(webhook(&hook));
         errors.extend(review_versions(&hook));
-        let name = hook.get("name");
-        if seen.contains(&name.text()) {
-            errors.push(name.duplicate());
-        }
-        seen.push(name.text());
+        errors.extend(second_of(&hook.get("name"), &mut seen));
     }
     errors
+}
+
+/// A name that another has already; an empty one has a fault of its own.
+fn second_of<'a>(name: &At<'a>, seen: &mut Vec<&'a str>) -> Option<FieldError> {
+    let twice = !name.text().is_empty() && seen.contains(&name.text());
+    seen.push(name.text());
+    twice.then(|| name.duplicate())
 }
 
 fn webhook(hook: &At<'_>) -> ErrorList {
@@ -83,8 +91,8 @@ fn webhook(hook: &At<'_>) -> ErrorList {
     for selector in ["namespaceSelector", "objectSelector"] {
         errors.extend(selectors::label_selector(&hook.get(selector)));
     }
-    errors.extend(client_config(&hook.get("clientConfig")));
     errors.extend(one_of(&hook.get("reinvocationPolicy"), &["IfNeeded", "Never"]));
+    errors.extend(client_config(&hook.get("clientConfig")));
     errors.extend(match_conditions(hook));
     errors
 }
@@ -92,15 +100,17 @@ fn webhook(hook: &At<'_>) -> ErrorList {
 /// The names and expressions of match conditions.
 pub fn match_conditions(holder: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
+    let count = holder.len("matchConditions");
+    if count > MAX_CONDITIONS {
+        errors.push(FieldError::too_many(&holder.get("matchConditions").path, count, MAX_CONDITIONS));
+    }
     let mut seen = Vec::new();
     for condition in holder.items("matchConditions") {
-        if condition.str("expression").trim().is_empty() {
-            errors.push(condition.get("expression").required(""));
+        let expression = condition.get("expression");
+        if expression.text().trim().is_empty() {
+            errors.push(expression.required(""));
         } else {
-            errors.extend(super::policy_expressions::match_condition(
-                &condition.get("expression"),
-                holder.has("paramKind"),
-            ));
+            errors.extend(policy_expressions::match_condition(&expression, holder.has("paramKind")));
         }
         let name = condition.get("name");
         if name.text().is_empty() {
@@ -108,10 +118,7 @@ pub fn match_conditions(holder: &At<'_>) -> ErrorList {
         } else {
             errors.extend(name.faults(names::qualified_name(name.text())));
         }
-        if seen.contains(&name.text()) {
-            errors.push(name.duplicate());
-        }
-        seen.push(name.text());
+        errors.extend(second_of(&name, &mut seen));
     }
     errors
 }
@@ -127,18 +134,34 @@ fn review_versions(hook: &At<'_>) -> ErrorList {
     for version in &versions {
         if seen.contains(&version.text()) {
             errors.push(version.invalid("duplicate version"));
+            continue;
         }
         seen.push(version.text());
         errors.extend(version.faults(names::dns1035_label(version.text())));
     }
-    if errors.is_empty() && !seen.iter().any(|version| ["v1", "v1beta1"].contains(version)) {
+    if !seen.iter().any(|version| ["v1", "v1beta1"].contains(version)) {
         errors.push(list.invalid("must include at least one of v1, v1beta1"));
     }
     errors
 }
 
-/// What is wrong with which requests a webhook or policy is for.
-pub fn rule(rule: &At<'_>) -> ErrorList {
+/// What is wrong with which requests a policy is for: it may name objects.
+pub fn named_rule(rule: &At<'_>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut seen = Vec::new();
+    for name in rule.items("resourceNames") {
+        errors.extend(name.faults(names::path_segment_name(name.text(), false)));
+        if seen.contains(&name.text()) {
+            errors.push(name.duplicate());
+        }
+        seen.push(name.text());
+    }
+    errors.extend(self::rule(rule));
+    errors
+}
+
+/// What is wrong with which requests a webhook is for.
+fn rule(rule: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     let listed = |field: &str, what: &str, errors: &mut ErrorList| {
         let (list, values) = (rule.get(field), rule.strings(field));
@@ -170,12 +193,18 @@ fn rule_resources(rule: &At<'_>) -> ErrorList {
         errors.push(list.required(""));
     }
     let (mut whole, mut wild) = (Vec::new(), Vec::new());
+    // Upstream asks this only of the last that names no subresource.
+    let mut names_one = false;
     for resource in rule.items("resources") {
         let text = resource.text();
         if text.is_empty() {
             errors.push(resource.required(""));
+            continue;
         }
-        let Some((parent, sub)) = text.split_once('/') else { continue };
+        let Some((parent, sub)) = text.split_once('/') else {
+            names_one = text != "*";
+            continue;
+        };
         if whole.contains(&parent) {
             errors.push(resource.invalid(format!("if '{parent}/*' is present, must not specify {text}")));
         }
@@ -192,7 +221,7 @@ fn rule_resources(rule: &At<'_>) -> ErrorList {
     if all.len() > 1 && all.contains(&"*/*") {
         errors.push(list.invalid("if '*/*' is present, must not specify other resources"));
     }
-    if all.contains(&"*") && all.iter().any(|other| *other != "*" && !other.contains('/')) {
+    if all.contains(&"*") && names_one {
         errors.push(list.invalid("if '*' is present, must not specify other resources without subresources"));
     }
     errors
@@ -208,19 +237,18 @@ pub fn client_config(config: &At<'_>) -> ErrorList {
 
 fn webhook_url(url: &At<'_>) -> ErrorList {
     const FORM: &str = "; desired format: https://host[/path]";
+    let Reference { scheme, user, host, query, fragment } = match Reference::parse(url.text()) {
+        Ok(parts) => parts,
+        Err(why) => return vec![url.required(&format!("url must be a valid URL: {why}{FORM}"))],
+    };
     let mut errors = ErrorList::new();
-    let (scheme, rest) = url.text().split_once("://").unwrap_or(("", url.text()));
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.split('/').next().unwrap_or_default();
-    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     if scheme != "https" {
         errors.push(url.invalid_as(scheme, format!("'https' is the only allowed URL scheme{FORM}")));
     }
     if host.is_empty() {
         errors.push(url.invalid_as(host, format!("host must be specified{FORM}")));
     }
-    if !user.is_empty() {
+    if let Some(user) = user {
         errors.push(url.invalid_as(user, "user information is not permitted in the URL"));
     }
     if !fragment.is_empty() {
@@ -239,14 +267,15 @@ fn service_reference(service: &At<'_>) -> ErrorList {
         errors.push(port.invalid(format!("port is not valid: {fault}")));
     }
     let path = service.get("path");
-    if !path.is_set() || path.text() == "/" {
-        return errors;
+    let mut letters = path.text().chars();
+    match (letters.next(), letters.as_str()) {
+        (None, _) | (Some('/'), "") => return errors,
+        (Some('/'), _) => {}
+        _ => errors.push(path.invalid("must start with a '/'")),
     }
-    let Some(rest) = path.text().strip_prefix('/') else {
-        errors.push(path.invalid("must start with a '/'"));
-        return errors;
-    };
-    for (index, step) in rest.trim_end_matches('/').split('/').enumerate() {
+    // The first letter is left out, whatever it is.
+    let rest = letters.as_str();
+    for (index, step) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
         if step.is_empty() {
             errors.push(path.invalid(format!("segment[{index}] may not be empty")));
             continue;

@@ -29,7 +29,8 @@ pub(super) fn cells(kind: &str, object: Fields<'_>) -> Option<Vec<Value>> {
         ],
         "IngressClass" => vec![object.name(), object.text("/spec/controller").into(), parameters(object), object.age()],
         "NetworkPolicy" => vec![object.name(), object.selector("/spec/podSelector"), object.age()],
-        "IPAddress" => vec![object.name(), parent(object)],
+        // Upstream names no column for the age, and gives it all the same.
+        "IPAddress" => vec![object.name(), parent(object), object.age()],
         "ServiceCIDR" => vec![object.name(), object.texts("/spec/cidrs").join(",").into(), object.age()],
         _ => return None,
     })
@@ -113,7 +114,7 @@ fn slice_ports(slice: Fields<'_>) -> Value {
         .items("/ports")
         .map(|port| match port.at("/port") {
             Some(number) => number.to_string(),
-            None => port.text_or("/name", "*").to_owned(),
+            None => port.at("/name").map_or("*", |name| name.as_str().unwrap_or_default()).to_owned(),
         })
         .collect();
     or_unset(shortened(&ports, SHOWN))
@@ -130,13 +131,18 @@ fn or_unset(text: String) -> Value {
 }
 
 fn hosts(ingress: Fields<'_>) -> String {
-    let rules = ingress.list("/spec/rules").len();
-    let hosts: Vec<&str> = ingress.items("/spec/rules").map(|r| r.text("/host")).filter(|h| !h.is_empty()).collect();
-    if hosts.is_empty() {
-        return "*".into();
+    let rules = ingress.items("/spec/rules").len();
+    let named = ingress.items("/spec/rules").enumerate().filter(|(_, rule)| !rule.text("/host").is_empty());
+    let shown: Vec<(usize, Fields<'_>)> = named.take(SHOWN).collect();
+    let hosts: Vec<&str> = shown.iter().map(|(_, rule)| rule.text("/host")).collect();
+    match shown.last() {
+        None => "*".into(),
+        // Rules count from there on whether they name a host or not.
+        Some((last, _)) if shown.len() == SHOWN && last + 1 < rules => {
+            format!("{} + {} more...", hosts.join(","), rules - SHOWN)
+        }
+        Some(_) => hosts.join(","),
     }
-    let shown = hosts[..hosts.len().min(SHOWN)].join(",");
-    if hosts.len() > SHOWN { format!("{shown} + {} more...", rules - SHOWN) } else { shown }
 }
 
 /// `KIND.GROUP/NAME`.
@@ -159,4 +165,31 @@ fn parent(address: Fields<'_>) -> Value {
     let resource = resource.collect::<Vec<_>>().join(".").to_lowercase();
     let parts = [resource.as_str(), field("namespace"), field("name")];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rules_behind_the_third_host_count_also_without_a_host() {
+        let shown = |names: &[&str]| {
+            let rules: Vec<Value> = names.iter().map(|host| json!({"host": host})).collect();
+            hosts(Fields { object: &json!({"spec": {"rules": rules}}), now: Timestamp::UNIX_EPOCH })
+        };
+        assert_eq!(shown(&["", ""]), "*");
+        assert_eq!(shown(&["a", "", "b", "c"]), "a,b,c");
+        assert_eq!(shown(&["a", "b", "c", ""]), "a,b,c + 1 more...");
+        assert_eq!(shown(&["a", "", "b", "c", "d"]), "a,b,c + 2 more...");
+    }
+
+    #[test]
+    fn a_port_without_a_number_goes_by_its_name() {
+        let shown = |ports: Value| slice_ports(Fields { object: &json!({"ports": ports}), now: Timestamp::UNIX_EPOCH });
+        assert_eq!(shown(json!([{"name": "a"}, {"port": 80, "name": "b"}, {}])), "a,80,*");
+        assert_eq!(shown(json!([{"name": ""}])), "<unset>");
+    }
 }

@@ -76,9 +76,13 @@ fn event(event: Fields<'_>) -> Vec<Value> {
 }
 
 fn event_source<'a>(event: Fields<'a>, either: impl Fn(&str, &str) -> &'a str) -> String {
-    let (component, instance) = match either("/source/component", "/deprecatedSource/component") {
-        "" => (either("/reportingComponent", "/reportingController"), event.text("/reportingInstance")),
-        component => (component, either("/source/host", "/deprecatedSource/host")),
+    let component = match either("/source/component", "/deprecatedSource/component") {
+        "" => either("/reportingComponent", "/reportingController"),
+        component => component,
+    };
+    let instance = match either("/source/host", "/deprecatedSource/host") {
+        "" => event.text("/reportingInstance"),
+        host => host,
     };
     if instance.is_empty() { component.to_owned() } else { format!("{component}, {instance}") }
 }
@@ -87,7 +91,7 @@ fn quota(quota: Fields<'_>) -> Vec<Value> {
     let column = |limits: bool| -> Value {
         let hard = quota.map("/status/hard").into_iter().flatten();
         let parts: Vec<String> = hard
-            .filter(|(resource, _)| resource.starts_with("limits") == limits)
+            .filter(|(resource, _)| resource.starts_with("limits.") == limits)
             .map(|(resource, hard)| {
                 let used = quota.map("/status/used").and_then(|used| used.get(resource)).and_then(Value::as_str);
                 format!("{resource}: {}/{}", used.unwrap_or("0"), hard.as_str().unwrap_or_default())
@@ -112,15 +116,11 @@ fn flow_schema(schema: Fields<'_>) -> Vec<Value> {
 
 fn priority_level(level: Fields<'_>) -> Vec<Value> {
     let number = |path: &str| level.at(path).cloned().unwrap_or_else(|| "<none>".into());
-    let shares = match level.text("/spec/type") {
-        "Exempt" => "/spec/exempt/nominalConcurrencyShares",
-        _ => "/spec/limited/nominalConcurrencyShares",
-    };
     let queuing = |field: &str| number(&format!("/spec/limited/limitResponse/queuing/{field}"));
     vec![
         level.name(),
         level.text("/spec/type").into(),
-        number(shares),
+        number("/spec/limited/nominalConcurrencyShares"),
         queuing("queues"),
         queuing("handSize"),
         queuing("queueLengthLimit"),
@@ -136,6 +136,7 @@ fn api_service(service: Fields<'_>) -> Vec<Value> {
     let available = match service.condition("Available") {
         None => "Unknown".into(),
         Some(condition) if condition.text("/status") == "True" => "True".into(),
+        Some(condition) if condition.text("/reason").is_empty() => condition.text("/status").to_owned(),
         Some(condition) => format!("{} ({})", condition.text("/status"), condition.text("/reason")),
     };
     vec![service.name(), backend.into(), available.into(), service.age()]
@@ -155,4 +156,43 @@ fn claim_state(claim: Fields<'_>) -> String {
         states.push("reserved");
     }
     states.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn cells_of(kind: &str, object: &Value) -> Vec<Value> {
+        cells(kind, Fields { object, now: Timestamp::UNIX_EPOCH }).unwrap_or_default()
+    }
+
+    #[test]
+    fn each_part_of_an_events_source_is_the_first_that_is_there() {
+        for (event, source) in [
+            (json!({"source": {"component": "a", "host": "h"}, "reportingInstance": "i"}), "a, h"),
+            (json!({"source": {"component": "a"}, "reportingInstance": "i"}), "a, i"),
+            (json!({"source": {"host": "h"}, "reportingComponent": "r"}), "r, h"),
+            (json!({"deprecatedSource": {}, "reportingController": "r"}), "r"),
+        ] {
+            assert_eq!(cells_of("Event", &event)[5], source, "{event}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_limit_shows_none() {
+        let exempt = json!({"spec": {"type": "Exempt", "exempt": {"nominalConcurrencyShares": 0}}});
+        assert_eq!(cells_of("PriorityLevelConfiguration", &exempt)[1..4], ["Exempt", "<none>", "<none>"]);
+    }
+
+    #[test]
+    fn an_api_that_is_away_says_why_where_it_can() {
+        let state = |condition: Value| {
+            cells_of("APIService", &json!({"spec": {}, "status": {"conditions": [condition]}}))[2].clone()
+        };
+        assert_eq!(state(json!({"type": "Available", "status": "False", "reason": "Gone"})), "False (Gone)");
+        assert_eq!(state(json!({"type": "Available", "status": "False"})), "False");
+    }
 }

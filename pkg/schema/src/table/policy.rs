@@ -72,12 +72,26 @@ fn policy(policy: Fields<'_>, rules: &str) -> Vec<Value> {
 
 fn parameter_reference(binding: Fields<'_>) -> Value {
     match (binding.text("/spec/paramRef/namespace"), binding.text("/spec/paramRef/name")) {
-        _ if binding.at("/spec/paramRef").is_none() => "<unset>".into(),
-        ("", "") => binding.selector("/spec/paramRef/selector"),
+        (_, "") if binding.at("/spec/paramRef/selector").is_none() => "<unset>".into(),
+        (_, "") => go_selector(binding).into(),
         ("", name) => format!("*/{name}").into(),
-        (namespace, "") => format!("{namespace}/*").into(),
         (namespace, name) => format!("{namespace}/{name}").into(),
     }
+}
+
+/// The selector of a binding's parameters as Go prints its message.
+fn go_selector(binding: Fields<'_>) -> String {
+    let labels = binding.map("/spec/paramRef/selector/matchLabels").into_iter().flatten();
+    let labels: String = labels.map(|(key, value)| format!("{key}: {},", value.as_str().unwrap_or_default())).collect();
+    let requirement = |one: Fields<'_>| {
+        let (key, operator, values) = (one.text("/key"), one.text("/operator"), one.texts("/values").join(" "));
+        format!("LabelSelectorRequirement{{Key:{key},Operator:{operator},Values:[{values}],}},")
+    };
+    let requirements: String = binding.items("/spec/paramRef/selector/matchExpressions").map(requirement).collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:\
+         []LabelSelectorRequirement{{{requirements}}},}}"
+    )
 }
 
 fn certificate_request(request: Fields<'_>) -> Vec<Value> {
@@ -103,4 +117,31 @@ fn certificate_request(request: Fields<'_>) -> Vec<Value> {
         duration.map_or("<none>".into(), human_duration).into(),
         state.into(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parameters_go_by_their_name_or_by_their_selector() {
+        let selector = json!({"matchLabels": {"a": "b"},
+            "matchExpressions": [{"key": "k", "operator": "In", "values": ["x", "y"]}]});
+        for (reference, shown) in [
+            (Value::Null, "<unset>"),
+            (json!({"name": "n"}), "*/n"),
+            (json!({"name": "n", "namespace": "s"}), "s/n"),
+            (
+                json!({"selector": selector}),
+                "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:\
+                 []LabelSelectorRequirement{LabelSelectorRequirement{Key:k,Operator:In,Values:[x y],},},}",
+            ),
+        ] {
+            let object = json!({"spec": {"paramRef": reference}});
+            assert_eq!(parameter_reference(Fields { object: &object, now: Timestamp::UNIX_EPOCH }), shown);
+        }
+    }
 }

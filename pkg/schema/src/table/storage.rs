@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::fields::{Fields, or_none};
 
+const DEFAULT_CLASS: [&str; 2] =
+    ["storageclass.kubernetes.io~1is-default-class", "storageclass.beta.kubernetes.io~1is-default-class"];
 const CLASS_ANNOTATION: &str = "/metadata/annotations/volume.beta.kubernetes.io~1storage-class";
 
 pub(super) fn cells(kind: &str, object: Fields<'_>) -> Option<Vec<Value>> {
@@ -12,14 +14,17 @@ pub(super) fn cells(kind: &str, object: Fields<'_>) -> Option<Vec<Value>> {
         "PersistentVolume" => volume(object),
         "PersistentVolumeClaim" => claim(object),
         "StorageClass" => vec![
-            class_name(object),
+            class_name(object, &DEFAULT_CLASS),
             object.text("/provisioner").into(),
             object.text_or("/reclaimPolicy", "Delete").into(),
             object.text_or("/volumeBindingMode", "Immediate").into(),
             object.flag("/allowVolumeExpansion").into(),
             object.age(),
         ],
-        "VolumeAttributesClass" => vec![object.name(), object.text("/driverName").into(), object.age()],
+        "VolumeAttributesClass" => {
+            let defaults = ["volumeattributesclass.alpha.kubernetes.io~1is-default-class"];
+            vec![class_name(object, &defaults), object.text("/driverName").into(), object.age()]
+        }
         "VolumeAttachment" => vec![
             object.name(),
             object.text("/spec/attacher").into(),
@@ -89,9 +94,8 @@ fn access_modes(object: Fields<'_>, path: &str) -> Value {
     short.join(",").into()
 }
 
-fn class_name(class: Fields<'_>) -> Value {
-    let annotations =
-        ["storageclass.kubernetes.io~1is-default-class", "storageclass.beta.kubernetes.io~1is-default-class"];
+/// A class says in an annotation that it is what claims get that name none.
+fn class_name(class: Fields<'_>, annotations: &[&str]) -> Value {
     let default = annotations.iter().any(|name| class.text(&format!("/metadata/annotations/{name}")) == "true");
     let name = class.text("/metadata/name");
     if default { format!("{name} (default)").into() } else { name.into() }

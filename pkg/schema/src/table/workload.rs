@@ -183,6 +183,8 @@ fn metric(spec: Fields<'_>, status: Fields<'_>) -> String {
     };
     let wanted = |field: &str| spec.at(&format!("/{source}/target/{field}"));
     let current = |field: &str| match status.at(&format!("/{source}/current/{field}")) {
+        // Go prints an amount that is not there.
+        None if prints_none(source, field) && status.at(&format!("/{source}")).is_some() => "<nil>".into(),
         None => "<unknown>".into(),
         Some(value) if field == "averageUtilization" => format!("{value}%"),
         Some(value) => value.as_str().unwrap_or_default().to_owned(),
@@ -200,5 +202,34 @@ fn metric(spec: Fields<'_>, status: Fields<'_>) -> String {
         }
         (_, true) => format!("{} (avg)", average()),
         (_, false) => format!("{}/{}", current("value"), text(wanted("value"))),
+    }
+}
+
+/// Whether upstream shows this part of a metric's status without a look whether it is there.
+fn prints_none(source: &str, field: &str) -> bool {
+    match source {
+        "object" | "external" => field == "value",
+        _ => field == "averageValue",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_show_what_is_against_what_should_be() {
+        let shown = |spec: Value, status: Value| {
+            let object = json!({"spec": {"metrics": [spec]}, "status": {"currentMetrics": [status]}});
+            metrics(Fields { object: &object, now: jiff::Timestamp::UNIX_EPOCH })
+        };
+        let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}});
+        assert_eq!(shown(cpu.clone(), json!({})), "cpu: <unknown>/80%");
+        assert_eq!(shown(cpu, json!({"resource": {"current": {"averageUtilization": 7}}})), "cpu: 7%/80%");
+        let queue = json!({"type": "External", "external": {"target": {"value": "3"}}});
+        assert_eq!(shown(queue.clone(), json!({})), "<unknown>/3");
+        assert_eq!(shown(queue, json!({"external": {"current": {}}})), "<nil>/3");
+        let average = json!({"type": "External", "external": {"target": {"averageValue": "3"}}});
+        assert_eq!(shown(average, json!({"external": {"current": {}}})), "<unknown>/3 (avg)");
     }
 }

@@ -18,6 +18,7 @@ pub(super) use authorizer::{Check, of as authorizer};
 use super::functions::Function;
 use quantity::Amount;
 use text_format::Format;
+pub use url::Reference;
 use url::Url;
 
 /// A value of a library.

@@ -100,6 +100,59 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
     Ok(Url { scheme: scheme.to_lowercase(), host: host.to_owned(), path, query: query.to_owned(), rest })
 }
 
+/// The parts of an address that may be relative, as they were written.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reference<'a> {
+    /// In lower case; empty where there is none.
+    pub scheme: String,
+    /// Name and password.
+    pub user: Option<&'a str>,
+    /// With the port.
+    pub host: &'a str,
+    /// What follows the first `?`.
+    pub query: &'a str,
+    /// What follows the first `#`.
+    pub fragment: &'a str,
+}
+
+impl<'a> Reference<'a> {
+    /// The parts of `text`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in Go's words.
+    pub fn parse(text: &'a str) -> Result<Self, String> {
+        let (main, fragment) = text.split_once('#').unwrap_or((text, ""));
+        let bad = |why: &str| Err(format!("parse {main:?}: {why}"));
+        if main.bytes().any(|b| b < 0x20 || b == 0x7f) {
+            return bad("net/url: invalid control character in URL");
+        }
+        let (scheme, after) = match scheme(main) {
+            Ok(parts) => parts,
+            Err(why) => return bad(why),
+        };
+        let (hierarchy, query) = after.split_once('?').unwrap_or((after, ""));
+        let scheme_text = scheme.to_lowercase();
+        let none = Self { scheme: scheme_text.clone(), user: None, host: "", query, fragment };
+        if !hierarchy.starts_with('/') {
+            let colon = hierarchy.find(':');
+            let in_first_segment = colon.is_some_and(|at| !hierarchy[..at].contains('/'));
+            return match (scheme.is_empty() && in_first_segment, bad_escape(hierarchy)) {
+                (true, _) => bad("first path segment in URL cannot contain colon"),
+                (false, Some(escape)) if scheme.is_empty() => bad(&format!("invalid URL escape {escape:?}")),
+                _ => Ok(none),
+            };
+        }
+        let rest = hierarchy.strip_prefix("//").filter(|_| !scheme.is_empty() || !hierarchy.starts_with("///"));
+        let (authority, path) = rest.map_or(("", hierarchy), |r| r.split_at(r.find('/').unwrap_or(r.len())));
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        match (bad_host(host), bad_escape(host).or_else(|| bad_escape(path))) {
+            (Some(why), _) => bad(&why),
+            (None, Some(escape)) => bad(&format!("invalid URL escape {escape:?}")),
+            (None, None) => Ok(Self { scheme: scheme_text, user, host, query, fragment }),
+        }
+    }
+}
+
 fn scheme(text: &str) -> Result<(&str, &str), &'static str> {
     for (at, c) in text.char_indices() {
         match c {
@@ -178,4 +231,31 @@ fn unescape(text: &str) -> Option<String> {
         }
     }
     Some(String::from_utf8_lossy(&made).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_is_refused_in_gos_words() {
+        for (text, why) in [
+            ("https://e.com/a?b=c#d", None),
+            ("", None),
+            ("e.com/a", None),
+            ("mailto:x", None),
+            ("e.com:80/a", None),
+            ("1.2.3.4:80/a", Some("parse \"1.2.3.4:80/a\": first path segment in URL cannot contain colon")),
+            (":a", Some("parse \":a\": missing protocol scheme")),
+            ("https://[::1/a", Some("parse \"https://[::1/a\": missing ']' in host")),
+            ("https://e.com:x/a", Some("parse \"https://e.com:x/a\": invalid port \":x\" after host")),
+            ("https://e com/a", Some("parse \"https://e com/a\": invalid character \" \" in host name")),
+            ("https://e.com/%zz", Some("parse \"https://e.com/%zz\": invalid URL escape \"%zz\"")),
+        ] {
+            assert_eq!(Reference::parse(text).err().as_deref(), why, "{text}");
+        }
+        let parts = Reference::parse("HTTPS://u:p@e.com:1/a?b=c#d").unwrap();
+        let Reference { scheme, user, host, query, fragment } = &parts;
+        assert_eq!((&**scheme, *user, *host, *query, *fragment), ("https", Some("u:p"), "e.com:1", "b=c", "d"));
+    }
 }

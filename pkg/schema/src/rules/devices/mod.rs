@@ -17,6 +17,7 @@ use super::fill::{self, each, empty};
 use super::go_print;
 use super::metadata;
 use super::resources;
+use super::volumes::template_metadata;
 use parts::{configuration, list};
 use selector::selector;
 
@@ -38,7 +39,13 @@ pub(super) static RESOURCE_CLAIM: Rules = Rules {
     },
     prepare_create: |claim| fill::remove(claim, "status"),
     prepare_update: |new, old, subresource| {
-        fill::keep(new, old, if subresource == "status" { "spec" } else { "status" })
+        if subresource == "status" {
+            fill::keep(new, old, "spec");
+            fill::keep_metadata(new, old);
+            status::drop_deallocated(new, old);
+        } else {
+            fill::keep(new, old, "status");
+        }
     },
     validate: |claim| claim::spec(&At::root(claim).get("spec")),
     validate_update: |new, old, subresource| {
@@ -62,8 +69,7 @@ pub(super) static RESOURCE_CLAIM_TEMPLATE: Rules = Rules {
     },
     validate: |template| {
         let spec = At::root(template).get("spec");
-        let mut errors = metadata::labels(&spec.get("metadata.labels").named(spec.path.child("metadata.labels")));
-        errors.extend(metadata::annotations(&spec.get("metadata.annotations")));
+        let mut errors = template_metadata(&spec.get("metadata"));
         errors.extend(claim::spec(&spec.get("spec")));
         errors
     },
@@ -78,8 +84,20 @@ pub(super) static RESOURCE_CLAIM_TEMPLATE: Rules = Rules {
     ..Rules::DEFAULT
 };
 pub(super) static RESOURCE_SLICE: Rules = Rules {
-    prepare_create: |slice| fill::generation(slice, 1),
-    prepare_update: |new, old, _| fill::bump_generation(new, old, &["spec"]),
+    prepare_create: |slice| {
+        fill::generation(slice, 1);
+        slice::drop_disabled(slice, &Value::Null);
+    },
+    prepare_update: |new, old, _| {
+        fill::bump_generation(new, old, &["spec"]);
+        slice::drop_disabled(new, old);
+    },
+    warnings: |slice| {
+        let driver = At::root(slice).str("spec.driver");
+        let message =
+            format!("spec.driver: driver names should be lowercase; {driver:?} contains uppercase characters");
+        (driver != driver.to_lowercase()).then_some(message).into_iter().collect()
+    },
     validate: |slice| slice::spec(&At::root(slice).get("spec"), None),
     validate_update: |new, old, _| slice::spec(&At::root(new).get("spec"), Some(&At::root(old).get("spec"))),
     fields: |slice| {

@@ -6,6 +6,7 @@ use knarr_types::{ErrorList, FieldError, Quantity};
 use serde_json::{Value, json};
 
 use super::super::at::{At, same};
+use super::super::fill;
 use super::super::go_print;
 use super::super::metadata;
 use super::super::names;
@@ -50,6 +51,26 @@ pub fn spec(spec: &At<'_>, before: Option<&At<'_>>) -> ErrorList {
     errors.extend(set(spec, "devices", most, check, name_of));
     errors.extend(set(spec, "sharedCounters", MOST_COUNTER_SETS, |one| counters(one, "name", MOST_COUNTERS), name_of));
     errors
+}
+
+/// Attributes with several values, and what devices take from a node, are behind switches that are off.
+pub fn drop_disabled(slice: &mut Value, old: &Value) {
+    const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];
+    const MAPPINGS: &str = "nodeAllocatableResourceMappings";
+    let before = At::root(old).items("spec.devices");
+    let is_list = |attribute: &At<'_>| LISTS.iter().any(|field| attribute.has(field));
+    let had_lists =
+        before.iter().any(|device| device.entries("attributes").iter().any(|(_, attribute)| is_list(attribute)));
+    let had_mappings = before.iter().any(|device| device.len(MAPPINGS) > 0);
+    for device in fill::at(slice, "spec").into_iter().flat_map(|spec| fill::each(spec, "devices")) {
+        if !had_mappings {
+            fill::remove(device, MAPPINGS);
+        }
+        let attributes = device.get_mut("attributes").and_then(Value::as_object_mut).filter(|_| !had_lists);
+        for attribute in attributes.into_iter().flat_map(|attributes| attributes.values_mut()) {
+            LISTS.iter().for_each(|field| fill::remove(attribute, field));
+        }
+    }
 }
 
 fn pool(pool: &At<'_>) -> ErrorList {

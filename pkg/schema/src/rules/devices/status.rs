@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::addresses;
 use super::super::at::{At, same};
 use super::super::conditions::conditions;
+use super::super::fill;
 use super::super::go_print;
 use super::super::metadata;
 use super::super::selectors;
@@ -42,6 +43,29 @@ pub fn update(claim: &At<'_>, before: &At<'_>) -> ErrorList {
         _ => {}
     }
     errors
+}
+
+/// Takes away what is said of devices that the claim had and has no longer.
+pub fn drop_deallocated(claim: &mut Value, old: &Value) {
+    let held = |claim: &Value| -> Vec<Value> {
+        At::root(claim).items("status.allocation.devices.results").iter().map(unshared_id).collect()
+    };
+    let (now, before) = (held(claim), held(old));
+    let gone = |device: &Value| {
+        let id = unshared_id(&At::root(device));
+        before.contains(&id) && !now.contains(&id)
+    };
+    let Some(status) = fill::at(claim, "status") else { return };
+    let Some(devices) = status.get_mut("devices").and_then(Value::as_array_mut) else { return };
+    devices.retain(|device| !gone(device));
+    if devices.is_empty() {
+        fill::remove(status, "devices");
+    }
+}
+
+/// What tells devices apart but for their shares.
+fn unshared_id(device: &At<'_>) -> Value {
+    json!([device.str("driver"), device.str("pool"), device.str("device")])
 }
 
 fn user(user: &At<'_>) -> ErrorList {

@@ -73,6 +73,43 @@ fn a_slice_says_in_one_way_who_reaches_its_devices() {
 }
 
 #[test]
+fn what_is_switched_off_is_dropped_from_a_slice() {
+    let mut slice = json!({"spec": {"devices": [{"name": "a", "nodeAllocatableResourceMappings": {"cpu": {}},
+        "attributes": {"x": {"ints": [1]}, "y": {"int": 1}}}]}});
+    (RESOURCE_SLICE.prepare_create)(&mut slice);
+    assert_eq!(slice["spec"]["devices"], json!([{"name": "a", "attributes": {"x": {}, "y": {"int": 1}}}]));
+    slice["spec"]["driver"] = json!("D.example.com");
+    assert_eq!(
+        (RESOURCE_SLICE.warnings)(&slice),
+        ["spec.driver: driver names should be lowercase; \"D.example.com\" contains uppercase characters"]
+    );
+}
+
+#[test]
+fn a_template_of_claims_says_only_labels_and_annotations() {
+    let template = json!({"spec": {"metadata": {"name": "n", "labels": {"a": "b c"}}}});
+    let found = faults(&(RESOURCE_CLAIM_TEMPLATE.validate)(&template));
+    assert!(found[0].starts_with("spec.metadata.labels: Invalid value: \"b c\""), "{found:?}");
+    assert_eq!(found[1], "spec.metadata.name: Forbidden: cannot be set");
+}
+
+#[test]
+fn what_is_said_of_a_device_goes_with_it() {
+    let device = |name: &str| json!({"driver": "d", "pool": "p", "device": name});
+    let status = |results: Value| {
+        json!({"status": {"allocation": {"devices": {"results": results}},
+        "devices": [device("a"), device("b")]}})
+    };
+    let old = status(json!([device("a"), device("b")]));
+    let mut new = status(json!([device("b")]));
+    (RESOURCE_CLAIM.prepare_update)(&mut new, &old, "status");
+    assert_eq!(new["status"]["devices"], json!([device("b")]));
+    let mut freed = json!({"status": {"devices": [device("a")]}});
+    (RESOURCE_CLAIM.prepare_update)(&mut freed, &old, "status");
+    assert_eq!(freed["status"], json!({}));
+}
+
+#[test]
 fn requests_for_a_share_of_a_capacity_step_from_the_least() {
     let slice = |policy: Value| {
         let device = json!({"name": "a", "allowMultipleAllocations": true,
