@@ -14,9 +14,6 @@ pub const KUBELET_VERSION: &str = concat!("v1.36.0+knarr", env!("CARGO_PKG_VERSI
 /// Memory kept free for the host when pods are placed.
 const RESERVED_MEMORY_BYTES: u64 = 100 << 20;
 
-/// What is to stay free of a large disk.
-const DISK_RESERVE_BYTES: u64 = 1 << 30;
-
 /// Figures of the host that change while it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
@@ -70,7 +67,7 @@ impl Figures {
     /// could fill before the node looks again.
     #[must_use]
     pub fn disk_threshold(&self) -> u64 {
-        (self.disk_bytes / 20).min(DISK_RESERVE_BYTES)
+        knarr_image::reserve_bytes(self.disk_bytes)
     }
 
     /// What of the disk is not reserved by the file system.

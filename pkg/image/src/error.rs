@@ -90,6 +90,19 @@ pub enum Error {
     /// The disk is full.
     #[error("no space left on device for images in {0}: free some, or run `knarr ctl image prune`")]
     NoSpace(PathBuf),
+    /// The disk would be too full for what runs on the machine.
+    #[error(
+        "not enough disk space for images in {folder}: {available_mib} MiB are free and {reserve_mib} MiB must stay \
+         free: free some, or run `knarr ctl image prune`"
+    )]
+    DiskReserve {
+        /// Where the layer was to go.
+        folder: PathBuf,
+        /// What is free.
+        available_mib: u64,
+        /// What must stay free.
+        reserve_mib: u64,
+    },
     /// A call to the kernel failed.
     #[error("{what} {path}: {source}")]
     Io {

@@ -17,6 +17,7 @@ mod mutual_tls;
 mod pull;
 pub mod reference;
 pub mod registries;
+mod room;
 mod store;
 pub mod unpack;
 
@@ -25,6 +26,7 @@ pub use credentials::{Credentials, Keyring};
 pub use error::{Error, Result};
 pub use reference::Reference;
 pub use registries::Registries;
+pub use room::reserve_bytes;
 pub use store::ImageStore;
 
 use std::path::PathBuf;

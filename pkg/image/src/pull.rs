@@ -29,7 +29,7 @@ use crate::unpack::{self, Unpacked};
 use crate::{Image, PullOptions, PullPolicy};
 
 /// Layers of one image that come at once.
-const PARALLEL_LAYERS: usize = 4;
+pub(crate) const PARALLEL_LAYERS: usize = 4;
 /// How often a layer is asked for when the connection breaks.
 const ATTEMPTS_MAX: u32 = 3;
 /// An index in an index is odd; more of them are an attack.

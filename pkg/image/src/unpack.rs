@@ -18,6 +18,7 @@ use tar::{Entry, EntryType};
 
 use crate::digest::Hashing;
 use crate::error::Error;
+use crate::room::Room;
 
 /// Marks a file that a layer deletes.
 const WHITEOUT: &[u8] = b".wh.";
@@ -27,6 +28,8 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 /// Extended attributes in a tar archive.
 const XATTR_PREFIX: &str = "SCHILY.xattr.";
+/// What an entry takes of the disk beside its content: a node, and its name.
+const ENTRY_BYTES: u64 = 512;
 /// Attributes that steer overlayfs itself.
 const OVERLAY_PREFIX: &str = "trusted.overlay.";
 
@@ -42,6 +45,9 @@ pub struct Unpacked {
 }
 
 /// Unpacks a layer, whatever its compression, into an empty folder. `name` is for messages.
+///
+/// # Errors
+/// Among others [`Error::DiskReserve`], before it takes what is to stay free of the disk.
 pub fn unpack(name: &str, source: impl Read, folder: &Path) -> Result<Unpacked, Error> {
     let malformed = |e: io::Error| match e.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace(folder.to_owned()),
@@ -80,6 +86,7 @@ struct Target<'a> {
     layer: &'a str,
     root: OwnedFd,
     folder: &'a Path,
+    room: Room,
     /// Times of folders, set when nothing changes them any more.
     times: Vec<(PathBuf, u64)>,
 }
@@ -95,13 +102,14 @@ impl<'a> Target<'a> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| Error::io("cannot open", folder)(e.into()))?;
-        Ok(Target { layer, root, folder, times: Vec::new() })
+        let room = Room::below(folder)?;
+        Ok(Target { layer, root, folder, room, times: Vec::new() })
     }
 
     fn add<R: Read>(&mut self, mut entry: Entry<'_, R>) -> Result<(), Error> {
         let path = entry.path_bytes().into_owned();
         let path = Path::new(OsStr::from_bytes(&path)).to_owned();
-        self.add_at(&path, &mut entry).map_err(|e| self.bad(&path, e))
+        self.room.take(ENTRY_BYTES).and_then(|()| self.add_at(&path, &mut entry)).map_err(|e| self.bad(&path, e))
     }
 
     fn add_at<R: Read>(&mut self, path: &Path, entry: &mut Entry<'_, R>) -> io::Result<()> {
@@ -147,7 +155,7 @@ impl<'a> Target<'a> {
                 rustix::fs::chmodat(&place.parent, place.name(), mode(entry)?, AtFlags::empty())?;
                 set_time(&place, seconds(entry))
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => regular(&place, entry),
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => regular(&place, entry, &mut self.room),
             // Extensions that the reader has taken in, or that say nothing about files.
             _ => Ok(()),
         }
@@ -240,6 +248,9 @@ impl<'a> Target<'a> {
     }
 
     fn bad(&self, path: &Path, e: io::Error) -> Error {
+        if let Some(full) = self.room.refusal(&e) {
+            return full;
+        }
         match e.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::NoSpace(self.folder.to_owned()),
             _ => Error::BadEntry {
@@ -257,12 +268,12 @@ impl Place {
     }
 }
 
-fn regular<R: Read>(place: &Place, entry: &mut Entry<'_, R>) -> io::Result<()> {
+fn regular<R: Read>(place: &Place, entry: &mut Entry<'_, R>, room: &mut Room) -> io::Result<()> {
     clear(place)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&place.parent, place.name(), flags, Mode::from_raw_mode(0o600))?;
     let mut file = std::fs::File::from(file);
-    copy(entry, &mut file)?;
+    copy(entry, &mut file, room)?;
     own(place, entry)?;
     // After the owner: a change of owner takes set-uid bits and file capabilities away.
     rustix::fs::fchmod(&file, mode(entry)?)?;
@@ -271,12 +282,15 @@ fn regular<R: Read>(place: &Place, entry: &mut Entry<'_, R>) -> io::Result<()> {
     Ok(())
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+fn copy(from: &mut impl Read, to: &mut impl Write, room: &mut Room) -> io::Result<()> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match from.read(&mut buffer)? {
             0 => return Ok(()),
-            n => to.write_all(&buffer[..n])?,
+            n => {
+                room.take(n as u64)?;
+                to.write_all(&buffer[..n])?;
+            }
         }
     }
 }

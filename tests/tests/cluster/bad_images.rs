@@ -13,6 +13,8 @@ use serde_json::json;
 
 use knarr_tests::cluster::{Cluster, LATER};
 
+use crate::full_disk::Small;
+
 #[test]
 fn images_that_cannot_be_had_are_named() {
     let cluster = Cluster::start(1);
@@ -169,23 +171,6 @@ fn layers_that_lead_out(cluster: &Cluster) {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// A small file system over a folder; unmounted when dropped.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(path: PathBuf, options: &str) -> Self {
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", options, "small"]).arg(&path).status();
-        assert!(mount.unwrap().success());
-        Self(path)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
 fn a_full_disk(cluster: &Cluster) {
     let rootfs = Rootfs::busybox();
     let mut noise = vec![0; 12 << 20];
@@ -196,7 +181,7 @@ fn a_full_disk(cluster: &Cluster) {
     let images = cluster.folder().join("node1/images");
     let small = Small::mount(images.join("tmp"), "size=4m");
     cluster.kubectl.apply(&pod("large", &image, ""));
-    waits(&cluster.kubectl, "large", "ImagePullBackOff", "no space left on device for images in");
+    waits(&cluster.kubectl, "large", "ImagePullBackOff", "not enough disk space for images in");
     assert_eq!(fs::read_dir(images.join("tmp")).unwrap().count(), 0, "what was begun is removed");
     drop(small);
     cluster.kubectl.run(&["wait", "--for=condition=Ready", "pod/large", "--timeout=120s"]);
