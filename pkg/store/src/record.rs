@@ -182,7 +182,8 @@ pub struct Commit {
     pub after: Option<Arc<Record>>,
     /// On a deletion: the last state, carrying the revision of the deletion.
     pub deleted: Option<Arc<Record>>,
-    frames: Mutex<Vec<(u64, Bytes)>>,
+    /// `None` once the commit is old: whoever comes late encodes for itself.
+    frames: Mutex<Option<Vec<(u64, Bytes)>>>,
 }
 
 impl fmt::Debug for Commit {
@@ -197,13 +198,17 @@ impl Commit {
             (Some(before), None) => Some(Arc::new(before.with_revision(revision))),
             _ => None,
         };
-        Self { revision, key, before, after, deleted, frames: Mutex::new(Vec::new()) }
+        Self { revision, key, before, after, deleted, frames: Mutex::new(Some(Vec::new())) }
     }
 
     /// The bytes that carry this commit in `form` (a number of the caller's choosing: version,
-    /// encoding, table or metadata): encoded by the first watcher, shared by all others.
+    /// encoding, table or metadata): encoded by the first watcher, shared by all others while the commit is new.
     pub fn frame(&self, form: u64, encode: impl FnOnce() -> Bytes) -> Bytes {
-        let mut frames = self.frames.lock();
+        let mut kept = self.frames.lock();
+        let Some(frames) = kept.as_mut() else {
+            drop(kept);
+            return encode();
+        };
         if let Some((_, frame)) = frames.iter().find(|(known, _)| *known == form) {
             return frame.clone();
         }
@@ -212,8 +217,13 @@ impl Commit {
         frame
     }
 
+    /// Gives the frames back, and keeps no more.
+    pub(crate) fn forget_frames(&self) {
+        *self.frames.lock() = None;
+    }
+
     /// What it costs to keep this commit: the state after it, or the last one, and a frame of the
-    /// same size.
+    /// same size, which the newest commits have.
     pub(crate) fn size_bytes(&self) -> usize {
         const FIXED: usize = 192;
         let record = self.deleted.as_ref().or(self.after.as_ref());

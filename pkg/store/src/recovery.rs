@@ -22,6 +22,8 @@ use crate::view::Root;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How the kernel says that there is no room (ENOSPC, EDQUOT).
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
 impl Sequencer {
     /// Ends the database whose state is unknown and comes back with a new one; breaks where the
@@ -29,7 +31,7 @@ impl Sequencer {
     pub(crate) async fn recover(&mut self, error: &slatedb::Error) -> ControlFlow<()> {
         let fenced = error.kind() == ErrorKind::Closed(CloseReason::Fenced);
         tracing::error!(%error, fenced, "the outcome of a write is unknown");
-        self.shared.phase.send_replace(if fenced { Phase::Closed } else { Phase::Reopening });
+        self.shared.phase.send_replace(if fenced { Phase::Closed } else { waiting(error) });
         self.shared.database.store(None);
         self.abandon();
         database::close(&self.db).await;
@@ -44,7 +46,10 @@ impl Sequencer {
                     tracing::info!(revision = self.last.0, "the store is open again");
                     return ControlFlow::Continue(());
                 }
-                Err(error) => tracing::warn!(%error, "the store cannot be opened again yet"),
+                Err(error) => {
+                    self.shared.phase.send_replace(waiting(&error));
+                    tracing::warn!(%error, "the store cannot be opened again yet");
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -127,6 +132,19 @@ impl Sequencer {
     }
 }
 
+/// What the store waits for after an error. Causes come from the database as texts, so that is what is looked at.
+fn waiting(error: &dyn std::error::Error) -> Phase {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if FULL.iter().any(|words| text.contains(words)) {
+            return Phase::DiskFull;
+        }
+        cause = error.source();
+    }
+    Phase::Reopening
+}
+
 /// What lives in memory only is not in the database: it stays as it was.
 fn keep_memory_tier(root: &mut Root, visible: &Root, start: Revision) {
     for view in visible.views.values() {
@@ -134,5 +152,19 @@ fn keep_memory_tier(root: &mut Root, visible: &Root, start: Revision) {
         for record in in_memory {
             root.set(&record.key, start, Some(Arc::clone(record)), || Arc::clone(&view.options));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_trouble() {
+        let full = std::io::Error::from_raw_os_error(28);
+        assert_eq!(waiting(&full), Phase::DiskFull);
+        assert_eq!(waiting(&OpenError::Database(format!("unavailable: {full}"))), Phase::DiskFull);
+        assert_eq!(waiting(&OpenError::Io { path: "x".into(), source: full }), Phase::DiskFull);
+        assert_eq!(waiting(&std::io::Error::from_raw_os_error(5)), Phase::Reopening);
     }
 }

@@ -18,6 +18,8 @@ use crate::view::Scope;
 
 /// Commits handed to a watcher at a time.
 const READ_COMMITS: usize = 512;
+/// The newest commits keep what was encoded of them: watchers that are on time share it.
+const FRAMED_COMMITS: usize = 256;
 
 /// The commits of one resource.
 pub(crate) struct Ring(Mutex<Inner>);
@@ -78,6 +80,10 @@ impl Ring {
             let mut inner = self.0.lock();
             for commit in commits {
                 inner.all.commits.push_back(Arc::clone(commit));
+                let older = inner.all.commits.len().checked_sub(FRAMED_COMMITS + 1);
+                if let Some(old) = older.and_then(|at| inner.all.commits.get(at)) {
+                    old.forget_frames();
+                }
                 if inner.scoped.is_empty() {
                     continue;
                 }
@@ -251,5 +257,28 @@ impl Budget {
             }
             keep
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_types::{Key, ResourceId};
+
+    use super::*;
+
+    #[test]
+    fn only_the_newest_commits_keep_what_was_encoded() {
+        let commit = |revision| {
+            let key = Key::new(ResourceId::new("", "pods"), "default", "a");
+            Arc::new(Commit::new(Revision(revision), key, None, None))
+        };
+        let (ring, old) = (Ring::new(Revision(0)), commit(1));
+        ring.push(std::slice::from_ref(&old));
+        assert_eq!(old.frame(7, || "first".into()), old.frame(7, || "second".into()));
+        let more: Vec<_> = (2..).take(FRAMED_COMMITS).map(commit).collect();
+        ring.push(&more);
+        assert_eq!(old.frame(7, || "third".into()), "third", "it was given back");
+        let new = &more[0];
+        assert_eq!(new.frame(7, || "first".into()), new.frame(7, || "second".into()));
     }
 }

@@ -31,6 +31,8 @@ pub(crate) enum Phase {
     Open,
     /// The outcome of a batch is unknown: the state is being read anew.
     Reopening,
+    /// The same, and the disk has no room for it.
+    DiskFull,
     /// Another server has taken the store over, or it was closed.
     Closed,
 }

@@ -359,6 +359,7 @@ impl Store {
             Phase::Open if self.shared.is_stalled() => Health::NotReady("the disk does not confirm writes"),
             Phase::Open => Health::Ready,
             Phase::Reopening => Health::NotReady("the outcome of a write is unknown, the store is being read again"),
+            Phase::DiskFull => Health::NotReady("the disk is full: free some of it, then writes go on by themselves"),
             Phase::Closed => Health::NotReady("the store is closed or was taken over by another server"),
         }
     }
