@@ -77,7 +77,7 @@ pub struct Settings {
     #[arg(long)]
     pub disable_controllers: bool,
     /// Where traces go: http://HOST:4318/v1/traces.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = endpoint)]
     pub otlp_endpoint: Option<String>,
 }
 
@@ -174,6 +174,12 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
     range.filter(|(first, last)| first <= last).ok_or_else(|| format!("{text:?} is not FIRST-LAST, as in 30000-32767"))
 }
 
+fn endpoint(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let named = host.is_some_and(|host| host.starts_with(|c: char| c.is_alphanumeric() || c == '['));
+    if named { Ok(text.to_owned()) } else { Err(format!("{text:?} is no URL, as http://HOST:4318/v1/traces is")) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -206,6 +212,12 @@ mod tests {
         assert_eq!(config.service_cidrs.len(), 2);
         assert_eq!(config.node_ports, (31_000, 31_010));
         assert!(!config.store_sync && !config.tls12);
+    }
+
+    #[test]
+    fn traces_go_to_urls() {
+        assert!(endpoint("http://127.0.0.1:4318/v1/traces").is_ok() && endpoint("https://[::1]/").is_ok());
+        assert!(["nowhere", "http://", "ftp://a", ""].iter().all(|bad| endpoint(bad).is_err()));
     }
 
     #[test]

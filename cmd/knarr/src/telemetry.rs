@@ -4,7 +4,8 @@
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -32,10 +33,12 @@ pub fn start(otlp_endpoint: Option<&str>) -> anyhow::Result<Guard> {
         .add_directive("object_store=warn".parse()?)
         // It tells of every call that fails, without a word about which; the callers tell theirs.
         .add_directive("kube_client=off".parse()?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_filter(filter);
     let provider = otlp_endpoint.map(exporter).transpose()?;
-    let traces = provider.as_ref().map(|p| tracing_opentelemetry::layer().with_tracer(p.tracer("knarr")));
-    tracing_subscriber::registry().with(filter).with(lines).with(traces).init();
+    let spans = Targets::new().with_target(knarr_apiserver::traces::TARGET, LevelFilter::DEBUG);
+    let layer =
+        |p: &SdkTracerProvider| tracing_opentelemetry::layer().with_tracer(p.tracer("knarr")).with_filter(spans);
+    tracing_subscriber::registry().with(lines).with(provider.as_ref().map(layer)).init();
     Ok(Guard(provider))
 }
 

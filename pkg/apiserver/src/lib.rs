@@ -40,6 +40,7 @@ pub mod server;
 mod service_address;
 pub mod streams;
 pub mod subresources;
+pub mod traces;
 pub mod trees;
 pub mod tunnel;
 mod upkeep;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A request's way through the server: what it asks, who asks, whether they may, the answer.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,16 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValu
 use http::{HeaderMap, Request};
 use knarr_schema::Kind;
 use knarr_types::Status;
+use tracing::Instrument as _;
 
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::impersonation::impersonate;
 use crate::query::{self, Query};
 use crate::request::{RequestContext, RequestInfo};
-use crate::{actions, documents, health, identity, nonresource, read, route, streams, subresources, watch, write};
+use crate::{
+    actions, documents, health, identity, nonresource, read, route, streams, subresources, traces, watch, write,
+};
 
 /// How long a request may take that names no time. Upstream's default.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -38,7 +42,13 @@ const SPECIAL: [&str; 3] = ["binding", "eviction", "token"];
 const VIEWS: [&str; 5] = ["status", "ephemeralcontainers", "resize", "approval", "finalize"];
 
 /// Answers a request. It never fails: what goes wrong is an answer too.
-pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
+///
+/// In a box: whoever awaits the future itself gets a copy of the code of all that it calls.
+pub fn handle(app: Arc<App>, request: Request<Body>) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+    Box::pin(answer(app, request))
+}
+
+async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
     let started = Instant::now();
     let head = request.method() == http::Method::HEAD;
     let accept = accept(request.headers()).to_owned();
@@ -49,9 +59,11 @@ pub async fn handle(app: Arc<App>, request: Request<Body>) -> Response {
     let info = RequestInfo::parse(request.method(), &path, &query);
     drop(path);
     let begun = app.metrics.begin(&info, &query, is_apply(request.headers()));
-    let answer = run(&app, request, info, query, begun.is_long()).await;
+    let span = traces::request(request.method(), &info);
+    let answer = run(&app, request, info, query, begun.is_long()).instrument(span.clone()).await;
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &accept));
     begun.end(response.status().as_u16(), started.elapsed());
+    traces::answered(&span, response.status());
     let id = id.or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
     if let Some(id) = id {
         response.headers_mut().insert(AUDIT_ID, id);
