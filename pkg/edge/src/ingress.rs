@@ -5,6 +5,7 @@
 //! Where a request goes is decided by [`route`] from the [`Router`] of one snapshot; Pingora carries it. Its
 //! proxy runs on our own listeners and runtime: no server of its own, no threads beside ours.
 
+mod io;
 mod proxy;
 mod router;
 mod tls;
@@ -15,17 +16,15 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora_core::apps::{HttpServerApp, ServerApp};
-use pingora_core::protocols::GetSocketDigest;
-use pingora_core::protocols::SocketDigest;
-use pingora_core::protocols::l4::stream::Stream as TcpIo;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use self::io::ClientIo;
 use self::proxy::Proxy;
 pub use self::router::{Router, Upstream, route};
-use self::tls::{Certificates, TlsIo};
+use self::tls::Certificates;
 use crate::snapshot::Snapshot;
 
 /// Client connections at once; more wait in the sockets' queues.
@@ -108,24 +107,16 @@ pub(crate) async fn serve(ingress: Arc<Ingress>, listener: TcpListener, tls: boo
 
 async fn converse(ingress: &Ingress, stream: TcpStream, tls: bool) {
     let _ = stream.set_nodelay(true); // a connection that ended already is noticed below
-    let digest = digest(&stream);
     let ending = ingress.ending.subscribe();
     if !tls {
-        let mut io = TcpIo::from(stream);
-        io.set_socket_digest(digest);
-        ingress.proxy.process_new(Box::new(io), &ending).await;
+        ingress.proxy.process_new(Box::new(ClientIo::plain(stream)), &ending).await;
         return;
     }
     match tokio::time::timeout(HANDSHAKE, ingress.acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            ingress.proxy.process_new(Box::new(TlsIo::new(stream, digest)), &ending).await;
+            ingress.proxy.process_new(Box::new(ClientIo::tls(stream)), &ending).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "tls handshake"),
         Err(_) => tracing::debug!("tls handshake took too long"),
     }
-}
-
-fn digest(stream: &TcpStream) -> SocketDigest {
-    use std::os::fd::AsRawFd;
-    SocketDigest::from_raw_fd(stream.as_raw_fd())
 }

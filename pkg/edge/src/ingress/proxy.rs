@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -24,6 +25,14 @@ const KEEP: Duration = Duration::from_secs(30);
 
 /// Endpoints that one request tries.
 const TRIES: usize = 4;
+
+/// What a client may not say of itself.
+const REPLACED: [HeaderName; 4] = [
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-forwarded-port"),
+];
 
 /// The pool of connections for requests that upgrade; others are in 0.
 const UPGRADES: u64 = 1;
@@ -110,27 +119,27 @@ impl ProxyHttp for Proxy {
         _: &mut Way,
     ) -> Result<()> {
         let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        let client =
-            session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_string());
-        let port =
-            session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port().to_string());
+        let client = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        let port = session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port());
         // Whoever is before us is not known to be honest: what it says of itself is replaced.
-        for name in ["Forwarded", "X-Forwarded-For", "X-Real-Ip", "X-Forwarded-Port"] {
+        for name in &REPLACED {
             request.remove_header(name);
         }
-        if let Some(client) = client {
-            request.insert_header("X-Forwarded-For", &client)?;
-            request.insert_header("X-Real-Ip", &client)?;
+        if let Some(client) = client.and_then(|client| HeaderValue::try_from(client.to_string()).ok()) {
+            request.insert_header("X-Forwarded-For", client.clone())?;
+            request.insert_header("X-Real-Ip", client)?;
         }
         if let Some(port) = port {
-            request.insert_header("X-Forwarded-Port", port)?;
+            request.insert_header("X-Forwarded-Port", HeaderValue::from(port))?;
         }
-        request.insert_header("X-Forwarded-Proto", if tls { "https" } else { "http" })?;
-        let authority = authority(session.req_header()).unwrap_or_default().to_owned();
-        request.insert_header("X-Forwarded-Host", &authority)?;
-        if !request.headers.contains_key(http::header::HOST) {
-            request.insert_header(http::header::HOST, authority)?; // HTTP/2 has it in the request line
+        request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(if tls { "https" } else { "http" }))?;
+        // A text that the client has sent as one.
+        let authority = HeaderValue::from_str(authority(session.req_header()).unwrap_or_default());
+        let authority = authority.unwrap_or(HeaderValue::from_static(""));
+        if !request.headers.contains_key(HOST) {
+            request.insert_header(HOST, authority.clone())?; // HTTP/2 has it in the request line
         }
+        request.insert_header("X-Forwarded-Host", authority)?;
         Ok(())
     }
 }
@@ -138,7 +147,7 @@ impl ProxyHttp for Proxy {
 /// The Host header or, in HTTP/2 and absolute requests, the authority.
 fn authority(request: &RequestHeader) -> Option<&str> {
     let of_uri = request.uri.authority().map(http::uri::Authority::as_str);
-    of_uri.or_else(|| request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()))
+    of_uri.or_else(|| request.headers.get(HOST).and_then(|host| host.to_str().ok()))
 }
 
 fn host(request: &RequestHeader) -> Option<&str> {

@@ -1,28 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! TLS towards clients: certificates by server name, and the stream that Pingora reads.
+//! TLS towards clients: certificates by server name.
 
 use std::collections::HashMap;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
-use pingora_core::protocols::tls::SslDigest;
-use pingora_core::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, Ssl, UniqueID, UniqueIDType,
-};
-use pingora_core::protocols::{SocketDigest, TimingDigest};
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 
 use crate::snapshot::Certificate;
 
@@ -120,85 +109,3 @@ pub(super) fn acceptor(certificates: Arc<Certificates>) -> tokio_rustls::TlsAcce
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     tokio_rustls::TlsAcceptor::from(Arc::new(config))
 }
-
-/// A TLS connection as Pingora wants to know it.
-#[derive(Debug)]
-pub(super) struct TlsIo {
-    stream: TlsStream<TcpStream>,
-    socket: Arc<SocketDigest>,
-    tls: Arc<SslDigest>,
-}
-
-impl TlsIo {
-    pub fn new(stream: TlsStream<TcpStream>, socket: SocketDigest) -> Self {
-        let connection = stream.get_ref().1;
-        let version = connection.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
-        let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str()).unwrap_or("");
-        let tls = Arc::new(SslDigest::new(cipher, version, None, None, Vec::new()));
-        Self { stream, socket: Arc::new(socket), tls }
-    }
-}
-
-impl AsyncRead for TlsIo {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for TlsIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[async_trait]
-impl Shutdown for TlsIo {
-    async fn shutdown(&mut self) {
-        let _ = self.stream.shutdown().await; // the other side may have gone first
-    }
-}
-
-impl UniqueID for TlsIo {
-    fn id(&self) -> UniqueIDType {
-        use std::os::fd::AsRawFd;
-        self.stream.get_ref().0.as_raw_fd()
-    }
-}
-
-impl Ssl for TlsIo {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        Some(Arc::clone(&self.tls))
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        (self.stream.get_ref().1.alpn_protocol() == Some(b"h2")).then_some(ALPN::H2)
-    }
-}
-
-impl GetTimingDigest for TlsIo {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for TlsIo {
-    fn get_proxy_digest(&self) -> Option<Arc<pingora_core::protocols::raw_connect::ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for TlsIo {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        Some(Arc::clone(&self.socket))
-    }
-}
-
-impl Peek for TlsIo {}
