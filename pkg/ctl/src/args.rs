@@ -104,7 +104,7 @@ pub(crate) struct Selection {
 pub(crate) struct GetArgs {
     #[command(flatten)]
     pub selection: Selection,
-    /// wide, json, yaml, name, jsonpath=TEMPLATE.
+    /// wide, json, yaml, name, jsonpath=TEMPLATE, go-template=TEMPLATE, custom-columns=HEADING:PATH,...
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "")]
     pub output: String,
     /// Goes on with what changes.
@@ -144,6 +144,12 @@ pub(crate) struct ApplyArgs {
     /// Takes over fields that others own.
     #[arg(long)]
     pub force_conflicts: bool,
+    /// Under which name fields are owned.
+    #[arg(long, value_name = "NAME", default_value = "knarrctl")]
+    pub field_manager: String,
+    /// As is always done here: taken for those who are used to typing it.
+    #[arg(long = "server-side")]
+    pub _server_side: bool,
 }
 
 /// Whether a write is kept.

@@ -4,19 +4,28 @@
 //! Each kind's page is a pure function of the object and of what was asked for around it, laid out as kubectl's; a
 //! kind without a page of its own shows all of its fields.
 
+mod access;
 mod amounts;
+mod bounds;
+mod classes;
 mod containers;
 mod data;
 mod events;
 mod generic;
 mod ingress;
+mod jobs;
 mod node;
 mod page;
 mod pod;
+mod policy;
 mod service;
+mod sets;
+mod slice;
 mod volumes;
 mod workload;
 
+use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::api::{DynamicObject, ListParams};
 use serde::de::DeserializeOwned;
@@ -30,6 +39,19 @@ use crate::output::print;
 use crate::resources::{Named, Resource, named};
 use crate::session::Session;
 use page::Page;
+
+/// Kinds whose pages end without events.
+const EVENTLESS: [(&str, &str); 9] = [
+    ("", "Secret"),
+    ("", "Namespace"),
+    ("", "ResourceQuota"),
+    ("", "LimitRange"),
+    ("networking.k8s.io", "NetworkPolicy"),
+    ("rbac.authorization.k8s.io", "Role"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+];
 
 /// Runs `describe`.
 pub(crate) async fn run(session: &Session, args: DescribeArgs) -> Result<u8, CtlError> {
@@ -124,8 +146,7 @@ fn value(resource: &Resource, object: DynamicObject) -> Value {
 
 async fn text(session: &Session, resource: &Resource, object: &Value, with_events: bool) -> Result<String, CtlError> {
     let mut page = page(session, resource, object).await?;
-    let eventless = ["Secret", "Namespace"].contains(&resource.api.kind.as_str()) && resource.api.group.is_empty();
-    if with_events && !eventless {
+    if with_events && !EVENTLESS.contains(&(resource.api.group.as_str(), resource.api.kind.as_str())) {
         events::section(&mut page, &events::about(session, object).await?);
     }
     Ok(page.finish())
@@ -163,11 +184,50 @@ async fn page(session: &Session, resource: &Resource, object: &Value) -> Result<
             let set = typed(object)?;
             workload::replica_set(&set, &workload::pods(session, &set).await?)
         }
+        ("apps", "DaemonSet") => {
+            let set: apps::DaemonSet = typed(object)?;
+            sets::daemon_set(&set, &sets::pods(session, &set.metadata).await?)
+        }
+        ("apps", "StatefulSet") => {
+            let set: apps::StatefulSet = typed(object)?;
+            sets::stateful_set(&set, &sets::pods(session, &set.metadata).await?)
+        }
         ("networking.k8s.io", "Ingress") => {
             let ingress = typed(object)?;
             ingress::page(&ingress, &ingress::behind(session, &ingress).await)
         }
-        _ => generic::page(object),
+        (group, kind) => match of_rules(group, kind, object) {
+            Some(page) => page?,
+            None => generic::page(object),
+        },
+    })
+}
+
+/// The page of an object that says how others are treated, which needs nothing else to be read.
+fn of_rules(group: &str, kind: &str, object: &Value) -> Option<Result<Page, CtlError>> {
+    Some(match (group, kind) {
+        ("", "ResourceQuota") => typed(object).map(|it| bounds::quota(&it)),
+        ("", "LimitRange") => typed(object).map(|it| bounds::limits(&it)),
+        ("policy", "PodDisruptionBudget") => typed(object).map(|it| bounds::budget(&it)),
+        ("scheduling.k8s.io", "PriorityClass") => typed(object).map(|it| bounds::priority(&it)),
+        ("storage.k8s.io", "StorageClass") => typed(object).map(|it| classes::storage(&it)),
+        ("networking.k8s.io", "IngressClass") => typed(object).map(|it| classes::ingress(&it)),
+        ("networking.k8s.io", "NetworkPolicy") => typed(object).map(|it| policy::page(&it)),
+        ("discovery.k8s.io", "EndpointSlice") => typed(object).map(|it| slice::page(&it)),
+        ("batch", "Job") => typed(object).map(|it| jobs::job(&it)),
+        ("batch", "CronJob") => typed(object).map(|it| jobs::cron_job(&it)),
+        ("rbac.authorization.k8s.io", "Role") => {
+            typed(object).map(|it: rbac::Role| access::role(&it.metadata, &it.rules.unwrap_or_default()))
+        }
+        ("rbac.authorization.k8s.io", "ClusterRole") => {
+            typed(object).map(|it: rbac::ClusterRole| access::role(&it.metadata, &it.rules.unwrap_or_default()))
+        }
+        ("rbac.authorization.k8s.io", "RoleBinding") => typed(object)
+            .map(|it: rbac::RoleBinding| access::binding(&it.metadata, &it.role_ref, &it.subjects.unwrap_or_default())),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => typed(object).map(|it: rbac::ClusterRoleBinding| {
+            access::binding(&it.metadata, &it.role_ref, &it.subjects.unwrap_or_default())
+        }),
+        _ => return None,
     })
 }
 

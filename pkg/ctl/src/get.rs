@@ -7,9 +7,10 @@ use futures::io::AsyncBufRead;
 use serde_json::Value;
 
 use crate::args::{GetArgs, Selection};
+use crate::custom_columns::CustomColumns;
 use crate::error::CtlError;
 use crate::manifest;
-use crate::output::{Columns, Format, json, print, render};
+use crate::output::{Columns, Format, json, print};
 use crate::resources::{Named, Resource, named};
 use crate::session::Session;
 use crate::yaml;
@@ -79,6 +80,7 @@ pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<u8, CtlError
     let mut columns = Columns::default();
     match &format {
         Format::Table { wide } => print_tables(&args, &asks, &answers, *wide, &mut columns)?,
+        Format::Columns(of) => print_columns(of, &args, &answers, &mut columns)?,
         _ => print_objects(&format, &asks, &answers)?,
     }
     if args.watch
@@ -197,6 +199,17 @@ fn print_tables(
     Ok(())
 }
 
+fn print_columns(of: &CustomColumns, args: &GetArgs, answers: &[Value], columns: &mut Columns) -> Result<(), CtlError> {
+    let mut lines = Vec::new();
+    if !args.no_headers {
+        lines.push(of.headings());
+    }
+    for object in answers.iter().flat_map(items) {
+        lines.push(of.row(&object)?);
+    }
+    print(&columns.lines(&lines))
+}
+
 fn columns_of(table: &Value, wide: bool) -> impl Iterator<Item = (usize, &Value)> {
     let definitions = table["columnDefinitions"].as_array().map(Vec::as_slice).unwrap_or_default();
     definitions.iter().enumerate().filter(move |(_, c)| wide || c["priority"].as_i64().unwrap_or_default() == 0)
@@ -285,12 +298,13 @@ fn items(answer: &Value) -> Vec<Value> {
 }
 
 fn formatted(format: &Format, mut document: Value) -> Result<String, CtlError> {
-    strip_managed_fields(&mut document);
-    Ok(match format {
-        Format::Yaml => yaml::document(&document),
-        Format::JsonPath(pieces) => render(pieces, &document)?,
-        _ => json(&document),
-    })
+    match format {
+        Format::JsonPath(template) => return template.render(&document),
+        Format::JsonPathAsJson(template) => return Ok(json(&serde_json::json!(template.find(&document)?))),
+        Format::GoTemplate(template) => return template.render(&document),
+        _ => strip_managed_fields(&mut document),
+    }
+    Ok(if *format == Format::Yaml { yaml::document(&document) } else { json(&document) })
 }
 
 /// As kubectl does unless asked: nobody reads them.
@@ -336,6 +350,8 @@ async fn watch(
             }
             object["columnDefinitions"] = definitions.clone();
             print(&columns.lines(&rows(&object, args, *wide, None)))?;
+        } else if let Format::Columns(of) = format {
+            print(&columns.lines(&[of.row(&object)?]))?;
         } else if *format == Format::Name {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             print(&format!("{}/{name}\n", ask.resource.qualified()))?;

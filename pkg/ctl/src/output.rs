@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What people asked for, as text: tables, names, JSON, YAML, JSONPath.
+//! What people asked for, as text: tables, names, JSON; templates and columns are in modules of their own.
 
 use std::io::Write as _;
 
-use jsonpath_rust::JsonPath as _;
 use serde::Serialize as _;
 use serde_json::Value;
 
+use crate::custom_columns::CustomColumns;
 use crate::error::CtlError;
+use crate::jsonpath::JsonPath;
+use crate::template::Template;
 
 /// How objects are printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Format {
     /// The server's table; `wide` with the columns of lower priority.
     Table {
@@ -20,157 +22,64 @@ pub(crate) enum Format {
     Yaml,
     Name,
     /// kubectl's JSONPath templates: text with `{expressions}`.
-    JsonPath(Vec<Piece>),
+    JsonPath(JsonPath),
+    /// All that a JSONPath template's expressions find, as one JSON list.
+    JsonPathAsJson(JsonPath),
+    GoTemplate(Template),
+    Columns(CustomColumns),
 }
 
-/// A part of a JSONPath template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    Text(String),
-    /// An expression, in the form of RFC 9535.
-    Path(String),
-    /// `{range EXPRESSION}...{end}`.
-    Range(String, Vec<Piece>),
-}
+/// What `-o` takes, in the order in which kubectl names them.
+const FORMATS: &str = "custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,\
+                       jsonpath-file,name,template,templatefile,wide,yaml";
 
 impl Format {
     /// Reads the value of `-o`.
+    ///
+    /// # Errors
+    /// A format that is not there, or a template or file that cannot be read.
     pub fn parse(text: &str) -> Result<Self, CtlError> {
-        if let Some(template) = text.strip_prefix("jsonpath=") {
-            return Ok(Self::JsonPath(template_pieces(template.trim_matches('\''))?));
-        }
-        match text {
-            "" => Ok(Self::Table { wide: false }),
-            "wide" => Ok(Self::Table { wide: true }),
-            "json" => Ok(Self::Json),
-            "yaml" => Ok(Self::Yaml),
-            "name" => Ok(Self::Name),
-            other => Err(CtlError::usage(format!(
-                "unknown output format {other:?}; the formats are wide, json, yaml, name and jsonpath=TEMPLATE"
-            ))),
-        }
-    }
-}
-
-fn template_pieces(template: &str) -> Result<Vec<Piece>, CtlError> {
-    let mut stack: Vec<(String, Vec<Piece>)> = vec![(String::new(), Vec::new())];
-    let mut rest = template;
-    while !rest.is_empty() {
-        let Some(start) = rest.find('{') else {
-            push(&mut stack, Piece::Text(unescape(rest)));
-            break;
-        };
-        if start > 0 {
-            push(&mut stack, Piece::Text(unescape(&rest[..start])));
-        }
-        let end =
-            rest[start..].find('}').ok_or_else(|| CtlError::usage(format!("jsonpath: unclosed {{ in {template:?}")))?;
-        let inside = rest[start + 1..start + end].trim();
-        rest = &rest[start + end + 1..];
-        if let Some(path) = inside.strip_prefix("range ") {
-            stack.push((standard_path(path.trim()), Vec::new()));
-        } else if inside == "end" {
-            let (path, pieces) = stack
-                .pop()
-                .filter(|_| !stack.is_empty())
-                .ok_or_else(|| CtlError::usage("jsonpath: {end} without {range}"))?;
-            push(&mut stack, Piece::Range(path, pieces));
-        } else if let Some(text) = inside.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
-            push(&mut stack, Piece::Text(unescape(text)));
-        } else {
-            push(&mut stack, Piece::Path(standard_path(inside)));
-        }
-    }
-    match stack.as_mut_slice() {
-        [(_, pieces)] => Ok(std::mem::take(pieces)),
-        _ => Err(CtlError::usage("jsonpath: {range} without {end}")),
-    }
-}
-
-fn push(stack: &mut [(String, Vec<Piece>)], piece: Piece) {
-    if let Some((_, pieces)) = stack.last_mut() {
-        pieces.push(piece);
-    }
-}
-
-fn unescape(text: &str) -> String {
-    text.replace("\\n", "\n").replace("\\t", "\t").replace("\\\"", "\"")
-}
-
-/// kubectl writes `.a.b`, `a.b`, `@.a`, and dots in keys as `\.`; RFC 9535 wants `$`, and such keys quoted.
-fn standard_path(path: &str) -> String {
-    let path = path.strip_prefix('@').or_else(|| path.strip_prefix('$')).unwrap_or(path);
-    let mut standard = String::from("$");
-    let mut segment = String::new();
-    let mut characters = path.chars().peekable();
-    let flush = |segment: &mut String, standard: &mut String| {
-        if !segment.is_empty() {
-            let quoted = segment.contains(['.', '/', '-']);
-            standard.push_str(&if quoted { format!("['{segment}']") } else { format!(".{segment}") });
-            segment.clear();
-        }
-    };
-    while let Some(c) = characters.next() {
-        match c {
-            '\\' => segment.extend(characters.next()),
-            '.' if characters.peek() == Some(&'.') => {
-                flush(&mut segment, &mut standard);
-                characters.next();
-                standard.push_str("..");
-                while let Some(n) = characters.next_if(|n| n.is_alphanumeric() || *n == '*') {
-                    standard.push(n);
-                }
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        Ok(match name {
+            "" => Self::Table { wide: false },
+            "wide" => Self::Table { wide: true },
+            "json" => Self::Json,
+            "yaml" => Self::Yaml,
+            "name" => Self::Name,
+            "jsonpath" => Self::JsonPath(JsonPath::parse(&given(value)?)?),
+            "jsonpath-file" => Self::JsonPath(JsonPath::parse(&contents("--template", &given(value)?)?)?),
+            "jsonpath-as-json" => Self::JsonPathAsJson(JsonPath::parse(&given(value)?)?),
+            "go-template" | "template" => Self::GoTemplate(Template::parse(&given(value)?)?),
+            "go-template-file" | "templatefile" => {
+                Self::GoTemplate(Template::parse(&contents("--template", &given(value)?)?)?)
             }
-            '.' => flush(&mut segment, &mut standard),
-            '[' => {
-                flush(&mut segment, &mut standard);
-                standard.push('[');
-                let mut depth = 1;
-                for n in characters.by_ref() {
-                    depth += i32::from(n == '[') - i32::from(n == ']');
-                    standard.push(n);
-                    if depth == 0 {
-                        break;
-                    }
-                }
+            "custom-columns" => Self::Columns(CustomColumns::parse(value)?),
+            "custom-columns-file" => Self::Columns(CustomColumns::parse_file(&contents("template", &given(value)?)?)?),
+            other => {
+                return Err(CtlError::usage(format!(
+                    "unable to match a printer suitable for the output format {other:?}, allowed formats are: {FORMATS}"
+                )));
             }
-            other => segment.push(other),
-        }
+        })
     }
-    flush(&mut segment, &mut standard);
-    standard
 }
 
-/// What a template makes of an object. What is not there is empty, as with kubectl.
-pub(crate) fn render(pieces: &[Piece], object: &Value) -> Result<String, CtlError> {
-    let mut text = String::new();
-    for piece in pieces {
-        match piece {
-            Piece::Text(t) => text.push_str(t),
-            Piece::Path(path) => {
-                let found = query(object, path)?;
-                let words: Vec<_> = found.into_iter().map(scalar).collect();
-                text.push_str(&words.join(" "));
-            }
-            Piece::Range(path, inner) => {
-                for item in query(object, path)? {
-                    text.push_str(&render(inner, item)?);
-                }
-            }
-        }
+/// The template, without the quotes that a script may have left around it.
+fn given(value: &str) -> Result<String, CtlError> {
+    let text = value.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(value);
+    if text.is_empty() {
+        return Err(CtlError::usage("template format specified but no template given"));
     }
-    Ok(text)
+    Ok(text.to_owned())
 }
 
-fn query<'a>(object: &'a Value, path: &str) -> Result<Vec<&'a Value>, CtlError> {
-    object.query(path).map_err(|e| CtlError::usage(format!("jsonpath: cannot use {path:?}: {e}")))
-}
-
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+/// The template in a file; the error as kubectl words it.
+fn contents(what: &str, file: &str) -> Result<String, CtlError> {
+    std::fs::read_to_string(file).map_err(|error| {
+        let text = error.to_string();
+        let reason = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+        CtlError::usage(format!("error reading {what} {file}, open {file}: {reason}"))
+    })
 }
 
 /// JSON as kubectl prints it, indented by four spaces.
@@ -237,36 +146,23 @@ pub(crate) fn print(text: &str) -> Result<(), CtlError> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn check(template: &str, want: &str) {
-        let object = json!({
-            "metadata": {"name": "a", "labels": {"app.kubernetes.io/name": "x"}},
-            "items": [{"n": 1, "s": "one"}, {"n": 2, "s": "two"}],
-        });
-        let Format::JsonPath(pieces) = Format::parse(&format!("jsonpath={template}")).unwrap() else { panic!() };
-        assert_eq!(render(&pieces, &object).unwrap(), want, "{template}");
-    }
-
     #[test]
-    fn jsonpath_templates_follow_kubectl() {
-        check("{.metadata.name}", "a");
-        check("{.items[*].s}", "one two");
-        check("{.items[1].n}", "2");
-        check("{.metadata.labels.app\\.kubernetes\\.io/name}", "x");
-        check("{range .items[*]}{.n}={.s}{\"\\n\"}{end}", "1=one\n2=two\n");
-        check("{.nothing.here}", "");
-        check("name: {.metadata.name}!", "name: a!");
-        check("{.items[?(@.n==2)].s}", "two");
-    }
-
-    #[test]
-    fn bad_templates_and_formats_are_refused() {
-        for bad in ["jsonpath={.a", "jsonpath={end}", "jsonpath={range .a}", "xml"] {
-            assert!(Format::parse(bad).is_err(), "{bad}");
+    fn formats_that_are_not_there_are_refused_in_kubectls_words() {
+        for (bad, words) in [
+            ("xml", "unable to match a printer suitable for the output format \"xml\""),
+            ("go-template", "template format specified but no template given"),
+            ("jsonpath=", "template format specified but no template given"),
+            ("custom-columns=", "no custom columns given"),
+            ("go-template-file=/none", "error reading --template /none, open /none: no such file or directory"),
+            ("jsonpath={.a", "unclosed"),
+        ] {
+            let said = Format::parse(bad).unwrap_err().to_string();
+            assert!(said.contains(words), "{bad}: {said}");
         }
+        assert!(matches!(Format::parse("go-template={{.a}}").unwrap(), Format::GoTemplate(_)));
+        assert!(matches!(Format::parse("custom-columns=A:.a").unwrap(), Format::Columns(_)));
     }
 
     #[test]

@@ -25,6 +25,11 @@ impl Resource {
         if self.api.group.is_empty() { kind } else { format!("{kind}.{}", self.api.group) }
     }
 
+    /// `deployment`
+    pub fn singular(&self) -> &str {
+        &self.singular
+    }
+
     fn is_called(&self, name: &str) -> bool {
         let name = name.to_lowercase();
         let (plain, group) = name.split_once('.').unwrap_or((name.as_str(), ""));

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `rollout`: status, history, undo, restart, pause, resume of Deployments.
+//! `rollout`: status, history, undo and restart of Deployments, DaemonSets and StatefulSets; pause and resume of
+//! Deployments.
 
-use futures::TryStreamExt as _;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+mod history;
+mod status;
+
 use k8s_openapi::jiff::Timestamp;
-use knarr_types::labels::{DEPLOYMENT_REVISION, LAST_APPLIED, POD_TEMPLATE_HASH};
-use kube::ResourceExt as _;
-use kube::api::{Api, ListParams, Patch, PatchParams, WatchEvent, WatchParams};
-use serde_json::json;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::error::CtlError;
-use crate::output::{Columns, print};
+use crate::output::print;
+use crate::resources::{Named, Resource, named};
 use crate::session::Session;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum RolloutCommand {
     /// Waits until the rollout is complete.
     Status {
-        /// deployment/NAME.
-        target: String,
+        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
+        #[arg(required = true, value_name = "TYPE/NAME")]
+        what: Vec<String>,
         /// Only says how it is now.
         #[arg(long, short = 'w', default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
         watch: bool,
@@ -28,41 +30,46 @@ pub(crate) enum RolloutCommand {
     },
     /// Lists the revisions.
     History {
-        /// deployment/NAME.
-        target: String,
+        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
+        #[arg(required = true, value_name = "TYPE/NAME")]
+        what: Vec<String>,
     },
     /// Goes back to an earlier revision.
     Undo {
-        /// deployment/NAME.
-        target: String,
+        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
+        #[arg(required = true, value_name = "TYPE/NAME")]
+        what: Vec<String>,
         /// Which one [default: the one before].
         #[arg(long, default_value_t = 0)]
         to_revision: i64,
     },
     /// Replaces all pods, one after the other.
     Restart {
-        /// deployment/NAME.
-        target: String,
+        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
+        #[arg(required = true, value_name = "TYPE/NAME")]
+        what: Vec<String>,
     },
     /// Holds the rollout.
     Pause {
-        /// deployment/NAME.
-        target: String,
+        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
+        #[arg(required = true, value_name = "TYPE/NAME")]
+        what: Vec<String>,
     },
     /// Goes on with it.
     Resume {
-        /// deployment/NAME.
-        target: String,
+        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
+        #[arg(required = true, value_name = "TYPE/NAME")]
+        what: Vec<String>,
     },
 }
 
 /// Runs `rollout`.
 pub(crate) async fn run(session: &Session, command: RolloutCommand) -> Result<u8, CtlError> {
-    let api = Api::<Deployment>::namespaced(session.client.clone(), &session.namespace);
     match command {
-        RolloutCommand::Status { target, watch, timeout } => {
+        RolloutCommand::Status { what, watch, timeout } => {
             let seconds = u64::try_from(crate::logs::seconds(&timeout)?).unwrap_or_default();
-            let status = status(&api, deployment(&target)?, watch);
+            let target = Target::of(session, &what, Lacking::Part("status viewer")).await?;
+            let status = status::follow(&target, watch);
             if seconds == 0 {
                 status.await?;
             } else {
@@ -70,180 +77,118 @@ pub(crate) async fn run(session: &Session, command: RolloutCommand) -> Result<u8
                 timed.unwrap_or_else(|_| Err(CtlError::usage("timed out waiting for the condition")))?;
             }
         }
-        RolloutCommand::History { target } => history(session, &api, deployment(&target)?).await?,
-        RolloutCommand::Undo { target, to_revision } => undo(session, &api, deployment(&target)?, to_revision).await?,
-        RolloutCommand::Restart { target } => {
-            let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
-            let spec = json!({"template": {"metadata": {"annotations": annotations}}});
-            let name = deployment(&target)?;
-            if api.get(name).await?.spec.and_then(|spec| spec.paused) == Some(true) {
-                return Err(CtlError::usage(format!(
-                    "deployments.apps {name:?} can't restart paused deployment (run rollout resume first)"
-                )));
-            }
-            change(&api, name, spec, "restarted").await?;
+        RolloutCommand::History { what } => {
+            let target = Target::of(session, &what, Lacking::Part("history viewer")).await?;
+            history::print_all(session, &target).await?;
         }
-        RolloutCommand::Pause { target } => {
-            change(&api, deployment(&target)?, json!({"paused": true}), "paused").await?;
+        RolloutCommand::Undo { what, to_revision } => {
+            let target = Target::of(session, &what, Lacking::Part("rollbacker")).await?;
+            let done = history::undo(session, &target, to_revision).await?;
+            target.say(&done)?;
         }
-        RolloutCommand::Resume { target } => {
-            change(&api, deployment(&target)?, json!({"paused": false}), "resumed").await?;
+        RolloutCommand::Restart { what } => {
+            let target = Target::of(session, &what, Lacking::Verb("restarting")).await?;
+            restart(&target).await?;
+        }
+        RolloutCommand::Pause { what } => {
+            pause(&Target::of(session, &what, Lacking::Verb("pausing")).await?, true).await?
+        }
+        RolloutCommand::Resume { what } => {
+            pause(&Target::of(session, &what, Lacking::Verb("resuming")).await?, false).await?
         }
     }
     Ok(0)
 }
 
-/// The name in `deployment/NAME`.
-fn deployment(target: &str) -> Result<&str, CtlError> {
-    match target.split_once('/') {
-        Some(("deployment" | "deployments" | "deploy" | "deployment.apps" | "deployments.apps", name)) => Ok(name),
-        _ => Err(CtlError::usage(format!("{target:?} is not deployment/NAME, the only kind that has rollouts here"))),
-    }
+/// What kinds of rollouts there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Deployment,
+    DaemonSet,
+    StatefulSet,
 }
 
-async fn change(api: &Api<Deployment>, name: &str, spec: serde_json::Value, done: &str) -> Result<(), CtlError> {
-    api.patch(name, &PatchParams::default(), &Patch::Merge(json!({"spec": spec}))).await?;
-    print(&format!("deployment.apps/{name} {done}\n"))
+/// What objects without rollouts have not.
+#[derive(Clone, Copy)]
+enum Lacking {
+    Part(&'static str),
+    Verb(&'static str),
 }
 
-/// What is still to come of a rollout, in kubectl's words; `None` when it is complete.
-fn pending(deployment: &Deployment) -> Result<Option<String>, CtlError> {
-    let name = deployment.name_any();
-    let spec = deployment.spec.clone().unwrap_or_default();
-    let status = deployment.status.clone().unwrap_or_default();
-    if deployment.metadata.generation > status.observed_generation {
-        return Ok(Some("Waiting for deployment spec update to be observed...".into()));
-    }
-    let late = status.conditions.iter().flatten().any(|c| c.reason.as_deref() == Some("ProgressDeadlineExceeded"));
-    if late {
-        return Err(CtlError::usage(format!("deployment {name:?} exceeded its progress deadline")));
-    }
-    let (wanted, updated) = (spec.replicas.unwrap_or(1), status.updated_replicas.unwrap_or_default());
-    let (all, available) = (status.replicas.unwrap_or_default(), status.available_replicas.unwrap_or_default());
-    let waiting = format!("Waiting for deployment {name:?} rollout to finish:");
-    Ok(if updated < wanted {
-        Some(format!("{waiting} {updated} out of {wanted} new replicas have been updated..."))
-    } else if all > updated {
-        Some(format!("{waiting} {} old replicas are pending termination...", all - updated))
-    } else if available < updated {
-        Some(format!("{waiting} {available} of {updated} updated replicas are available..."))
-    } else {
-        None
-    })
-}
-
-async fn status(api: &Api<Deployment>, name: &str, follow: bool) -> Result<(), CtlError> {
-    let mut said = String::new();
-    loop {
-        let mut deployment = api.get(name).await?;
-        let revision = deployment.resource_version().unwrap_or_default();
-        let params = WatchParams::default().fields(&format!("metadata.name={name}"));
-        let mut events = Box::pin(api.watch(&params, &revision).await?);
-        loop {
-            let Some(text) = pending(&deployment)? else {
-                return print(&format!("deployment {name:?} successfully rolled out\n"));
-            };
-            if text != said {
-                print(&format!("{text}\n"))?;
-                said = text;
-            }
-            if !follow {
-                return Ok(());
-            }
-            match events.try_next().await? {
-                Some(WatchEvent::Added(new) | WatchEvent::Modified(new)) => deployment = new,
-                Some(WatchEvent::Deleted(_)) => {
-                    return Err(CtlError::usage(format!("deployment {name:?} was deleted")));
-                }
-                Some(WatchEvent::Bookmark(_)) => {}
-                Some(WatchEvent::Error(_)) | None => break,
-            }
+impl Lacking {
+    fn text(self, resource: &Resource, name: &str) -> String {
+        let (api, dot) = (&resource.api, if resource.api.group.is_empty() { "" } else { "." });
+        match self {
+            Self::Part(part) => format!("no {part} has been implemented for {}", api.kind),
+            Self::Verb(verb) => format!("{}{dot}{} {name:?} {verb} is not supported", api.plural, api.group),
         }
     }
 }
 
-fn revision(meta: &kube::core::ObjectMeta) -> i64 {
-    let text = meta.annotations.as_ref().and_then(|a| a.get(DEPLOYMENT_REVISION));
-    text.and_then(|r| r.parse().ok()).unwrap_or_default()
+/// What a command is about.
+struct Target<'a> {
+    kind: Kind,
+    resource: &'a Resource,
+    name: String,
+    api: Api<DynamicObject>,
 }
 
-/// The Deployment's sets, oldest revision first.
-async fn sets(session: &Session, deployment: &Deployment) -> Result<Vec<ReplicaSet>, CtlError> {
-    let api = Api::<ReplicaSet>::namespaced(session.client.clone(), &session.namespace);
-    let uid = deployment.uid().unwrap_or_default();
-    let mut sets = api.list(&ListParams::default()).await?.items;
-    sets.retain(|s| s.owner_references().iter().any(|o| o.uid == uid));
-    sets.sort_by_key(|s| revision(&s.metadata));
-    Ok(sets)
-}
-
-async fn history(session: &Session, api: &Api<Deployment>, name: &str) -> Result<(), CtlError> {
-    let deployment = api.get(name).await?;
-    let mut rows = vec![vec!["REVISION".to_owned(), "CHANGE-CAUSE".to_owned()]];
-    let sets = sets(session, &deployment).await?;
-    if sets.is_empty() {
-        return print(&format!("deployment.apps/{name} \nNo rollout history found.\n"));
-    }
-    for set in sets {
-        let cause = set.annotations().get("kubernetes.io/change-cause").cloned();
-        rows.push(vec![revision(&set.metadata).to_string(), cause.unwrap_or_else(|| "<none>".into())]);
-    }
-    print(&format!("deployment.apps/{name} \n{}\n", Columns::narrow().lines(&rows)))
-}
-
-async fn undo(session: &Session, api: &Api<Deployment>, name: &str, to: i64) -> Result<(), CtlError> {
-    let deployment = api.get(name).await?;
-    let current = revision(&deployment.metadata);
-    let sets = sets(session, &deployment).await?;
-    let wanted = |s: &&ReplicaSet| {
-        let revision = revision(&s.metadata);
-        if to == 0 { revision != current } else { revision == to }
-    };
-    let set = sets.iter().rev().find(wanted).ok_or_else(|| match to {
-        0 => CtlError::usage(format!("no rollout history found for deployment {name:?}")),
-        n => CtlError::usage(format!("unable to find specified revision {n} in history")),
-    })?;
-    let mut template = set.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
-    if let Some(labels) = template.metadata.as_mut().and_then(|m| m.labels.as_mut()) {
-        labels.remove(POD_TEMPLATE_HASH);
-    }
-    // The whole template is replaced; annotations go back too, less those that belong to the Deployment.
-    let mut annotations = set.annotations().clone();
-    annotations.retain(|k, _| k != LAST_APPLIED && !k.starts_with("deployment.kubernetes.io/"));
-    for (key, value) in deployment.annotations() {
-        if key == LAST_APPLIED || key.starts_with("deployment.kubernetes.io/") {
-            annotations.insert(key.clone(), value.clone());
-        }
-    }
-    let patch = serde_json::from_value(json!([
-        {"op": "replace", "path": "/spec/template", "value": template},
-        {"op": "replace", "path": "/metadata/annotations", "value": annotations},
-    ]))
-    .map_err(|e| CtlError::usage(e.to_string()))?;
-    api.patch(name, &PatchParams::default(), &Patch::Json::<()>(patch)).await?;
-    print(&format!("deployment.apps/{name} rolled back\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_pending_reads_as_kubectl_says_it() {
-        let check = |status: serde_json::Value| {
-            let object = json!({"metadata": {"name": "d", "generation": 1}, "spec": {"replicas": 2, "selector": {}, "template": {}}, "status": status});
-            pending(&serde_json::from_value(object).unwrap())
-                .map(|t| t.unwrap_or_default())
-                .unwrap_or_else(|e| e.to_string())
+impl<'a> Target<'a> {
+    /// The one object that the words name; others than those with rollouts lack what is wanted.
+    async fn of(session: &'a Session, what: &[String], lacking: Lacking) -> Result<Self, CtlError> {
+        let Named::Objects(objects) = named(what)? else {
+            return Err(CtlError::usage("required resource not specified: for example deployment/web"));
         };
-        assert!(check(json!({})).contains("to be observed"));
-        assert!(check(json!({"observedGeneration": 1})).contains("0 out of 2"));
-        assert!(
-            check(json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 2})).contains("1 old replicas")
-        );
-        assert!(check(json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2})).contains("0 of 2"));
-        let done = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
-        assert_eq!(check(done), "");
+        let [(type_, name)] = objects[..] else { return Err(CtlError::usage("one object at a time")) };
+        let resource = session.resources().await?.find(type_)?;
+        let kind = match (resource.api.group.as_str(), resource.api.kind.as_str()) {
+            ("apps", "Deployment") => Kind::Deployment,
+            ("apps", "DaemonSet") => Kind::DaemonSet,
+            ("apps", "StatefulSet") => Kind::StatefulSet,
+            _ => return Err(CtlError::usage(lacking.text(resource, name))),
+        };
+        let api = session.api(resource, Some(&session.namespace));
+        Ok(Self { kind, resource, name: name.to_owned(), api })
     }
+
+    async fn get(&self) -> Result<Value, CtlError> {
+        Ok(json!(self.api.get(&self.name).await?))
+    }
+
+    async fn patch(&self, patch: &Patch<Value>) -> Result<(), CtlError> {
+        self.api.patch(&self.name, &PatchParams::default(), patch).await?;
+        Ok(())
+    }
+
+    /// Prints what was done to the object.
+    fn say(&self, done: &str) -> Result<(), CtlError> {
+        print(&format!("{}/{} {done}\n", self.resource.qualified(), self.name))
+    }
+}
+
+async fn restart(target: &Target<'_>) -> Result<(), CtlError> {
+    if target.get().await?["spec"]["paused"] == true {
+        return Err(CtlError::usage(format!(
+            "deployments.apps {:?} can't restart paused deployment (run rollout resume first)",
+            target.name
+        )));
+    }
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
+    let spec = json!({"template": {"metadata": {"annotations": annotations}}});
+    target.patch(&Patch::Merge(json!({"spec": spec}))).await?;
+    target.say("restarted")
+}
+
+async fn pause(target: &Target<'_>, paused: bool) -> Result<(), CtlError> {
+    let (doing, done) = if paused { ("pausing", "paused") } else { ("resuming", "resumed") };
+    if target.kind != Kind::Deployment {
+        return Err(CtlError::usage(Lacking::Verb(doing).text(target.resource, &target.name)));
+    }
+    if (target.get().await?["spec"]["paused"] == true) == paused {
+        let already = if paused { "is already paused" } else { "is not paused" };
+        return Err(CtlError::usage(format!("deployments.apps {:?} {already}", target.name)));
+    }
+    target.patch(&Patch::Merge(json!({"spec": {"paused": paused}}))).await?;
+    target.say(done)
 }

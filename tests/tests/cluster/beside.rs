@@ -17,7 +17,7 @@ pub struct Both<'a> {
 }
 
 impl<'a> Both<'a> {
-    /// `manifests` is the folder that FOLDER stands for, and FILE for its `objects.yaml`.
+    /// `manifests` is the folder that FOLDER stands for, and FILE for its `objects.yaml`; `~` is a blank in a word.
     pub fn new(kubectl: Kubectl, host: &'a Host, manifests: &Path) -> Self {
         Self { kubectl, host, manifests: manifests.to_owned() }
     }
@@ -26,7 +26,7 @@ impl<'a> Both<'a> {
         let manifests = self.manifests.display().to_string();
         let file = format!("{manifests}/objects.yaml");
         let words = words.split_whitespace().map(|word| word.replace("FILE", &file).replace("FOLDER", &manifests));
-        words.map(|word| word.replace("range.", "range .")).collect()
+        words.map(|word| word.replace("range.", "range .").replace('~', " ")).collect()
     }
 
     /// Runs `knarr ctl`.

@@ -3,9 +3,10 @@
 
 use std::fs;
 
-use knarr_tests::cluster::{Folder, start_server};
+use knarr_tests::cluster::{Bare, Folder, start_server};
 use knarr_tests::hosts::Network;
 use knarr_tests::kubectl::Kubectl;
+use serde_json::json;
 
 use crate::beside::Both;
 
@@ -37,7 +38,7 @@ spec:
 "##;
 
 /// Typed to both; what they print must agree.
-const SAME: [&str; 55] = [
+const SAME: [&str; 70] = [
     "get cm",
     "get cm -o wide",
     "get cm -o name",
@@ -93,6 +94,21 @@ const SAME: [&str; 55] = [
     "get -f FILE -o jsonpath={.items[*].kind}",
     "get -R -f FOLDER -o name",
     "describe svc/web",
+    "get cm settings -o jsonpath={.metadata.managedFields[*].manager}",
+    "get cm -o jsonpath-as-json={.items[*].metadata.name}",
+    "get cm,svc -o custom-columns=NAME:.metadata.name,KIND:kind,NONE:.no.pe",
+    "get deploy web -o custom-columns=R:.spec.replicas,L:{.metadata.labels},C:.spec.template.spec.containers[0].ports --no-headers",
+    "get cm -n none -o custom-columns=NAME:.metadata.name",
+    "get cm -o custom-columns=NAME",
+    "get cm -o custom-columns=",
+    "get cm -o custom-columns=A:{.x",
+    "get deploy web -o go-template={{.spec.replicas}}{{.no.pe}}{{.metadata.labels}}{{.spec.template.spec.containers}}",
+    "get deploy,svc -o go-template={{range~.items}}{{.kind}}/{{.metadata.name}};{{end}}",
+    "get deploy web -o template={{if~eq~.spec.replicas~2}}{{printf~\"%s:%5d\"~.metadata.name~.spec.replicas}}{{end}}",
+    "get secret hidden -o go-template={{range~$k,$v:=.data}}{{$k}}={{base64decode~$v}}{{end}}",
+    "get cm -o go-template",
+    "get cm -o go-template-file=/none",
+    "get cm -o custom-columns-file=/none",
 ];
 
 /// Typed with a manifest on standard input: several documents, JSON, a list.
@@ -138,4 +154,21 @@ fn ctl_answers_as_kubectl_does() {
     differences.extend(FROM_INPUT.iter().filter_map(|(words, input, back)| both.difference(words, input, back)));
     differences.extend(CHANGES.iter().filter_map(|(words, back)| both.difference(words, "", back)));
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+}
+
+#[test]
+fn what_kubectl_applied_is_applied_on_by_ctl() {
+    let bare = Bare::start(&[]);
+    let both = Both::new(bare.kubectl.clone(), &bare.host, bare.folder.path());
+    let map = |data: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{{data}}}\n");
+    bare.kubectl.apply(&map("one: '1', two: '2'"));
+    let applied = both.ctl(&["apply", "--server-side", "-f", "-"], &map("one: '9'"));
+    assert_eq!((applied.code, applied.out.as_str()), (0, "configmap/settings configured\n"), "{applied:?}");
+    let data = || bare.kubectl.json(&["configmap", "settings"])["data"].clone();
+    assert_eq!(data(), json!({"one": "9"}), "what kubectl had put there, and the manifest has no more, is gone");
+    bare.kubectl.run(&["patch", "configmap", "settings", "--type=merge", "-p", r#"{"data":{"one":"5"}}"#]);
+    let refused = both.ctl(&["apply", "-f", "-"], &map("one: '9'"));
+    assert!(refused.code == 1 && refused.err.contains("conflict with \"kubectl-patch\""), "{refused:?}");
+    let forced = both.ctl(&["apply", "--force-conflicts", "-f", "-"], &map("one: '9'"));
+    assert!(forced.code == 0 && data() == json!({"one": "9"}), "{forced:?}");
 }

@@ -4,7 +4,7 @@
 use std::fs;
 
 use knarr_tests::clients::versions;
-use knarr_tests::cluster::{Cluster, LATER, SOON};
+use knarr_tests::cluster::{Bare, Cluster, LATER, SOON};
 
 use crate::beside::Both;
 use crate::manifests::{shell_pod, web};
@@ -185,5 +185,45 @@ fn pages_read_as_kubectls() {
             differences.extend(both.difference(&words, "", ""));
         }
     }
+    assert!(differences.is_empty(), "{}", differences.join("\n\n"));
+}
+
+/// The other kinds that have pages, none of which needs a node; typed after `describe`.
+const RULES: [&str; 19] = [
+    "ds/agents",
+    "sts/base",
+    "role/reader",
+    "clusterrole/looker",
+    "clusterrole/edit",
+    "rolebinding/readers",
+    "clusterrolebinding/lookers",
+    "quota/quota",
+    "limits/range",
+    "sc/fast",
+    "pc/high",
+    "endpointslice/slice",
+    "netpol/policy",
+    "netpol/all",
+    "pdb/budget",
+    "ingressclass/other",
+    "job/once",
+    "cronjob/nightly",
+    "roles",
+];
+
+#[test]
+fn pages_of_rules_and_sets_read_as_kubectls() {
+    let Some((_, program)) = versions("kubectl").into_iter().find(|(version, _)| version == KUBECTL) else {
+        println!("left out: needs kubectl {KUBECTL}");
+        return;
+    };
+    let bare = Bare::start(&[]);
+    let kubectl = bare.kubectl.with_program(&program);
+    kubectl.apply(include_str!("described.yaml"));
+    let status = r#"{"status":{"hard":{"pods":"5","requests.cpu":"2"},"used":{"pods":"1"}}}"#;
+    kubectl.run(&["patch", "quota", "quota", "--subresource=status", "--type=merge", "-p", status]);
+    let both = Both::new(kubectl, &bare.host, bare.folder.path());
+    let of = |words: &&str| both.difference(&format!("describe {words}"), "", "");
+    let differences: Vec<_> = RULES.iter().filter_map(of).collect();
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
 }

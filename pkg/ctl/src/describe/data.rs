@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Namespace, ResourceQuota, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, LimitRange, LimitRangeItem, Namespace, ResourceQuota, Secret, ServiceAccount,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{Api, ListParams};
 
@@ -59,6 +61,10 @@ fn named(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> P
     page.annotations("Annotations", meta.annotations.as_ref());
     page
 }
+
+/// The headings over what a LimitRange bounds.
+pub(super) const LIMIT_TITLES: [&str; 7] =
+    ["Type", "Resource", "Min", "Max", "Default Request", "Default Limit", "Max Limit/Request Ratio"];
 
 /// What bounds the objects of a namespace.
 pub(super) async fn bounds(
@@ -119,7 +125,7 @@ fn all_quotas(page: &mut Page, quotas: &[ResourceQuota]) {
 }
 
 /// What a quota's scope selects.
-fn scope_means(scope: &str) -> Option<&'static str> {
+pub(super) fn scope_means(scope: &str) -> Option<&'static str> {
     Some(match scope {
         "Terminating" => "Pods with an active deadline, whose life on a node is bounded.",
         "NotTerminating" => "Pods without an active deadline.",
@@ -135,22 +141,27 @@ fn all_ranges(page: &mut Page, ranges: &[LimitRange]) {
         return;
     }
     page.line(0, "Resource Limits");
-    let titles = ["Type", "Resource", "Min", "Max", "Default Request", "Default Limit", "Max Limit/Request Ratio"];
+    let titles = LIMIT_TITLES;
     page.line(0, format_args!(" {}", titles.join("\t")));
     page.line(0, format_args!(" {}", titles.map(|title| "-".repeat(title.len())).join("\t")));
-    type Amounts = Option<BTreeMap<String, Quantity>>;
     for item in ranges.iter().flat_map(|range| range.spec.iter().flat_map(|spec| &spec.limits)) {
-        let columns: [&Amounts; 5] =
-            [&item.min, &item.max, &item.default_request, &item.default, &item.max_limit_request_ratio];
-        let names: std::collections::BTreeSet<_> =
-            columns.iter().flat_map(|amounts| amounts.iter().flatten()).map(|it| it.0).collect();
-        for name in names {
-            let amount = |amounts: &Amounts| {
-                amounts.as_ref().and_then(|it| it.get(name)).map_or("-".to_owned(), |it| it.0.clone())
-            };
-            page.line(0, format_args!(" {}\t{name}\t{}", item.type_, columns.map(amount).join("\t")));
-        }
+        limits_of(item).iter().for_each(|row| page.line(0, format_args!(" {row}")));
     }
+}
+
+/// A row for each resource that an item of a LimitRange bounds, under the same headings as in a namespace's page.
+pub(super) fn limits_of(item: &LimitRangeItem) -> Vec<String> {
+    type Amounts = Option<BTreeMap<String, Quantity>>;
+    let columns: [&Amounts; 5] =
+        [&item.min, &item.max, &item.default_request, &item.default, &item.max_limit_request_ratio];
+    let names: std::collections::BTreeSet<_> =
+        columns.iter().flat_map(|amounts| amounts.iter().flatten()).map(|it| it.0).collect();
+    let row = |name: &String| {
+        let amount =
+            |amounts: &Amounts| amounts.as_ref().and_then(|it| it.get(name)).map_or("-".to_owned(), |it| it.0.clone());
+        format!("{}\t{name}\t{}", item.type_, columns.map(amount).join("\t"))
+    };
+    names.into_iter().map(row).collect()
 }
 
 #[cfg(test)]

@@ -50,6 +50,17 @@ impl Page {
         self.list(title, &lines);
     }
 
+    /// Pairs in one line, all of them; none is `<none>`.
+    pub fn pairs(&mut self, title: &str, pairs: Option<&BTreeMap<String, String>>) {
+        self.pairs_at(0, title, pairs);
+    }
+
+    /// The same at a depth.
+    pub fn pairs_at(&mut self, depth: usize, title: &str, pairs: Option<&BTreeMap<String, String>>) {
+        let all: Vec<_> = pairs.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+        self.field(depth, title, if all.is_empty() { "<none>".to_owned() } else { all.join(",") });
+    }
+
     /// Annotations, less the one in which `apply` remembers; long ones below their key.
     pub fn annotations(&mut self, title: &str, annotations: Option<&BTreeMap<String, String>>) {
         let mut lines = Vec::new();
@@ -111,6 +122,14 @@ pub(super) fn date(time: Option<Timestamp>) -> String {
     match time {
         Some(time) => time.to_zoned(zone()).strftime("%a, %d %b %Y %H:%M:%S %z").to_string(),
         None => "Mon, 01 Jan 0001 00:00:00 +0000".to_owned(),
+    }
+}
+
+/// A moment in this host's time zone, as Go prints it.
+pub(super) fn go_date(time: Option<Timestamp>) -> String {
+    match time {
+        Some(time) => time.to_zoned(zone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string(),
+        None => "0001-01-01 00:00:00 +0000 UTC".to_owned(),
     }
 }
 

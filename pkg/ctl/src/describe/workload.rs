@@ -26,7 +26,11 @@ pub(super) async fn pods(session: &Session, set: &ReplicaSet) -> Result<Vec<Pod>
 }
 
 /// The objects of a kind that `owner` controls.
-async fn owned<K>(session: &Session, owner: &ObjectMeta, meta: fn(&K) -> &ObjectMeta) -> Result<Vec<K>, CtlError>
+pub(super) async fn owned<K>(
+    session: &Session,
+    owner: &ObjectMeta,
+    meta: fn(&K) -> &ObjectMeta,
+) -> Result<Vec<K>, CtlError>
 where
     K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone
@@ -139,17 +143,7 @@ pub(super) fn replica_set(set: &ReplicaSet, pods: &[Pod]) -> Page {
     page.some(0, "Controlled By", controller(meta).as_ref());
     let wanted = spec.replicas.unwrap_or_default();
     page.field(0, "Replicas", format_args!("{} current / {wanted} desired", status.replicas));
-    let of = |phase: &str| {
-        let its = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase);
-        pods.iter().filter(its).count()
-    };
-    let (running, waiting) = (of("Running"), of("Pending"));
-    let (succeeded, failed) = (of("Succeeded"), of("Failed"));
-    page.field(
-        0,
-        "Pods Status",
-        format_args!("{running} Running / {waiting} Waiting / {succeeded} Succeeded / {failed} Failed"),
-    );
+    page.field(0, "Pods Status", phases(pods));
     pod::template(&mut page, &spec.template.unwrap_or_default());
     let conditions = status.conditions.iter().flatten();
     conditions_table(
@@ -157,6 +151,17 @@ pub(super) fn replica_set(set: &ReplicaSet, pods: &[Pod]) -> Page {
         conditions.map(|c| [c.type_.as_str(), &c.status, c.reason.as_deref().unwrap_or_default()]),
     );
     page
+}
+
+/// How many pods are in which phase.
+pub(super) fn phases(pods: &[Pod]) -> String {
+    let of = |phase: &str| {
+        let its = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase);
+        pods.iter().filter(its).count()
+    };
+    let (running, waiting) = (of("Running"), of("Pending"));
+    let (succeeded, failed) = (of("Succeeded"), of("Failed"));
+    format!("{running} Running / {waiting} Waiting / {succeeded} Succeeded / {failed} Failed")
 }
 
 #[cfg(test)]
