@@ -134,7 +134,7 @@ async fn ctl(args: knarr_ctl::Args) -> anyhow::Result<ExitCode> {
 fn serving(otlp_endpoint: Option<&str>) -> anyhow::Result<(telemetry::Guard, tokio::runtime::Runtime)> {
     let runtime = runtime(std::thread::available_parallelism().map_or(1, usize::from))?;
     let telemetry = runtime.block_on(async { telemetry::start(otlp_endpoint) })?;
-    runtime.spawn(program_text::release_after_start());
+    runtime.spawn(program_text::release_when_idle());
     Ok((telemetry, runtime))
 }
 

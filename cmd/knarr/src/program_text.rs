@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The program's own code in memory: what only the start ran need not stay mapped.
+//! The program's own code in memory: what only the start ran, or work that is done, need not stay mapped.
 //!
 //! The kernel maps code in pieces of 64 KiB around each page that is run, so a start leaves half of a large
 //! program in the resident set. Given back, what the idle process runs comes again, from the page cache.
@@ -8,41 +8,76 @@
 
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use rustix::mm::{Advice, madvise};
 
 /// After this the start is over, and what it ran is not run again.
 const SETTLED: Duration = Duration::from_secs(3);
+/// How often it is looked whether what was busy has become idle.
+const LOOK: Duration = Duration::from_secs(60);
+/// So much processor time between two looks is idle, ...
+const IDLE: Duration = Duration::from_millis(600);
+/// ... and so much since code was given back brings enough of it back to be worth another time.
+const BUSY: Duration = Duration::from_secs(1);
 
-/// Gives the code back once the start is over.
-pub async fn release_after_start() {
+/// Gives the code back once the start is over, and each time that work has come to rest.
+pub async fn release_when_idle() {
     tokio::time::sleep(SETTLED).await;
-    match release() {
-        Ok(bytes) => tracing::debug!(bytes, "code is mapped again as it is run"),
-        Err(error) => tracing::debug!(%error, "code stays mapped as the start left it"),
+    give_back();
+    let (mut released, mut looked) = (processor_time(), processor_time());
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = processor_time();
+        if now - looked < IDLE && now - released > BUSY {
+            give_back();
+            released = now;
+        }
+        looked = now;
     }
 }
 
-/// Unmaps the pages of the executable's code until they are run again; gives the size of the mappings.
+/// What the process has used so far, all threads together.
+fn processor_time() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return Duration::ZERO };
+    let of = |time: nix::sys::time::TimeVal| {
+        let micros = u32::try_from(time.tv_usec()).unwrap_or(0);
+        Duration::new(u64::try_from(time.tv_sec()).unwrap_or(0), micros * 1000)
+    };
+    of(usage.user_time()) + of(usage.system_time())
+}
+
+fn give_back() {
+    match release() {
+        Ok(bytes) => tracing::debug!(bytes, "code is mapped again as it is run"),
+        Err(error) => tracing::debug!(%error, "code stays mapped as it was run"),
+    }
+}
+
+/// Unmaps the pages of the executable's code and constants until they are needed again; gives the size of the
+/// mappings.
 fn release() -> std::io::Result<usize> {
     let program = std::env::current_exe()?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let mut released = 0;
-    for (start, length) in code_of(&maps, &program.to_string_lossy()) {
-        // SAFETY: the range is a private mapping of a file that nobody may write, as its r-xp says: what is
-        // dropped comes back from the file, byte for byte, when it is run or read again (madvise(2)).
+    for (start, length) in text_of(&maps, &program.to_string_lossy()) {
+        // SAFETY: the range is a private mapping of a file that nobody may write, nor could since the program was
+        // linked: code (r-xp), or the segment of constants that begins the file (see `text_of`). What is dropped
+        // comes back from the file, byte for byte, when it is run or read again (madvise(2)).
         unsafe { madvise(std::ptr::with_exposed_provenance_mut(start), length, Advice::LinuxDontNeed)? };
         released += length;
     }
     Ok(released)
 }
 
-/// The executable mappings of a file in the text of `/proc/PID/maps` (proc(5)): address and length.
-fn code_of(maps: &str, path: &str) -> Vec<(usize, usize)> {
+/// The mappings of a file's code and constants in the text of `/proc/PID/maps` (proc(5)): address and length. Of those
+/// that are only read just the first one of the file: others were written when the program was loaded, and then
+/// protected.
+fn text_of(maps: &str, path: &str) -> Vec<(usize, usize)> {
     let mapping = |line: &str| {
         let mut fields = line.split_ascii_whitespace();
-        let (range, permissions) = (fields.next()?, fields.next()?);
-        let own = permissions == "r-xp" && line.ends_with(path);
-        let (start, end) = range.split_once('-').filter(|_| own)?;
+        let (range, permissions, offset) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_text = permissions == "r-xp" || (permissions == "r--p" && offset.bytes().all(|digit| digit == b'0'));
+        let (start, end) = range.split_once('-').filter(|_| is_text && line.ends_with(path))?;
         let (start, end) = (usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
         Some((start, end.checked_sub(start)?))
     };
@@ -54,14 +89,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_code_of_the_program_is_given_back() {
+    fn only_what_was_never_written_is_given_back() {
         let maps = "\
 55d0c0000000-55d0c0b2c000 r--p 00000000 fe:00 57 /bin/knarr
 55d0c0b2c000-55d0c3342000 r-xp 00b2c000 fe:00 57 /bin/knarr
 55d0c3342000-55d0c34ea000 r--p 03341000 fe:00 57 /bin/knarr
 7f0000000000-7f0000100000 r-xp 00000000 fe:00 58 /lib/libc.so.6
 ";
-        assert_eq!(code_of(maps, "/bin/knarr"), [(0x55d0_c0b2_c000, 0x0281_6000)]);
+        let constants_and_code = [(0x55d0_c000_0000, 0x00b2_c000), (0x55d0_c0b2_c000, 0x0281_6000)];
+        assert_eq!(text_of(maps, "/bin/knarr"), constants_and_code);
     }
 
     #[test]
