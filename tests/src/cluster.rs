@@ -18,6 +18,9 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// For what takes several.
 pub const LATER: Duration = Duration::from_secs(90);
 
+/// A registry that is there by `registries.yaml` alone.
+pub const MIRRORED: &str = "mirrored.test";
+
 /// The first letters of the folder of a test run; its process id follows.
 const PREFIX: &str = "knarr-test-";
 
@@ -50,8 +53,7 @@ impl Cluster {
         let server = start_server(&control, folder.path(), &[]);
         let kubectl = Kubectl::new(&control, &folder.path().join("server/admin.kubeconfig"));
         let registry = Registry::start(&control, folder.path());
-        let mirror = format!("mirrors:\n  \"{0}\":\n    endpoint:\n    - \"http://{0}\"\n", registry.address);
-        fs::write(folder.path().join("registries.yaml"), mirror).expect("the test's folder can be written");
+        write_settings(&control, &registry, folder.path());
         let mut cluster = Self { agents: Vec::new(), server, registry, kubectl, hosts: vec![control], folder, network };
         for i in 1..=nodes {
             let host = cluster.network.add_host(&format!("node{i}"));
@@ -82,6 +84,8 @@ impl Cluster {
             &folder.join(&name).display().to_string(),
             "--private-registry",
             &folder.join("registries.yaml").display().to_string(),
+            "--resolv-conf",
+            &folder.join("resolv.conf").display().to_string(),
             "--node-ip",
             &host.address,
         ];
@@ -130,6 +134,19 @@ impl Cluster {
     pub fn wait_until_ready(&self) {
         wait_until_ready(&self.kubectl);
     }
+}
+
+/// What the nodes are told of the world: the registry is also there by the name of [`MIRRORED`]; one for those with a
+/// password, and a resolver, are on the server's host, if a test starts them.
+fn write_settings(control: &Host, registry: &Registry, folder: &Path) {
+    let address = &registry.address;
+    let guarded = Registry::guarded_address(control);
+    let mirrors = [(address.as_str(), address), (MIRRORED, address), (guarded.as_str(), &guarded)];
+    let mirror = |(name, address): (&str, &String)| format!("  \"{name}\": {{endpoint: [\"http://{address}\"]}}\n");
+    let text = format!("mirrors:\n{}", mirrors.map(mirror).concat());
+    fs::write(folder.join("registries.yaml"), text).expect("the test's folder can be written");
+    let resolvers = format!("nameserver {}\n", control.address);
+    fs::write(folder.join("resolv.conf"), resolvers).expect("the test's folder can be written");
 }
 
 impl Drop for Cluster {

@@ -13,6 +13,11 @@ use serde_json::{Value, json};
 use crate::hosts::Host;
 use crate::wait::eventually;
 
+/// What a registry with a password wants to hear; others do not listen.
+pub const PASSWORD: &str = "secret";
+/// The same by bcrypt.
+const PASSWORD_HASH: &str = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
+
 /// Debian's registry on a host, plain HTTP, with its data in a folder of the test.
 #[derive(Debug)]
 pub struct Registry {
@@ -30,11 +35,31 @@ impl Registry {
     /// When docker-registry is not installed, or does not answer.
     #[must_use]
     pub fn start(host: &Host, folder: &Path) -> Self {
-        let folder = folder.join("registry");
+        Self::serve(host, format!("{}:5000", host.address), folder.join("registry"), "")
+    }
+
+    /// Starts one that wants the password [`PASSWORD`] of the user `robot`.
+    ///
+    /// # Panics
+    /// When docker-registry is not installed, or does not answer.
+    #[must_use]
+    pub fn start_guarded(host: &Host, folder: &Path) -> Self {
+        let (folder, users) = (folder.join("guarded"), folder.join("users"));
+        fs::write(&users, format!("robot:{PASSWORD_HASH}\n")).expect("the test's folder can be written");
+        let guard = format!("auth: {{htpasswd: {{realm: tests, path: {}}}}}\n", users.display());
+        Self::serve(host, Self::guarded_address(host), folder, &guard)
+    }
+
+    /// Where one with a password is on a host.
+    #[must_use]
+    pub fn guarded_address(host: &Host) -> String {
+        format!("{}:5001", host.address)
+    }
+
+    fn serve(host: &Host, address: String, folder: PathBuf, more: &str) -> Self {
         fs::create_dir_all(&folder).expect("the test's folder can be written");
-        let address = format!("{}:5000", host.address);
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: {address}}}\n{more}",
             folder.join("data").display()
         );
         fs::write(folder.join("config.yml"), config).expect("the test's folder can be written");
@@ -49,7 +74,9 @@ impl Registry {
         let registry = Self { child, host: host.clone(), folder, address };
         let url = format!("http://{}/v2/", registry.address);
         eventually("the registry answers", Duration::from_secs(20), || {
-            let answer = registry.host.command("curl").args(["-sf", &url]).output().expect("curl is installed");
+            let login = format!("robot:{PASSWORD}");
+            let answer =
+                registry.host.command("curl").args(["-sf", "-u", &login, &url]).output().expect("curl is installed");
             if answer.status.success() { Ok(()) } else { Err(answer.status) }
         });
         registry
@@ -65,6 +92,7 @@ impl Registry {
             .host
             .command("skopeo")
             .args(["copy", "--insecure-policy", "--dest-tls-verify=false"])
+            .arg(format!("--dest-creds=robot:{PASSWORD}"))
             .arg(format!("docker-archive:{}", archive.display()))
             .arg(format!("docker://{full}"))
             .output()

@@ -37,6 +37,7 @@ fn wrong_configuration_is_refused_by_name() {
             ("store-sync: sometimes\n", &["sometimes", "always, never"]),
             ("service-cidr: 10.0.0.0/40\n", &["10.0.0.0/40", "--service-cidr"]),
             ("bind-address: here\n", &["here", "--bind-address"]),
+            ("otlp-endpoint: nowhere\n", &["nowhere", "--otlp-endpoint", "http://HOST:4318"]),
         ] {
             fs::write(&file, text).unwrap();
             refused(&host, &arguments, wants);

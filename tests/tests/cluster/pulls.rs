@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Where images come from: registries that want a password, of the pod or of its account, and mirrors.
+
+use knarr_tests::cluster::{Cluster, LATER, MIRRORED};
+use knarr_tests::images::{PASSWORD, Registry, Rootfs};
+use knarr_tests::wait::eventually;
+use serde_json::json;
+
+const PODS: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot}
+imagePullSecrets: [{name: login}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: stranger}
+spec: {containers: [{name: c, image: GUARDED}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: wrong}
+spec: {containers: [{name: c, image: GUARDED}], imagePullSecrets: [{name: wrong}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: friend}
+spec: {containers: [{name: c, image: GUARDED}], imagePullSecrets: [{name: wrong}, {name: login}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: account}
+spec: {containers: [{name: c, image: GUARDED, imagePullPolicy: Always}], serviceAccountName: robot}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: mirrored}
+spec: {containers: [{name: c, image: MIRRORED}]}
+";
+
+#[test]
+fn images_come_with_passwords_and_from_mirrors() {
+    let cluster = Cluster::start(1);
+    let kubectl = &cluster.kubectl;
+    let guarded = Registry::start_guarded(cluster.host(0), cluster.folder());
+    let archive = cluster.folder().join("image.tar");
+    Rootfs::busybox().pack(&archive, "busybox:1", &json!({"Cmd": ["sleep", "3600"]}));
+    let image = guarded.push(&archive, "busybox:1");
+    cluster.registry.push(&archive, "busybox:1");
+    for (name, password) in [("login", PASSWORD), ("wrong", "guessed")] {
+        let server = format!("--docker-server={}", guarded.address);
+        let password = format!("--docker-password={password}");
+        kubectl.run(&["create", "secret", "docker-registry", name, &server, "--docker-username=robot", &password]);
+    }
+    kubectl.apply(&PODS.replace("GUARDED", &image).replace("MIRRORED", &format!("{MIRRORED}/busybox:1")));
+    for pod in ["stranger", "wrong"] {
+        eventually(&format!("{pod} is not let in"), LATER, || {
+            let status = kubectl.json(&["pod", pod])["status"]["containerStatuses"][0].clone();
+            let waiting = &status["state"]["waiting"];
+            let message = waiting["message"].as_str().unwrap_or_default();
+            let says = ["registry refuses", &image, "imagePullSecrets"].iter().all(|word| message.contains(word));
+            if says && waiting["reason"] == "ImagePullBackOff" { Ok(()) } else { Err(status) }
+        });
+    }
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/friend", "pod/account", "pod/mirrored", "--timeout=90s"]);
+    // Who pulls anew must say the password, although the image is there.
+    kubectl.run(&["delete", "pod", "stranger", "wrong", "--now"]);
+}
