@@ -156,5 +156,17 @@ mod tests {
         );
         to_storage(v1, &mut object);
         assert_eq!(object, stored);
+        let policy = json!({"type": "Pods", "value": 1, "periodSeconds": 5});
+        for (text, expected) in [
+            (format!(r#"{{"scaleUp":{{"policies":[{policy}]}}}}"#), json!([policy])),
+            (format!(r#"{{"ScaleUp":{{"POLICIES":[{policy}]}}}}"#), json!([policy])),
+            ("{}".to_owned(), Value::Null),
+            ("1".to_owned(), Value::Null),
+        ] {
+            let mut object = json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler", "spec": {},
+                "metadata": {"annotations": {"autoscaling.alpha.kubernetes.io/behavior": text}}});
+            to_storage(v1, &mut object);
+            assert_eq!(object["spec"]["behavior"]["scaleUp"]["policies"], expected, "{text}");
+        }
     }
 }

@@ -85,7 +85,10 @@ impl Kind {
     }
 
     fn find_update_faults(&self, new: &Object, old: &Object, subresource: &str) -> ErrorList {
-        let mut errors = rules::metadata::validate_update(new, old);
+        // Upstream judges metadata for every kind and once more for these.
+        let mut errors = rules::metadata::validate_contents(new);
+        errors.extend(rules::metadata::validate_update(new, old));
+        errors.extend(rules::metadata::validate_update(new, old));
         match &self.custom {
             Some(custom) => errors.extend(custom.validate_update(new, old, subresource)),
             None if &*self.group == "apiextensions.k8s.io" => {
@@ -145,5 +148,35 @@ impl Kind {
     #[must_use]
     pub fn has_generation(&self) -> bool {
         self.custom.is_some() || self.rules.has_generation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::kinds::Registry;
+
+    #[test]
+    fn wrong_labels_show_how_often_upstream_judges_metadata() {
+        let registry = Registry::builtin();
+        for (group, kind, times) in [
+            ("", "ConfigMap", 4),
+            ("", "ResourceQuota", 3),
+            ("", "Service", 4),
+            ("apiextensions.k8s.io", "CustomResourceDefinition", 3),
+            ("apps", "ControllerRevision", 4),
+            ("apps", "DaemonSet", 3),
+            ("apps", "ReplicaSet", 3),
+            ("rbac.authorization.k8s.io", "Role", 4),
+        ] {
+            let kind = registry.by_kind(group, "v1", kind).unwrap();
+            let old = json!({"kind": kind.kind, "metadata": {"name": "x"}});
+            let mut new = old.clone();
+            new["metadata"]["labels"] = json!({"a b": "c"});
+            let errors = kind.check_update(&new, &old, "");
+            let given = errors.iter().filter(|error| error.to_string().starts_with("metadata.labels")).count();
+            assert_eq!(given, times, "{}", kind.kind);
+        }
     }
 }

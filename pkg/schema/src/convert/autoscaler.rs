@@ -208,8 +208,9 @@ pub(super) fn v1_to_v2(fields: &mut Map<String, Value>) {
         if !all.is_empty() {
             spec.insert("metrics".into(), all.into());
         }
-        if let Some(behavior) = behavior {
-            spec.insert("behavior".into(), behavior_v2(&behavior));
+        let behavior = behavior.as_ref().map(behavior_v2).unwrap_or_default();
+        if !behavior["scaleUp"].is_null() || !behavior["scaleDown"].is_null() {
+            spec.insert("behavior".into(), behavior);
         }
     }
     let status = fields.entry("status").or_insert_with(|| json!({}));
@@ -276,22 +277,30 @@ fn metric_v2(metric: &Value, side: &str) -> Value {
     json!({ "type": metric["type"], name: to })
 }
 
+/// The behavior of an annotation, whose names Go reads in any case.
 fn behavior_v2(behavior: &Value) -> Value {
     let side = |name: &str| {
-        let rules = &behavior[name];
+        let rules = any_case(behavior, name);
         if rules.is_null() {
             return Value::Null;
         }
-        let policies: Vec<Value> = listed(Some(rules["Policies"].clone()))
+        let policies: Vec<Value> = listed(Some(any_case(rules, "policies").clone()))
             .iter()
             .map(|policy| {
-                json!({ "type": policy["Type"], "value": policy["Value"], "periodSeconds": policy["PeriodSeconds"] })
+                let [ty, value, period] = ["type", "value", "periodSeconds"].map(|name| any_case(policy, name));
+                json!({ "type": ty, "value": value, "periodSeconds": period })
             })
             .collect();
+        let [window, select, tolerance] =
+            ["stabilizationWindowSeconds", "selectPolicy", "tolerance"].map(|name| any_case(rules, name));
         json!({
-            "stabilizationWindowSeconds": rules["StabilizationWindowSeconds"], "selectPolicy": rules["SelectPolicy"],
-            "policies": policies, "tolerance": rules["Tolerance"],
+            "stabilizationWindowSeconds": window, "selectPolicy": select, "policies": policies, "tolerance": tolerance,
         })
     };
-    json!({ "scaleUp": side("ScaleUp"), "scaleDown": side("ScaleDown") })
+    json!({ "scaleUp": side("scaleUp"), "scaleDown": side("scaleDown") })
+}
+
+fn any_case<'v>(value: &'v Value, name: &str) -> &'v Value {
+    let mut fields = value.as_object().into_iter().flatten();
+    fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map_or(&Value::Null, |(_, value)| value)
 }

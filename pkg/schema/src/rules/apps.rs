@@ -71,15 +71,12 @@ pub(super) static REPLICA_SET: Rules = Rules {
         if subresource == "status" {
             return replica_status(&At::root(new).get("status"));
         }
-        // As upstream does, once as a new set and once as a change.
         let mut errors = replica_set(new);
-        errors.extend(replica_set(new));
         errors.extend(immutable_selector(new, old));
         errors
     },
     warnings: pod_warnings::workload,
     has_generation: true,
-    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -133,6 +130,7 @@ pub(super) static CONTROLLER_REVISION: Rules = Rules {
         errors.extend(metadata::immutable(&At::root(new).get("data"), &At::root(old).get("data")));
         errors
     },
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 

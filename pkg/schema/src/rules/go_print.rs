@@ -17,6 +17,14 @@ pub fn of_type(value: &Value, name: &str) -> Shown {
     Shown::Printed(builtin_types::find(name).map_or_else(|| value.to_string(), |ty| internal(value, ty)))
 }
 
+/// A list of such values.
+pub fn list_of(value: &Value, name: &str) -> Shown {
+    let (Some(items), Some(ty)) = (value.as_array(), builtin_types::find(name)) else {
+        return Shown::Printed(value.to_string());
+    };
+    Shown::Printed(format!("[{}]", items.iter().map(|item| internal(item, ty)).collect::<Vec<_>>().join(",")))
+}
+
 fn internal(value: &Value, named: &NamedType) -> String {
     format!("{{{}}}", members(value, named).join(","))
 }

@@ -119,14 +119,19 @@ fn limit_names(limit: &At<'_>) -> ErrorList {
 
 fn limit_order(limit: &At<'_>) -> ErrorList {
     let mut all: Vec<&str> = Vec::new();
+    // What is not allowed at all is not compared either.
+    let counts = |field: &str| limit.str("type") != "Pod" || !field.starts_with("default");
     for field in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
-        all.extend(limit.entries(field).into_iter().map(|(name, _)| name));
+        all.extend(limit.entries(field).into_iter().map(|(name, _)| name).filter(|_| counts(field)));
     }
     all.sort_unstable();
     all.dedup();
     let mut errors = ErrorList::new();
     for name in all {
-        let amount = |field: &str| limit.get(field).value.get(name).and_then(serde_json::Value::as_str);
+        let amount = |field: &str| {
+            let given = limit.get(field).value.get(name).and_then(serde_json::Value::as_str);
+            given.filter(|_| counts(field))
+        };
         let mut ordered = |low: &str, high: &str, at: &str, shown: &str, words: (&str, &str)| {
             if let (Some(less), Some(more)) = (amount(low), amount(high))
                 && compare(less, more) == Ordering::Greater
@@ -293,4 +298,30 @@ fn conflicts(given: &[&str], at: &At<'_>, spec: &At<'_>) -> ErrorList {
     let pairs = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
     let both = pairs.iter().filter(|pair| pair.iter().all(|scope| given.contains(scope)));
     both.map(|_| at.invalid_as(spec.raw("scopes").clone(), "conflicting scopes")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn amounts_of_a_limit_must_fit_together() {
+        for (limit, expected) in [
+            (json!({"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "2"}}), Vec::new()),
+            (
+                json!({"type": "Container", "default": {"cpu": "3"}, "max": {"cpu": "2"}}),
+                vec!["spec.limits[0].default[cpu]: Invalid value: \"2\": default value 3 is greater than max value 2"],
+            ),
+            // A pod has no defaults, so nothing is said of their amounts.
+            (
+                json!({"type": "Pod", "default": {"cpu": "3"}, "max": {"cpu": "2"}}),
+                vec!["spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'"],
+            ),
+        ] {
+            let errors = limit_range(&json!({"spec": {"limits": [limit]}}));
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        }
+    }
 }

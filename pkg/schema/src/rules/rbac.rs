@@ -31,14 +31,11 @@ const OF_ALL: Rules = Rules {
 
 fn validate_update(new: &Object, old: &Object, _: &str) -> ErrorList {
     let kind = new["kind"].as_str().unwrap_or_default();
-    let judged = || match kind {
+    let mut errors = match kind {
         "Role" => rules(&At::root(new), true),
         "ClusterRole" => cluster_role(new),
         _ => binding(&At::root(new), kind == "RoleBinding"),
     };
-    // As upstream does, once as a new object and once as a change.
-    let mut errors = judged();
-    errors.extend(judged());
     if kind.ends_with("Binding") && !same(&new["roleRef"], &old["roleRef"]) {
         let fields = [("APIGroup", "apiGroup$"), ("Kind", "kind$"), ("Name", "name$")];
         let shown = go_print::structure(&new["roleRef"], &fields);

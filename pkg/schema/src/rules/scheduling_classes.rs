@@ -8,6 +8,7 @@ use knarr_types::{ErrorList, FieldError};
 use super::Rules;
 use super::at::At;
 use super::conditions::conditions;
+use super::containers::required_one_of;
 use super::fill::{self, unset};
 use super::go_print;
 use super::metadata;
@@ -81,8 +82,13 @@ fn priority_class(class: &At<'_>) -> ErrorList {
     if name.text().starts_with("system-") {
         let known = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name.text());
         let why = match known {
-            Some((_, value)) if class.int("value") == *value => None,
-            Some((_, value)) => Some(format!("value of {} PriorityClass must be {value}", name.text())),
+            Some((_, value)) if class.int("value") != *value => {
+                Some(format!("value of {} PriorityClass must be {value}", name.text()))
+            }
+            Some(_) if class.flag("globalDefault") => {
+                Some(format!("globalDefault of {} PriorityClass must be false", name.text()))
+            }
+            Some(_) => None,
             None => Some(format!("{} is not a known system priority class", name.text())),
         };
         errors.extend(why.map(|why| {
@@ -94,7 +100,9 @@ fn priority_class(class: &At<'_>) -> ErrorList {
         let message = format!("maximum allowed value of a user defined priority is {HIGHEST_PRIORITY}");
         errors.push(class.get("value").forbidden(message));
     }
-    errors.extend(one_of(&class.get("preemptionPolicy"), &["PreemptLowerPriority", "Never"]));
+    if class.has("preemptionPolicy") {
+        errors.extend(required_one_of(&class.get("preemptionPolicy"), &["PreemptLowerPriority", "Never"]));
+    }
     errors
 }
 
@@ -114,14 +122,16 @@ fn runtime_class(class: &At<'_>) -> ErrorList {
     }
     let scheduling_at = class.get("scheduling");
     errors.extend(metadata::labels(&scheduling_at.get("nodeSelector")));
+    errors.extend(scheduling::tolerations(&scheduling_at));
     let mut seen = Vec::new();
     for toleration in scheduling_at.items("tolerations") {
-        if seen.contains(&toleration.value) {
-            errors.push(FieldError::duplicate(&toleration.path, toleration.value.clone()));
+        let who = ["key", "operator", "value", "effect"].map(|field| toleration.str(field));
+        if seen.contains(&who) {
+            let shown = go_print::of_type(toleration.value, "io.k8s.api.core.v1.Toleration");
+            errors.push(FieldError::duplicate(&toleration.path, shown));
         }
-        seen.push(toleration.value);
+        seen.push(who);
     }
-    errors.extend(scheduling::tolerations(&scheduling_at));
     errors
 }
 
@@ -151,4 +161,31 @@ fn disruption_status(status: &At<'_>) -> ErrorList {
     let mut errors = conditions(status, "conditions");
     errors.extend(not_negative(status, &["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"]));
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_runtime_class_tolerates_one_thing_once() {
+        for (tolerations, expected) in [
+            (json!([{"key": "a", "operator": "Exists"}, {"key": "b", "operator": "Exists"}]), Vec::new()),
+            // How long it is tolerated does not tell two apart.
+            (
+                json!([{"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1},
+                    {"key": "a", "operator": "Exists", "effect": "NoExecute"}]),
+                vec![
+                    "scheduling.tolerations[1]: Duplicate value: {\"Key\":\"a\",\"Operator\":\"Exists\",\"Value\":\"\",\
+                     \"Effect\":\"NoExecute\",\"TolerationSeconds\":null}",
+                ],
+            ),
+        ] {
+            let class = json!({"handler": "h", "scheduling": {"tolerations": tolerations}});
+            let errors = runtime_class(&At::root(&class));
+            assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        }
+    }
 }

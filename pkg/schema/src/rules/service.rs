@@ -26,6 +26,7 @@ pub(super) static SERVICE: Rules = Rules {
     warnings: service_changes::warnings,
     fields,
     allow_create_on_update: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 

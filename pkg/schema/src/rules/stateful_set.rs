@@ -70,15 +70,12 @@ pub(super) static DAEMON_SET: Rules = Rules {
         if subresource == "status" {
             return daemon_status(&At::root(new).get("status"), &At::root(old).get("status"));
         }
-        // As upstream does, once as a new set and once as a change.
         let mut errors = daemon_set(new);
-        errors.extend(daemon_set(new));
         errors.extend(immutable_selector(new, old));
         errors
     },
     warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
     has_generation: true,
-    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 

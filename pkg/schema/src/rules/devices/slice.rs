@@ -96,7 +96,8 @@ fn placed(spec: &At<'_>) -> ErrorList {
         errors.extend(selectors::node_selector(&selector));
         let terms = selector.get("nodeSelectorTerms");
         if selector.len("nodeSelectorTerms") != 1 {
-            errors.push(terms.invalid("must have exactly one node selector term"));
+            let shown = go_print::list_of(terms.value, "io.k8s.api.core.v1.NodeSelectorTerm");
+            errors.push(terms.invalid_as(shown, "must have exactly one node selector term"));
         }
     }
     for (field, shown) in [("allNodes", "`allNodes`"), ("perDeviceNodeSelection", "`perDeviceNodeSelection`")] {

@@ -68,6 +68,12 @@ fn a_slice_says_in_one_way_who_reaches_its_devices() {
     assert!(slice(json!({}))[0].starts_with("spec: Required value: exactly one of"));
     assert_eq!(slice(json!({"allNodes": true, "nodeName": "n"})).len(), 1);
     assert_eq!(slice(json!({"allNodes": true, "devices": [{"name": "a"}], "sharedCounters": []})).len(), 1);
+    let term = json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]});
+    let selector = json!({"nodeSelector": {"nodeSelectorTerms": [term, term]}});
+    assert!(slice(selector)[0].starts_with(
+        "spec.nodeSelector.nodeSelectorTerms: Invalid value: [{\"MatchExpressions\":[{\"Key\":\"a\",\"Operator\":\"Exists\",\
+         \"Values\":null}],\"MatchFields\":null},"
+    ));
     let device = json!({"allNodes": true, "devices": [{"name": "a", "allNodes": true}]});
     assert!(slice(device)[0].starts_with("spec.devices[0]: Invalid value: null"));
 }
