@@ -138,6 +138,9 @@ pub trait Lookup: Sync {
     fn decode(&self, _kind: &Kind, object: &Object) -> Result<Object, Status> {
         Ok(object.clone())
     }
+    /// A validating policy was asked: it refused (`deny`), warned or told the audit by a binding, or could not be
+    /// evaluated (`error`).
+    fn policy_checked(&self, _policy: &str, _binding: &str, _action: &'static str, _error: &'static str) {}
     /// Where a port of a Service can be reached: `address:port`.
     ///
     /// # Errors

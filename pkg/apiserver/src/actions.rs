@@ -100,7 +100,7 @@ impl Action<'_> {
         if self.operation == Operation::Connect {
             return Ok(Value::Null);
         }
-        let sent = WriteOptions::of(&self.context.query, "create")?;
+        let sent = WriteOptions::of(&self.context.query, "create", false)?;
         let mut options = json!({"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"});
         if !sent.manager.is_empty() {
             options["fieldManager"] = sent.manager.into();

@@ -9,6 +9,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request};
+use hyper::body::Body as _;
 use knarr_schema::Kind;
 use knarr_types::Status;
 use tracing::Instrument as _;
@@ -16,6 +17,7 @@ use tracing::Instrument as _;
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::impersonation::impersonate;
+use crate::metrics::Asked;
 use crate::query::{self, Query};
 use crate::request::{RequestContext, RequestInfo};
 use crate::{
@@ -62,7 +64,7 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
     let span = traces::request(request.method(), &info);
     let answer = run(&app, request, info, query, begun.is_long()).instrument(span.clone()).await;
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &accept));
-    begun.end(response.status().as_u16(), started.elapsed());
+    begun.end(response.status().as_u16(), started.elapsed(), response.body().size_hint().exact());
     traces::answered(&span, response.status());
     let id = id.or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
     if let Some(id) = id {
@@ -90,7 +92,10 @@ async fn run(
     // Each step keeps to the deadline by itself, and knows better what to say; this is for what waits for the
     // client: a body that never ends.
     let last = context.deadline + OVERTIME;
-    tokio::time::timeout_at(last.into(), answer).await.unwrap_or_else(|_| Err(Status::timeout(TOO_LATE, 0)))
+    tokio::time::timeout_at(last.into(), answer).await.unwrap_or_else(|_| {
+        app.metrics.parts.terminated(504, &Asked::of(&context.info, &context.query, false));
+        Err(Status::timeout(TOO_LATE, 0))
+    })
 }
 
 /// The request with its user, if nothing speaks against it before its body is read.

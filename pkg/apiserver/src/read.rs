@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use knarr_schema::patch::json_kind;
 use knarr_schema::{Kind, table};
 use knarr_store::{ReadError, Record, Snapshot};
 use knarr_types::{Cause, Key, Reason, Revision, Status, StatusDetails};
@@ -30,6 +31,9 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 /// 404 where it is not there; what a resourceVersion asks for may not be possible.
 pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = fitting_answer(&context.accept, &context.query, kind, false)?;
+    if context.query.get("export").is_some() && context.query.is_true("export") && context.info.subresource.is_empty() {
+        return Err(Status::bad_request("the export parameter, deprecated since v1.14, is no longer supported"));
+    }
     if let Some(text) = context.query.filled("resourceVersion") {
         let revision = parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why))?;
         app.store.not_older_than(&kind.storage, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
@@ -55,35 +59,18 @@ pub async fn list(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Resu
     let page = Page::of(&context.query, kind)?;
     let snapshot = snapshot(app, kind, &page).await?;
     let selection = Selection::of(context, kind, &snapshot)?;
-    let after = page.after.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
-    let converted = kind.custom.as_ref().is_some_and(|custom| custom.webhook().is_some());
-    let Chosen { mut records, more, rest } = if converted && !selection.is_plain() {
-        // Selectors look at what clients see.
-        let all = snapshot.list(&selection.scope, after).cloned().collect();
-        let all = app.in_version(kind, all, context.deadline).await?;
-        Chosen::of(all.iter(), &selection, page.limit)
-    } else {
-        Chosen::of(snapshot.list(&selection.scope, after), &selection, page.limit)
-    };
-    if converted && selection.is_plain() {
-        records = app.in_version(kind, records, context.deadline).await?;
-    }
-    let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
-    if kind.custom.is_some() && !matches!(answer.form, Form::Table { .. }) {
+    let chosen = page.choose(app, context, kind, &snapshot, &selection).await?;
+    let mut meta = chosen.meta(&snapshot, &selection);
+    if kind.custom.is_some() && !matches!(answer.form, Form::Table { .. }) && meta.get("continue").is_none() {
         meta["continue"] = "".into();
     }
-    if let Some(last) = records.last().filter(|_| more) {
-        meta["continue"] = continue_token(snapshot.revision(), &last.key).into();
-        if selection.is_plain() {
-            meta["remainingItemCount"] = rest.into();
-        }
-    }
-    Ok(respond(kind, records, &meta, answer).await)
+    Ok(respond(kind, chosen.records, &meta, answer).await)
 }
 
 /// The records of one page.
-struct Chosen {
-    records: Vec<Arc<Record>>,
+pub(crate) struct Chosen {
+    /// Them, as the request's version has them.
+    pub records: Vec<Arc<Record>>,
     /// There is another page.
     more: bool,
     /// How many are on the other pages, where nothing is left out by selectors.
@@ -100,6 +87,18 @@ impl Chosen {
         let more = selected.next().is_some();
         let rest = if more && selection.is_plain() { 1 + selected.count() } else { 0 };
         Self { records, more, rest }
+    }
+
+    /// The metadata of the page.
+    pub(crate) fn meta(&self, snapshot: &Snapshot, selection: &Selection) -> Value {
+        let mut meta = json!({"resourceVersion": snapshot.revision().to_string()});
+        if let Some(last) = self.records.last().filter(|_| self.more) {
+            meta["continue"] = continue_token(snapshot.revision(), &last.key).into();
+            if selection.is_plain() {
+                meta["remainingItemCount"] = self.rest.into();
+            }
+        }
+        meta
     }
 }
 
@@ -169,6 +168,8 @@ impl Page {
     /// # Errors
     /// Where it makes no sense.
     pub(crate) fn of(query: &Query, kind: &Kind) -> Result<Self, Status> {
+        // Lists do without it, but it must make sense.
+        query.number("timeoutSeconds")?;
         let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         // Any state will do: upstream answers from its cache, which knows no pages. Of events it keeps none.
         let cached = query.get("resourceVersion") == Some("0") && &*kind.kind != "Event";
@@ -196,9 +197,40 @@ impl Page {
         };
         Ok(Self { limit, after: None, state })
     }
+
+    /// What of that state is on the page.
+    ///
+    /// # Errors
+    /// Where a webhook that must convert it does not.
+    pub(crate) async fn choose(
+        &self,
+        app: &App,
+        context: &RequestContext,
+        kind: &Arc<Kind>,
+        snapshot: &Snapshot,
+        selection: &Selection,
+    ) -> Result<Chosen, Status> {
+        let after = self.after.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+        if kind.custom.as_ref().is_none_or(|custom| custom.webhook().is_none()) {
+            return Ok(Chosen::of(snapshot.list(&selection.scope, after), selection, self.limit));
+        }
+        if selection.is_plain() {
+            let chosen = Chosen::of(snapshot.list(&selection.scope, after), selection, self.limit);
+            let records = app.in_version(kind, chosen.records, context.deadline).await?;
+            return Ok(Chosen { records, ..chosen });
+        }
+        // Selectors look at what clients see.
+        let all = snapshot.list(&selection.scope, after).cloned().collect();
+        let all = app.in_version(kind, all, context.deadline).await?;
+        Ok(Chosen::of(all.iter(), selection, self.limit))
+    }
 }
 
-async fn snapshot(app: &App, kind: &Kind, page: &Page) -> Result<Snapshot, Status> {
+/// The state of the collection that a page is of.
+///
+/// # Errors
+/// It is gone, or not there yet.
+pub(crate) async fn snapshot(app: &App, kind: &Kind, page: &Page) -> Result<Snapshot, Status> {
     let resource = &kind.storage;
     match page.state {
         State::Newest => Ok(app.store.snapshot(resource)),
@@ -286,6 +318,9 @@ fn read_token(token: &str) -> Result<(State, (String, String)), Status> {
     let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| bad(&base64_fault(&error)))?;
     let document = knarr_schema::decode::decode_any(&bytes).map_err(|error| bad(&error.to_string()))?;
+    if let Some(why) = misfit(&document) {
+        return Err(bad(&why));
+    }
     let version = document["v"].as_str().unwrap_or_default();
     if version != "meta.k8s.io/v1" {
         return Err(bad(&format!("server does not recognize this encoded version {version}")));
@@ -302,6 +337,19 @@ fn read_token(token: &str) -> Result<(State, (String, String)), Status> {
     let start = start.trim_end_matches('\0');
     let (namespace, name) = start.split_once('/').unwrap_or(("", start));
     Ok((state, (namespace.to_owned(), name.to_owned())))
+}
+
+/// What keeps a value from being the content of a token, in the words of upstream's decoder.
+fn misfit(document: &Value) -> Option<String> {
+    let fault = |value: &Value, of: &str| Some(format!("json: cannot unmarshal {} into Go {of}", json_kind(value)));
+    if !document.is_object() && !document.is_null() {
+        return fault(document, "value of type storage.continueToken");
+    }
+    let wrong = [("v", "string"), ("rv", "int64"), ("start", "string")].into_iter().find(|(field, ty)| {
+        let value = &document[field];
+        !(value.is_null() || if *ty == "int64" { value.is_i64() } else { value.is_string() })
+    });
+    wrong.and_then(|(field, ty)| fault(&document[field], &format!("struct field continueToken.{field} of type {ty}")))
 }
 
 /// In the words of upstream's decoder, which counts from the end of the last whole group.

@@ -12,10 +12,11 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::Stream;
-use knarr_schema::Kind;
 use knarr_schema::protobuf::watch_frame;
+use knarr_schema::table::IncludeObject;
+use knarr_schema::{Kind, typed};
 use knarr_store::{Commit, Record, WatchEvent, Watcher};
-use knarr_types::{Reason, Revision, Status};
+use knarr_types::{Object, Reason, Revision, Status};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -53,6 +54,7 @@ enum Start {
 /// What the query asks for may make no sense (400, 422, 500 as upstream) or not be there yet (504).
 pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = stream_answer(&context.accept, &context.query, kind)?;
+    context.query.number("limit")?;
     list_options::check_watch(&context.query)?;
     let life = life(&context.query)?;
     let snapshot = app.store.snapshot(&kind.storage);
@@ -78,7 +80,7 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
                 first.extend(selected.map(|record| frames.make("ADDED", record)));
             }
             if marked && bookmarks {
-                first.push(bookmark(kind, answer, snapshot.revision(), true));
+                first.push(bookmark(kind, answer, snapshot.revision(), true, first.is_empty()));
             }
             snapshot.revision()
         }
@@ -176,7 +178,10 @@ impl Follower {
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
                     self.next_bookmark += BOOKMARK_EVERY;
                     match watcher.bookmark() {
-                        Some(revision) => return Some(bookmark(&self.kind, self.answer, revision, false)),
+                        Some(revision) => {
+                            let columns = std::mem::take(&mut self.columns);
+                            return Some(bookmark(&self.kind, self.answer, revision, false, columns));
+                        }
                         None => continue,
                     }
                 }
@@ -337,22 +342,66 @@ fn event_document(event: &str, object: &Value, encoding: Encoding) -> Bytes {
     }
 }
 
-/// An event that only says how far the watch has come.
-fn bookmark(kind: &Kind, answer: Answer, revision: Revision, initial_end: bool) -> Bytes {
-    let mut metadata = json!({"resourceVersion": revision.to_string()});
+/// An event that only says how far the watch has come: an object in which nothing is set but that; `columns` where it
+/// is the first event of a table.
+fn bookmark(kind: &Kind, answer: Answer, revision: Revision, initial_end: bool, columns: bool) -> Bytes {
+    let mut object = nothing_of(kind);
+    object["metadata"] = json!({"resourceVersion": revision.to_string()});
+    let mut form = answer.form;
     if initial_end {
-        metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
-    }
-    let object = match answer.form {
-        Form::Table { .. } => json!({
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": revision.to_string()},
-            "columnDefinitions": null,
-            "rows": [{"cells": null, "object": {"kind": &*kind.kind, "apiVersion": kind.api_version(), "metadata": metadata}}],
-        }),
-        Form::Metadata { .. } => {
-            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+        object["metadata"]["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+        // The mark is told also to those who want no objects beside their rows.
+        if let Form::Table { include: include @ IncludeObject::None, .. } = &mut form {
+            *include = IncludeObject::Metadata;
         }
-        Form::Object => json!({"kind": &*kind.kind, "apiVersion": kind.api_version(), "metadata": metadata}),
-    };
-    event_document("BOOKMARK", &object, answer.encoding)
+    }
+    event_document("BOOKMARK", &serve_object::formed(kind, &object, form, columns), answer.encoding)
+}
+
+/// An object of the kind as upstream's struct is before anybody set anything.
+fn nothing_of(kind: &Kind) -> Object {
+    let mut object = if kind.custom.is_some() { json!({}) } else { typed::empty(kind.ty.get()) };
+    object["kind"] = (*kind.kind).into();
+    object["apiVersion"] = kind.api_version().into();
+    // Upstream's own form of these has no replicas that are not set.
+    if &*kind.group == "apps" && matches!(&*kind.kind, "Deployment" | "ReplicaSet" | "StatefulSet") {
+        object["spec"]["replicas"] = 0.into();
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_schema::Registry;
+
+    use super::*;
+
+    fn told(group: &str, kind: &str, form: Form, initial_end: bool) -> Value {
+        let registry = Registry::builtin();
+        let kind = registry.by_kind(group, "v1", kind).unwrap();
+        let answer = Answer { form, encoding: Encoding::Json };
+        let event: Value = serde_json::from_slice(&bookmark(kind, answer, Revision(7), initial_end, true)).unwrap();
+        assert_eq!(event["type"], "BOOKMARK");
+        event["object"].clone()
+    }
+
+    #[test]
+    fn a_bookmark_is_an_object_in_which_nothing_is_set() {
+        let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"resourceVersion": "7"},
+            "spec": {"containers": null}, "status": {}});
+        assert_eq!(told("", "Pod", Form::Object, false), pod);
+        assert_eq!(told("apps", "Deployment", Form::Object, false)["spec"]["replicas"], 0);
+        let marked = told("", "ConfigMap", Form::Object, true);
+        assert_eq!(marked["metadata"]["annotations"], json!({"k8s.io/initial-events-end": "true"}));
+    }
+
+    #[test]
+    fn a_bookmark_of_a_table_is_a_row() {
+        let table = told("", "ConfigMap", Form::Table { include: IncludeObject::None, beta: false }, false);
+        assert!(table["columnDefinitions"].is_array());
+        assert_eq!(table["rows"][0]["cells"], json!(["", 0, "<unknown>"]));
+        assert_eq!(table["rows"][0]["object"], Value::Null);
+        let marked = told("", "ConfigMap", Form::Table { include: IncludeObject::None, beta: false }, true);
+        assert_eq!(marked["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+    }
 }

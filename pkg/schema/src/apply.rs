@@ -2,6 +2,8 @@
 //! Server-side apply: a configuration becomes part of an object, and its manager the owner of it.
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
 
+mod prune;
+
 use jiff::Timestamp;
 use knarr_types::{Cause, Object, Reason, Status, StatusDetails};
 use serde_json::Value;
@@ -12,6 +14,7 @@ use crate::field_table::Type;
 use crate::managed_fields::{self, Entries, Id, Manager, Owners};
 use crate::patch::restore_fault;
 use crate::typed::{self, Comparison};
+use prune::Pruned;
 
 /// Who owns fields until the first apply of an object that nobody was tracked for.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -61,6 +64,9 @@ pub enum ApplyError {
     /// The owners of the object's fields cannot be read.
     #[error("failed to decode managed fields: {0}")]
     ManagedFields(String),
+    /// The object cannot be brought into a version in which others own fields of it.
+    #[error("{0}")]
+    OtherVersion(String),
 }
 
 impl ApplyError {
@@ -79,7 +85,7 @@ impl ApplyError {
                     .with_details(StatusDetails { causes, ..Default::default() })
             }
             Self::WrongType(_) | Self::ManagedFieldsSent => Status::bad_request(self.to_string()),
-            Self::NotTyped { .. } | Self::NotConvertible { .. } | Self::ManagedFields(_) => {
+            Self::NotTyped { .. } | Self::NotConvertible { .. } | Self::ManagedFields(_) | Self::OtherVersion(_) => {
                 Status::new(500, Reason::Unknown, self.to_string())
             }
         }
@@ -128,19 +134,23 @@ pub fn apply(
         managed_fields::strip(&mut found.added);
         managed_fields::strip(&mut found.modified);
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
-        managed_fields::record(&mut entries, found, &before, now);
+        managed_fields::record(&mut entries, found, &[], &before, now);
     }
+    managed_fields::forget_gone(&mut entries, &bare, manager).map_err(ApplyError::OtherVersion)?;
     let applied = Applied { bare: &bare, config, ty, manager };
     let mut outcome = applied.run(entries.clone(), force);
-    if let (Err(conflicts), "kubectl") = (&outcome, manager.name) {
+    if let (Err(Refused::Taken(conflicts)), "kubectl") = (&outcome, manager.name) {
         let left = applied.not_from_last_applied(conflicts);
         outcome = match left {
             Some(left) if left.is_empty() => applied.run(entries, true),
-            Some(left) => Err(left),
+            Some(left) => Err(Refused::Taken(left)),
             None => outcome,
         };
     }
-    let (mut object, mut entries) = outcome.map_err(|found| ApplyError::Conflicts(shown(found)))?;
+    let (mut object, mut entries) = outcome.map_err(|refused| match refused {
+        Refused::Taken(found) => ApplyError::Conflicts(shown(found)),
+        Refused::OtherVersion(why) => ApplyError::OtherVersion(why),
+    })?;
     if object != bare {
         entries.set_time(&Id::apply(manager.name, manager.subresource), managed_fields::timestamp(now));
     }
@@ -164,8 +174,16 @@ struct Taken<'a> {
     path: Vec<Element<'a>>,
 }
 
+/// Why a configuration was not applied.
+enum Refused<'a> {
+    /// Others own fields of it.
+    Taken(Vec<Taken<'a>>),
+    /// The object cannot be brought into a version in which others own fields.
+    OtherVersion(String),
+}
+
 fn shown(mut taken: Vec<Taken<'_>>) -> Vec<Conflict> {
-    taken.sort_by(|a, b| a.id.cmp(&b.id));
+    taken.sort_by_cached_key(|taken| taken.id.order());
     taken.iter().map(|taken| Conflict { manager: taken.id.shown(), path: path_text(&taken.path) }).collect()
 }
 
@@ -207,51 +225,41 @@ struct Applied<'a> {
 
 impl<'a> Applied<'a> {
     /// The object and its managers after the apply.
-    fn run(&self, mut entries: Entries<'a>, force: bool) -> Result<(Value, Entries<'static>), Vec<Taken<'a>>> {
+    fn run(&self, mut entries: Entries<'a>, force: bool) -> Result<(Value, Entries<'static>), Refused<'a>> {
         let id = Id::apply(self.manager.name, self.manager.subresource);
-        let last = entries.get(&id).map(|entry| entry.fields.clone());
+        let own = self.manager.api_version;
+        let last = Self::last(&entries, &id);
         let mut claimed = typed::extract(self.config, self.ty);
         managed_fields::without_reset(&mut claimed, self.manager);
-        entries.set(id.clone(), self.manager.api_version, claimed);
+        entries.set(id.clone(), own, claimed);
         let merged = typed::merge(self.bare, self.config, self.ty);
-        let gone = match last {
-            Some(last) if !last.is_empty() => self.pruned(&merged, &entries, &last),
-            _ => FieldSet::default(),
-        };
-        let object = typed::remove(&merged, &gone, self.ty, true);
-        // What pruning left empty is no longer there, but its owners keep it.
-        let compared = typed::remove(&merged, &gone, self.ty, false);
+        let Pruned { object, compared } = self.prune(merged, &entries, last).map_err(Refused::OtherVersion)?;
+        let for_others = managed_fields::comparisons(&entries, self.bare, &compared, self.manager);
+        let for_others = for_others.map_err(Refused::OtherVersion)?;
         let mut found = typed::compare(self.bare, &compared, self.ty);
         managed_fields::reset_fields(&mut found, self.manager);
         let changed = found.modified.clone().union(found.added.clone());
         if !force {
-            let taken = conflicts(&entries, &id, &changed);
+            let mut taken = conflicts(&entries, &id, own, &changed);
+            for (version, found) in &for_others {
+                let changed = found.modified.clone().union(found.added.clone());
+                taken.extend(conflicts(&entries, &id, version, &changed));
+            }
             if !taken.is_empty() {
-                return Err(taken);
+                return Err(Refused::Taken(taken));
             }
         }
-        entries.lose(&changed, Some(&id));
-        entries.lose(&found.removed, Some(&id));
-        let mut own = entries.get(&id).map(|entry| entry.fields.clone()).unwrap_or_default();
-        managed_fields::strip(&mut own);
-        entries.set(id, self.manager.api_version, own);
+        entries.lose(own, [&changed, &found.removed], Some(&id));
+        for (version, found) in &for_others {
+            entries.lose(version, [&found.modified, &found.added], Some(&id));
+            entries.lose(version, [&found.removed], Some(&id));
+        }
+        let mut claimed = entries.get(&id).map(|entry| entry.fields.clone()).unwrap_or_default();
+        managed_fields::strip(&mut claimed);
+        entries.set(id, own, claimed);
         entries.retain_owners();
         let entries = entries.into_owned();
         Ok((object, entries))
-    }
-
-    /// What this manager applied last time, does not apply now, and no other manager owns.
-    fn pruned(&self, merged: &Value, entries: &Entries<'a>, last: &FieldSet<'a>) -> FieldSet<'static> {
-        let ty = self.ty;
-        let named = |set: &FieldSet<'_>| typed::name_fields(&set.clone().into_owned(), ty);
-        let all = named(&typed::extract(merged, ty));
-        let last = named(last);
-        let owned = entries.iter().fold(FieldSet::default(), |owned, entry| owned.union(entry.fields.clone()));
-        let pruned = typed::remove(merged, &last, ty, false);
-        let left = named(&typed::extract(&pruned, ty)).union(named(&owned));
-        let pruned = typed::remove(merged, &all.difference(&left), ty, false);
-        let left = named(&typed::extract(&pruned, ty));
-        all.difference(&left).intersection(&last).into_owned()
     }
 
     /// The conflicts that client-side apply does not explain: with fields that have another value than it
@@ -271,9 +279,9 @@ impl<'a> Applied<'a> {
     }
 }
 
-/// What other managers own of the changed paths.
-fn conflicts<'a>(entries: &Entries<'a>, id: &Id<'_>, changed: &FieldSet<'_>) -> Vec<Taken<'a>> {
-    let others = entries.iter().filter(|entry| entry.id != *id);
+/// What other managers own of the paths that changed in a version.
+fn conflicts<'a>(entries: &Entries<'a>, id: &Id<'_>, version: &str, changed: &FieldSet<'_>) -> Vec<Taken<'a>> {
+    let others = entries.iter().filter(|entry| entry.id != *id && *entry.version == *version);
     others
         .flat_map(|entry| {
             let paths = entry.fields.intersection(changed).paths();

@@ -114,6 +114,17 @@ fn decode_tree(object: Object, ty: &Type) -> Result<Decoded, DecodeError> {
     finish(context, result).map_err(|error| error.unwrap_or_else(|e| DecodeError::Syntax(e.to_string())))
 }
 
+/// What a client is warned of for faults: what go-yaml lists in one is a warning each.
+#[must_use]
+pub fn warnings(faults: Vec<String>) -> Vec<String> {
+    const LISTS: [&str; 2] = ["yaml: unmarshal errors:\n", "error converting YAML to JSON: yaml: unmarshal errors:\n"];
+    let each = |fault: String| match LISTS.iter().find_map(|front| fault.strip_prefix(front)) {
+        Some(list) => list.split('\n').map(|line| line.trim().to_owned()).collect(),
+        None => vec![fault],
+    };
+    faults.into_iter().flat_map(each).collect()
+}
+
 /// Reads any JSON, without a type, and tells members that come twice: `duplicate field "data.a"`.
 ///
 /// # Errors

@@ -43,6 +43,36 @@ struct Node<'a> {
 #[error("not a set of fields: {0:?}")]
 pub struct FieldSetError(String);
 
+/// An element as upstream sorts it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank<'a> {
+    Field(&'a str),
+    Keys(Vec<(String, Scalar)>),
+    Value(Scalar),
+    Index(i64),
+}
+
+/// A key's value as upstream sorts it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Scalar {
+    Number(i64),
+    Text(String),
+    Other(String),
+}
+
+impl Scalar {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::String(text) => Self::Text(text.clone()),
+            Value::Number(number) => match number.as_i64() {
+                Some(whole) => Self::Number(whole),
+                None => Self::Other(number.to_string()),
+            },
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
 // === impl Element ===
 
 impl<'a> Element<'a> {
@@ -74,6 +104,23 @@ impl<'a> Element<'a> {
         }
         let canonical = format!("{kind}{value}");
         Ok(Self::Item(if canonical == text { text.into() } else { canonical.into() }))
+    }
+
+    /// Where upstream has it among others: fields by name, then elements by their keys, by their values, by their
+    /// indices; numbers as numbers.
+    fn rank(&self) -> Rank<'_> {
+        let text = match self {
+            Self::Field(name) => return Rank::Field(name),
+            Self::Item(text) => text,
+        };
+        let (kind, rest) = text.split_at_checked(2).unwrap_or(("", text));
+        match (kind, serde_json::from_str(rest)) {
+            ("k:", Ok(Value::Object(keys))) => {
+                Rank::Keys(keys.into_iter().map(|(name, value)| (name, Scalar::of(&value))).collect())
+            }
+            ("v:", Ok(value)) => Rank::Value(Scalar::of(&value)),
+            _ => Rank::Index(rest.parse().unwrap_or_default()),
+        }
     }
 
     fn published(&self) -> String {
@@ -320,7 +367,7 @@ impl<'a> FieldSet<'a> {
         FieldSet { nodes: nodes.collect() }
     }
 
-    /// All paths, in order.
+    /// All paths, as upstream walks them: of each place its members, then what is below them.
     #[must_use]
     pub fn paths(&self) -> Vec<Vec<Element<'a>>> {
         let mut all = Vec::new();
@@ -338,11 +385,13 @@ impl<'a> FieldSet<'a> {
     }
 
     fn collect(&self, path: &mut Vec<Element<'a>>, all: &mut Vec<Vec<Element<'a>>>) {
-        for node in &self.nodes {
+        let mut nodes: Vec<&Node<'a>> = self.nodes.iter().collect();
+        nodes.sort_by_cached_key(|node| node.element.rank());
+        for node in nodes.iter().filter(|node| node.member) {
+            all.push([path.as_slice(), std::slice::from_ref(&node.element)].concat());
+        }
+        for node in nodes {
             path.push(node.element.clone());
-            if node.member {
-                all.push(path.clone());
-            }
             node.below.collect(path, all);
             path.pop();
         }

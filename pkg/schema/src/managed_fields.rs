@@ -7,6 +7,7 @@
 mod entries;
 pub mod folded;
 pub mod scale;
+mod versions;
 
 use jiff::Timestamp;
 use knarr_types::Object;
@@ -17,6 +18,8 @@ use crate::field_table::Type;
 use crate::typed::{self, Comparison};
 pub(crate) use entries::{Entries, Id};
 pub(crate) use folded::Owners;
+pub use versions::{OneVersion, Versions};
+pub(crate) use versions::{comparisons, forget_gone};
 
 /// The fields that a write through a subresource (`""` for the object itself) resets: spec and status are
 /// written through their own paths only. Kinds without a status subresource reset nothing.
@@ -57,6 +60,8 @@ pub struct Manager<'a> {
     /// The fields that a write through this path resets, and that its manager does not come to own:
     /// `&[&["status"]]`.
     pub reset: &'a [&'a [&'a str]],
+    /// The other versions of the kind, in which others may own fields.
+    pub others: &'a dyn Versions,
 }
 
 /// The manager of a request: its `fieldManager`, else its user agent up to the first `/`.
@@ -108,18 +113,31 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     }
     let kept = kept.as_ref().unwrap_or(&Owners::NONE);
     let mut entries = list.entries().or_else(|_| kept.entries()).unwrap_or_default();
-    record(&mut entries, found, manager, now);
+    let for_others = forget_gone(&mut entries, old, manager).and_then(|()| comparisons(&entries, old, new, manager));
+    // As upstream: better no owners than wrong ones.
+    let Ok(for_others) = for_others else { return };
+    record(&mut entries, found, &for_others, manager, now);
     entries.cap(MAX_UPDATE_MANAGERS);
     let owners = entries.fold();
     folded::put_folded(new, owners);
 }
 
-/// Takes what a write changed from its owners and gives it to the manager.
-pub(crate) fn record<'a>(entries: &mut Entries<'a>, mut found: Comparison<'a>, manager: &Manager<'a>, now: Timestamp) {
+/// Takes what a write changed from its owners and gives it to the manager; `for_others` is the same for those
+/// who own fields in other versions.
+pub(crate) fn record<'a>(
+    entries: &mut Entries<'a>,
+    mut found: Comparison<'a>,
+    for_others: &[(String, Comparison<'static>)],
+    manager: &Manager<'a>,
+    now: Timestamp,
+) {
     reset_fields(&mut found, manager);
     let changed = found.modified.union(found.added);
-    entries.lose(&changed, None);
-    entries.lose(&found.removed, None);
+    entries.lose(manager.api_version, [&changed, &found.removed], None);
+    for (version, found) in for_others {
+        entries.lose(version, [&found.added, &found.modified], None);
+        entries.lose(version, [&found.removed], None);
+    }
     entries.retain_owners();
     if !changed.is_empty() {
         let id = Id::update(manager.name, manager.api_version, manager.subresource);

@@ -13,7 +13,7 @@ pub use go_text::json_kind;
 use knarr_types::{Object, Reason, Status, StatusDetails};
 use serde_json::{Map, Value};
 
-pub use json::{MAX_OPERATIONS, json_patch};
+pub use json::{MAX_OPERATIONS, check_json_patch, json_patch};
 pub use restore::restore_fault;
 pub use strategic::strategic_merge_patch;
 
@@ -24,6 +24,9 @@ pub enum PatchError {
     /// It is no patch.
     #[error("{0}")]
     Malformed(String),
+    /// It is JSON, but of another type than a patch; in the words of the strict decoder that looks at it first.
+    #[error("error decoding patch: {0}")]
+    WrongType(String),
     /// It has too many operations.
     #[error("Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {0}")]
     TooManyOperations(usize),
@@ -40,7 +43,7 @@ impl PatchError {
     #[must_use]
     pub fn to_status(&self) -> Status {
         match self {
-            Self::Malformed(_) => Status::bad_request(self.to_string()),
+            Self::Malformed(_) | Self::WrongType(_) => Status::bad_request(self.to_string()),
             Self::TooManyOperations(_) => Status::too_large(self.to_string()),
             Self::NotApplicable(_) => {
                 let message = "the server rejected our request due to an error in our request";
@@ -63,20 +66,19 @@ pub fn printed(patch: &Value) -> String {
 /// # Errors
 /// Where the patch is no object.
 pub fn merge_patch(mut object: Object, patch: &Value) -> Result<Object, PatchError> {
-    let Value::Object(patch) = patch else { return Err(not_an_object(patch)) };
+    let Value::Object(patch) = patch else {
+        return Err(match patch {
+            Value::Null => PatchError::Malformed("Invalid JSON Patch".into()),
+            other => PatchError::WrongType(not_an_object(other)),
+        });
+    };
     merge_members(&mut object, patch);
     Ok(object)
 }
 
-/// What a merge patch or strategic merge patch that is no object gets.
-pub(crate) fn not_an_object(patch: &Value) -> PatchError {
-    let kind = match patch {
-        Value::Null => return PatchError::Malformed("Invalid JSON Patch".into()),
-        other => json_kind(other),
-    };
-    PatchError::Malformed(format!(
-        "error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
-    ))
+/// What Go's decoder says of a merge patch or strategic merge patch that is no object.
+pub(crate) fn not_an_object(patch: &Value) -> String {
+    format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", json_kind(patch))
 }
 
 fn merge_members(object: &mut Value, patch: &Map<String, Value>) {

@@ -135,6 +135,7 @@ fn answer(
         api_version: &version,
         subresource: &request.subresource,
         reset: managed_fields::reset_fields_of(&request.kind.kind, &request.subresource, has_status),
+        others: &managed_fields::OneVersion,
     };
     let ty = request.kind.ty.get();
     let patched = match (request.verb, request.media) {

@@ -141,4 +141,47 @@ fn what_every_cluster_holds_comes_back() {
         if precedence == 4321 { Err(precedence) } else { Ok(()) }
     });
     assert_eq!(kubectl.json(&["flowschema", "probes"])["spec"]["matchingPrecedence"], 4321);
+    heartbeats_get_their_namespace_back(&kubectl);
+}
+
+/// No controller empties namespaces here: its finalizer is taken away by hand.
+fn heartbeats_get_their_namespace_back(kubectl: &Kubectl) {
+    let name = "kube-node-lease";
+    let before = kubectl.json(&["namespace", name]);
+    kubectl.run(&["delete", "namespace", name, "--wait=false"]);
+    let mut over = kubectl.json(&["namespace", name]);
+    assert_eq!(over["status"]["phase"], "Terminating");
+    over["spec"]["finalizers"] = serde_json::json!([]);
+    let path = format!("/api/v1/namespaces/{name}/finalize");
+    kubectl.run_with(&["replace", "--raw", &path, "-f", "-"], &over.to_string());
+    eventually("the namespace is made again", SOON, || {
+        let found = kubectl.try_run(&["get", "namespace", name, "-o", "json"], "");
+        let after: serde_json::Value = serde_json::from_str(&found.out).map_err(|_| found.err.clone())?;
+        let again = after["metadata"]["uid"] != before["metadata"]["uid"] && after["status"]["phase"] == "Active";
+        if again { Ok(()) } else { Err(after.to_string()) }
+    });
+}
+
+#[test]
+fn a_watcher_that_vanishes_frees_what_it_held() {
+    let mut network = Network::new();
+    let folder = Folder::new();
+    let host = network.add_host("server");
+    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
+    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    // Nobody else looks at these.
+    let open = || {
+        let metrics = kubectl.run(&["get", "--raw", "/metrics"]);
+        let of_watches = |line: &&str| {
+            line.starts_with("apiserver_longrunning_requests{verb=\"WATCH\"")
+                && line.contains("resource=\"limitranges\"")
+        };
+        metrics.lines().find(of_watches).map(str::to_owned)
+    };
+    assert_eq!(open(), None);
+    let mut watcher = kubectl.command(&["get", "limitranges", "--watch"]).spawn().unwrap();
+    eventually("the watch is open", SOON, || open().filter(|line| line.ends_with(" 1")).ok_or("none"));
+    watcher.kill().unwrap();
+    watcher.wait().unwrap();
+    eventually("the watch is over", SOON, || open().map_or(Ok(()), Err));
 }

@@ -59,6 +59,7 @@ pub(super) fn validate(
         for denial in run(policy, &subject) {
             for action in invocation.actions() {
                 let (name, binding) = (&policy.name, invocation.binding_name());
+                lookup.policy_checked(name, binding, in_metrics(action), "no_error");
                 match action {
                     "Deny" if first.is_none() => first = Some(refused(request, name, binding, &denial)),
                     "Warn" => warnings.push(format!(
@@ -71,6 +72,15 @@ pub(super) fn validate(
         }
     }
     first.or(refusal).map_or(Ok(()), Err)
+}
+
+/// What is done about a denial, as it is counted.
+fn in_metrics(action: &str) -> &'static str {
+    match action {
+        "Deny" => "deny",
+        "Warn" => "warn",
+        _ => "audit",
+    }
 }
 
 /// A policy that could not be asked and refuses for that.

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use knarr_schema::managed_fields::{Manager, track_update};
+use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Draft, Record, Scope};
 use knarr_types::{Key, Object, ResourceId, Status};
@@ -79,7 +79,8 @@ pub fn draft(app: &App, address: IpAddr, namespace: &str, name: &str, now: Times
     object["metadata"]["creationTimestamp"] = crate::write::seconds(now).into();
     normalize(&mut object, kind.ty.get());
     let api_version = kind.api_version();
-    let manager = Manager { name: MANAGER, api_version: &api_version, subresource: "", reset: &[] };
+    let manager =
+        Manager { name: MANAGER, api_version: &api_version, subresource: "", reset: &[], others: &OneVersion };
     track_update(None, &mut object, kind.ty.get(), &manager, now);
     Ok(serve_object::draft(kind, &object))
 }

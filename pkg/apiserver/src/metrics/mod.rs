@@ -124,6 +124,8 @@ impl Default for Metrics {
 pub struct Begun<'a> {
     metrics: &'a Metrics,
     is_long: bool,
+    /// Its answer counts by its length.
+    reads: bool,
     inflight: Option<&'a AtomicI64>,
     series: Option<Arc<Series>>,
     /// What it asks for, where that has no series yet.
@@ -137,15 +139,20 @@ impl Begun<'_> {
         self.is_long
     }
 
-    /// It was answered. `code` is the HTTP status, `elapsed` the time until the response began.
-    pub fn end(self, code: u16, elapsed: Duration) {
+    /// It was answered. `code` is the HTTP status, `elapsed` the time until the response began, `bytes` the length
+    /// of its body where that is known.
+    pub fn end(self, code: u16, elapsed: Duration, bytes: Option<u64>) {
         let elapsed = (!self.is_long).then_some(elapsed);
+        let bytes = bytes.filter(|_| self.reads);
         match (&self.series, &self.unknown) {
             (Some(series), _) => series.observe(code, elapsed),
             (None, Some((info, query, applies))) => {
                 self.metrics.observe(&Asked::of(info, query, *applies), code, elapsed);
             }
             (None, None) => {}
+        }
+        if let Some((series, bytes)) = self.series.as_ref().zip(bytes) {
+            series.observe_size(bytes);
         }
     }
 }
@@ -169,7 +176,8 @@ impl Metrics {
         }
         let series = self.known(&asked);
         let unknown = series.is_none().then(|| (info.clone(), query.clone(), applies));
-        Begun { metrics: self, is_long: asked.is_long(), inflight, series, unknown }
+        let reads = matches!(asked.verb, "GET" | "LIST");
+        Begun { metrics: self, is_long: asked.is_long(), reads, inflight, series, unknown }
     }
 
     /// Counts a request that may be the first of its kind.
@@ -238,6 +246,9 @@ impl Metrics {
         let help = "Seconds until the response began, by what was asked for.";
         text.family("apiserver_request_duration_seconds", "histogram", help);
         all.iter().for_each(|series| series.write_durations(text));
+        let help = "Bytes of answers to reads, where their length is known when they begin.";
+        text.family("apiserver_response_sizes", "histogram", help);
+        all.iter().for_each(|series| series.write_sizes(text));
         text.family("apiserver_current_inflight_requests", "gauge", "Requests that are worked on.");
         for (gauge, kind) in self.inflight.iter().zip(["readOnly", "mutating"]) {
             let labels = format!("request_kind=\"{kind}\"");
@@ -319,16 +330,22 @@ mod tests {
         watch.sent(3);
         let info = RequestInfo::parse(&Method::POST, "/api/v1/namespaces/n/pods", &Query::default());
         let writing = metrics.begin(&info, &Query::default(), false);
+        let read = RequestInfo::parse(&Method::GET, "/api/v1/namespaces/n/pods", &Query::default());
+        metrics.begin(&read, &Query::default(), false).end(200, Duration::from_millis(30), Some(5_000));
         let text = rendered(&metrics);
+        let sized =
+            "group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"namespace\",component=\"apiserver\"";
         let labels = "dry_run=\"\",group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"namespace\",\
                       component=\"apiserver\"";
         for line in [
             "# TYPE apiserver_request_total counter".to_owned(),
-            format!("apiserver_request_total{{verb=\"LIST\",{labels},code=\"200\"}} 1"),
+            format!("apiserver_request_total{{verb=\"LIST\",{labels},code=\"200\"}} 2"),
+            format!("apiserver_response_sizes_bucket{{verb=\"LIST\",{sized},le=\"10000\"}} 1"),
+            format!("apiserver_response_sizes_sum{{verb=\"LIST\",{sized}}} 5000"),
             format!("apiserver_request_total{{verb=\"LIST\",{labels},code=\"403\"}} 1"),
             "# TYPE apiserver_request_duration_seconds histogram".to_owned(),
             format!("apiserver_request_duration_seconds_bucket{{verb=\"LIST\",{labels},le=\"0.025\"}} 1"),
-            format!("apiserver_request_duration_seconds_count{{verb=\"LIST\",{labels}}} 2"),
+            format!("apiserver_request_duration_seconds_count{{verb=\"LIST\",{labels}}} 3"),
             "apiserver_current_inflight_requests{request_kind=\"mutating\"} 1".to_owned(),
             "apiserver_watch_events_total{group=\"\",version=\"v1\",resource=\"pods\"} 3".to_owned(),
         ] {

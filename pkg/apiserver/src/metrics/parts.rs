@@ -8,6 +8,7 @@ use std::time::Duration;
 use knarr_admission::webhooks::{Asked, Outcome};
 use parking_lot::RwLock;
 
+use super::Asked as Request;
 use super::families::{Counter, Histogram};
 use super::text::Text;
 use crate::request::RequestInfo;
@@ -27,6 +28,8 @@ pub struct Parts {
     webhook_requests: Counter,
     webhook_rejections: Counter,
     webhook_fail_open: Counter,
+    policy_checks: Counter,
+    terminations: Counter,
     client_requests: Counter,
     client_seconds: Histogram,
     users: [AtomicU64; USERS.len()],
@@ -55,6 +58,14 @@ impl Default for Parts {
             webhook_fail_open: Counter::new(
                 "apiserver_admission_webhook_fail_open_count",
                 "Webhooks that could not be asked and were passed over.",
+            ),
+            policy_checks: Counter::new(
+                "apiserver_validating_admission_policy_check_total",
+                "What validating policies minded, by policy, binding and what was done about it.",
+            ),
+            terminations: Counter::new(
+                "apiserver_request_terminations_total",
+                "Requests that the server gave up in self-defence, by what they asked for.",
             ),
             client_requests: Counter::new(
                 "rest_client_requests_total",
@@ -103,6 +114,22 @@ impl Parts {
         }
     }
 
+    /// A validating policy minded something.
+    pub fn policy(&self, policy: &str, binding: &str, action: &str, error: &str) {
+        self.policy_checks.add(format!(
+            "enforcement_action=\"{action}\",error_type=\"{error}\",policy=\"{policy}\",policy_binding=\"{binding}\""
+        ));
+    }
+
+    /// A request was given up.
+    pub fn terminated(&self, code: u16, asked: &Request<'_>) {
+        let Request { verb, group, version, resource, subresource, scope, .. } = asked;
+        self.terminations.add(format!(
+            "code=\"{code}\",component=\"apiserver\",group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",\
+             subresource=\"{subresource}\",verb=\"{verb}\",version=\"{version}\""
+        ));
+    }
+
     /// A client of this process was answered.
     pub fn client(&self, host: &str, method: &str, code: u16, elapsed: Duration) {
         self.client_requests.add(format!("code=\"{code}\",host=\"{host}\",method=\"{method}\""));
@@ -143,6 +170,8 @@ impl Parts {
         self.webhook_requests.write(text);
         self.webhook_rejections.write(text);
         self.webhook_fail_open.write(text);
+        self.policy_checks.write(text);
+        self.terminations.write(text);
         self.client_requests.write(text);
         self.client_seconds.write(text);
         let users: Vec<u64> = self.users.iter().map(|count| count.load(Ordering::Relaxed)).collect();
@@ -201,6 +230,25 @@ mod tests {
                 "apiserver_admission_webhook_rejection_count{{error_type=\"no_error\",{whose},rejection_code=\"403\",type=\"validating\"}} 1"
             ),
             "apiserver_admission_webhook_fail_open_count{name=\"x.y.z\",type=\"validating\"} 1".to_owned(),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn policies_and_requests_that_were_given_up_are_told() {
+        let parts = Parts::default();
+        parts.policy("p", "b", "deny", "no_error");
+        let info = RequestInfo::parse(&http::Method::GET, "/api/v1/pods", &crate::query::Query::default());
+        parts.terminated(504, &Request::of(&info, &crate::query::Query::default(), false));
+        let mut text = Text::default();
+        parts.write(&mut text);
+        let text = text.into_string();
+        for line in [
+            "apiserver_validating_admission_policy_check_total{enforcement_action=\"deny\",error_type=\"no_error\",\
+             policy=\"p\",policy_binding=\"b\"} 1",
+            "apiserver_request_terminations_total{code=\"504\",component=\"apiserver\",group=\"\",resource=\"pods\",\
+             scope=\"cluster\",subresource=\"\",verb=\"LIST\",version=\"v1\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

@@ -16,6 +16,9 @@ const MILLIS: [u64; 23] = [
     30_000, 45_000, 60_000,
 ];
 
+/// Upper bounds of `apiserver_response_sizes`. Upstream's.
+const BYTES: [u64; 7] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+
 /// The counts of requests that ask for the same.
 #[derive(Debug)]
 pub struct Series {
@@ -26,6 +29,9 @@ pub struct Series {
     /// By bucket, not summed up; the last is for all that took longer.
     durations: [AtomicU64; MILLIS.len() + 1],
     micros: AtomicU64,
+    /// Of reads: how many answers there were by their length, not summed up.
+    sizes: [AtomicU64; BYTES.len() + 1],
+    bytes: AtomicU64,
     open: AtomicI64,
     events: AtomicU64,
 }
@@ -62,6 +68,8 @@ impl Series {
             codes: RwLock::default(),
             durations: std::array::from_fn(|_| AtomicU64::new(0)),
             micros: AtomicU64::new(0),
+            sizes: Default::default(),
+            bytes: AtomicU64::new(0),
             open: AtomicI64::new(0),
             events: AtomicU64::new(0),
         }
@@ -95,6 +103,31 @@ impl Series {
             Some((_, count)) => drop(count.fetch_add(1, Ordering::Relaxed)),
             None => codes.push((code, AtomicU64::new(1))),
         }
+    }
+
+    /// The answer to a read had that many bytes.
+    pub(super) fn observe_size(&self, bytes: u64) {
+        self.sizes[BYTES.partition_point(|bound| *bound < bytes)].fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn write_sizes(&self, text: &mut Text) {
+        let name = "apiserver_response_sizes";
+        let counts: Vec<u64> = self.sizes.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let total: u64 = counts.iter().sum();
+        if total == 0 {
+            return;
+        }
+        // This one has no label for dry runs: reads are none.
+        let labels = self.labels.replacen("dry_run=\"\",", "", 1);
+        let mut sum = 0;
+        for (bound, count) in BYTES.iter().zip(counts) {
+            sum += count;
+            text.sample(&format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), sum);
+        }
+        text.sample(&format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), total);
+        text.sample(&format!("{name}_sum"), &labels, self.bytes.load(Ordering::Relaxed));
+        text.sample(&format!("{name}_count"), &labels, total);
     }
 
     pub(super) fn write_codes(&self, text: &mut Text) {

@@ -14,17 +14,16 @@ use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
 use crate::serve_object;
-use crate::write::{WriteOptions, propose_error, write_context};
+use crate::write::{propose_error, write_context};
 
 pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let form = body_kind("", "v1", "Binding")?;
-    let mut binding = decode(app, context, &form, body)?;
+    let (mut binding, mut warnings, dry_run) = decode(app, context, &form, body)?;
     if context.info.resource == "pods" {
         check_name(context, &binding, "Binding")?;
     }
     let action = Action { app, context, operation: Operation::Create, body: &form };
-    let warnings = action.admit(&mut binding).await?;
-    let dry_run = WriteOptions::of(&context.query, "create")?.dry_run;
+    warnings.extend(action.admit(&mut binding).await?);
     check_target(&binding)?;
     let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let pods = ResourceId::new("", "pods");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use knarr_admission::{Lookup as _, Operation};
-use knarr_schema::managed_fields::{Manager, track_update};
+use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Decision, UpdateError};
 use knarr_types::selector::LabelSelector;
@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
 use crate::serve_object;
-use crate::write::{self, WriteOptions, propose_error, seconds, write_context};
+use crate::write::{self, propose_error, seconds, write_context};
 
 const GROUP: &str = "policy";
 const BUDGETS: &str = "poddisruptionbudgets";
@@ -29,16 +29,16 @@ const DISRUPTED_MAX: usize = 2000;
 
 pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let form = body_kind(GROUP, "v1", "Eviction")?;
-    let mut eviction = decode(app, context, &form, body)?;
+    let (mut eviction, mut warnings, dry_run) = decode(app, context, &form, body)?;
     check_name(context, &eviction, "Eviction")?;
     let action = Action { app, context, operation: Operation::Create, body: &form };
-    let warnings = action.admit(&mut eviction).await?;
+    warnings.extend(action.admit(&mut eviction).await?);
     let (namespace, name) = (&context.info.namespace, &context.info.name);
     let registry = app.registry.load();
     let kind = registry.by_resource("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
     let pod = app.object(kind, namespace, name).ok_or_else(|| Status::not_found(&ResourceId::new("", "pods"), name))?;
     let options = &eviction["deleteOptions"];
-    let dry_run = WriteOptions::of(&context.query, "create")?.dry_run || !options["dryRun"].is_null();
+    let dry_run = dry_run || !options["dryRun"].is_null();
     if let Some(budget) = budget_of(&pod, app.list(GROUP, BUDGETS, Some(namespace)))? {
         let budget = budget["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         charge(app, context, &pod, &budget, dry_run).await?;
@@ -89,7 +89,13 @@ async fn charge(app: &App, context: &RequestContext, pod: &Object, budget: &str,
         let Some(mut new) = disrupted(&old, pod, now)?.filter(|_| !dry_run) else { return Ok(Decision::Keep) };
         normalize(&mut new, kind.ty.get());
         let api_version = kind.api_version();
-        let manager = Manager { name: "kube-apiserver", api_version: &api_version, subresource: "status", reset: &[] };
+        let manager = Manager {
+            name: "kube-apiserver",
+            api_version: &api_version,
+            subresource: "status",
+            reset: &[],
+            others: &OneVersion,
+        };
         track_update(Some(&old), &mut new, kind.ty.get(), &manager, now);
         Ok(Decision::Put(serve_object::draft(kind, &new)))
     };

@@ -13,10 +13,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::Request;
 use jiff::Timestamp;
-use knarr_schema::managed_fields::{Manager, manager_name, track_update};
-use knarr_schema::{FieldValidation, Kind, decode_as};
+use knarr_schema::managed_fields::{Manager, OneVersion, manager_name, track_update};
+use knarr_schema::{Kind, decode_as};
 use knarr_types::{Object, ResourceId, Status};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::Response;
@@ -58,10 +58,33 @@ pub async fn handle(
     Some(answer)
 }
 
-/// Reads a body that is no resource.
-fn decode(app: &App, context: &RequestContext, kind: &Kind, body: &Bytes) -> Result<Object, Status> {
+/// Reads a body that is no resource; gives also what the client is to be warned of, and whether nothing is to be kept.
+fn decode(
+    app: &App,
+    context: &RequestContext,
+    kind: &Kind,
+    body: &Bytes,
+) -> Result<(Object, Vec<String>, bool), Status> {
     let media = body_media(&context.content_type)?;
-    decode_as(kind, &app.registry.load(), body, media, FieldValidation::Ignore).map(|(object, _)| object)
+    let options = WriteOptions::of(&context.query, "create", false)?;
+    let (mut object, warnings) = decode_as(kind, &app.registry.load(), body, media, options.validation)?;
+    place(&context.info.namespace, &mut object)?;
+    Ok((object, warnings, options.dry_run))
+}
+
+/// What is sent is in the namespace of the path, whether it says so or nothing; beside namespaces it has none.
+fn place(namespace: &str, object: &mut Object) -> Result<(), Status> {
+    let Some(metadata) = object["metadata"].as_object_mut() else { return Ok(()) };
+    let sent = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    if namespace.is_empty() {
+        metadata.remove("namespace");
+    } else if sent.is_empty() {
+        metadata.insert("namespace".into(), namespace.into());
+    } else if sent != namespace {
+        let message = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(message));
+    }
+    Ok(())
 }
 
 /// The same with `defaults` and managed fields, as for an object that is created; and what the client is to be
@@ -73,19 +96,21 @@ fn decode_tracked(
     body: &Bytes,
     defaults: fn(&mut Object),
 ) -> Result<(Object, Vec<String>), Status> {
-    let options = WriteOptions::of(&context.query, context.info.verb)?;
+    let options = WriteOptions::of(&context.query, context.info.verb, false)?;
     let media = body_media(&context.content_type)?;
     let (mut object, warnings) = decode_as(kind, &app.registry.load(), body, media, options.validation)?;
     defaults(&mut object);
     if object["metadata"].is_null() {
         object["metadata"] = json!({});
     }
+    place(&context.info.namespace, &mut object)?;
     let api_version = kind.api_version();
     let manager = Manager {
         name: manager_name(&options.manager, &context.user_agent),
         api_version: &api_version,
         subresource: context.info.below(),
         reset: &[&["status"]],
+        others: &OneVersion,
     };
     track_update(None, &mut object, kind.ty.get(), &manager, Timestamp::now());
     Ok((object, warnings))
@@ -110,4 +135,21 @@ fn check_name(context: &RequestContext, object: &Object, what: &str) -> Result<(
         return Ok(());
     }
     Err(Status::bad_request(format!("name in URL does not match name in {what} object")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_where_the_path_says() {
+        let placed = |path: &str, sent: Value| {
+            let mut object = json!({"metadata": {"namespace": sent}});
+            place(path, &mut object).map(|()| object["metadata"].clone()).map_err(|status| status.code)
+        };
+        assert_eq!(placed("n", json!("n")), Ok(json!({"namespace": "n"})));
+        assert_eq!(placed("n", Value::Null), Ok(json!({"namespace": "n"})));
+        assert_eq!(placed("n", json!("m")), Err(400));
+        assert_eq!(placed("", json!("m")), Ok(json!({})));
+    }
 }

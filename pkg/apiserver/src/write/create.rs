@@ -7,13 +7,15 @@ use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::folded;
 use knarr_schema::{Kind, rules};
-use knarr_store::{Change, Precondition, Proposal};
+use knarr_store::{Change, Precondition, Proposal, ProposeError};
 use knarr_types::{Object, Reason, Status};
 
+use super::outcome::taken;
 use super::terms::{self, Terms};
 use super::{Write, admit, allocation, failed, new_uid, seconds};
 use crate::app::App;
 use crate::body::Response;
+use crate::negotiate::body_media;
 use crate::request::RequestContext;
 
 /// How often a generated name may be taken before the client is told.
@@ -28,6 +30,7 @@ const PREFIX_MAX: usize = 58;
 /// # Errors
 /// What is wrong with the object, or why it cannot be kept.
 pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
+    body_media(&context.content_type)?;
     let write = Write::new(app, context, kind, "")?;
     let (object, mut warnings) = sent(&write, &body)?;
     let prefix = name_prefix(&object);
@@ -102,8 +105,8 @@ pub(super) async fn commit_new(
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = write.key(name);
         if write.options.dry_run {
-            if write.app.store.get(&key).is_some() {
-                return Err(Status::already_exists(&write.kind.id(), name));
+            if let Some(there) = write.app.store.get(&key) {
+                return Err(taken(&write.kind.id(), &there, has_prefix(&object)));
             }
             warnings.append(&mut said);
             return write.respond_dry(201, &write.rehearsed(object).await?, warnings);
@@ -124,10 +127,18 @@ pub(super) async fn commit_new(
             }
             // What the object counts on was written since it was looked at: look again.
             Err(error) if terms::is_stale(&error, &key) && attempt < allocation::ATTEMPTS => {}
+            Err(ProposeError::AlreadyExists(there)) if there.key == key => {
+                return Err(taken(&write.kind.id(), &there, has_prefix(&object)));
+            }
             Err(error) => return Err(failed(write.kind, &key, &error)),
         }
     }
     Err(Status::internal("unreachable: attempts are bounded"))
+}
+
+/// Whether the object may have its name from a prefix.
+fn has_prefix(object: &Object) -> bool {
+    object["metadata"]["generateName"].as_str().is_some_and(|prefix| !prefix.is_empty())
 }
 
 /// All that happens to a new object before it is stored; gives what it is to be stored with.

@@ -18,7 +18,8 @@ use super::{Write, admit, allocation, failed, seconds, terms};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
-use crate::read::Page;
+use crate::query::Query;
+use crate::read::{self, Page};
 use crate::request::RequestContext;
 use crate::selection::Selection;
 use crate::serve_object;
@@ -28,7 +29,7 @@ use crate::serve_object;
 /// # Errors
 /// 404 where it is not there, 409 where it is not as the client said.
 pub async fn delete(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
-    let options = DeleteOptions::of(&context.query, &body)?;
+    let options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
     let warnings = warnings(kind, &options);
     warned(run(app, context, kind, options).await, context, &warnings)
 }
@@ -62,7 +63,10 @@ pub async fn evict(
     body: Bytes,
     condition: Value,
 ) -> Result<Response, Status> {
-    let options = DeleteOptions { disruption: Some(condition), ..DeleteOptions::of(&context.query, &body)? };
+    let options = DeleteOptions {
+        disruption: Some(condition),
+        ..DeleteOptions::of(&Query::default(), "application/json", &body)?
+    };
     run(app, context, kind, options).await
 }
 
@@ -75,6 +79,8 @@ async fn run(
     let mut write = Write::new(app, context, kind, "")?;
     write.options.dry_run |= options.dry_run;
     let deleted = delete_one(&write, &options, &context.info.name).await?;
+    // Who asked in the old way is told in the old way that dependents go first.
+    let code = if !deleted.gone && options.not_orphaned { 202 } else { 200 };
     if deleted.gone && answers_status(kind) {
         let metadata = &deleted.object["metadata"];
         let mut details = json!({"name": metadata["name"], "kind": &*kind.resource, "uid": metadata["uid"]});
@@ -87,7 +93,7 @@ async fn run(
         body::warn(&mut response, &deleted.warnings);
         return Ok(response);
     }
-    write.respond_dry(200, &deleted.object, &deleted.warnings)
+    write.respond_dry(code, &deleted.object, &deleted.warnings)
 }
 
 /// Most kinds answer a delete that is done with a Status; those with a grace answer with the object.
@@ -209,9 +215,16 @@ async fn decide(
 }
 
 fn check_preconditions(kind: &Kind, options: &DeleteOptions, old: &Object, name: &str) -> Result<(), Status> {
+    // Kinds that are deleted in a way of their own have words of their own.
+    let own_way = is_definition(kind) || is_namespace(kind);
     let check = |wanted: &Option<String>, field: &str, label: &str, end: &str| {
         let actual = old["metadata"][field].as_str().unwrap_or_default();
         match wanted {
+            Some(wanted) if wanted != actual && own_way => {
+                let why =
+                    format!("Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {actual}");
+                Err(Status::conflict(&kind.id(), name, &why))
+            }
             Some(wanted) if wanted != actual => {
                 let why = format!(
                     "the {label} in the precondition ({wanted}) does not match the {label} in record ({actual}). {end}"
@@ -233,26 +246,33 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
     if is_definition(kind) {
         return definition_fate(old, now);
     }
+    let metadata = &old["metadata"];
+    let pending = !metadata["deletionTimestamp"].is_null();
+    let before = metadata["deletionGracePeriodSeconds"].as_i64();
+    let content = old["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
+    let grace = grace(kind, options, old, pending, before);
+    let goes_on = is_pod(kind) && pending && before.is_some_and(|before| before > 0 && grace >= before);
+    // What is on its way is so on its first terms, but for a shorter grace.
+    if (goes_on && options.disruption.is_none()) || (is_namespace(kind) && pending && content) {
+        return Fate::Unchanged;
+    }
     let mut new = old.clone();
     if let Some(condition) = &options.disruption {
         let conditions = new["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let others = conditions.into_iter().filter(|c| c["type"] != condition["type"]);
         new["status"]["conditions"] = others.chain([condition.clone()]).collect();
     }
-    let grace = grace(kind, options, old);
     let finalizers = finalizers(kind, options, old);
     let metadata = &mut new["metadata"];
-    let pending = !metadata["deletionTimestamp"].is_null();
-    let before = metadata["deletionGracePeriodSeconds"].as_i64();
     metadata["finalizers"] = json!(finalizers);
     if finalizers.is_empty()
         && let Some(fields) = metadata.as_object_mut()
     {
         fields.remove("finalizers");
     }
-    let is_namespace = &*kind.kind == "Namespace" && kind.group.is_empty();
+    let is_namespace = is_namespace(kind);
     // A namespace is first marked, and goes when it is asked for again and holds nothing.
-    let waits = is_namespace && !(pending && old["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty));
+    let waits = is_namespace && !pending;
     let gone = finalizers.is_empty() && grace == 0 && !waits;
     if gone && !is_pod(kind) {
         return Fate::Gone(Box::new(new));
@@ -260,8 +280,8 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
     // A grace can be cut short, never made longer.
     let shorter = before.is_none_or(|b| grace < b) && !(is_namespace && pending);
     if !pending || shorter {
-        let at = now + SignedDuration::from_secs(grace);
-        metadata["deletionTimestamp"] = seconds(at).into();
+        let (at, grace) = end(metadata, before, grace, now);
+        metadata["deletionTimestamp"] = at.into();
         if !is_namespace {
             metadata["deletionGracePeriodSeconds"] = grace.into();
         }
@@ -279,6 +299,20 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
     }
 }
 
+/// When an object goes and with how much grace: a grace that is cut short counts from when it began, but does not end
+/// in the past.
+fn end(metadata: &Value, before: Option<i64>, grace: i64, now: Timestamp) -> (String, i64) {
+    let planned = metadata["deletionTimestamp"].as_str();
+    let Some(planned) = planned else { return (seconds(now + SignedDuration::from_secs(grace)), grace) };
+    let Some((at, before)) = planned.parse::<Timestamp>().ok().zip(before) else { return (planned.to_owned(), grace) };
+    let at = at + SignedDuration::from_secs(grace - before);
+    if at >= now { (seconds(at), grace) } else { (seconds(now), grace.min(1)) }
+}
+
+fn is_namespace(kind: &Kind) -> bool {
+    &*kind.kind == "Namespace" && kind.group.is_empty()
+}
+
 fn is_pod(kind: &Kind) -> bool {
     &*kind.kind == "Pod" && kind.group.is_empty()
 }
@@ -292,18 +326,23 @@ fn definition_fate(old: &Object, now: Timestamp) -> Fate {
     if kept { Fate::Unchanged } else { Fate::Gone(Box::new(old.clone())) }
 }
 
-/// How many seconds the object still has. Only pods that run on a node need any.
-fn grace(kind: &Kind, options: &DeleteOptions, old: &Object) -> i64 {
+/// How many seconds the object still has. Only pods that run on a node need any; `before` is what a pending delete
+/// gave it.
+fn grace(kind: &Kind, options: &DeleteOptions, old: &Object, pending: bool, before: Option<i64>) -> i64 {
     if !is_pod(kind) {
         return 0;
+    }
+    // Below zero means one second, as upstream.
+    let second_at_least = |seconds: i64| if seconds < 0 { 1 } else { seconds };
+    if pending {
+        let before = before.map_or(0, second_at_least);
+        return options.grace.map_or(before, |asked| second_at_least(asked).min(before));
     }
     let finished = matches!(old["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     if old["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() || finished {
         return 0;
     }
-    let asked = options.grace.or(old["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30);
-    // Below zero means one second, as upstream.
-    if asked < 0 { 1 } else { asked }
+    second_at_least(options.grace.or(old["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(30))
 }
 
 /// The finalizers with those that the propagation policy adds or takes away.
@@ -344,23 +383,16 @@ pub async fn delete_collection(
     kind: &Arc<Kind>,
     body: Bytes,
 ) -> Result<Response, Status> {
-    let mut options = DeleteOptions::of(&context.query, &body)?;
+    let page = Page::of(&context.query, kind)?;
+    let selection = Selection::of(context, kind, &app.store.snapshot(&kind.storage))?;
+    let mut options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
     let warnings = warnings(kind, &options);
     options.uid = None;
-    Page::of(&context.query, kind)?;
-    let snapshot = app.store.snapshot(&kind.storage);
-    let selection = Selection::of(context, kind, &snapshot)?;
-    let all: Vec<Arc<Record>> = match kind.custom.as_ref().and_then(|custom| custom.webhook()) {
-        // Selectors look at what clients see.
-        Some(_) => {
-            let all = snapshot.list(&selection.scope, None).cloned().collect();
-            app.in_version(kind, all, context.deadline).await?
-        }
-        None => snapshot.list(&selection.scope, None).filter(|r| selection.contains(r)).cloned().collect(),
-    };
-    let chosen = all.into_iter().filter(|r| selection.contains(r));
+    let snapshot = read::snapshot(app, kind, &page).await?;
+    let chosen = page.choose(app, context, kind, &snapshot, &selection).await?;
+    let meta = chosen.meta(&snapshot, &selection);
     let mut items = Vec::new();
-    for record in chosen {
+    for record in chosen.records {
         let key = &record.key;
         let mut one = context.clone();
         one.info.namespace = key.namespace.to_string();
@@ -381,9 +413,9 @@ pub async fn delete_collection(
     }
     let mut list = json!({
         "kind": &*kind.list_kind, "apiVersion": kind.api_version(),
-        "metadata": {"resourceVersion": snapshot.revision().to_string()}, "items": items,
+        "metadata": meta, "items": items,
     });
-    if kind.custom.is_some() {
+    if kind.custom.is_some() && list["metadata"]["continue"].is_null() {
         list["metadata"]["continue"] = "".into();
     }
     warned(Ok(serve_object::respond(&context.accept, 200, &list)), context, &warnings)
@@ -392,10 +424,9 @@ pub async fn delete_collection(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::query::Query;
 
     fn options(text: &str) -> DeleteOptions {
-        DeleteOptions::of(&Query::parse(text), b"").unwrap()
+        DeleteOptions::of(&Query::parse(text), "", b"").unwrap()
     }
 
     fn kind(resource: &str) -> Arc<Kind> {
@@ -420,6 +451,39 @@ mod tests {
     }
 
     #[test]
+    fn a_grace_that_is_cut_short_counts_from_its_beginning() {
+        let kind = kind("pods");
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let pod = json!({
+            "metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:01:00Z", "deletionGracePeriodSeconds": 60},
+            "spec": {"nodeName": "n", "terminationGracePeriodSeconds": 30}, "status": {"phase": "Succeeded"},
+        });
+        let fate = |query: &str, now: &str| match fate(&kind, &options(query), &pod, at(now)) {
+            Fate::Stays(pod) => {
+                let metadata = &pod["metadata"];
+                format!(
+                    "{} {}",
+                    metadata["deletionTimestamp"].as_str().unwrap(),
+                    metadata["deletionGracePeriodSeconds"]
+                )
+            }
+            Fate::Unchanged => "goes on".to_owned(),
+            Fate::Gone(_) => "gone".to_owned(),
+        };
+        for (query, now, want) in [
+            ("", "2026-01-01T00:00:10Z", "goes on"),
+            ("propagationPolicy=Foreground", "2026-01-01T00:00:10Z", "goes on"),
+            ("gracePeriodSeconds=60", "2026-01-01T00:00:10Z", "goes on"),
+            ("gracePeriodSeconds=20", "2026-01-01T00:00:10Z", "2026-01-01T00:00:20Z 20"),
+            ("gracePeriodSeconds=20", "2026-01-01T00:00:30Z", "2026-01-01T00:00:30Z 1"),
+            ("gracePeriodSeconds=-5", "2026-01-01T00:00:30Z", "2026-01-01T00:00:30Z 1"),
+            ("gracePeriodSeconds=0", "2026-01-01T00:00:10Z", "gone"),
+        ] {
+            assert_eq!(fate(query, now), want, "{query} at {now}");
+        }
+    }
+
+    #[test]
     fn propagation_policies_become_finalizers() {
         let object = json!({"metadata": {"name": "c", "finalizers": ["a/b"]}});
         let Fate::Stays(new) =
@@ -433,7 +497,6 @@ mod tests {
             fate(&kind("configmaps"), &options("propagationPolicy=Background"), &plain, Timestamp::now()),
             Fate::Gone(_)
         ));
-        assert_eq!(DeleteOptions::of(&Query::parse("propagationPolicy=x"), b"").unwrap_err().code, 422);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a client says about a delete: in the body, or in the query.
 
+use knarr_schema::patch::json_kind;
 use knarr_schema::{Kind, MediaType};
 use knarr_types::{ErrorList, FieldError, FieldPath, Status};
 use serde_json::{Value, json};
 
+use crate::negotiate::body_media;
 use crate::query::Query;
 
 /// What the client wants of a delete.
@@ -15,6 +17,8 @@ pub(super) struct DeleteOptions {
     pub uid: Option<String>,
     pub resource_version: Option<String>,
     pub propagation: Option<Propagation>,
+    /// Dependents are to go, said in the old way.
+    pub not_orphaned: bool,
     pub dry_run: bool,
     /// Why a pod is deleted that did not ask for it: a condition of its status.
     pub disruption: Option<Value>,
@@ -28,51 +32,77 @@ pub(super) enum Propagation {
     Orphan,
 }
 
+/// What was said, in the body or in the query.
+#[derive(Default)]
+struct Said {
+    grace: Option<i64>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    propagation: Option<String>,
+    orphan: Option<bool>,
+    dry_run: Vec<Value>,
+}
+
+impl Said {
+    fn in_query(query: &Query) -> Result<Self, Status> {
+        Ok(Self {
+            grace: query.number("gracePeriodSeconds")?,
+            propagation: query.get("propagationPolicy").map(str::to_owned),
+            orphan: query.get("orphanDependents").map(|_| query.is_true("orphanDependents")),
+            dry_run: query.all("dryRun").map(Value::from).collect(),
+            ..Self::default()
+        })
+    }
+
+    fn in_body(document: &Value) -> Self {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Self {
+            grace: document["gracePeriodSeconds"].as_i64(),
+            uid: text(&document["preconditions"]["uid"]),
+            resource_version: text(&document["preconditions"]["resourceVersion"]),
+            propagation: text(&document["propagationPolicy"]),
+            orphan: document["orphanDependents"].as_bool(),
+            dry_run: document["dryRun"].as_array().cloned().unwrap_or_default(),
+        }
+    }
+}
+
 impl DeleteOptions {
-    /// Reads the body, and the query where that says more.
-    pub(super) fn of(query: &Query, body: &[u8]) -> Result<Self, Status> {
-        let document = if body.is_empty() { json!({}) } else { decode(body)? };
-        let text = |name: &str| -> Option<String> {
-            let sent = document[name].as_str().or(query.filled(name))?;
-            Some(sent.to_owned())
+    /// Reads the body, or the query where there is none.
+    pub(super) fn of(query: &Query, content_type: &str, body: &[u8]) -> Result<Self, Status> {
+        let said = if body.is_empty() {
+            Said::in_query(query)?
+        } else {
+            Said::in_body(&decode(body, body_media(content_type)?)?)
         };
         let mut errors = ErrorList::new();
-        let propagation = match text("propagationPolicy").as_deref() {
-            None | Some("") => None,
+        let path = FieldPath::new("propagationPolicy");
+        if let Some(sent) = said.propagation.as_ref().filter(|_| said.orphan.is_some()) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid(&path, json!(sent), why));
+        }
+        let propagation = match said.propagation.as_deref() {
+            None => None,
             Some("Background") => Some(Propagation::Background),
             Some("Foreground") => Some(Propagation::Foreground),
             Some("Orphan") => Some(Propagation::Orphan),
             Some(other) => {
-                let known = ["Foreground", "Background", "Orphan", "nil"];
-                errors.push(FieldError::not_supported(&FieldPath::new("propagationPolicy"), other, &known));
+                errors.push(FieldError::not_supported(&path, other, &["Foreground", "Background", "Orphan", "nil"]));
                 None
             }
         };
-        let orphan = document["orphanDependents"].as_bool().or(query.get("orphanDependents").map(|o| o == "true"));
-        if orphan.is_some() && propagation.is_some() {
-            let why = "orphanDependents and deletionPropagation cannot be both set";
-            errors.push(FieldError::invalid(
-                &FieldPath::new("propagationPolicy"),
-                json!(text("propagationPolicy")),
-                why,
-            ));
-        }
-        let sent = document["dryRun"].as_array().cloned().unwrap_or_default();
-        let dry: Vec<Value> = sent.into_iter().chain(query.all("dryRun").map(Value::from)).collect();
-        errors.extend(dry_run_error(&dry));
+        errors.extend(dry_run_error(&said.dry_run));
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
         }
-        let precondition = |name: &str| document["preconditions"][name].as_str().map(str::to_owned);
+        let old_way = said.orphan.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background });
         Ok(Self {
-            grace: match document["gracePeriodSeconds"].as_i64() {
-                Some(seconds) => Some(seconds),
-                None => query.number("gracePeriodSeconds")?,
-            },
-            uid: precondition("uid"),
-            resource_version: precondition("resourceVersion"),
-            propagation: propagation.or(orphan.map(|o| if o { Propagation::Orphan } else { Propagation::Background })),
-            dry_run: !dry.is_empty(),
+            grace: said.grace,
+            uid: said.uid,
+            resource_version: said.resource_version,
+            propagation: propagation.or(old_way),
+            not_orphaned: said.orphan == Some(false),
+            dry_run: !said.dry_run.is_empty(),
             disruption: None,
         })
     }
@@ -84,20 +114,33 @@ pub(super) fn dry_run_error(values: &[Value]) -> Option<FieldError> {
     wrong.then(|| FieldError::not_supported(&FieldPath::new("dryRun"), json!(values), &["All"]))
 }
 
-fn decode(body: &[u8]) -> Result<Value, Status> {
+fn decode(body: &[u8], media: MediaType) -> Result<Value, Status> {
     let bad = |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
-    if knarr_schema::protobuf::open(body).is_ok() {
-        let kind = Kind::of_body("", "v1", "DeleteOptions").ok_or_else(|| Status::internal("no DeleteOptions"))?;
-        let decoded = knarr_schema::decode(body, MediaType::Protobuf, kind.ty.get());
-        return decoded.map(|decoded| decoded.object).map_err(Status::from);
+    let document = match media {
+        MediaType::Protobuf => {
+            let kind = Kind::of_body("", "v1", "DeleteOptions").ok_or_else(|| Status::internal("no DeleteOptions"))?;
+            let decoded = knarr_schema::decode(body, MediaType::Protobuf, kind.ty.get());
+            return decoded.map(|decoded| decoded.object).map_err(Status::from);
+        }
+        MediaType::Yaml => {
+            let document = knarr_schema::decode::yaml::first_document(body);
+            document.map(|document| document.value).map_err(Status::bad_request)?
+        }
+        MediaType::Json => knarr_schema::decode::decode_any(body).map_err(|error| bad(error.to_string()))?,
+    };
+    if !document.is_object() && !document.is_null() {
+        const INTO: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+                            \"json:\\\"kind,omitempty\\\"\" }";
+        let kind = json_kind(&document);
+        return Err(bad(format!("json: cannot unmarshal {kind} into Go value of type {INTO}")));
     }
-    let document = knarr_schema::decode::yaml::first_document(body)
-        .map(|d| d.value)
-        .or_else(|_| knarr_schema::decode::decode_any(body).map_err(|e| bad(e.to_string())))
-        .and_then(|v| if v.is_object() { Ok(v) } else { Err(bad("the options must be an object".into())) })?;
-    let kind = document["kind"].as_str().unwrap_or("DeleteOptions");
+    let text = |name: &str| document[name].as_str().filter(|text| !text.is_empty());
+    let kind = text("kind").unwrap_or("DeleteOptions");
+    if matches!(kind, "CreateOptions" | "UpdateOptions") {
+        return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
+    }
     if kind != "DeleteOptions" {
-        let version = document["apiVersion"].as_str().unwrap_or_default();
+        let version = text("apiVersion").unwrap_or("meta.k8s.io/v1");
         return Err(Status::bad_request(format!(
             "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/apis/meta/internalversion/scheme/register.go:27\""
         )));
@@ -131,4 +174,47 @@ fn check_types(document: &Value) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(query: &str, content_type: &str, body: &str) -> Result<DeleteOptions, Status> {
+        DeleteOptions::of(&Query::parse(query), content_type, body.as_bytes())
+    }
+
+    #[test]
+    fn a_body_is_all_that_counts_where_there_is_one() {
+        let said = options("dryRun=All&gracePeriodSeconds=5&orphanDependents=false", "", "").unwrap();
+        assert_eq!((said.dry_run, said.grace, said.not_orphaned), (true, Some(5), true));
+        let said = options("dryRun=All&gracePeriodSeconds=5", "", r#"{"gracePeriodSeconds": 7}"#).unwrap();
+        assert_eq!((said.dry_run, said.grace), (false, Some(7)));
+        let said = options("", "application/yaml", "propagationPolicy: Orphan").unwrap();
+        assert_eq!(said.propagation, Some(Propagation::Orphan));
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused() {
+        for (query, content_type, body, code, want) in [
+            ("propagationPolicy=", "", "", 422, "Unsupported value: \"\""),
+            ("", "text/plain", "{}", 415, "unknown format"),
+            ("", "", "[]", 400, "cannot unmarshal array into Go value of type struct { APIVersion"),
+            ("", "", "x", 400, "invalid character 'x' looking for beginning of value"),
+            ("", "", r#"{"kind": "Foo"}"#, 400, "for version \"meta.k8s.io/v1\""),
+            ("", "", r#"{"kind": "UpdateOptions"}"#, 400, "cannot be converted to DeleteOptions"),
+            (
+                "",
+                "",
+                r#"{"orphanDependents": true, "propagationPolicy": "x"}"#,
+                422,
+                "[propagationPolicy: Invalid value",
+            ),
+        ] {
+            let refused = options(query, content_type, body).unwrap_err();
+            assert_eq!(refused.code, code, "{body}");
+            assert!(refused.message.contains(want), "{}", refused.message);
+        }
+        assert!(options("", "", r#"{"kind": "DeleteOptions", "apiVersion": "apps/v1"}"#).is_ok());
+    }
 }

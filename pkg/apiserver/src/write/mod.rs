@@ -10,6 +10,7 @@ mod create;
 mod delete;
 mod delete_options;
 mod options;
+mod other_versions;
 mod outcome;
 mod patch;
 pub mod quotas;
@@ -45,6 +46,7 @@ pub use create::create;
 pub(crate) use create::suffix;
 pub use delete::{delete, delete_collection, evict};
 pub use options::WriteOptions;
+use other_versions::OtherVersions;
 pub use outcome::propose_error;
 pub use patch::patch;
 pub use update::update;
@@ -65,6 +67,8 @@ pub struct Write<'a> {
     pub options: WriteOptions,
     /// When the request came.
     pub now: Timestamp,
+    /// The other versions of the kind, as owners of fields see them.
+    others: OtherVersions<'a>,
 }
 
 impl<'a> Write<'a> {
@@ -78,9 +82,11 @@ impl<'a> Write<'a> {
         kind: &'a Arc<Kind>,
         subresource: &'a str,
     ) -> Result<Self, Status> {
-        let options = WriteOptions::of(&context.query, context.info.verb)?;
+        let is_apply = context.info.verb == "patch" && patch::is_apply(&context.content_type);
+        let options = WriteOptions::of(&context.query, context.info.verb, is_apply)?;
         let stored = app.stored_kind(kind);
-        Ok(Self { app, context, kind, stored, subresource, options, now: Timestamp::now() })
+        let others = OtherVersions { app, kind };
+        Ok(Self { app, context, kind, stored, subresource, options, now: Timestamp::now(), others })
     }
 
     /// Where the object is.
@@ -144,6 +150,7 @@ impl<'a> Write<'a> {
             api_version,
             subresource: self.subresource,
             reset: self.reset_fields(),
+            others: &self.others,
         }
     }
 
@@ -363,6 +370,10 @@ impl Lookup for App {
         let bytes = serde_json::to_vec(object).map_err(Status::internal)?;
         let registry = self.registry.load();
         decode_as(kind, &registry, &bytes, MediaType::Json, FieldValidation::Ignore).map(|(object, _)| object)
+    }
+
+    fn policy_checked(&self, policy: &str, binding: &str, action: &'static str, error: &'static str) {
+        self.metrics.parts.policy(policy, binding, action, error);
     }
 
     fn service_address(&self, namespace: &str, name: &str, port: u16) -> Result<String, String> {

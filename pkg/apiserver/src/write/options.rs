@@ -22,15 +22,19 @@ pub struct WriteOptions {
 }
 
 impl WriteOptions {
-    /// Reads the query of a write.
+    /// Reads the query of a write; `is_apply` where it is a server-side apply.
     ///
     /// # Errors
-    /// 422 where a value makes no sense.
-    pub fn of(query: &Query, verb: &str) -> Result<Self, Status> {
+    /// 422 with all that makes no sense, in upstream's order.
+    pub fn of(query: &Query, verb: &str, is_apply: bool) -> Result<Self, Status> {
         let mut errors = ErrorList::new();
-        let dry: Vec<Value> = query.all("dryRun").map(Value::from).collect();
-        errors.extend(dry_run_error(&dry));
         let manager = query.get("fieldManager").unwrap_or_default();
+        if is_apply && manager.is_empty() {
+            errors.push(FieldError::required(&FieldPath::new("fieldManager"), "is required for apply patch"));
+        }
+        if verb == "patch" && !is_apply && query.get("force").is_some() {
+            errors.push(FieldError::forbidden(&FieldPath::new("force"), "may not be specified for non-apply patch"));
+        }
         if manager.len() > 128 {
             errors.push(FieldError::too_long(&FieldPath::new("fieldManager"), 128));
         }
@@ -38,6 +42,8 @@ impl WriteOptions {
             let why = format!("invalid character U+{:04X} (at position {at})", u32::from(c));
             errors.push(FieldError::invalid(&FieldPath::new("fieldManager"), manager, why));
         }
+        let dry: Vec<Value> = query.all("dryRun").map(Value::from).collect();
+        errors.extend(dry_run_error(&dry));
         let validation = match query.filled("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Ignore") => FieldValidation::Ignore,
@@ -62,5 +68,30 @@ fn options_kind(verb: &str) -> &'static str {
         "update" => "UpdateOptions",
         "patch" => "PatchOptions",
         _ => "DeleteOptions",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_makes_no_sense_is_told_in_upstreams_order() {
+        for (query, verb, is_apply, want) in [
+            ("fieldManager=m&dryRun=All&fieldValidation=Strict", "create", false, &[][..]),
+            (
+                "force=&fieldManager=%09&dryRun=x&fieldValidation=y",
+                "patch",
+                false,
+                &["force", "fieldManager", "dryRun", "fieldValidation"],
+            ),
+            ("dryRun=x&force=true", "patch", true, &["fieldManager", "dryRun"]),
+            ("force=true", "update", false, &[]),
+        ] {
+            let found = WriteOptions::of(&Query::parse(query), verb, is_apply);
+            let causes = found.err().and_then(|status| status.details).map_or(Vec::new(), |details| details.causes);
+            let fields: Vec<&str> = causes.iter().map(|cause| cause.field.as_str()).collect();
+            assert_eq!(fields, want, "{query}");
+        }
     }
 }

@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a client is told of a write that the store did not take.
 
-use knarr_store::ProposeError;
+use knarr_store::{ProposeError, Record};
 use knarr_types::{Key, Object, ResourceId, Status};
 
 /// The answer to a write that was not committed, or of which nobody knows.
 #[must_use]
 pub fn propose_error(resource: &ResourceId, name: &str, error: &ProposeError) -> Status {
     match error {
-        ProposeError::AlreadyExists(record) => {
-            let mut status = Status::already_exists(resource, name);
-            // What waits for its finalizers still has its name.
-            if is_being_deleted(&record.json) {
-                status.message = format!("object is being deleted: {}", status.message);
-            }
-            status
-        }
+        ProposeError::AlreadyExists(record) => taken(resource, record, false),
         ProposeError::NotFound(key) if *key.name == *name => Status::not_found(resource, name),
         // A namespace that must be there.
         ProposeError::NotFound(key) => Status::not_found(&key.resource, &key.name),
@@ -34,6 +27,24 @@ pub fn propose_error(resource: &ResourceId, name: &str, error: &ProposeError) ->
         ProposeError::Closed => Status::service_unavailable("the server is shutting down", 1),
         other => Status::internal(other),
     }
+}
+
+/// The answer to a create whose name is taken; `generated` where the object has a prefix for names, whoever chose this
+/// one.
+#[must_use]
+pub fn taken(resource: &ResourceId, there: &Record, generated: bool) -> Status {
+    let mut status = Status::already_exists(resource, &there.key.name);
+    if generated {
+        status.message.push_str(", the server was not able to generate a unique name for the object");
+        if let Some(details) = &mut status.details {
+            details.retry_after_seconds = 1;
+        }
+    }
+    // What waits for its finalizers still has its name.
+    if is_being_deleted(&there.json) {
+        status.message.insert_str(0, "object is being deleted: ");
+    }
+    status
 }
 
 fn is_being_deleted(json: &[u8]) -> bool {

@@ -11,13 +11,15 @@ use knarr_schema::decode::{self, PatchedFault};
 use knarr_schema::encode::{Opened, as_patched};
 use knarr_schema::field_table::Type;
 use knarr_schema::managed_fields::folded;
-use knarr_schema::patch::{self, json_patch, merge_patch, restore_fault, strategic_merge_patch};
+use knarr_schema::patch::{
+    self, PatchError, check_json_patch, json_patch, merge_patch, restore_fault, strategic_merge_patch,
+};
 use knarr_schema::{FieldValidation, Kind};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Reason, Status};
 use serde_json::Value;
 
 use super::update::{check_version, commit, may_create};
-use super::{Write, WriteOptions, create};
+use super::{Write, create};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -43,21 +45,19 @@ pub async fn patch(
     subresource: &str,
     body: Bytes,
 ) -> Result<Response, Status> {
-    let write = Write::new(app, context, kind, subresource)?;
-    let key = write.key(&context.info.name);
     if kind.custom.is_some() {
         check_custom_form(&context.content_type)?;
     }
+    let write = Write::new(app, context, kind, subresource)?;
+    let key = write.key(&context.info.name);
     match form(&context.content_type)? {
         Form::Apply => apply_patch(&write, &body).await,
         form => {
-            if context.query.get("force").is_some() {
-                return Err(options_refused(FieldError::forbidden(
-                    &FieldPath::new("force"),
-                    "may not be specified for non-apply patch",
-                )));
+            // Nobody looks into a patch of what is not there.
+            if app.store.get(&key).is_none() {
+                return Err(Status::not_found(&kind.id(), &context.info.name));
             }
-            let document = Document::read(form, &body)?;
+            let document = Document::read(form, &body, write.options.validation)?;
             commit(&write, &key, Vec::new(), |old, warnings| patched(&write, &document, old, warnings)).await
         }
     }
@@ -88,16 +88,12 @@ pub(super) fn check_custom_form(content_type: &str) -> Result<(), Status> {
     Err(Status::new(415, Reason::UnsupportedMediaType, message))
 }
 
-fn options_refused(error: FieldError) -> Status {
-    Status::invalid("meta.k8s.io", "PatchOptions", "", &ErrorList::from([error]))
-}
-
 /// A patch that is no apply, read.
 pub(super) struct Document {
     form: Form,
     value: Value,
-    /// What came twice in it.
-    duplicates: Vec<String>,
+    /// What came twice in it, or is no member of an operation.
+    faults: Vec<String>,
     /// It may read or change `metadata.managedFields`.
     reaches_owners: bool,
 }
@@ -107,18 +103,24 @@ impl Document {
     ///
     /// # Errors
     /// Where it is no JSON, or the media type is none of patches.
-    pub(super) fn of(content_type: &str, body: &[u8]) -> Result<Self, Status> {
-        Self::read(form(content_type)?, body)
+    pub(super) fn of(content_type: &str, body: &[u8], validation: FieldValidation) -> Result<Self, Status> {
+        Self::read(form(content_type)?, body, validation)
     }
 
-    fn read(form: Form, body: &[u8]) -> Result<Self, Status> {
-        let (value, mut duplicates) = aside(body, || decode::decode_strictly(body))
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-        if form == Form::Json {
-            duplicates.iter_mut().for_each(|fault| fault.insert_str(0, "json patch "));
+    fn read(form: Form, body: &[u8], validation: FieldValidation) -> Result<Self, Status> {
+        let strict = validation != FieldValidation::Ignore;
+        let (value, mut faults) =
+            aside(body, || decode::decode_strictly(body)).map_err(|error| match (form, strict) {
+                (Form::Json | Form::Merge, true) => Status::bad_request(format!("error decoding patch: {error}")),
+                (Form::Merge, false) => Status::bad_request("Invalid JSON Patch"),
+                _ => Status::bad_request(error.to_string()),
+            })?;
+        if form == Form::Json && strict {
+            faults.extend(check_json_patch(&value).map_err(|error| error.to_status())?);
+            faults.iter_mut().for_each(|fault| fault.insert_str(0, "json patch "));
         }
         let reaches_owners = reaches_owners(&value);
-        Ok(Self { form, value, duplicates, reaches_owners })
+        Ok(Self { form, value, faults, reaches_owners })
     }
 
     /// What the patch makes of an object, and what to warn of.
@@ -134,7 +136,8 @@ impl Document {
     ) -> Result<(Object, Vec<String>), Status> {
         let ty = kind.ty.get();
         let object = &*if self.reaches_owners { folded::unfolded(object) } else { Cow::Borrowed(object) };
-        let mut result = self.applied(object, ty)?;
+        let lenient = validation == FieldValidation::Ignore;
+        let mut result = self.applied(object, ty, lenient)?;
         let owners = folded::take_folded(&mut result).filter(|_| !self.reaches_owners);
         if self.form == Form::Strategic {
             if let Some(why) = restore_fault(&result, ty) {
@@ -145,12 +148,12 @@ impl Document {
             result["kind"] = (*kind.kind).into();
         }
         let registry = app.registry.load();
-        let decoded = decode::decode_patched(kind, &registry, result, &self.duplicates, validation);
+        let decoded = decode::decode_patched(kind, &registry, result, &self.faults, validation);
         let (mut new, warnings) = decoded.map_err(|fault| match fault {
             PatchedFault::Refused(status) => status,
             PatchedFault::Unreadable(why) => {
                 let object = folded::unfolded(object);
-                match self.applied(&object, ty) {
+                match self.applied(&object, ty, lenient) {
                     Ok(result) => self.unreadable(kind, &object, &result, &why),
                     Err(status) => status,
                 }
@@ -160,19 +163,25 @@ impl Document {
         Ok((new, warnings))
     }
 
-    fn applied(&self, object: &Object, ty: &Type) -> Result<Object, Status> {
+    fn applied(&self, object: &Object, ty: &Type, lenient: bool) -> Result<Object, Status> {
         let object = object.clone();
         let result = match self.form {
             Form::Json => json_patch(object, &self.value),
+            // Lists replace all; the strict decoder would not have let them through.
+            Form::Merge if lenient && self.value.is_array() => return Ok(self.value.clone()),
             Form::Merge => merge_patch(object, &self.value),
             _ => strategic_merge_patch(object, &self.value, ty),
         };
-        result.map_err(|error| error.to_status())
+        result.map_err(|error| match error {
+            PatchError::WrongType(_) if lenient => Status::bad_request("Invalid JSON Patch"),
+            error => error.to_status(),
+        })
     }
 
     /// Upstream shows the patch where it is strategic, and its result where not.
     fn unreadable(&self, kind: &Kind, before: &Object, after: &Object, why: &str) -> Status {
         let shown = match self.form {
+            Form::Json | Form::Merge if !after.is_object() => after.to_string(),
             Form::Json => as_patched(before, after, kind.ty.get(), &Opened::by_operations(&self.value)),
             Form::Merge => as_patched(before, after, kind.ty.get(), &Opened::by_merge(&self.value)),
             _ => patch::printed(&self.value),
@@ -213,7 +222,7 @@ fn patched(write: &Write<'_>, document: &Document, old: &Object, warnings: &mut 
 }
 
 async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status> {
-    let config = configuration(&write.options, body)?;
+    let (config, twice) = configuration(body)?;
     let name = &write.context.info.name;
     let key = write.key(name);
     let api_version = write.kind.api_version();
@@ -231,46 +240,57 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         new["kind"] = write.kind.kind.to_string().into();
         convert::to_storage(write.kind, &mut new);
         write.kind.default(&mut new);
+        let warnings = twice_applied(&twice, write.options.validation)?;
         write.place(&mut new, name)?;
-        Ok::<_, Status>(new)
+        Ok::<_, Status>((new, warnings))
     };
     if write.app.store.get(&key).is_none() {
         if !write.subresource.is_empty() {
             return Err(Status::not_found(&write.kind.id(), name));
         }
         may_create(write)?;
-        let new = applied(None)?;
+        let (new, mut warnings) = applied(None)?;
         if let Some(uid) = new["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
             let why =
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(Status::conflict(&write.kind.id(), name, &why));
         }
-        return create::commit_new(write, || Ok(new.clone()), &mut Vec::new()).await;
+        return create::commit_new(write, || Ok(new.clone()), &mut warnings).await;
     }
-    commit(write, &key, Vec::new(), |old, _| {
+    commit(write, &key, Vec::new(), |old, said| {
         check_version(write, &config, old).or_else(|status| if status.code == 422 { Ok(()) } else { Err(status) })?;
-        let mut new = applied(Some(old))?;
+        let (mut new, warnings) = applied(Some(old))?;
+        said.extend(warnings);
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         Ok(new)
     })
     .await
 }
 
-/// The body of an apply: YAML, of which JSON is a part.
+/// What to warn of where keys of a configuration come twice.
 ///
 /// # Errors
-/// Where the query names no manager, or the body is no object.
-pub(super) fn configuration(options: &WriteOptions, body: &[u8]) -> Result<Object, Status> {
-    if options.manager.is_empty() {
-        let error = FieldError::required(&FieldPath::new("fieldManager"), "is required for apply patch");
-        return Err(options_refused(error));
+/// 400 where that is not to be.
+pub(super) fn twice_applied(twice: &Option<String>, validation: FieldValidation) -> Result<Vec<String>, Status> {
+    let Some(twice) = twice.as_ref().filter(|_| validation != FieldValidation::Ignore) else { return Ok(Vec::new()) };
+    let why = format!("error converting YAML to JSON: {twice}");
+    match validation {
+        FieldValidation::Strict => Err(Status::bad_request(format!("error strict decoding YAML: {why}"))),
+        _ => Ok(decode::warnings(vec![why])),
     }
+}
+
+/// The body of an apply: YAML, of which JSON is a part; and the keys that come twice in it.
+///
+/// # Errors
+/// Where it is no object.
+pub(super) fn configuration(body: &[u8]) -> Result<(Object, Option<String>), Status> {
     let unreadable = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
     let document = aside(body, || decode::yaml::first_document(body))
         .map_err(|why| unreadable(format!("error converting YAML to JSON: {why}")))?;
     match document.value {
-        Value::Null => Ok(Value::Object(serde_json::Map::new())),
-        Value::Object(fields) => Ok(Value::Object(fields)),
+        Value::Null => Ok((Value::Object(serde_json::Map::new()), None)),
+        Value::Object(fields) => Ok((Value::Object(fields), document.duplicates)),
         other => Err(unreadable(format!(
             "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type \
              map[string]interface {{}}",

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use knarr_admission::{Request, quota};
-use knarr_schema::managed_fields::{Manager, track_update};
+use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Change, Precondition, Scope};
 use knarr_types::{Key, Object, ResourceId, Revision, Status};
@@ -67,7 +67,13 @@ pub(super) fn charge(write: &Write<'_>, request: &Request<'_>, object: &Object) 
         let old = serve_object::stored_tree(kind, &record);
         normalize(&mut quota, kind.ty.get());
         let api_version = kind.api_version();
-        let manager = Manager { name: MANAGER, api_version: &api_version, subresource: "status", reset: &[] };
+        let manager = Manager {
+            name: MANAGER,
+            api_version: &api_version,
+            subresource: "status",
+            reset: &[],
+            others: &OneVersion,
+        };
         track_update(Some(&old), &mut quota, kind.ty.get(), &manager, write.now);
         terms.preconditions.push(Precondition::At(key.clone(), revision));
         terms.changes.push(Change::Put(key, serve_object::draft(kind, &quota)));

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use knarr_schema::apply::apply;
 use knarr_schema::crd::Scale;
-use knarr_schema::managed_fields::Manager;
 use knarr_schema::managed_fields::folded::unfolded;
 use knarr_schema::managed_fields::scale::{to_parent, to_scale};
+use knarr_schema::managed_fields::{Manager, OneVersion};
 use knarr_schema::{Kind, MediaType, decode_as};
 use knarr_types::selector::LabelSelector;
 use knarr_types::{Key, Object, Status};
 use serde_json::{Value, json};
 
-use super::patch::{Document, check_custom_form, configuration, is_apply};
+use super::patch::{Document, check_custom_form, configuration, is_apply, twice_applied};
 use super::update::commit;
 use super::{Write, storage_key};
 use crate::app::App;
@@ -96,15 +96,15 @@ fn selector_of(object: &Object) -> String {
 pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     let mut answer_context = context.clone();
     answer_context.accept = "application/json".into();
+    if kind.custom.is_some() && context.info.verb == "patch" {
+        check_custom_form(&context.content_type)?;
+    }
     let write = Write::new(app, &answer_context, kind, "scale")?;
     let key: Key = write.key(&context.info.name);
     let scale_kind = Kind::of_body("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is unknown"))?;
     let decode = |bytes: &[u8], media: MediaType| {
         decode_as(&scale_kind, &app.registry.load(), bytes, media, write.options.validation)
     };
-    if kind.custom.is_some() && context.info.verb == "patch" {
-        check_custom_form(&context.content_type)?;
-    }
     if context.info.verb == "patch" && is_apply(&context.content_type) {
         apply_scale(&write, &key, &scale_kind, &body).await?;
         return get(app, context, kind).await;
@@ -116,7 +116,7 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             warnings.extend(said);
             scale
         } else {
-            let patch = Document::of(&context.content_type, &body)?;
+            let patch = Document::of(&context.content_type, &body, write.options.validation)?;
             let (scale, said) = patch.apply(app, &scale_kind, &current, write.options.validation)?;
             warnings.extend(said);
             scale
@@ -129,17 +129,18 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
 
 /// A server-side apply of a scale: its owners are those of the workload's replicas.
 async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8]) -> Result<Response, Status> {
-    let config = configuration(&write.options, body)?;
+    let (config, twice) = configuration(body)?;
     let replicas = path_of_replicas(write.kind);
     let api_version = write.kind.api_version();
-    let manager = Manager { api_version: "autoscaling/v1", ..write.manager(&api_version) };
-    commit(write, key, Vec::new(), |old, _| {
+    let manager = Manager { api_version: "autoscaling/v1", others: &OneVersion, ..write.manager(&api_version) };
+    commit(write, key, Vec::new(), |old, warnings| {
         let old = &*unfolded(old);
         let owners = old["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
         let current = owned_scale(write.kind, old);
         let ty = scale_kind.ty.get();
         let scale = apply(Some(&current), &config, ty, "Scale", &manager, write.options.force, write.now)
             .map_err(|error| error.to_status())?;
+        warnings.extend(twice_applied(&twice, write.options.validation)?);
         let mut new = scaled(write.kind, old, &scale)?;
         let shown = scale["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
         let owners = to_parent(owners, shown, &replicas, &api_version);

@@ -24,6 +24,8 @@ fn registry_key(key: &Key) -> String {
         }
         ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
         ("policy" | "apps" | "batch" | "autoscaling" | "", _) => resource.to_owned(),
+        // The servers of definitions and of aggregation keep what is theirs under their groups.
+        ("apiextensions.k8s.io" | "apiregistration.k8s.io", _) => format!("{group}/{resource}"),
         (group, _) if group.ends_with(".k8s.io") => resource.to_owned(),
         (group, _) => format!("{group}/{resource}"),
     };
@@ -46,6 +48,8 @@ mod tests {
         assert_eq!(key("", "services", "n"), "/registry/services/specs/n/x");
         assert_eq!(key("", "nodes", ""), "/registry/minions/x");
         assert_eq!(key("apps", "deployments", "n"), "/registry/deployments/n/x");
+        let definition = key("apiextensions.k8s.io", "customresourcedefinitions", "");
+        assert_eq!(definition, "/registry/apiextensions.k8s.io/customresourcedefinitions/x");
         assert_eq!(key("example.com", "widgets", "n"), "/registry/example.com/widgets/n/x");
     }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::field_table::TypeRef;
+use crate::managed_fields::{OneVersion, Versions};
 
 fn config_map(data: &Value) -> Object {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})
@@ -17,7 +18,7 @@ fn now(second: i64) -> Timestamp {
 
 fn apply_as(live: Option<&Object>, data: &Value, name: &str, force: bool, at: i64) -> Result<Object, ApplyError> {
     let ty = TypeRef::named("io.k8s.api.core.v1.ConfigMap").unwrap();
-    let manager = Manager { name, api_version: "v1", subresource: "", reset: &[] };
+    let manager = Manager { name, api_version: "v1", subresource: "", reset: &[], others: &OneVersion };
     apply(live, &config_map(data), ty.get(), "ConfigMap", &manager, force, now(at))
 }
 
@@ -46,7 +47,7 @@ fn a_field_no_longer_applied_goes_unless_another_owns_it() {
 #[test]
 fn the_request_must_be_for_that_kind() {
     let ty = TypeRef::named("io.k8s.api.core.v1.ConfigMap").unwrap();
-    let manager = Manager { name: "m", api_version: "v1", subresource: "", reset: &[] };
+    let manager = Manager { name: "m", api_version: "v1", subresource: "", reset: &[], others: &OneVersion };
     for (config, want) in [
         (json!({"metadata": {"name": "a"}}), "invalid object type: /, Kind="),
         (json!({"apiVersion": "apps/v1", "kind": "ConfigMap"}), "invalid object type: apps/v1, Kind=ConfigMap"),
@@ -62,6 +63,114 @@ fn the_request_must_be_for_that_kind() {
         let error = apply(None, &config, ty.get(), "ConfigMap", &manager, false, now(0)).unwrap_err();
         assert_eq!(error.to_string(), want);
     }
+}
+
+/// A kind whose `data.a` is `data.z` in its old version, `v0`.
+#[derive(Debug)]
+struct Renamed;
+
+impl Versions for Renamed {
+    fn convert(&self, object: &Object, version: &str) -> Result<Option<(Object, TypeRef)>, String> {
+        let (from, to) = match version {
+            "v0" => ("a", "z"),
+            "v1" => ("z", "a"),
+            "broken" => return Err("cannot be converted".into()),
+            _ => return Ok(None),
+        };
+        let mut object = object.clone();
+        if object["apiVersion"] != version
+            && let Some(value) = object["data"].as_object_mut().and_then(|data| data.remove(from))
+        {
+            object["data"][to] = value;
+        }
+        object["apiVersion"] = version.into();
+        Ok(Some((object, TypeRef::named("io.k8s.api.core.v1.ConfigMap").unwrap())))
+    }
+}
+
+fn in_version(
+    live: Option<&Object>,
+    version: &str,
+    data: &Value,
+    name: &str,
+    force: bool,
+) -> Result<Object, ApplyError> {
+    let ty = TypeRef::named("io.k8s.api.core.v1.ConfigMap").unwrap();
+    let manager = Manager { name, api_version: version, subresource: "", reset: &[], others: &Renamed };
+    let live = live.map(|live| Renamed.convert(live, version).unwrap().unwrap().0);
+    let mut config = config_map(data);
+    config["apiVersion"] = version.into();
+    apply(live.as_ref(), &config, ty.get(), "ConfigMap", &manager, force, now(0))
+}
+
+fn owners(object: &Object) -> Vec<(String, String, Value)> {
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
+    let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let fields = |entry: &Value| entry["fieldsV1"]["f:data"].clone();
+    entries.iter().map(|entry| (text(entry, "manager"), text(entry, "apiVersion"), fields(entry))).collect()
+}
+
+#[test]
+fn owners_of_another_version_are_asked_there() {
+    let live = in_version(None, "v0", &json!({"z": "1", "b": "1"}), "m0", false).unwrap();
+    let error = in_version(Some(&live), "v1", &json!({"a": "2"}), "m1", false).unwrap_err();
+    assert_eq!(error.to_string(), "Apply failed with 1 conflict: conflict with \"m0\": .data.z");
+    let shared = in_version(Some(&live), "v1", &json!({"a": "1"}), "m1", false).unwrap();
+    assert_eq!(owners(&shared).len(), 2);
+    let forced = in_version(Some(&shared), "v1", &json!({"a": "2"}), "m1", true).unwrap();
+    let want = [("m0".into(), "v0".into(), json!({"f:b": {}})), ("m1".into(), "v1".into(), json!({"f:a": {}}))];
+    assert_eq!(owners(&forced), want);
+    let mut written = Renamed.convert(&forced, "v1").unwrap().unwrap().0;
+    written["data"]["b"] = json!("3");
+    let ty = TypeRef::named("io.k8s.api.core.v1.ConfigMap").unwrap();
+    let manager = Manager { name: "u", api_version: "v1", subresource: "", reset: &[], others: &Renamed };
+    managed_fields::track_update(Some(&forced), &mut written, ty.get(), &manager, now(1));
+    assert_eq!(owners(&written)[1..], [("u".into(), "v1".into(), json!({"f:b": {}}))]);
+}
+
+#[test]
+fn what_was_applied_in_another_version_goes_when_it_is_no_longer_applied() {
+    let live = in_version(None, "v0", &json!({"z": "1", "b": "1"}), "m0", false).unwrap();
+    let moved = in_version(Some(&live), "v1", &json!({"b": "1"}), "m0", false).unwrap();
+    assert_eq!(moved["data"], json!({"b": "1"}));
+    assert_eq!(owners(&moved), [("m0".into(), "v1".into(), json!({"f:b": {}}))]);
+    // Somebody else owns it, in the newer version.
+    let shared = in_version(Some(&live), "v1", &json!({"a": "1"}), "m1", false).unwrap();
+    let moved = in_version(Some(&shared), "v1", &json!({"b": "1"}), "m0", false).unwrap();
+    assert_eq!(moved["data"], json!({"a": "1", "b": "1"}));
+}
+
+#[test]
+fn owners_of_a_version_that_is_gone_are_forgotten() {
+    let mut live = in_version(None, "v1", &json!({"a": "1"}), "m1", false).unwrap();
+    live["metadata"]["managedFields"][0]["apiVersion"] = "v9".into();
+    let applied = in_version(Some(&live), "v1", &json!({"b": "1"}), "m2", false).unwrap();
+    assert_eq!(owners(&applied), [("m2".into(), "v1".into(), json!({"f:b": {}}))]);
+    assert_eq!(applied["data"], json!({"a": "1", "b": "1"}));
+    live["metadata"]["managedFields"][0]["apiVersion"] = "broken".into();
+    let error = in_version(Some(&live), "v1", &json!({"b": "1"}), "m2", false).unwrap_err();
+    assert_eq!((error.to_status().code, error.to_string().as_str()), (500, "cannot be converted"));
+}
+
+#[test]
+fn conflicts_come_by_manager_then_members_before_what_is_below() {
+    let pod = TypeRef::named("io.k8s.api.core.v1.Service").unwrap();
+    let apply_as = |live: Option<&Object>, spec: Value, name: &str| {
+        let manager = Manager { name, api_version: "v1", subresource: "", reset: &[], others: &OneVersion };
+        let config = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": spec});
+        apply(live, &config, pod.get(), "Service", &manager, false, now(0))
+    };
+    let ports = |target: i32| {
+        let port = |port: i32| json!({"port": port, "protocol": "TCP", "targetPort": target});
+        json!({"ports": [port(443), port(80)], "type": format!("T{target}"), "selector": {"a": "b"}})
+    };
+    let live = apply_as(None, ports(1), "m").unwrap();
+    let error = apply_as(Some(&live), ports(2), "n").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 3 conflicts: conflicts with \"m\":\n- .spec.type\n\
+         - .spec.ports[port=80,protocol=\"TCP\"].targetPort\n- .spec.ports[port=443,protocol=\"TCP\"].targetPort"
+    );
 }
 
 fn data() -> impl Strategy<Value = Value> {

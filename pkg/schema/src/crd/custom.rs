@@ -7,6 +7,7 @@ use std::sync::Arc;
 use knarr_types::Object;
 use serde_json::Value;
 
+use super::field_type::object_type;
 use super::json_path::JsonPath;
 use super::prune::{default, drop_nulls, prune};
 use super::structural::StructuralSchema;
@@ -50,6 +51,14 @@ pub struct Version {
     pub selectable: Vec<(Arc<str>, JsonPath)>,
     /// What every answer about it warns of.
     pub deprecation: Option<String>,
+}
+
+impl Version {
+    /// The type of an object of this version, as owners of its fields see it.
+    #[must_use]
+    pub fn object_type(&self) -> TypeRef {
+        TypeRef::of(object_type(&self.schema))
+    }
 }
 
 /// Where the replicas of a custom object are.

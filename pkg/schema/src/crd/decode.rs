@@ -28,7 +28,7 @@ pub(crate) struct Parsed {
 pub(crate) fn parse(body: &[u8], media: MediaType) -> Result<Parsed, String> {
     if media == MediaType::Yaml {
         let document = yaml::first_document(body)?;
-        return Ok(Parsed { object: document.value, duplicates: document.duplicates });
+        return Ok(Parsed { object: document.value, duplicates: document.duplicates.into_iter().collect() });
     }
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(body);

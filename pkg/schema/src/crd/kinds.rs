@@ -9,7 +9,6 @@ use knarr_types::{Object, ResourceId};
 use serde_json::Value;
 
 use super::custom::{Conversion, Custom, Scale, Version};
-use super::field_type::object_type;
 use super::json_path::JsonPath;
 use super::structural::StructuralSchema;
 use crate::cel::rules::Validator;
@@ -42,7 +41,7 @@ fn kind(definition: &Object, listed: &Value, versions: &Arc<BTreeMap<Arc<str>, V
     let here = versions.get(&version);
     let mut selectable: Vec<Arc<str>> = vec!["metadata.name".into(), "metadata.namespace".into()];
     selectable.extend(here.into_iter().flat_map(|v| &v.selectable).map(|(name, _)| name.clone()));
-    let ty = here.map_or(TypeRef::of(crate::field_table::Type::Any), |v| TypeRef::of(object_type(&v.schema)));
+    let ty = here.map_or(TypeRef::of(crate::field_table::Type::Any), Version::object_type);
     Kind {
         group: group.clone(),
         version: version.clone(),

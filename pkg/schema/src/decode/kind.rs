@@ -5,7 +5,7 @@
 use knarr_types::{GroupVersion, Object, Status};
 use serde_json::Value;
 
-use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, decode_protobuf, yaml};
+use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, decode_protobuf, warnings, yaml};
 use crate::builtin_types::of_kind;
 use crate::crd::{self, Custom};
 use crate::kinds::{Kind, Registry};
@@ -75,8 +75,10 @@ pub fn decode_as(
     let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
     let mut decoded = match opened {
         Opened::Json => decode_json(body, kind.ty.get()),
-        Opened::Yaml(document) => check(document.value, kind.ty.get())
-            .map(|decoded| Decoded { faults: [document.duplicates, decoded.faults].concat(), ..decoded }),
+        Opened::Yaml(document) => check(document.value, kind.ty.get()).map(|decoded| Decoded {
+            faults: document.duplicates.into_iter().chain(decoded.faults).collect(),
+            ..decoded
+        }),
         Opened::Protobuf(envelope) => decode_protobuf(envelope.object, kind.ty.get()),
     }
     .map_err(|error| refused(&error))?;
@@ -89,7 +91,7 @@ pub fn decode_as(
         fields.insert("apiVersion".into(), kind.api_version().into());
         fields.insert("kind".into(), (*kind.kind).into());
     }
-    let warnings = if validation == FieldValidation::Warn { decoded.faults } else { Vec::new() };
+    let warnings = if validation == FieldValidation::Warn { warnings(decoded.faults) } else { Vec::new() };
     Ok((decoded.object, warnings))
 }
 
@@ -191,9 +193,13 @@ fn decode_custom(
     }
     // The body was read as what it says that it is before anybody asked whether that is what the path says.
     if let Some(fault) = head_fault {
-        return Err(if validation == FieldValidation::Warn { fault.with_warnings(&decoded.faults) } else { fault });
+        return Err(if validation == FieldValidation::Warn {
+            fault.with_warnings(&warnings(decoded.faults))
+        } else {
+            fault
+        });
     }
-    Ok((decoded.object, if validation == FieldValidation::Warn { decoded.faults } else { Vec::new() }))
+    Ok((decoded.object, if validation == FieldValidation::Warn { warnings(decoded.faults) } else { Vec::new() }))
 }
 
 /// A body of which it is known where the object is.

@@ -250,6 +250,7 @@ fn json_sent_as_yaml_reads_the_same() {
     let fast = yaml::first_document(text.as_bytes()).unwrap();
     // The marker of a document keeps the parser of JSON off it.
     let slow = yaml::first_document(format!("---\n{text}").as_bytes()).unwrap();
-    assert_eq!((&fast.value, &fast.duplicates), (&slow.value, &slow.duplicates));
-    assert_eq!(fast.duplicates, ["duplicate field \"a\""]);
+    assert_eq!(fast.value, slow.value);
+    assert!(fast.duplicates.unwrap().ends_with("line 1: key \"a\" already set in map"));
+    assert!(slow.duplicates.unwrap().ends_with("line 2: key \"a\" already set in map"));
 }

@@ -3,6 +3,8 @@
 //!
 //! Aliases are bounded by the parser (a document that repeats more than it holds is refused).
 
+mod duplicates;
+
 use std::fmt;
 
 use knarr_types::Object;
@@ -18,8 +20,8 @@ const MAX_FLOW_DEPTH: usize = 10_000;
 pub struct Document {
     /// The tree.
     pub value: Object,
-    /// `duplicate field "data.a"`; the last one counts.
-    pub duplicates: Vec<String>,
+    /// Keys that come twice, in the words of go-yaml, as one fault: the last one counts.
+    pub duplicates: Option<String>,
 }
 
 /// Reads the first document. A body without any is `null`.
@@ -31,14 +33,16 @@ pub fn first_document(body: &[u8]) -> Result<Document, String> {
     let mut document = Document::default();
     // JSON is YAML, and what kubectl sends as YAML is JSON: its parser takes a tenth of the time and of the memory.
     if let Some(Ok((value, duplicates))) = text.trim_start().starts_with('{').then(|| from_json(&text)) {
-        return Ok(Document { value, duplicates });
+        let twice = !duplicates.is_empty();
+        return Ok(Document { value, duplicates: twice.then(|| duplicates::told(&text)) });
     }
     if nests_too_deep(&text) {
         return Err(format!("yaml: exceeded max depth of {MAX_FLOW_DEPTH}"));
     }
     let Some(first) = serde_norway::Deserializer::from_str(&text).next() else { return Ok(document) };
-    document.value =
-        Tree { path: "", duplicates: &mut document.duplicates }.deserialize(first).map_err(|e| in_go_words(&e))?;
+    let mut twice = Vec::new();
+    document.value = Tree { path: "", duplicates: &mut twice }.deserialize(first).map_err(|e| in_go_words(&e))?;
+    document.duplicates = (!twice.is_empty()).then(|| duplicates::told(&text));
     Ok(document)
 }
 
@@ -226,7 +230,8 @@ mod tests {
     #[test]
     fn keys_that_come_twice_are_told() {
         let document = first_document(b"data: {a: '1', a: '2'}").unwrap();
-        assert_eq!(document.duplicates, ["duplicate field \"data.a\""]);
+        let told = document.duplicates.unwrap();
+        assert_eq!(told, "yaml: unmarshal errors:\n  line 1: key \"a\" already set in map");
         assert_eq!(document.value["data"]["a"], "2");
     }
 

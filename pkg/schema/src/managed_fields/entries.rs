@@ -127,6 +127,13 @@ impl<'a> Id<'a> {
         }
     }
 
+    /// What managers are sorted by where their time does not say: upstream compares the JSON that names them, in
+    /// which one with a subresource comes before the same without.
+    pub(crate) fn order(&self) -> (String, Operation, String, bool, String) {
+        let (version, subresource) = (self.version.to_string(), self.subresource.to_string());
+        (self.manager.to_string(), self.operation, version, subresource.is_empty(), subresource)
+    }
+
     /// As a conflict names it: `"m" with subresource "status" using v1`.
     pub(crate) fn shown(&self) -> String {
         let mut text = format!("{:?}", self.manager);
@@ -193,17 +200,15 @@ impl<'a> Entries<'a> {
         (!self.all.is_empty()).then(|| String::from_utf8(text).expect("what is written of texts is text"))
     }
 
-    /// As upstream sorts them.
+    /// As upstream sorts them: appliers first, then by time, those without one before the others, then by name.
     fn sort(&mut self) {
-        self.all.sort_by(|a, b| a.id.cmp(&b.id));
-        // Not a total order where times are missing, so no library sort.
-        for end in 1..self.all.len() {
-            let mut at = end;
-            while at > 0 && self.all[at].comes_before(&self.all[at - 1]) {
-                self.all.swap(at, at - 1);
-                at -= 1;
-            }
+        fn names<'e>(entry: &'e Entry<'_>) -> [&'e str; 3] {
+            [&entry.id.manager, &entry.version, &entry.id.subresource]
         }
+        self.all.sort_by(|a, b| {
+            let order = a.id.operation.cmp(&b.id.operation).then_with(|| a.time.cmp(&b.time));
+            order.then_with(|| names(a).cmp(&names(b)))
+        });
     }
 
     /// Both have the same managers, with the same fields, in the same order.
@@ -239,14 +244,20 @@ impl<'a> Entries<'a> {
         self.all.iter().find(|entry| entry.id == *id)
     }
 
-    /// Takes paths from every manager but one.
-    pub(crate) fn lose(&mut self, paths: &FieldSet<'_>, but: Option<&Id<'_>>) {
-        if paths.is_empty() {
-            return;
+    /// Takes paths from every manager of that version but one.
+    pub(crate) fn lose<const N: usize>(&mut self, version: &str, paths: [&FieldSet<'_>; N], but: Option<&Id<'_>>) {
+        for paths in paths.into_iter().filter(|paths| !paths.is_empty()) {
+            for entry in self.all.iter_mut().filter(|entry| *entry.version == *version) {
+                if but.is_none_or(|but| entry.id != *but) {
+                    entry.fields = entry.fields.difference(paths);
+                }
+            }
         }
-        for entry in self.all.iter_mut().filter(|entry| but.is_none_or(|but| entry.id != *but)) {
-            entry.fields = entry.fields.difference(paths);
-        }
+    }
+
+    /// Drops the managers of a version.
+    pub(crate) fn forget(&mut self, version: &str) {
+        self.all.retain(|entry| *entry.version != *version);
     }
 
     /// Drops managers that own nothing.
@@ -292,7 +303,7 @@ impl<'a> Entries<'a> {
         if count <= most {
             return;
         }
-        updaters.sort_by_cached_key(|id| (self.get(id).and_then(|entry| entry.time.clone()), id.clone()));
+        updaters.sort_by_cached_key(|id| (self.get(id).and_then(|entry| entry.time.clone()), id.order()));
         let mut buckets: Vec<(Cow<'a, str>, Id<'a>)> = Vec::new();
         for id in updaters {
             if count <= most {
@@ -337,16 +348,6 @@ impl Entry<'_> {
             subresource: owned(self.id.subresource),
         };
         Entry { id, version: owned(self.version), time: self.time.map(owned), fields: self.fields.into_owned() }
-    }
-
-    /// Appliers first, then by time where both have one, then by name.
-    fn comes_before(&self, other: &Self) -> bool {
-        let times = match (&self.time, &other.time) {
-            (Some(a), Some(b)) => a.cmp(b),
-            _ => std::cmp::Ordering::Equal,
-        };
-        let names = |e: &Self| (e.id.manager.to_string(), e.version.to_string(), e.id.subresource.to_string());
-        self.id.operation.cmp(&other.id.operation).then(times).then_with(|| names(self).cmp(&names(other))).is_lt()
     }
 
     /// Writes it as canonical JSON.

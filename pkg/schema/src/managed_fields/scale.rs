@@ -86,10 +86,10 @@ mod tests {
         let mut taken = entry("m2", "Apply", "autoscaling/v1", json!({"f:spec": {"f:replicas": {}}}));
         taken["subresource"] = "scale".into();
         let after = to_parent(&parent, &[taken], &names, "apps/v1").unwrap();
-        assert_eq!(after[0], entry("m1", "Apply", "apps/v1", json!({"f:spec": {"f:paused": {}}})));
-        assert_eq!(after[1]["manager"], "m2");
-        assert_eq!(after[1]["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
-        assert!(after[1].get("time").is_none());
+        assert_eq!(after[0]["manager"], "m2");
+        assert_eq!(after[0]["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+        assert!(after[0].get("time").is_none());
+        assert_eq!(after[1], entry("m1", "Apply", "apps/v1", json!({"f:spec": {"f:paused": {}}})));
         assert_eq!(after[2]["manager"], "u");
     }
 }

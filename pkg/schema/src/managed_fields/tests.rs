@@ -15,7 +15,7 @@ fn now(second: i64) -> Timestamp {
 }
 
 fn manager(name: &str) -> Manager<'_> {
-    Manager { name, api_version: "v1", subresource: "", reset: &[] }
+    Manager { name, api_version: "v1", subresource: "", reset: &[], others: &OneVersion }
 }
 
 fn config_map(data: Value) -> Object {

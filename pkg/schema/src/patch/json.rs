@@ -14,32 +14,54 @@ pub const MAX_OPERATIONS: usize = 10_000;
 const MAX_COPIED_BYTES: usize = 3 << 20;
 const MISSING: &str = "missing value";
 
+/// Says what keeps a JSON value from being a list of operations, and which members they have that none may have.
+///
+/// # Errors
+/// In the words of the strict decoder that upstream runs first.
+pub fn check_json_patch(patch: &Value) -> Result<Vec<String>, PatchError> {
+    const MEMBERS: [&str; 4] = ["op", "path", "from", "value"];
+    let mut unknown = Vec::new();
+    for (index, operation) in operations(patch, "[]handlers.jsonPatchOp")?.iter().enumerate() {
+        let members = match operation {
+            Value::Object(members) => members,
+            Value::Null => continue,
+            other => return Err(wrong_type(other, "value of type handlers.jsonPatchOp")),
+        };
+        for name in ["op", "from", "path"] {
+            if let Some(other) = members.get(name).filter(|v| !v.is_string() && !v.is_null()) {
+                return Err(wrong_type(other, &format!("struct field jsonPatchOp.{name} of type string")));
+            }
+        }
+        let others = members.keys().filter(|name| !MEMBERS.contains(&name.as_str()));
+        unknown.extend(others.map(|name| format!("unknown field \"[{index}].{name}\"")));
+    }
+    Ok(unknown)
+}
+
+fn operations<'p>(patch: &'p Value, go_type: &str) -> Result<&'p [Value], PatchError> {
+    match patch {
+        Value::Array(operations) => Ok(operations),
+        Value::Null => Ok(&[]),
+        other => Err(wrong_type(other, &format!("value of type {go_type}"))),
+    }
+}
+
+fn wrong_type(value: &Value, of: &str) -> PatchError {
+    PatchError::WrongType(format!("json: cannot unmarshal {} into Go {of}", json_kind(value)))
+}
+
 /// Applies the operations in order, all or none.
 ///
 /// # Errors
 /// Where it is no list of operations, has too many, or one of them does not apply.
 pub fn json_patch(object: Object, patch: &Value) -> Result<Object, PatchError> {
-    let malformed = |value: &Value, of: &str| {
-        let kind = json_kind(value);
-        PatchError::Malformed(format!("error decoding patch: json: cannot unmarshal {kind} into Go {of}"))
+    let unreadable = |error: PatchError| match error {
+        PatchError::WrongType(why) => PatchError::Malformed(why),
+        other => other,
     };
-    let operations = match patch {
-        Value::Array(operations) => operations.as_slice(),
-        Value::Null => &[],
-        other => return Err(malformed(other, "value of type []handlers.jsonPatchOp")),
-    };
-    for operation in operations {
-        match operation {
-            Value::Object(members) => {
-                for name in ["op", "from", "path"] {
-                    if let Some(other) = members.get(name).filter(|v| !v.is_string() && !v.is_null()) {
-                        return Err(malformed(other, &format!("struct field jsonPatchOp.{name} of type string")));
-                    }
-                }
-            }
-            Value::Null => {}
-            other => return Err(malformed(other, "value of type handlers.jsonPatchOp")),
-        }
+    let operations = operations(patch, "jsonpatch.Patch").map_err(unreadable)?;
+    if let Some(other) = operations.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
+        return Err(unreadable(wrong_type(other, "value of type jsonpatch.Operation")));
     }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));

@@ -28,10 +28,14 @@ const MAX_DEPTH: usize = 200;
 /// # Errors
 /// Where the patch is no object, or does not fit the object or its type.
 pub fn strategic_merge_patch(object: Object, patch: &Value, ty: &Type) -> Outcome<Object> {
-    let (Value::Object(object), Value::Object(patch)) = (object, patch.clone()) else {
-        return Err(super::not_an_object(patch));
-    };
-    merge_members(object, patch, Known { ty: Some(ty), depth: 0 }).map(Value::Object)
+    match (object, patch.clone()) {
+        (Value::Object(object), Value::Object(patch)) => {
+            merge_members(object, patch, Known { ty: Some(ty), depth: 0 }).map(Value::Object)
+        }
+        // No patch at all changes nothing.
+        (object, Value::Null) => Ok(object),
+        (_, patch) => Err(PatchError::Malformed(super::not_an_object(&patch))),
+    }
 }
 
 fn failed<T>(text: impl Into<String>) -> Outcome<T> {

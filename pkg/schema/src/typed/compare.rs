@@ -20,6 +20,16 @@ pub struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
+    /// The same, borrowing nothing.
+    #[must_use]
+    pub fn into_owned(self) -> Comparison<'static> {
+        Comparison {
+            added: self.added.into_owned(),
+            modified: self.modified.into_owned(),
+            removed: self.removed.into_owned(),
+        }
+    }
+
     /// Nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -20,7 +20,7 @@ fn a_comparison_names_what_changed() {
     let old = json!({"containers": [{"name": "a", "image": "i:1", "args": ["x"]}, {"name": "b"}]});
     let new = json!({"containers": [{"name": "a", "image": "i:2", "args": ["y"]}, {"name": "c"}], "nodeName": "n"});
     let found = compare(&old, &new, pod.get());
-    assert_eq!(paths(&found.added), [".containers[name=\"c\"]", ".containers[name=\"c\"].name", ".nodeName"]);
+    assert_eq!(paths(&found.added), [".nodeName", ".containers[name=\"c\"]", ".containers[name=\"c\"].name"]);
     assert_eq!(paths(&found.modified), [".containers[name=\"a\"].args", ".containers[name=\"a\"].image"]);
     assert_eq!(paths(&found.removed), [".containers[name=\"b\"]", ".containers[name=\"b\"].name"]);
 }
