@@ -103,7 +103,11 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     if list.is_empty() && old.is_some() {
         return;
     }
-    let empty = old.is_none().then(|| typed::empty(ty));
+    let empty = old.is_none().then(|| {
+        let mut empty = typed::empty(ty);
+        empty["apiVersion"] = manager.api_version.into();
+        empty
+    });
     let old = old.or(empty.as_ref()).unwrap_or(&Value::Null);
     let mut found = typed::compare(old, new, ty);
     strip_server_fields(&mut found);

@@ -4,6 +4,7 @@
 use axum::body::Body;
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use knarr_schema::decode::go_time::canonical_time;
 use knarr_types::{ErrorList, FieldError, FieldPath, Status};
 
 use super::remote::{Pairs, refusal};
@@ -68,6 +69,9 @@ fn validate(query: &Query) -> Result<ErrorList, Status> {
             errors.push(FieldError::invalid(&FieldPath::new(name), number, words));
         }
     }
+    if let Some(time) = query.filled("sinceTime") {
+        canonical_time(time).map_err(Status::bad_request)?;
+    }
     if query.filled("sinceSeconds").is_some() && query.filled("sinceTime").is_some() {
         let words = "at most one of `sinceTime` or `sinceSeconds` may be specified";
         errors.push(FieldError::forbidden(&FieldPath::new("[]"), words));
@@ -97,5 +101,8 @@ mod tests {
             assert_eq!(validate(&Query::parse(query)).unwrap().len(), faults, "{query}");
         }
         assert_eq!(validate(&Query::parse("tailLines=x")).unwrap_err().code, 400);
+        let no_time = validate(&Query::parse("sinceTime=abc")).unwrap_err();
+        let want = "parsing time \"abc\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"abc\" as \"2006\"";
+        assert_eq!((no_time.code, no_time.message.as_str()), (400, want));
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::WARNING;
 use knarr_schema::apply::apply;
 use knarr_schema::crd::Scale;
 use knarr_schema::managed_fields::folded::unfolded;
@@ -106,10 +107,10 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         decode_as(&scale_kind, &app.registry.load(), bytes, media, write.options.validation)
     };
     if context.info.verb == "patch" && is_apply(&context.content_type) {
-        apply_scale(&write, &key, &scale_kind, &body).await?;
-        return get(app, context, kind).await;
+        let written = apply_scale(&write, &key, &scale_kind, &body).await?;
+        return shown(context, kind, written).await;
     }
-    commit(&write, &key, Vec::new(), |old, warnings| {
+    let written = commit(&write, &key, Vec::new(), |old, warnings| {
         let current = owned_scale(kind, old);
         let scale = if context.info.verb == "update" {
             let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
@@ -124,7 +125,21 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         scaled(kind, old, &scale)
     })
     .await?;
-    get(app, context, kind).await
+    shown(context, kind, written).await
+}
+
+/// The scale of the workload that a write was answered with, and what that warned of.
+async fn shown(context: &RequestContext, kind: &Kind, written: Response) -> Result<Response, Status> {
+    let (head, body) = written.into_parts();
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(Status::internal)?;
+    let object: Object = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+    let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
+    let scale = serve_object::in_encoding(&scale_of(kind, &object), encoding);
+    let mut response = body::bytes(200, encoding.media_type(), scale);
+    for warning in head.headers.get_all(WARNING) {
+        response.headers_mut().append(WARNING, warning.clone());
+    }
+    Ok(response)
 }
 
 /// A server-side apply of a scale: its owners are those of the workload's replicas.
@@ -173,6 +188,11 @@ pub(super) fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object,
     if !uid.is_empty() && uid != actual {
         let key = Key::new(kind.storage.clone(), old["metadata"]["namespace"].as_str().unwrap_or_default(), name);
         return Err(Status::conflict(&kind.id(), name, &storage_key::uid_mismatch(&key, uid, actual)));
+    }
+    let sent = scale["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !sent.is_empty() && sent != old["metadata"]["namespace"].as_str().unwrap_or_default() {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(why));
     }
     let sent = scale["metadata"]["name"].as_str().unwrap_or_default();
     if sent.is_empty() {
@@ -223,5 +243,12 @@ mod tests {
         assert_eq!(scale["spec"]["replicas"], 3);
         assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=x"}));
         assert!(scale["metadata"].get("labels").is_none());
+        for (field, value, code) in [("namespace", "m", 400), ("name", "e", 400), ("name", "", 400), ("uid", "u", 409)]
+        {
+            let mut other = scale.clone();
+            other["metadata"][field] = value.into();
+            assert_eq!(scaled(kind, &object, &other).unwrap_err().code, code, "{field}");
+        }
+        assert_eq!(scaled(kind, &object, &scale).unwrap(), object);
     }
 }

@@ -153,6 +153,22 @@ fn owners_of_a_version_that_is_gone_are_forgotten() {
 }
 
 #[test]
+fn a_new_object_may_bring_owners_of_other_versions() {
+    let brought = in_version(None, "v0", &json!({"z": "1"}), "m0", false).unwrap();
+    let mut new = Renamed.convert(&brought, "v1").unwrap().unwrap().0;
+    new["data"]["b"] = json!("1");
+    let ty = TypeRef::named("io.k8s.api.core.v1.ConfigMap").unwrap();
+    let manager = Manager { name: "u", api_version: "v1", subresource: "", reset: &[], others: &Renamed };
+    managed_fields::track_update(None, &mut new, ty.get(), &manager, now(1));
+    // A create takes all that it sets from those it brings.
+    assert_eq!(owners(&new), [("u".into(), "v1".into(), json!({".": {}, "f:a": {}, "f:b": {}}))]);
+    new["metadata"]["managedFields"][0]["fieldsV1"] = json!({"f:data": {"f:other": {}}});
+    new["metadata"]["managedFields"][0]["apiVersion"] = "v0".into();
+    managed_fields::track_update(None, &mut new, ty.get(), &manager, now(1));
+    assert_eq!(owners(&new).len(), 2);
+}
+
+#[test]
 fn conflicts_come_by_manager_then_members_before_what_is_below() {
     let pod = TypeRef::named("io.k8s.api.core.v1.Service").unwrap();
     let apply_as = |live: Option<&Object>, spec: Value, name: &str| {
