@@ -8,6 +8,7 @@ use knarr_store::{Record, Scope, Snapshot};
 use knarr_types::Status;
 use knarr_types::selector::{FieldSelector, LabelSelector};
 
+use crate::read::namespace_of;
 use crate::request::RequestContext;
 
 /// The selectors of a request.
@@ -35,7 +36,11 @@ impl Selection {
                 return Err(not_selectable(kind, &term.field));
             }
         }
-        let scope = scope(&context.info.namespace, &fields, snapshot);
+        let fields = match context.info.name.as_str() {
+            name if context.info.verb == "watch" && !name.is_empty() => of_one(fields, name)?,
+            _ => fields,
+        };
+        let scope = scope(&namespace_of(kind, context), &fields, snapshot);
         let stored_name = if &*kind.group == "events.k8s.io" { core_event_field } else { as_it_is };
         Ok(Self { scope, labels, fields, stored_name })
     }
@@ -66,6 +71,17 @@ impl Selection {
     pub fn name(&self) -> Option<&str> {
         self.fields.exactly("metadata.name")
     }
+}
+
+/// The selector of a watch whose path names one object, in the old form of watches.
+fn of_one(fields: FieldSelector, name: &str) -> Result<FieldSelector, Status> {
+    if fields.is_everything() {
+        return FieldSelector::parse(&format!("metadata.name={name}")).map_err(|e| Status::bad_request(e.to_string()));
+    }
+    if fields.exactly("metadata.name") == Some(name) {
+        return Ok(fields);
+    }
+    Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"))
 }
 
 fn as_it_is(name: &str) -> &str {
@@ -117,4 +133,19 @@ fn not_selectable(kind: &Kind, field: &str) -> Status {
         (true, _) => format!("field label not supported: {field}"),
         (false, _) => format!("{field:?} is not a known field selector: {NAMES}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_names_an_object_selects_that_one() {
+        let selected = |text: &str| of_one(FieldSelector::parse(text).unwrap(), "a").map_err(|status| status.code);
+        assert_eq!(selected("").unwrap().exactly("metadata.name"), Some("a"));
+        assert_eq!(selected("metadata.name=a,metadata.namespace=n").unwrap().terms().len(), 2);
+        for other in ["metadata.name=b", "metadata.name!=a", "metadata.namespace=n"] {
+            assert_eq!(selected(other).err(), Some(400), "{other}");
+        }
+    }
 }

@@ -385,9 +385,8 @@ pub async fn delete_collection(
 ) -> Result<Response, Status> {
     let page = Page::of(&context.query, kind)?;
     let selection = Selection::of(context, kind, &app.store.snapshot(&kind.storage))?;
-    let mut options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
+    let options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
     let warnings = warnings(kind, &options);
-    options.uid = None;
     let snapshot = read::snapshot(app, kind, &page).await?;
     let chosen = page.choose(app, context, kind, &snapshot, &selection).await?;
     let meta = chosen.meta(&snapshot, &selection);
