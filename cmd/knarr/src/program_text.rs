@@ -15,25 +15,32 @@ use rustix::mm::{Advice, madvise};
 const SETTLED: Duration = Duration::from_secs(3);
 /// How often it is looked whether what was busy has become idle.
 const LOOK: Duration = Duration::from_secs(60);
-/// So much processor time between two looks is idle, ...
+/// So much processor time between two looks is idle.
 const IDLE: Duration = Duration::from_millis(600);
-/// ... and so much since code was given back brings enough of it back to be worth another time.
-const BUSY: Duration = Duration::from_secs(1);
+/// From so many bytes of files in memory on it is worth it.
+const WORTH: u64 = 16 << 20;
 
 /// Gives the code back once the start is over, and each time that work has come to rest.
 pub async fn release_when_idle() {
     tokio::time::sleep(SETTLED).await;
     give_back();
-    let (mut released, mut looked) = (processor_time(), processor_time());
+    let mut looked = processor_time();
     loop {
         tokio::time::sleep(LOOK).await;
         let now = processor_time();
-        if now - looked < IDLE && now - released > BUSY {
+        if now.saturating_sub(looked) < IDLE && mapped_bytes() > WORTH {
             give_back();
-            released = now;
         }
         looked = now;
     }
+}
+
+/// What of files is in the process's memory, the program's own first of all (proc(5)).
+fn mapped_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssFile:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
 }
 
 /// What the process has used so far, all threads together.
@@ -102,6 +109,7 @@ mod tests {
 
     #[test]
     fn a_program_goes_on_without_its_code() {
+        assert!(mapped_bytes() > 0 && processor_time() > Duration::ZERO);
         assert!(release().unwrap() > 0);
         assert!(release().unwrap() > 0);
     }
