@@ -124,7 +124,8 @@ fn scope(namespace: &str, fields: &FieldSelector, snapshot: &Snapshot) -> Scope 
 /// Kinds with selectable fields of their own have words of their own in upstream.
 fn not_selectable(kind: &Kind, field: &str) -> Status {
     const NAMES: &str = "only \"metadata.name\", \"metadata.namespace\"";
-    let own = kind.selectable.iter().any(|field| !["metadata.name", "metadata.namespace"].contains(&&**field));
+    let own = kind.custom.is_some()
+        || kind.selectable.iter().any(|field| !["metadata.name", "metadata.namespace"].contains(&&**field));
     Status::bad_request(match (own, &*kind.kind) {
         (true, "Job") => format!("field label {field:?} not supported for Job"),
         (true, "ResourceSlice") => {

@@ -15,6 +15,7 @@ pub mod discovery;
 pub mod encode;
 pub mod field_set;
 pub mod field_table;
+mod go_regex;
 pub mod kinds;
 pub mod managed_fields;
 pub mod normalize;

@@ -4,6 +4,7 @@
 //! They hold what kubectl and other clients look for: the types with their merge rules, which kind
 //! each is, and the operations with their query parameters. Descriptions are left out.
 
+mod custom_schema;
 mod paths;
 mod schema;
 

@@ -104,6 +104,10 @@ impl Kind {
     pub fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
         match &self.custom {
             Some(custom) => custom.warnings(object, old),
+            None if &*self.group == "apiextensions.k8s.io" => {
+                let before = old.map(|old| (self.rules.warnings)(old)).unwrap_or_default();
+                (self.rules.warnings)(object).into_iter().filter(|warning| !before.contains(warning)).collect()
+            }
             None if old.is_some_and(|old| !self.warns_of(object, old)) => Vec::new(),
             None => {
                 let mut warnings = faults_of(|| (self.rules.warnings)(object));

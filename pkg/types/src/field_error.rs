@@ -160,14 +160,35 @@ impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Value(Value::String(text)) => f.write_str(&go_quoted(text)),
+            Self::Value(Value::Number(number)) if number.is_f64() => {
+                f.write_str(&go_float(number.as_f64().unwrap_or_default()))
+            }
             Self::Value(other) => write!(f, "{other}"),
             Self::Printed(text) => f.write_str(text),
         }
     }
 }
 
+/// A float as Go's `%v` prints it: `0.5`, `100`, `1e+06`.
+#[must_use]
+pub fn go_float(float: f64) -> String {
+    // Go writes the exponent where the shortest digits need one: below -4 and from 6 on.
+    if float == 0.0 || !float.is_finite() {
+        return float.to_string();
+    }
+    let scientific = format!("{float:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    if (-4..6).contains(&exponent) {
+        return float.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
 /// A text in quotes as Go's `%q` prints it.
-fn go_quoted(text: &str) -> String {
+#[must_use]
+pub fn go_quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

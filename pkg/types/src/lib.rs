@@ -15,7 +15,7 @@ pub mod selector;
 pub mod status;
 pub mod stream;
 
-pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown, is_printable};
+pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown, go_float, go_quoted, is_printable};
 pub use key::{Key, ResourceId};
 pub use kind::{GroupVersion, GroupVersionKind, GroupVersionResource};
 pub use quantity::Quantity;

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use knarr_schema::crd::{Approval, approval};
 use knarr_types::Object;
 use serde_json::{Value, json};
 
@@ -42,6 +43,9 @@ fn settled(all: &[Object], at: usize, now: Timestamp) -> Option<Value> {
         (accepted, accepted_condition(conflict))
     };
     let mut status = old.clone();
+    if let Some(approval) = approval_condition(&all[at]) {
+        set_condition(&mut status, &approval, now);
+    }
     status["acceptedNames"] = accepted;
     set_condition(&mut status, &condition, now);
     let established = is_true(&status, "Established");
@@ -131,6 +135,19 @@ fn accepted_condition(conflict: Option<(&'static str, String)>) -> Value {
             json!({"type": "NamesAccepted", "status": "False", "reason": reason, "message": message})
         }
     }
+}
+
+/// Whether a group of the Kubernetes community has approved the definition; other groups need not.
+fn approval_condition(definition: &Object) -> Option<Value> {
+    let (approval, message) = approval(definition)?;
+    let (status, reason) = match approval {
+        Approval::Approved => ("True", "ApprovedAnnotation"),
+        Approval::Bypassed => ("False", "UnapprovedAnnotation"),
+        Approval::Missing => ("False", "MissingAnnotation"),
+        Approval::Invalid => ("False", "InvalidAnnotation"),
+    };
+    let ty = "KubernetesAPIApprovalPolicyConformant";
+    Some(json!({"type": ty, "status": status, "reason": reason, "message": message}))
 }
 
 /// Sets a condition; its time moves when its status does.
@@ -237,6 +254,22 @@ mod tests {
         assert!(settle_names(&changed, Timestamp::now()).is_empty());
         let freed = settle_names(&changed[1..], Timestamp::now());
         assert_eq!(of_type(&freed[0], "Established")["status"], "True");
+    }
+
+    #[test]
+    fn groups_of_the_community_say_who_approved() {
+        let mut definition = definition("apples", "Apple", &[]);
+        definition["spec"]["group"] = "fruit.k8s.io".into();
+        for (annotation, status, reason, message) in [
+            ("https://x/1", "True", "ApprovedAnnotation", "approved in https://x/1"),
+            ("unapproved, a try", "False", "UnapprovedAnnotation", "not approved: \"unapproved, a try\""),
+        ] {
+            definition["metadata"]["annotations"]["api-approved.kubernetes.io"] = annotation.into();
+            let changed = settle_names(&[definition.clone()], Timestamp::UNIX_EPOCH);
+            let condition = of_type(&changed[0], "KubernetesAPIApprovalPolicyConformant");
+            assert_eq!((&condition["status"], &condition["reason"]), (&json!(status), &json!(reason)));
+            assert_eq!(condition["message"], message);
+        }
     }
 
     #[test]

@@ -156,7 +156,10 @@ impl<'a> Write<'a> {
 
     fn reset_fields(&self) -> &'static [&'static [&'static str]] {
         let has_status = self.kind.subresource("status").is_some();
-        if self.subresource == "status" && has_status && (self.kind.custom.is_some() || is_definition(self.kind)) {
+        if self.subresource == "status" && is_definition(self.kind) {
+            return &[&["spec"]];
+        }
+        if self.subresource == "status" && has_status && self.kind.custom.is_some() {
             return &[&["metadata"], &["spec"]];
         }
         reset_fields_of(&self.kind.kind, self.subresource, has_status)

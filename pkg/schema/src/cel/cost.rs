@@ -21,7 +21,7 @@ pub(super) const REGEX_CHARACTER: f64 = 0.25;
 pub(super) const AUTHORIZATION: u64 = 350_000;
 
 /// What this call cost.
-pub(super) fn of_call(function: &str, args: &[Value<'_>], result: Option<&Value<'_>>) -> u64 {
+pub(super) fn of_call(function: &str, member: bool, args: &[Value<'_>], result: Option<&Value<'_>>) -> u64 {
     let of = |index: usize| args.get(index).map_or(1, size);
     match function {
         "check" => AUTHORIZATION,
@@ -56,16 +56,18 @@ pub(super) fn of_call(function: &str, args: &[Value<'_>], result: Option<&Value<
         }
         "replace" | "split" | "ip.isCanonical" => up(of(0), 2.0 * CHARACTER),
         "join" => up(result.map_or(1, size), 2.0 * CHARACTER),
+        // Only the form with a receiver has a cost of its own.
+        "matches" if !member => 1,
         "find" | "findAll" | "matches" => up(of(0) + 1, CHARACTER) * up(of(1), REGEX_CHARACTER),
         "contains" => up(of(0), CHARACTER) * up(of(1), CHARACTER),
         "containsIP" => up(2 * of(0), CHARACTER) + parsed(args.get(1)),
         "containsCIDR" => up(2 * of(0), CHARACTER) + up(of(0), CHARACTER) + 1 + parsed(args.get(1)),
-        "validate" => up(of(1) + 1, CHARACTER) * up(128, REGEX_CHARACTER),
-        "bytes" | "string" => match args.first() {
-            Some(Value::String(_)) if function == "string" => 1,
-            Some(Value::String(_) | Value::Bytes(_)) => up(of(0), CHARACTER),
-            _ => 1,
-        },
+        "validate" => {
+            let pattern = args.first().and_then(Value::pattern_size).unwrap_or(1);
+            up(of(1) + 1, CHARACTER) * up(pattern, REGEX_CHARACTER)
+        }
+        "bytes" if matches!(args, [Value::String(_)]) => up(of(0), CHARACTER),
+        "string" if matches!(args, [Value::Bytes(_)]) => up(of(0), CHARACTER),
         "@in" => {
             if matches!(args.get(1), Some(Value::List(_))) {
                 of(1)
@@ -77,13 +79,25 @@ pub(super) fn of_call(function: &str, args: &[Value<'_>], result: Option<&Value<
         "_==_" | "_!=_" => up(of(0).min(of(1)), CHARACTER),
         "_<_" | "_<=_" | "_>_" | "_>=_" if is_text(args.first()) => up(of(0).min(of(1)), CHARACTER),
         "_+_" if is_text(args.first()) => up(of(0) + of(1), CHARACTER),
-        "sets.contains" | "sets.intersects" => of(0) * of(1),
-        "sets.equivalent" => 2 * of(0) * of(1),
-        "distinct" | "sort" | "@sortByAssociatedKeys" => of(0) * of(0),
-        "flatten" | "reverse" | "slice" => of(0),
-        "lists.range" => result.map_or(1, size),
+        "sets.contains" | "sets.intersects" => 1 + of(0) * of(1),
+        "sets.equivalent" => 1 + 2 * of(0) * of(1),
+        "distinct" | "sort" => compared(args.first()),
+        "@sortByAssociatedKeys" => compared(args.get(1)),
+        "flatten" => {
+            let depth = if let Some(Value::Int(depth)) = args.get(1) { *depth } else { 1 };
+            1 + LIST + of(0).saturating_mul(u64::try_from(depth).unwrap_or_default())
+        }
+        "reverse" | "slice" | "lists.range" => 1 + LIST + result.map_or(1, size),
         _ => 1,
     }
+}
+
+/// Every element of a list with every other, and a list made of them.
+fn compared(list: Option<&Value<'_>>) -> u64 {
+    let count = list.map_or(1, size);
+    let is_text = matches!(list, Some(Value::List(list)) if is_text(list.get(0).as_ref()));
+    let factor = if is_text { 2.0 + CHARACTER } else { 2.0 };
+    (count.saturating_mul(count) as f64 * factor) as u64 + 1 + LIST
 }
 
 /// Rounded up.
@@ -103,13 +117,9 @@ fn size(value: &Value<'_>) -> u64 {
     match value {
         Value::Optional(Some(inner)) => size(inner),
         Value::Opaque(of) => match of.as_ref() {
-            Opaque::Ip(ip) | Opaque::Cidr(ip, _) => {
-                if ip.is_ipv4() {
-                    4
-                } else {
-                    16
-                }
-            }
+            Opaque::Ip(ip) if ip.is_ipv4() => 4,
+            Opaque::Ip(_) => 16,
+            Opaque::Cidr(_, length) => u64::from(*length).div_ceil(8),
             _ => 1,
         },
         other => other.size().map_or(1, |n| n as u64),

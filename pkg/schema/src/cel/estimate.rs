@@ -38,8 +38,8 @@ impl Bounds for Shape {
 
 /// The most that the expression can cost.
 pub(super) fn max_cost(root: &Expr, checked: &Checked, bounds: &dyn Bounds) -> u64 {
-    let mut coster = Coster { checked, bounds, paths: HashMap::new(), sizes: HashMap::new(), locals: Vec::new() };
-    coster.expr(root).max
+    let (paths, sizes, entries) = (HashMap::new(), HashMap::new(), HashMap::new());
+    Coster { checked, bounds, paths, sizes, entries, locals: Vec::new() }.expr(root).max
 }
 
 /// From at least to at most; both stop at the largest number.
@@ -77,11 +77,26 @@ impl Range {
     }
 }
 
+/// How large the keys and the values of a written list or map can be.
+#[derive(Clone, Copy)]
+struct Entries {
+    is_list: bool,
+    key: Range,
+    value: Range,
+}
+
+impl Entries {
+    fn or(self, other: Self) -> Self {
+        Self { is_list: self.is_list, key: self.key.or(other.key), value: self.value.or(other.value) }
+    }
+}
+
 /// A name that a loop gives: where its value stands in the object, and how large it is.
 struct Local<'a> {
     name: &'a str,
     path: Option<Vec<String>>,
     size: Option<Range>,
+    entries: Option<Entries>,
 }
 
 struct Coster<'a> {
@@ -91,6 +106,8 @@ struct Coster<'a> {
     paths: HashMap<usize, Vec<String>>,
     /// How large what a node gives is, by its number.
     sizes: HashMap<usize, Range>,
+    /// How large what is in a list or map that a node gives is, by its number.
+    entries: HashMap<usize, Entries>,
     locals: Vec<Local<'a>>,
 }
 
@@ -131,11 +148,17 @@ impl<'a> Coster<'a> {
             Kind::Call(call) => self.call(expr, call),
             Kind::List(elements) => {
                 let inner = elements.iter().map(|e| self.expr(&e.value)).fold(NOTHING, Range::plus);
+                let value = self.any_of(elements.iter().map(|e| &e.value));
+                self.entries.insert(expr.id, Entries { is_list: true, key: ONE, value });
                 inner.plus(Range::fixed(LIST))
             }
             Kind::Map(entries) => {
                 let inner = entries.iter().map(|e| self.expr(&e.key).plus(self.expr(&e.value)));
-                inner.fold(NOTHING, Range::plus).plus(Range::fixed(MAP))
+                let inner = inner.fold(NOTHING, Range::plus);
+                let key = self.any_of(entries.iter().map(|e| &e.key));
+                let value = self.any_of(entries.iter().map(|e| &e.value));
+                self.entries.insert(expr.id, Entries { is_list: false, key, value });
+                inner.plus(Range::fixed(MAP))
             }
             Kind::Struct(literal) => {
                 let inner = literal.fields.iter().map(|f| self.expr(&f.value)).fold(NOTHING, Range::plus);
@@ -158,57 +181,87 @@ impl<'a> Coster<'a> {
         }
     }
 
+    /// From the smallest to the largest of these.
+    fn any_of<'e>(&self, all: impl Iterator<Item = &'e Expr>) -> Range {
+        all.map(|expr| self.size(expr)).reduce(Range::or).unwrap_or(NOTHING)
+    }
+
+    fn entries_of(&self, expr: &Expr) -> Option<Entries> {
+        let local = || match &expr.kind {
+            Kind::Ident(name) => self.local(name)?.entries,
+            _ => None,
+        };
+        self.entries.get(&expr.id).copied().or_else(local)
+    }
+
+    /// `to` is as large as `from`.
+    fn copy_sizes(&mut self, to: &Expr, from: &Expr) {
+        if let Some(size) = self.known_size(from) {
+            self.sizes.insert(to.id, size);
+        }
+        if let Some(entries) = self.entries_of(from) {
+            self.entries.insert(to.id, entries);
+        }
+    }
+
+    fn push_local(&mut self, name: &'a str, value: &Expr) {
+        let (path, size) = (self.path(value), self.known_size(value));
+        self.locals.push(Local { name, path, size, entries: self.entries_of(value) });
+    }
+
     fn bind(&mut self, expr: &Expr, of: &'a Comprehension) -> Range {
         let cost = self.expr(&of.range).plus(self.expr(&of.init));
-        let local = Local { name: &of.accumulator, path: self.path(&of.init), size: self.known_size(&of.init) };
-        self.locals.push(local);
+        self.push_local(&of.accumulator, &of.init);
         let cost = cost.plus(self.expr(&of.result));
-        if let Some(size) = self.known_size(&of.result) {
-            self.sizes.insert(expr.id, size);
-        }
         self.locals.pop();
+        self.copy_sizes(expr, &of.result);
         cost
     }
 
     fn comprehension(&mut self, expr: &Expr, of: &'a Comprehension) -> Range {
         let mut cost = self.expr(&of.range).plus(self.expr(&of.init));
         let depth = self.locals.len();
-        self.locals.push(Local { name: &of.accumulator, path: None, size: None });
-        let is_list = matches!(self.ty(&of.range), Type::List(_));
+        self.push_local(&of.accumulator, &of.init);
+        let entries = self.entries_of(&of.range);
+        let is_list = entries.map_or_else(|| matches!(self.ty(&of.range), Type::List(_)), |of| of.is_list);
         let (key, value) = if is_list { ("@indices", "@items") } else { ("@keys", "@values") };
-        let first = if of.var2.is_none() && is_list { value } else { key };
-        self.push_variable(&of.var, &of.range, first);
-        if let Some(name) = &of.var2 {
-            self.push_variable(name, &of.range, value);
+        let (key_size, value_size) = (entries.map(|of| of.key), entries.map(|of| of.value));
+        match &of.var2 {
+            Some(second) => {
+                self.push_variable(&of.var, &of.range, key, key_size);
+                self.push_variable(second, &of.range, value, value_size);
+            }
+            None if is_list => self.push_variable(&of.var, &of.range, value, value_size),
+            None => self.push_variable(&of.var, &of.range, key, key_size),
         }
         let round = self.expr(&of.condition).plus(self.expr(&of.step));
+        let gathered = self.entries_of(&of.step);
         self.locals.truncate(depth + 1);
         cost = cost.plus(self.expr(&of.result));
         self.locals.truncate(depth);
         let rounds = self.size(&of.range);
-        let size = match &of.init.kind {
-            Kind::List(_) | Kind::Map(_) => Some(rounds),
-            _ => self.known_size(&of.init),
-        };
-        if let Some(size) = size {
-            self.sizes.insert(expr.id, size);
+        match &of.init.kind {
+            Kind::List(_) | Kind::Map(_) => {
+                self.sizes.insert(expr.id, rounds);
+                if let Some(gathered) = gathered {
+                    self.entries.insert(expr.id, gathered);
+                }
+            }
+            Kind::Literal(_) => {
+                if let Some(size) = self.known_size(&of.init) {
+                    self.sizes.insert(expr.id, size);
+                }
+            }
+            _ => {}
         }
         cost.plus(rounds.times(round))
     }
 
-    fn push_variable(&mut self, name: &'a str, range: &Expr, step: &str) {
-        let path = self.path(range).map(|mut path| {
-            path.push(step.to_owned());
-            path
-        });
-        let size = matches!(&range.kind, Kind::List(_)).then(|| self.element_size(range)).flatten();
-        self.locals.push(Local { name, path, size });
-    }
-
-    /// What the elements of a written list can be.
-    fn element_size(&self, list: &Expr) -> Option<Range> {
-        let Kind::List(elements) = &list.kind else { return None };
-        elements.iter().map(|e| self.size(&e.value)).reduce(Range::or)
+    /// What is looped over may stand nowhere in the object; upstream then looks at the object itself.
+    fn push_variable(&mut self, name: &'a str, range: &Expr, step: &str, size: Option<Range>) {
+        let mut path = self.path(range).unwrap_or_default();
+        path.push(step.to_owned());
+        self.locals.push(Local { name, path: Some(path), size, entries: None });
     }
 
     fn call(&mut self, expr: &'a Expr, call: &'a Call) -> Range {
@@ -221,21 +274,60 @@ impl<'a> Coster<'a> {
             "_?_:_" if costs.len() == 3 => {
                 let size = self.size(&call.args[1]).or(self.size(&call.args[2]));
                 self.sizes.insert(expr.id, size);
+                self.either_entries(expr, &call.args[1], &call.args[2]);
                 return costs[0].plus(costs[1].or(costs[2]));
+            }
+            "_+_" if call.args.len() == 2 => self.either_entries(expr, &call.args[0], &call.args[1]),
+            "dyn" if call.args.len() == 1 => {
+                self.copy_sizes(expr, &call.args[0]);
+                return sum.plus(ONE);
             }
             "_[_]" => {
                 let step = if matches!(self.ty(&call.args[0]), Type::List(_)) { "@items" } else { "@values" };
                 self.step(expr, &call.args[0], step);
+                if let Some(entries) = self.entries_of(&call.args[0]) {
+                    self.sizes.insert(expr.id, entries.value);
+                }
             }
             _ => {}
         }
         let sizes: Vec<Range> = call.args.iter().map(|arg| self.size(arg)).collect();
-        if let Some(size) = result_size(call, &sizes) {
+        let size = match call.function.as_str() {
+            "join" => Some(self.joined(call, &sizes)),
+            "_+_" if self.ty(expr).is_scalar() => None,
+            _ => result_size(call, &sizes),
+        };
+        if let Some(size) = size {
             self.sizes.insert(expr.id, size);
         }
         let overloads = self.checked.overloads.get(&expr.id).map(Vec::as_slice).unwrap_or_default();
         let by_overload = overloads.iter().map(|overload| self.function(call, &overload.args, &sizes));
         sum.plus(by_overload.reduce(Range::or).unwrap_or(ONE))
+    }
+
+    fn either_entries(&mut self, expr: &Expr, a: &Expr, b: &Expr) {
+        if let (Some(a), Some(b)) = (self.entries_of(a), self.entries_of(b)) {
+            self.entries.insert(expr.id, a.or(b));
+        }
+    }
+
+    /// The text of all elements, and what stands between them.
+    fn joined(&self, call: &Call, sizes: &[Range]) -> Range {
+        let list = sizes.first().copied().unwrap_or(UNKNOWN);
+        let between = Range { min: list.min.saturating_sub(1), max: list.max.saturating_sub(1) };
+        let elements = call.args.first().map_or(UNKNOWN, |list| self.element(list));
+        let separators = sizes.get(1).map_or(NOTHING, |separator| separator.times(between));
+        list.times(elements).plus(separators)
+    }
+
+    /// How large the elements of a list can be, by its place in the object alone.
+    fn element(&self, list: &Expr) -> Range {
+        let path = self.path(list).filter(|path| path.first().is_some_and(|name| name != ACCUMULATOR));
+        let declared = path.and_then(|mut path| {
+            path.push("@items".to_owned());
+            self.declared_size(&path)
+        });
+        declared.unwrap_or(UNKNOWN)
     }
 
     /// What the function itself costs, by one of its overloads.
@@ -267,24 +359,42 @@ impl<'a> Coster<'a> {
             | "format" => of(0).scaled(CHARACTER),
             "ip" if is_text => of(0).scaled(CHARACTER),
             "replace" | "split" | "ip.isCanonical" => of(0).scaled(2.0 * CHARACTER),
-            "join" => result_size(call, sizes).unwrap_or(UNKNOWN).scaled(CHARACTER),
+            "join" => self.joined(call, sizes).scaled(CHARACTER),
+            // Only the form with a receiver has a cost of its own.
+            "matches" if !call.member => ONE,
             "find" | "findAll" | "matches" => of(0).plus(ONE).scaled(CHARACTER).times(of(1).scaled(REGEX_CHARACTER)),
             "contains" => of(0).scaled(CHARACTER).times(of(1).scaled(CHARACTER)),
             "startsWith" | "endsWith" => of(1).scaled(CHARACTER),
-            "containsIP" | "containsCIDR" => Range { min: 1, max: 7 }
-                .plus(if matches!(types.get(1), Some(Type::String)) { of(1).scaled(CHARACTER) } else { NOTHING }),
+            "containsIP" | "containsCIDR" => {
+                let compared =
+                    if call.function == "containsIP" { Range { min: 1, max: 4 } } else { Range { min: 3, max: 7 } };
+                let parsed = matches!(types.get(1), Some(Type::String)).then(|| of(1).scaled(CHARACTER));
+                compared.plus(parsed.unwrap_or(NOTHING))
+            }
             "validate" => of(1).scaled(CHARACTER).scaled(128.0 * REGEX_CHARACTER),
             "bytes" if types == [Type::String] => of(0).scaled(CHARACTER),
             "string" if types == [Type::Bytes] => of(0).scaled(CHARACTER),
             "@in" if matches!(types.get(1), Some(Type::List(_))) => of(1),
             "_+_" if is_text => of(0).plus(of(1)).scaled(CHARACTER),
             "_<_" | "_<=_" | "_>_" | "_>=_" if is_text => smaller(of(0), of(1)),
-            "_==_" | "_!=_" if matches!(self.ty(&call.args[0]), Type::Opaque(_)) => ONE,
+            "_==_" if *self.ty(&call.args[0]) == Type::Opaque("kubernetes.URL") => {
+                let computed = call.args.get(1).and_then(|url| self.known_size(url)).unwrap_or(ONE);
+                Range { min: 1, max: computed.max.max(1) }.scaled(CHARACTER)
+            }
+            "_==_" if matches!(self.ty(&call.args[0]), Type::Opaque(_)) => ONE,
             "_==_" | "_!=_" => smaller(of(0), of(1)),
             "sets.contains" | "sets.intersects" => of(0).times(of(1)).plus(ONE),
             "sets.equivalent" => of(0).times(of(1)).scaled(2.0).plus(ONE),
-            "distinct" | "sort" | "@sortByAssociatedKeys" => of(0).times(of(0)).plus(ONE),
-            "flatten" | "reverse" | "slice" | "lists.range" => of(0).plus(ONE),
+            "sort" | "@sortByAssociatedKeys" => {
+                let keys = usize::from(call.function != "sort");
+                let text =
+                    matches!(types.get(keys), Some(Type::List(of)) if matches!(**of, Type::String | Type::Bytes));
+                made(of(keys).times(of(keys)).scaled(if text { 2.0 + CHARACTER } else { 2.0 }))
+            }
+            "distinct" => made(of(0).times(of(0)).scaled(2.0)),
+            "flatten" => made(of(0).scaled(call.args.get(1).map_or(1, |depth| written(depth, u64::MAX)) as f64)),
+            "reverse" => made(of(0)),
+            "slice" | "lists.range" => made(result_size(call, sizes).unwrap_or(UNKNOWN)),
             _ => ONE,
         }
     }
@@ -294,12 +404,7 @@ impl<'a> Coster<'a> {
         let Some(list) = call.args.first() else { return ONE };
         let each = match self.ty(list) {
             Type::List(element) if matches!(element.as_ref(), Type::String | Type::Bytes) => {
-                let path = self.path(list).map(|mut path| {
-                    path.push("@items".to_owned());
-                    path
-                });
-                let size = path.and_then(|path| self.declared_size(&path)).or_else(|| self.element_size(list));
-                ONE.plus(size.unwrap_or(UNKNOWN).scaled(CHARACTER))
+                ONE.plus(self.element(list).scaled(CHARACTER))
             }
             _ => ONE,
         };
@@ -356,18 +461,33 @@ fn result_size(call: &Call, sizes: &[Range]) -> Option<Range> {
             };
             Range { min: 0, max: limit }
         }
-        ("join", arguments) => {
-            let separators = Range { min: of(0).min.saturating_sub(1), max: of(0).max.saturating_sub(1) };
-            let between = if arguments > 1 { of(1).times(separators) } else { NOTHING };
-            UNKNOWN.times(of(0)).plus(between)
-        }
         ("find" | "findAll", _) => Range { min: 0, max: of(0).max },
         ("bytes", _) => Range { min: of(0).min, max: of(0).max.saturating_mul(4) },
         ("strings.quote", _) => Range { min: of(0).min + 2, max: of(0).max.saturating_mul(2).saturating_add(2) },
         ("_+_", 2) => of(0).plus(of(1)),
-        ("distinct" | "sort" | "reverse" | "slice" | "@sortByAssociatedKeys", _) => of(0),
+        ("reverse" | "flatten", _) => of(0),
+        ("distinct" | "sort", _) => of(0).times(of(0)),
+        ("@sortByAssociatedKeys", _) => of(1).times(of(1)),
+        ("slice", 3) => {
+            let start = written(&call.args[1], 0);
+            Range::fixed(written(&call.args[2], of(0).max).wrapping_sub(start))
+        }
+        ("lists.range", 1) => Range::fixed(written(&call.args[0], u64::MAX)),
         _ => return None,
     })
+}
+
+/// A call that makes a list.
+fn made(work: Range) -> Range {
+    work.plus(ONE).plus(Range::fixed(LIST))
+}
+
+/// A number as it is written; `other` where it is computed.
+fn written(expr: &Expr, other: u64) -> u64 {
+    match &expr.kind {
+        Kind::Literal(Literal::Int(number)) => u64::try_from(*number).unwrap_or_default(),
+        _ => other,
+    }
 }
 
 /// The longest and the shortest that replacing can make of a text.

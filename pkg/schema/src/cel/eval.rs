@@ -159,7 +159,7 @@ impl<'a> Run<'a, '_> {
             Some(function) => function(&args),
             None => operators::apply(&call.function, &args),
         };
-        self.charge(cost::of_call(&call.function, &args, result.as_ref().ok()))?;
+        self.charge(cost::of_call(&call.function, call.member, &args, result.as_ref().ok()))?;
         result.map_err(|fault| named(fault, call, &args))
     }
 

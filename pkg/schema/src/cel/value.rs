@@ -159,6 +159,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The characters of the regular expression behind a format.
+    pub(super) fn pattern_size(&self) -> Option<u64> {
+        match self {
+            Self::Opaque(of) => match of.as_ref() {
+                Opaque::Format(format) => Some(format.pattern_size()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Numbers are equal across their types; values of different types are not.
     #[must_use]
     pub fn equals(&self, other: &Value<'a>) -> bool {

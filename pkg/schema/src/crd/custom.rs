@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use knarr_types::Object;
+use knarr_types::{FieldError, FieldPath, Object};
 use serde_json::Value;
 
 use super::field_type::object_type;
@@ -191,7 +191,8 @@ impl Custom {
         let mut all: Vec<_> = self.versions.values().flat_map(|version| &version.selectable).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.dedup_by(|a, b| a.0 == b.0);
-        let value = |path: &JsonPath| path.find(object).map(super::json_path::printed).unwrap_or_default();
+        let found = |path: &JsonPath| path.find(object).filter(|value| !value.is_null()).map(super::json_path::printed);
+        let value = |path: &JsonPath| found(path).unwrap_or_default();
         all.into_iter().map(|(name, path)| (name.clone(), value(path))).collect()
     }
 
@@ -210,7 +211,7 @@ fn coerce(object: &mut Object, schema: &StructuralSchema) -> Result<Vec<String>,
     unknown.extend(prune(object, schema));
     drop_nulls(object, Some(schema));
     let mut embedded = Vec::new();
-    coerce_embedded(object, schema, "", &mut embedded)?;
+    coerce_embedded(object, schema, &FieldPath::root(), &mut embedded).map_err(|error| error.to_string())?;
     embedded.sort();
     unknown.extend(embedded);
     Ok(unknown)
@@ -229,36 +230,40 @@ fn coerce_metadata(metadata: &mut Value, path: &str) -> Result<Vec<String>, Stri
     Ok(decoded.faults.iter().filter_map(field).collect())
 }
 
-fn coerce_embedded(
+/// Brings the metadata of embedded resources into their one form; gives the paths of unknown fields.
+///
+/// # Errors
+/// The first of them that is none.
+pub(super) fn coerce_embedded(
     value: &mut Value,
     schema: &StructuralSchema,
-    path: &str,
+    at: &FieldPath,
     unknown: &mut Vec<String>,
-) -> Result<(), String> {
-    let join = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+) -> Result<(), FieldError> {
     match value {
         Value::Object(fields) => {
             if schema.embedded_resource
                 && let Some(metadata) = fields.get_mut("metadata")
             {
-                let sent = metadata.clone();
-                let gone = coerce_metadata(metadata, &join("metadata"));
-                let shown = |why| format!("{}: Invalid value: {sent}: {why}", join("metadata"));
-                unknown.extend(gone.map_err(shown)?);
+                let (sent, place) = (metadata.clone(), at.child("metadata"));
+                let gone = coerce_metadata(metadata, place.as_str());
+                unknown.extend(gone.map_err(|why| FieldError::invalid(&place, sent, why))?);
             }
             for (name, value) in fields {
                 if schema.embedded_resource && matches!(name.as_str(), "apiVersion" | "kind") && !value.is_string() {
-                    return Err(format!("{}: Invalid value: {value}: must be a string", join(name)));
+                    return Err(FieldError::invalid(&at.child(name), value.clone(), "must be a string"));
                 }
-                if let Some(known) = schema.field(name) {
-                    coerce_embedded(value, known, &join(name), unknown)?;
+                match (schema.properties.get(name), schema.additional.schema()) {
+                    (Some(known), _) => coerce_embedded(value, known, &at.child(name), unknown)?,
+                    (None, Some(known)) => coerce_embedded(value, known, &at.key(name), unknown)?,
+                    (None, None) => {}
                 }
             }
         }
         Value::Array(items) => {
             let Some(known) = &schema.items else { return Ok(()) };
             for (i, item) in items.iter_mut().enumerate() {
-                coerce_embedded(item, known, &format!("{path}[{i}]"), unknown)?;
+                coerce_embedded(item, known, &at.index(i), unknown)?;
             }
         }
         _ => {}

@@ -15,8 +15,38 @@ enum Step {
     Index(i64),
     /// All elements or values.
     All,
-    /// Those whose value at the path compares so with the text.
-    Where(JsonPath, bool, String),
+    /// Those from the first index to before the second, by that step.
+    Slice(Option<i64>, Option<i64>, i64),
+    /// Those that have a value at the path, which compares so with the text.
+    Where(JsonPath, Option<(Compare, String)>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compare {
+    Equal,
+    Different,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+impl Compare {
+    /// Numbers by what they are worth, all else as text.
+    fn holds(self, value: &Value, wanted: &str) -> bool {
+        let order = match (value.as_f64(), wanted.parse::<f64>()) {
+            (Some(value), Ok(wanted)) => value.partial_cmp(&wanted),
+            _ => Some(printed(value).as_str().cmp(wanted)),
+        };
+        order.is_some_and(|order| match self {
+            Self::Equal => order.is_eq(),
+            Self::Different => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::AtMost => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::AtLeast => order.is_ge(),
+        })
+    }
 }
 
 impl JsonPath {
@@ -77,12 +107,27 @@ impl Step {
                 usize::try_from(index).ok().and_then(|i| items.get(i)).into_iter().collect()
             }
             Self::All => children(value),
-            Self::Where(path, equal, wanted) => {
-                let holds = |item: &&Value| path.find(item).is_some_and(|found| (printed(found) == *wanted) == *equal);
-                children(value).into_iter().filter(holds).collect()
+            Self::Slice(from, to, step) => sliced(value, *from, *to, *step),
+            Self::Where(path, compare) => {
+                let holds = |item: &&Value| {
+                    let found = path.find(item);
+                    found.is_some_and(|found| compare.as_ref().is_none_or(|(by, wanted)| by.holds(found, wanted)))
+                };
+                let items = value.as_array().map_or(&[][..], Vec::as_slice);
+                items.iter().filter(holds).collect()
             }
         }
     }
+}
+
+/// Elements of a list; bounds below zero count from its end.
+fn sliced(value: &Value, from: Option<i64>, to: Option<i64>, step: i64) -> Vec<&Value> {
+    let items = value.as_array().map_or(&[][..], Vec::as_slice);
+    let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    let place = |bound: i64| if bound < 0 { bound + count } else { bound }.clamp(0, count);
+    let (from, to) = (place(from.unwrap_or(0)), place(to.unwrap_or(count)));
+    let step = usize::try_from(step).unwrap_or(1).max(1);
+    (from..to).step_by(step).filter_map(|at| items.get(usize::try_from(at).ok()?)).collect()
 }
 
 fn children(value: &Value) -> Vec<&Value> {
@@ -123,13 +168,7 @@ fn bracket_end(text: &str) -> Option<usize> {
 fn bracket(inside: &str) -> Result<Step, String> {
     let inside = inside.trim();
     if let Some(filter) = inside.strip_prefix("?(").and_then(|f| f.strip_suffix(')')) {
-        let (left, equal, right) = match (filter.split_once("=="), filter.split_once("!=")) {
-            (Some((left, right)), _) => (left, true, right),
-            (None, Some((left, right))) => (left, false, right),
-            (None, None) => return Err(format!("the filter {filter:?} compares nothing")),
-        };
-        let path = left.trim().strip_prefix('@').ok_or_else(|| format!("the filter {filter:?} must begin with @"))?;
-        return Ok(Step::Where(JsonPath::parse(path)?, equal, unquoted(right.trim()).to_owned()));
+        return filtered(filter);
     }
     if inside == "*" {
         return Ok(Step::All);
@@ -137,10 +176,37 @@ fn bracket(inside: &str) -> Result<Step, String> {
     if let Ok(index) = inside.parse() {
         return Ok(Step::Index(index));
     }
+    if let Some((from, rest)) = inside.split_once(':').filter(|_| !inside.starts_with(['\'', '"'])) {
+        let (to, step) = rest.split_once(':').unwrap_or((rest, "1"));
+        let bound = |text: &str| match text {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| format!("invalid array index {inside}")),
+        };
+        return Ok(Step::Slice(bound(from)?, bound(to)?, bound(step)?.unwrap_or(1)));
+    }
     if inside.starts_with(['\'', '"']) {
         return Ok(Step::Field(unquoted(inside).to_owned()));
     }
     Err(format!("invalid array index {inside}"))
+}
+
+/// `@.type=="Ready"`, `@.count>=2`, `@.name`
+fn filtered(filter: &str) -> Result<Step, String> {
+    const SIGNS: [(&str, Compare); 6] = [
+        ("==", Compare::Equal),
+        ("!=", Compare::Different),
+        ("<=", Compare::AtMost),
+        (">=", Compare::AtLeast),
+        ("<", Compare::Less),
+        (">", Compare::Greater),
+    ];
+    let compared = SIGNS.iter().find_map(|(sign, by)| filter.split_once(sign).map(|(l, r)| (l, *by, r)));
+    let (left, compare) = match compared {
+        Some((left, by, right)) => (left, Some((by, unquoted(right.trim()).to_owned()))),
+        None => (filter, None),
+    };
+    let path = left.trim().strip_prefix('@').ok_or_else(|| format!("the filter {filter:?} must begin with @"))?;
+    Ok(Step::Where(JsonPath::parse(path)?, compare))
 }
 
 fn unquoted(text: &str) -> &str {
@@ -155,7 +221,7 @@ mod tests {
 
     #[test]
     fn paths_are_followed() {
-        let object = json!({"spec": {"a.b": 1, "list": ["x", {"y": 2}]}, "status": {"conditions": [
+        let object = json!({"spec": {"a.b": 1, "list": ["x", {"y": 2}], "counts": [{"n": 1}, {"n": 10}]}, "status": {"conditions": [
             {"type": "Other", "status": "False"}, {"type": "Ready", "status": "True"}]}});
         for (path, want) in [
             (".spec.list[0]", Some(json!("x"))),
@@ -166,6 +232,11 @@ mod tests {
             (".status.conditions[?(@.type!='Ready')].status", Some(json!("False"))),
             (".status.conditions[*].status", Some(json!("False"))),
             (".status.conditions[?(@.type=='None')].status", None),
+            (".status.conditions[?(@.status)].type", Some(json!("Other"))),
+            (".spec.counts[?(@.n>=2)].n", Some(json!(10))),
+            (".spec.list[1:].y", Some(json!(2))),
+            (".spec.list[0:1]", Some(json!("x"))),
+            (".spec.list[-1:].y", Some(json!(2))),
             (".spec.none", None),
             (".spec.list[9]", None),
         ] {

@@ -39,7 +39,10 @@ fn kind(definition: &Object, listed: &Value, versions: &Arc<BTreeMap<Arc<str>, V
     let (group, version, resource) = (text(spec, "group"), text(listed, "name"), text(names, "plural"));
     let terminating = condition(definition, "Terminating");
     let here = versions.get(&version);
-    let mut selectable: Vec<Arc<str>> = vec!["metadata.name".into(), "metadata.namespace".into()];
+    let mut selectable: Vec<Arc<str>> = vec!["metadata.name".into()];
+    if spec["scope"] == "Namespaced" {
+        selectable.push("metadata.namespace".into());
+    }
     selectable.extend(here.into_iter().flat_map(|v| &v.selectable).map(|(name, _)| name.clone()));
     let ty = here.map_or(TypeRef::of(crate::field_table::Type::Any), Version::object_type);
     Kind {

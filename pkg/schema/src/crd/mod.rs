@@ -19,5 +19,7 @@ pub mod structural;
 mod validate;
 
 pub use custom::{Conversion, Custom, Scale, Version};
+pub use definition::{Approval, approval};
 pub use kinds::{condition, kinds_of};
 pub use structural::StructuralSchema;
+pub(crate) use validate::fits_format;

@@ -18,9 +18,9 @@ pub fn prune(object: &mut Value, schema: &StructuralSchema) -> Vec<String> {
     pruner.gone
 }
 
-/// Removes what the schema of a value that is no resource does not know.
-pub(crate) fn prune_value(value: &mut Value, schema: &StructuralSchema) {
-    Pruner { path: "value".into(), gone: Vec::new() }.value(value, Some(schema), schema.embedded_resource);
+/// Removes what the schema of a value in an object, or of a resource in it, does not know.
+pub(crate) fn prune_value(value: &mut Value, schema: &StructuralSchema, resource: bool) {
+    Pruner { path: "value".into(), gone: Vec::new() }.value(value, Some(schema), resource);
 }
 
 #[derive(Default)]
@@ -75,7 +75,8 @@ impl Pruner {
                 return true;
             }
             let known = schema.and_then(|s| s.field(name));
-            let open = schema.is_some_and(|s| s.additional.is_open());
+            // What is not allowed stays as well: it is refused, not forgotten.
+            let open = schema.is_some_and(|s| !matches!(s.additional, Additional::Unset));
             if known.is_none() && !open {
                 if keeps {
                     return true;

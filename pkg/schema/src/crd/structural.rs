@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::{Map, Number, Value};
 
+use crate::go_regex;
+
 /// One node of a schema.
 #[derive(Debug, Default)]
 pub struct StructuralSchema {
@@ -242,7 +244,7 @@ impl Pattern {
     #[must_use]
     pub fn new(text: &str) -> Self {
         let source = text.to_owned();
-        Self { text: text.to_owned(), compiled: LazyLock::new(Box::new(move || Regex::new(&source).ok())) }
+        Self { text: text.to_owned(), compiled: LazyLock::new(Box::new(move || go_regex::compile(&source).ok())) }
     }
 
     /// Whether the text matches somewhere; a pattern that cannot be read matches everything.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::custom_schema;
 use crate::builtin_types::{self, NamedType};
+use crate::crd::Custom;
 use crate::field_table::{Field, ListMerge, Struct, Type, TypeRef};
 use crate::kinds::Kind;
 
@@ -40,11 +42,12 @@ impl Schemas {
                 let name = custom_name(kind);
                 if !self.done.contains_key(&name) {
                     let mut schema = match &kind.custom {
-                        Some(custom) => self.of_custom(&custom.here().published),
+                        Some(custom) => self.of_custom(custom),
                         None => self.of(ty),
                     };
                     schema["x-kubernetes-group-version-kind"] =
                         json!([{ "group": kind.group, "version": kind.version, "kind": kind.kind }]);
+                    selectable(&mut schema, kind);
                     self.done.insert(name.clone(), schema);
                 }
                 self.reference(&name)
@@ -63,7 +66,7 @@ impl Schemas {
         let name = format!("{}List", custom_name(kind));
         if !self.done.contains_key(&name) {
             let (item, metadata) = (self.kind(kind), self.published(&format!("{META}.ListMeta")));
-            let schema = json!({
+            let mut schema = json!({
                 "type": "object", "required": ["items"],
                 "properties": {
                     "apiVersion": { "type": "string" }, "kind": { "type": "string" }, "metadata": metadata,
@@ -72,25 +75,27 @@ impl Schemas {
                 "x-kubernetes-group-version-kind":
                     [{ "group": kind.group, "version": kind.version, "kind": kind.list_kind }],
             });
+            selectable(&mut schema, kind);
             self.done.insert(name.clone(), schema);
         }
         self.reference(&name)
     }
 
     /// The schema of a CRD as it says it, with what every resource has.
-    fn of_custom(&mut self, published: &Value) -> Value {
-        let mut schema = published.clone();
-        if !schema.is_object() {
+    fn of_custom(&mut self, custom: &Custom) -> Value {
+        let mut schema = custom.here().published.clone();
+        let v2 = self.dialect == Dialect::V2;
+        // Clients would refuse fields that are not listed.
+        if !schema.is_object() || (v2 && schema["x-kubernetes-preserve-unknown-fields"] == true) {
             schema = json!({ "type": "object" });
-        }
-        if self.dialect == Dialect::V2 {
-            only_v2(&mut schema);
-        }
-        if schema["x-kubernetes-preserve-unknown-fields"] != true || schema["properties"].is_object() {
-            let metadata = self.published(&format!("{META}.ObjectMeta"));
-            schema["properties"]["apiVersion"] = json!({ "type": "string" });
-            schema["properties"]["kind"] = json!({ "type": "string" });
-            schema["properties"]["metadata"] = metadata.unwrap_or_default();
+        } else {
+            let metadata = self.published(&format!("{META}.ObjectMeta")).unwrap_or_default();
+            custom_schema::unfold(&mut schema);
+            if v2 {
+                custom_schema::only_v2(&mut schema);
+            }
+            custom_schema::embedded(&mut schema, &metadata, v2);
+            custom_schema::resource(&mut schema, &metadata);
         }
         schema
     }
@@ -220,27 +225,13 @@ impl Schemas {
     }
 }
 
-/// Takes away what OpenAPI 2 has no words for: clients would refuse values that are right.
-fn only_v2(schema: &mut Value) {
-    let Some(fields) = schema.as_object_mut() else { return };
-    for name in ["allOf", "anyOf", "oneOf", "not"] {
-        fields.remove(name);
+/// The fields that selectors may name beside those of every kind.
+fn selectable(schema: &mut Value, kind: &Kind) {
+    let fields = kind.custom.iter().flat_map(|custom| &custom.here().selectable);
+    let fields: Vec<Value> = fields.map(|(name, _)| json!({ "fieldPath": name })).collect();
+    if !fields.is_empty() {
+        schema["x-kubernetes-selectable-fields"] = fields.into();
     }
-    let is = |fields: &Map<String, Value>, name: &str| fields.get(name).is_some_and(|value| *value == true);
-    let free = is(fields, "x-kubernetes-preserve-unknown-fields") || is(fields, "nullable");
-    if free {
-        for name in ["properties", "items", "required"] {
-            fields.remove(name);
-        }
-    }
-    if is(fields, "nullable") || is(fields, "x-kubernetes-int-or-string") {
-        fields.remove("type");
-        fields.remove("nullable");
-    }
-    for name in ["items", "additionalProperties"] {
-        fields.get_mut(name).map(only_v2);
-    }
-    fields.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten().for_each(|(_, s)| only_v2(s));
 }
 
 fn list_merge(schema: &mut Value, merge: &ListMerge) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Cells from the JSON paths of a CRD's printer columns; without any, the name and the age.
 
+use jiff::Timestamp;
+use knarr_types::go_float;
 use serde_json::{Value, json};
 
 use super::fields::Fields;
@@ -42,12 +44,22 @@ fn typed(value: &Value, ty: &str, object: Fields<'_>) -> Value {
                 Value::Null
             }
         }
-        "date" => value.as_str().map_or(Value::Null, |text| super::age::since(text, object.now).into()),
+        "date" => value.as_str().map_or(Value::Null, |text| date(text, object).into()),
         _ => match value {
-            Value::Null => Value::Null,
+            Value::Null => json!("<no value>"),
             Value::String(text) => json!(text),
+            Value::Number(number) if number.is_f64() => json!(go_float(number.as_f64().unwrap_or_default())),
             other => json!(other.to_string()),
         },
+    }
+}
+
+/// How long ago that was.
+fn date(text: &str, object: Fields<'_>) -> String {
+    match text.parse::<Timestamp>() {
+        _ if text.is_empty() || text == "null" => "<unknown>".into(),
+        Err(_) => "<invalid>".into(),
+        Ok(_) => super::age::since(text, object.now),
     }
 }
 

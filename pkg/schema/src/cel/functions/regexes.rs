@@ -4,14 +4,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use super::{Function, Outcome, none, time};
 use crate::cel::eval::Fault;
 use crate::cel::value::Value;
+use crate::go_regex;
 
-/// What one compiled expression may take.
-const MAX_BYTES: usize = 1 << 20;
 /// How many compiled expressions a thread keeps.
 const KEPT: usize = 64;
 
@@ -56,8 +55,7 @@ fn compile(pattern: &str) -> Result<Regex, Fault> {
         if let Some(known) = compiled.get(pattern) {
             return Ok(known.clone());
         }
-        let built = RegexBuilder::new(pattern).size_limit(MAX_BYTES).build();
-        let built = built.map_err(|_| Fault::Error(format!("error parsing regexp: `{pattern}`")))?;
+        let built = go_regex::compile(pattern).map_err(Fault::Error)?;
         if compiled.len() >= KEPT {
             compiled.clear();
         }

@@ -2,6 +2,7 @@
 //! Kubernetes' own libraries and the values that they add to the language.
 
 mod authorizer;
+mod go_address;
 mod network;
 mod quantity;
 mod semantic_version;

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Addresses and their ranges.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-use super::Opaque;
+use knarr_types::go_quoted;
+
+use super::{Opaque, go_address};
 use crate::cel::eval::Fault;
 use crate::cel::functions::{Function, Outcome, none};
 use crate::cel::value::Value;
@@ -147,16 +149,12 @@ fn parse_ip(text: &str) -> Result<IpAddr, Fault> {
     match parsed {
         Ok(ip) if is_mapped(ip) => Err(Fault::Error(format!("IPv4-mapped IPv6 address {text:?} is not allowed"))),
         Ok(ip) => Ok(ip),
-        Err(_) if text.split_once('%').is_some_and(|(ip, _)| ip.parse::<std::net::Ipv6Addr>().is_ok()) => {
+        Err(_) if text.split_once('%').is_some_and(|(ip, _)| ip.parse::<Ipv6Addr>().is_ok()) => {
             Err(Fault::Error(format!("IP address {text:?} with zone value is not allowed")))
         }
         Err(_) => {
-            let why = if text.contains(['.', ':']) {
-                format!("ParseAddr({text:?}): unexpected character")
-            } else {
-                format!("ParseAddr({text:?}): unable to parse IP")
-            };
-            Err(Fault::Error(format!("IP Address {text:?} parse error during conversion from string: {why}")))
+            let (text, why) = (go_quoted(text), go_address::fault(text));
+            Err(Fault::Error(format!("IP Address {text} parse error during conversion from string: {why}")))
         }
     }
 }
@@ -167,13 +165,19 @@ fn parse_cidr(text: &str) -> Result<(IpAddr, u8), Fault> {
         Fault::Error(format!("network address parse error during conversion from string: {why}"))
     };
     let (ip, bits) = text.rsplit_once('/').ok_or_else(|| bad("no '/'"))?;
-    let ip: IpAddr = ip.parse().map_err(|_| bad(&format!("ParseAddr({ip:?}): unable to parse IP")))?;
+    let ip: IpAddr = ip.parse().map_err(|_| {
+        let zoned = ip.split_once('%').is_some_and(|(ip, zone)| !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok());
+        if zoned { bad("IPv6 zones cannot be present in a prefix") } else { bad(&go_address::fault(ip)) }
+    })?;
     let plain = bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
-    let bits: u8 =
-        bits.parse().ok().filter(|_| plain).ok_or_else(|| bad(&format!("bad bits after slash: {bits:?}")))?;
-    if bits > if ip.is_ipv4() { 32 } else { 128 } {
-        return Err(bad("prefix length out of range"));
-    }
+    let bits: u64 = bits
+        .parse()
+        .ok()
+        .filter(|_| plain)
+        .ok_or_else(|| bad(&format!("bad bits after slash: {}", go_quoted(bits))))?;
+    let most = if ip.is_ipv4() { 32 } else { 128 };
+    let bits = u8::try_from(bits).ok().filter(|bits| *bits <= most);
+    let bits = bits.ok_or_else(|| bad("prefix length out of range"))?;
     if is_mapped(ip) {
         return Err(Fault::Error(format!("IPv4-mapped IPv6 address {text:?} is not allowed")));
     }

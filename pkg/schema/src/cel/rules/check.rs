@@ -6,7 +6,7 @@ use knarr_types::{ErrorList, FieldError, FieldPath, Shown};
 use super::{Compiled, ValidationRule, compiled, field_path};
 use crate::cel::shape::{MAX_REQUEST_BYTES, Shape, escape};
 use crate::crd::StructuralSchema;
-use crate::crd::structural::ListType;
+use crate::crd::structural::{Additional, ListType};
 
 /// What one rule may be estimated to cost.
 const EXPRESSION_LIMIT: u64 = 10_000_000;
@@ -228,7 +228,9 @@ impl<'a> Node<'a> {
 
     fn child(&self, schema: &'a StructuralSchema, path: FieldPath, shape: Option<Shape>) -> Node<'a> {
         let factor = match self.schema.ty.as_str() {
-            "object" if self.schema.is_map() => self.schema.checks.max_properties.map(|n| n.max(0)),
+            "object" if !matches!(self.schema.additional, Additional::Unset) => {
+                self.schema.checks.max_properties.map(|n| n.max(0))
+            }
             "array" => self.schema.checks.max_items.map(|n| n.max(0)),
             _ => Some(1),
         };

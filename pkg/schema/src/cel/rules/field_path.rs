@@ -8,6 +8,18 @@ use crate::crd::StructuralSchema;
 /// # Errors
 /// Where it is no path, or none of the schema.
 pub(super) fn normalize(path: &str, schema: &StructuralSchema) -> Result<String, String> {
+    walk(path, schema, true).map(|(normal, _)| normal)
+}
+
+/// The path as errors name it, and the schema that it leads to. With `brackets` names may stand in them.
+///
+/// # Errors
+/// Where it is no path, or none of the schema.
+pub(crate) fn walk<'s>(
+    path: &str,
+    schema: &'s StructuralSchema,
+    brackets: bool,
+) -> Result<(String, &'s StructuralSchema), String> {
     let mut at = schema;
     let mut made = String::new();
     let mut tokens = tokens(path).into_iter();
@@ -15,6 +27,7 @@ pub(super) fn normalize(path: &str, schema: &StructuralSchema) -> Result<String,
         let end = || "unexpected end of JSON path".to_owned();
         let name = match token.as_str() {
             "." => tokens.next().ok_or_else(end)?,
+            "[" if !brackets => return Err("array notation is not allowed".to_owned()),
             "[" => {
                 let quoted = tokens.next().ok_or_else(end)?;
                 let inner = quoted.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
@@ -28,7 +41,7 @@ pub(super) fn normalize(path: &str, schema: &StructuralSchema) -> Result<String,
         };
         at = step(at, &name, &mut made)?;
     }
-    Ok(made)
+    Ok((made, at))
 }
 
 fn step<'s>(at: &'s StructuralSchema, name: &str, made: &mut String) -> Result<&'s StructuralSchema, String> {

@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use knarr_types::ErrorList;
+use knarr_types::{ErrorList, FieldPath};
 
 use super::program::{Environment, Program};
 use super::shape::Shape;
@@ -20,6 +20,7 @@ use crate::crd::StructuralSchema;
 use crate::crd::structural::{ListType, ValidationRule};
 
 pub use check::{check_declarations, check_expressions};
+pub(crate) use field_path::walk;
 pub use run::one_line;
 
 /// What objects are checked against: the rules of a schema and of all below it.
@@ -66,8 +67,24 @@ impl Validator {
     /// The rules of a resource's schema; nothing where there are none.
     #[must_use]
     pub fn new(schema: &StructuralSchema) -> Option<Self> {
-        let shape = Shape::of_schema(schema, true, "selfType")?;
+        Self::of(schema, true)
+    }
+
+    /// The rules of a schema, of a resource or not; nothing where there are none.
+    #[must_use]
+    pub fn of(schema: &StructuralSchema, resource: bool) -> Option<Self> {
+        if !has_rules(schema) {
+            return None;
+        }
+        let shape = Shape::of_schema(schema, resource, "selfType")?;
         build(schema, schema, &shape)
+    }
+
+    /// What is wrong with a default: it must hold for objects that are new and for those that had it.
+    #[must_use]
+    pub fn validate_default(&self, value: &serde_json::Value, at: &FieldPath) -> ErrorList {
+        let errors = run::validate_at(self, value, Some(value), at);
+        if errors.is_empty() { run::validate_at(self, value, None, at) } else { errors }
     }
 
     /// Checks an object, and against the old one where there is one.
@@ -75,6 +92,11 @@ impl Validator {
     pub fn validate(&self, object: &serde_json::Value, old: Option<&serde_json::Value>) -> Verdict {
         run::validate(self, object, old)
     }
+}
+
+fn has_rules(schema: &StructuralSchema) -> bool {
+    let below = schema.properties.values().chain(schema.items.as_deref()).chain(schema.additional.schema());
+    !schema.rules.is_empty() || below.chain(&schema.checks.all_of).any(has_rules)
 }
 
 /// `rules` are the node's own, or those of a partial schema of it below `allOf`.

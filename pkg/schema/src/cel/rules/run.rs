@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rules at work: every rule of every node on the object, within one budget of cost.
 
-use knarr_types::{FieldError, FieldErrorType, FieldPath};
+use knarr_types::{ErrorList, FieldError, FieldErrorType, FieldPath};
 use serde_json::Value as Json;
 
 use super::{Compiled, Rule, Validator, Verdict};
@@ -17,9 +17,17 @@ const OUT_OF_BUDGET: &str =
 
 pub(super) fn validate(validator: &Validator, object: &Json, old: Option<&Json>) -> Verdict {
     let mut run = Run { budget: PER_OBJECT_LIMIT, verdict: Verdict::default() };
-    let at = At { path: FieldPath::root(), object, old, ratchet: Ratchet { current: old, parent: None } };
-    run.node(validator, &at);
+    let ratchet = Ratchet { current: old, parent: None, is_root: true };
+    run.node(validator, &At { path: FieldPath::root(), object, old, ratchet });
     run.verdict
+}
+
+/// Checks a value at a place of its own, where nothing that was wrong before is tolerated.
+pub(super) fn validate_at(validator: &Validator, value: &Json, old: Option<&Json>, path: &FieldPath) -> ErrorList {
+    let mut run = Run { budget: PER_OBJECT_LIMIT, verdict: Verdict::default() };
+    let ratchet = Ratchet { current: None, parent: None, is_root: false };
+    run.node(validator, &At { path: path.clone(), object: value, old, ratchet });
+    run.verdict.errors
 }
 
 /// A node of the object, with what it is compared to.
@@ -31,18 +39,20 @@ struct At<'a> {
     ratchet: Ratchet<'a>,
 }
 
-/// What was there before, for what did not change: found more often than what rules about changes see, because lists
-/// without keys are compared by place.
+/// What was there before, for what did not change: elements of lists without keys change with their list.
 #[derive(Clone, Copy)]
 struct Ratchet<'a> {
     current: Option<&'a Json>,
     /// The nearest node above that could be found before: itself, and as it was.
     parent: Option<(&'a Json, &'a Json)>,
+    /// It is the whole object, whose metadata no schema knows: it always counts as changed.
+    is_root: bool,
 }
 
 impl<'a> Ratchet<'a> {
     fn unchanged(&self, object: &Json) -> bool {
         match (self.current, self.parent) {
+            _ if self.is_root => false,
             (Some(old), _) => old == object,
             (None, Some((new, old))) => new == old,
             (None, None) => false,
@@ -51,7 +61,7 @@ impl<'a> Ratchet<'a> {
 
     fn below(&self, object: &'a Json, find: impl Fn(&'a Json) -> Option<&'a Json>) -> Self {
         match self.current {
-            Some(old) => Self { current: find(old), parent: Some((object, old)) },
+            Some(old) => Self { current: find(old), parent: Some((object, old)), is_root: false },
             None => *self,
         }
     }
@@ -90,7 +100,7 @@ impl Run {
             return false;
         }
         for partial in &validator.all_of {
-            let ratchet = Ratchet { current: None, parent: at.ratchet.parent };
+            let ratchet = Ratchet { current: None, ..at.ratchet };
             let at = At { path: at.path.clone(), object: at.object, old: at.old, ratchet };
             if !self.node(partial, &at) {
                 return false;
@@ -107,10 +117,7 @@ impl Run {
         let Some(items) = &validator.items else { return true };
         elements.iter().enumerate().all(|(index, element)| {
             let old = at.old.and_then(|old| same_element(old, element, &validator.list_keys));
-            let ratchet = at.ratchet.below(at.object, |old| match validator.list_keys.is_empty() {
-                true => old.get(index),
-                false => same_element(old, element, &validator.list_keys),
-            });
+            let ratchet = at.ratchet.below(at.object, |old| same_element(old, element, &validator.list_keys));
             self.node(items, &At { path: at.path.index(index), object: element, old, ratchet })
         })
     }
@@ -176,7 +183,6 @@ impl Run {
             }
         }
         let path = match &compiled.field_path {
-            Some(below) if below.starts_with('[') => FieldPath::new(&format!("{}{below}", at.path.as_str())),
             Some(below) => at.path.child(below),
             None => at.path.clone(),
         };

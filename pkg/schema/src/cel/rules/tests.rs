@@ -66,7 +66,7 @@ fn what_was_wrong_before_and_did_not_change_is_only_warned_of() {
 fn faults_of_rules_are_found_when_the_crd_is_written() {
     let check = |spec: Value| {
         let schema = StructuralSchema::parse(&json!({"type": "object", "properties": {"spec": spec}}));
-        let errors = check_expressions(&schema, &knarr_types::FieldPath::new("s"), &ErrorList::new());
+        let errors = check_expressions(&schema, &FieldPath::new("s"), &ErrorList::new());
         errors.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let rule = |ty: Value, rule: &str| {
@@ -87,4 +87,48 @@ fn faults_of_rules_are_found_when_the_crd_is_written() {
     assert_eq!(rule(unbounded, "self.all(x, self.all(y, x == y))").len(), 3);
     let bounded = json!({"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10}});
     assert_eq!(rule(bounded, "self.all(x, self.all(y, x == y))"), Vec::<String>::new());
+}
+
+/// The most that a rule costs, by upstream's own table
+/// (`k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/compilation_test.go`).
+#[test]
+fn costs_are_estimated_as_upstream_does() {
+    let text = |most: Option<i64>| json!({"type": "string", "maxLength": most});
+    let list = |most: Option<i64>| json!({"type": "array", "maxItems": most, "items": text(most)});
+    let numbers = |most: i64| json!({"type": "array", "maxItems": most, "items": {"type": "number"}});
+    let map = |of: &str| json!({"type": "object", "additionalProperties": {"type": of}});
+    let texts = |names: &[&str], most: i64| {
+        let fields = names.iter().map(|name| ((*name).to_owned(), text(Some(most))));
+        json!({"type": "object", "properties": fields.collect::<serde_json::Map<_, _>>()})
+    };
+    for (schema, rule, want) in [
+        (json!({"type": "array", "items": {"type": "number"}}), "self.all(x, true)", 4_718_591),
+        (numbers(10), "self.all(x, true)", 32),
+        (numbers(10), "self.all(x, self.all(y, true))", 352),
+        (numbers(10), "self.all(x, self.all(y, self.all(z, true)))", 3552),
+        (map("string"), "self.all(x, true)", 1_179_647),
+        (map("integer"), "oldSelf.size() == self.size()", 5),
+        (text(None), "self.contains('test')", 314_574),
+        (text(Some(10)), "self.contains('test')", 5),
+        (text(Some(15)), "self.startsWith('test')", 2),
+        (text(Some(4)), "size(self + \"hello\") > size(\"hello\")", 7),
+        (text(Some(50)), "self.matches(\"x\")", 22),
+        (text(None), "\"\".matches(\"(((((((((())))))))))[0-9]\")", 7),
+        (text(None), "self.find('[0-9]+') == ''", 629_147),
+        (text(Some(10)), "self.find('[0-9]+') == ''", 11),
+        (list(None), "self.join(' ') == 'aa bb'", 329_853_068_905),
+        (list(Some(10)), "self.join(' ') == 'aa bb'", 43),
+        (list(None), "self.isSorted() == true", 329_854_432_052),
+        (list(Some(10)), "self.isSorted() == true", 52),
+        (texts(&["str", "separator"], 10), "self.str.split(self.separator) == []", 22),
+        (text(Some(10)), "self.lowerAscii() == 'lower!'", 6),
+        (json!({"type": "array", "items": {"type": "string"}}), "self[1] == self[1]", 314_577),
+        (json!({"x-kubernetes-int-or-string": true, "maxLength": 20}), "isQuantity(self)", 9),
+    ] {
+        let schema = StructuralSchema::parse(&schema);
+        let shape = Shape::of_schema(&schema, false, "selfType").unwrap();
+        let declared = ValidationRule { rule: rule.to_owned(), ..ValidationRule::default() };
+        let made = compiled(&declared, &schema, &shape).unwrap_or_else(|why| panic!("{rule}: {why}"));
+        assert_eq!(made.program.max_cost(&shape), want, "{rule} on {schema:?}");
+    }
 }

@@ -21,6 +21,8 @@ fn collect(schema: &StructuralSchema, found: &mut BTreeSet<String>) {
     if !schema.format.is_empty() && !is_known_format(schema) {
         found.insert(schema.format.clone());
     }
+    let checks = &schema.checks;
+    let parts = checks.all_of.iter().chain(&checks.any_of).chain(&checks.one_of).chain(checks.not.as_deref());
     let below = schema.properties.values().chain(schema.items.as_deref()).chain(schema.additional.schema());
-    below.for_each(|schema| collect(schema, found));
+    below.chain(parts).for_each(|schema| collect(schema, found));
 }

@@ -5,14 +5,17 @@
 //! Upstream lifts what all versions say alike (their schema, subresources, columns, selectable fields)
 //! to the top before it validates, and its messages name that place: [`Lifted`] knows which.
 
+mod approval;
 mod defaults;
 mod formats;
+mod internal;
 mod lists;
 mod schema;
 mod selectable;
 mod spec;
 mod structural;
 
+pub use approval::{Approval, approval};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 use serde_json::{Value, json};
 
@@ -78,17 +81,9 @@ fn store_versions(definition: &mut Object) {
 
 fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
     if subresource == "status" {
+        // Metadata are not reset: upstream means to, and leaves them as sent.
+        // <https://github.com/kubernetes/kubernetes/issues/137681>
         fill::keep(new, old, "spec");
-        let (managed, finalizers) =
-            (new["metadata"].get("managedFields").cloned(), new["metadata"].get("finalizers").cloned());
-        let mut metadata = old["metadata"].clone();
-        for (field, value) in [("managedFields", managed), ("finalizers", finalizers)] {
-            match value {
-                Some(value) => metadata[field] = value,
-                None => fill::remove(&mut metadata, field),
-            }
-        }
-        new["metadata"] = metadata;
         return;
     }
     fill::keep(new, old, "status");
@@ -106,7 +101,7 @@ fn validate(definition: &Object, old: Option<&Object>) -> ErrorList {
     errors.extend(spec::spec(&spec, old));
     errors.extend(spec::names(&at.get("status.acceptedNames")));
     errors.extend(stored_versions(&at));
-    errors.extend(approval(&at, old));
+    errors.extend(approved(&at, old));
     if spec.flag("preserveUnknownFields") && old.is_none_or(|old| old["spec"]["preserveUnknownFields"] != true) {
         let why =
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
@@ -116,15 +111,21 @@ fn validate(definition: &Object, old: Option<&Object>) -> ErrorList {
 }
 
 fn name(definition: &At<'_>) -> ErrorList {
-    let name = definition.get("metadata.name");
-    if name.text().is_empty() {
-        return ErrorList::new();
-    }
-    let mut faults = names::dns1123_subdomain(name.text());
-    if name.text() != format!("{}.{}", definition.str("spec.names.plural"), definition.str("spec.group")) {
-        faults.push("must be spec.names.plural+\".\"+spec.group".into());
-    }
-    name.faults(faults)
+    let wanted = format!("{}.{}", definition.str("spec.names.plural"), definition.str("spec.group"));
+    let of = |field: &str, prefix: bool| {
+        let name = definition.get(field);
+        if name.text().is_empty() {
+            return ErrorList::new();
+        }
+        let mut faults = names::dns_subdomain_name(name.text(), prefix);
+        if name.text() != wanted {
+            faults.push("must be spec.names.plural+\".\"+spec.group".into());
+        }
+        name.faults(faults)
+    };
+    let mut errors = of("metadata.generateName", true);
+    errors.extend(of("metadata.name", false));
+    errors
 }
 
 fn stored_versions(definition: &At<'_>) -> ErrorList {
@@ -149,52 +150,19 @@ fn stored_versions(definition: &At<'_>) -> ErrorList {
     errors
 }
 
-/// The annotation that groups of the Kubernetes community need.
-/// <https://github.com/kubernetes/enhancements/pull/1111>
-fn approval(definition: &At<'_>, old: Option<&Object>) -> ErrorList {
-    const ANNOTATION: &str = "api-approved.kubernetes.io";
-    const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
-    let group = definition.str("spec.group");
-    let is_protected = ["k8s.io", "kubernetes.io"]
-        .iter()
-        .any(|domain| group == *domain || group.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')));
-    if !is_protected {
-        return ErrorList::new();
-    }
-    let said = |object: &Object| object["metadata"]["annotations"][ANNOTATION].as_str().unwrap_or_default().to_owned();
-    let value = said(definition.value);
-    if old.is_some_and(|old| approved(&said(old)) == approved(&value)) {
-        return ErrorList::new();
-    }
-    let path = FieldPath::new("metadata.annotations").key(ANNOTATION);
-    match approved(&value) {
-        Approval::Given => ErrorList::new(),
-        Approval::Missing => {
-            let why = format!("protected groups must have approval annotation {ANNOTATION:?}, {SEE}");
-            vec![FieldError::required(&path, why)]
-        }
+/// A group of the Kubernetes community needs an approval, unless nothing about it changes.
+fn approved(definition: &At<'_>, old: Option<&Object>) -> ErrorList {
+    let Some((approval, why)) = approval(definition.value) else { return ErrorList::new() };
+    let before = old.and_then(approval::approval).map(|(approval, _)| approval);
+    let path = FieldPath::new("metadata.annotations").key(approval::ANNOTATION);
+    match approval {
+        _ if before == Some(approval) => ErrorList::new(),
+        Approval::Approved | Approval::Bypassed => ErrorList::new(),
+        Approval::Missing => vec![FieldError::required(&path, why)],
         Approval::Invalid => {
-            let why = format!(
-                "protected groups must have approval annotation {ANNOTATION:?} with either a URL or a reason starting with \"unapproved\", {SEE}"
-            );
-            vec![FieldError::invalid(&path, value, why)]
+            let said = definition.value["metadata"]["annotations"][approval::ANNOTATION].clone();
+            vec![FieldError::invalid(&path, said, why)]
         }
-    }
-}
-
-#[derive(PartialEq, Eq)]
-enum Approval {
-    Given,
-    Missing,
-    Invalid,
-}
-
-fn approved(annotation: &str) -> Approval {
-    let is_url = annotation.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
-    match annotation {
-        "" => Approval::Missing,
-        text if text.starts_with("unapproved") || is_url => Approval::Given,
-        _ => Approval::Invalid,
     }
 }
 

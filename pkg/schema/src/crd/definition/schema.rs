@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with the schema of a version.
 
-use knarr_types::{ErrorList, FieldPath};
+use knarr_types::{ErrorList, FieldPath, Shown};
 use serde_json::Value;
 
 use super::structural::{self, properties};
-use super::{defaults, lists};
+use super::{defaults, internal, lists};
 use crate::cel::rules::{check_declarations, check_expressions};
 use crate::crd::structural::StructuralSchema;
 use crate::rules::at::At;
@@ -41,7 +41,7 @@ pub(super) fn check(schema: &Value, path: FieldPath, has_status: bool) -> ErrorL
 
 /// The fields that the root may have beside a status subresource.
 fn root_with_status(at: &At<'_>) -> ErrorList {
-    const ALLOWED: [&str; 23] = [
+    const ALLOWED: [&str; 22] = [
         "description",
         "type",
         "format",
@@ -64,16 +64,16 @@ fn root_with_status(at: &At<'_>) -> ErrorList {
         "example",
         "x-kubernetes-preserve-unknown-fields",
         "x-kubernetes-validations",
-        "nullable",
     ];
-    if !matches!(at.str("type"), "" | "object") {
+    let before_type = ["id", "$schema", "$ref"].iter().any(|name| !at.value[*name].is_null());
+    if !before_type && !matches!(at.str("type"), "" | "object") {
         let why =
             "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         return vec![at.get("type").invalid(why)];
     }
     let other = at.value.as_object().into_iter().flatten().find(|(name, _)| !ALLOWED.contains(&name.as_str()));
     let why = "only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength Pattern MaxItems MinItems UniqueItems MultipleOf Required Items Properties ExternalDocs Example XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the status subresource is enabled";
-    other.map(|_| at.invalid(why)).into_iter().collect()
+    other.map(|_| at.invalid_as(Shown::Printed(internal::schema(at.value)), why)).into_iter().collect()
 }
 
 /// What holds for a node because of those above it.
@@ -150,7 +150,8 @@ fn plain(at: &At<'_>, scope: Scope<'_>, errors: &mut ErrorList) {
     }
     for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
         let field = At::new(at.raw(name), at.path.child(name));
-        let empty = field.value.as_object().is_some_and(serde_json::Map::is_empty) && name != "dependencies";
+        let may_be_empty = !matches!(name, "dependencies" | "additionalItems");
+        let empty = may_be_empty && field.value.as_object().is_some_and(serde_json::Map::is_empty);
         if field.is_set() && !empty && *field.value != "" {
             errors.push(field.forbidden(format!("{name} is not supported")));
         }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with the spec of a definition, its schemas aside.
 
-use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
+use base64::Engine as _;
+use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown, is_printable};
 use serde_json::Value;
 
-use super::{Lifted, schema as schemas, selectable};
+use super::{Lifted, internal, schema as schemas, selectable};
 use crate::crd::condition;
+use crate::crd::structural::StructuralSchema;
 use crate::rules::at::At;
 use crate::rules::{names, webhooks};
 
@@ -26,11 +28,14 @@ pub(super) fn spec(spec: &At<'_>, old: Option<&Object>) -> ErrorList {
     for version in versions.iter().filter(|version| !version.has("schema.openAPIV3Schema")) {
         errors.push(version.get("schema").get("openAPIV3Schema").required(""));
     }
+    errors.extend(keeps_unknown(spec, has_defaults(&versions), "preserveUnknownFields"));
     let lifted = Lifted::of(&versions);
     for version in &versions {
         errors.extend(self::version(version, &lifted));
     }
     errors.extend(counts(spec, &versions, &lifted));
+    errors
+        .extend(versions.first().and_then(|first| version_name(&first.get("name").named(spec.path.child("version")))));
     for field in ["plural", "singular", "kind", "listKind"] {
         if spec.str(&format!("names.{field}")).is_empty() {
             errors.push(spec.get("names").get(field).required(""));
@@ -38,6 +43,7 @@ pub(super) fn spec(spec: &At<'_>, old: Option<&Object>) -> ErrorList {
     }
     errors.extend(names(&spec.get("names")));
     errors.extend(lifted_parts(spec, &lifted));
+    errors.extend(keeps_unknown(spec, !matches!(spec.str("conversion.strategy"), "" | "None"), "conversion.strategy"));
     errors.extend(conversion(&spec.get("conversion"), old));
     errors.extend(old.map(|old| immutable(spec, old)).unwrap_or_default());
     errors
@@ -56,12 +62,7 @@ fn immutable(spec: &At<'_>, old: &Object) -> ErrorList {
 
 /// What a version says for itself: what all say alike is looked at once, at the top.
 fn version(version: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let name = version.get("name");
-    let faults = names::dns1035_label(name.text());
-    if !faults.is_empty() {
-        errors.push(name.invalid(faults.join(",")));
-    }
+    let mut errors: ErrorList = version_name(&version.get("name")).into_iter().collect();
     errors.extend(deprecation(version));
     if lifted.value("schema").is_none() {
         let has_status = version.raw("subresources.status").is_object();
@@ -74,9 +75,37 @@ fn version(version: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
         errors.extend(version.items("additionalPrinterColumns").iter().flat_map(column));
     }
     if lifted.value("selectableFields").is_none() {
-        errors.extend(selectable::check(version, version.path.child("selectableFields")));
+        let path = version.path.child("selectableFields");
+        let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
+        errors.extend(match lifted.value("schema") {
+            Some(_) if version.len("selectableFields") > 0 => vec![FieldError::invalid(&path, "", why)],
+            _ => selectable::check(version, path),
+        });
     }
     errors
+}
+
+fn version_name(name: &At<'_>) -> Option<FieldError> {
+    let faults = names::dns1035_label(name.text());
+    (!faults.is_empty()).then(|| name.invalid(faults.join(",")))
+}
+
+/// What a definition cannot ask for beside `preserveUnknownFields: true`.
+fn keeps_unknown(spec: &At<'_>, asked: bool, field: &str) -> Option<FieldError> {
+    let place = spec.get(field);
+    let why = match field {
+        "conversion.strategy" => "must be None if spec.preserveUnknownFields is true",
+        _ => "must be false in order to use defaults in the schema",
+    };
+    (asked && spec.flag("preserveUnknownFields")).then(|| place.invalid(why))
+}
+
+fn has_defaults(versions: &[At<'_>]) -> bool {
+    fn within(schema: &StructuralSchema) -> bool {
+        let below = schema.properties.values().chain(schema.items.as_deref()).chain(schema.additional.schema());
+        schema.default.is_some() || below.into_iter().any(within)
+    }
+    versions.iter().any(|version| within(&StructuralSchema::parse(version.raw("schema.openAPIV3Schema"))))
 }
 
 /// The schema of a version, where upstream's messages look for it.
@@ -102,7 +131,12 @@ fn lifted_parts(spec: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
         }
     }
     if let (Some(_), Some(first)) = (lifted.value("selectableFields"), versions.first()) {
-        errors.extend(selectable::check(first, spec.path.child("selectableFields")));
+        let path = spec.path.child("selectableFields");
+        let why = "may only be set when validations.schema is included";
+        errors.extend(match lifted.value("schema") {
+            Some(_) => selectable::check(first, path),
+            None => vec![FieldError::invalid(&path, "", why)],
+        });
     }
     errors
 }
@@ -121,7 +155,7 @@ fn deprecation(version: &At<'_>) -> ErrorList {
     if text.is_empty() {
         faults.push("must not be an empty string".into());
     }
-    if let Some((i, _)) = text.char_indices().find(|(_, c)| c.is_control() || (c.is_whitespace() && *c != ' ')) {
+    if let Some((i, _)) = text.char_indices().find(|(_, c)| !is_printable(*c)) {
         faults
             .push(format!("must only contain printable UTF-8 characters; non-printable character found at index {i}"));
     }
@@ -146,24 +180,9 @@ fn counts(spec: &At<'_>, versions: &[At<'_>], lifted: &Lifted<'_>) -> ErrorList 
 
 /// The versions as upstream's own struct prints.
 fn printed(versions: &[At<'_>], lifted: &Lifted<'_>) -> String {
-    let field = |version: &At<'_>, name: &str| match lifted.value(name) {
-        Some(_) => Value::Null,
-        None => version.raw(name).clone(),
-    };
-    let one = |version: &At<'_>| {
-        format!(
-            "{{\"Name\":{},\"Served\":{},\"Storage\":{},\"Deprecated\":{},\"DeprecationWarning\":{},\"Schema\":{},\"Subresources\":{},\"AdditionalPrinterColumns\":{},\"SelectableFields\":{}}}",
-            version.raw("name"),
-            version.flag("served"),
-            version.flag("storage"),
-            version.flag("deprecated"),
-            version.raw("deprecationWarning"),
-            field(version, "schema"),
-            field(version, "subresources"),
-            field(version, "additionalPrinterColumns"),
-            field(version, "selectableFields"),
-        )
-    };
+    const LIFTED: [&str; 4] = ["schema", "subresources", "additionalPrinterColumns", "selectableFields"];
+    let gone = |name: &str| LIFTED.contains(&name) && lifted.value(name).is_some();
+    let one = |version: &At<'_>| internal::version(version.value, gone);
     format!("[{}]", versions.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
@@ -257,6 +276,7 @@ fn conversion(conversion: &At<'_>, old: Option<&Object>) -> ErrorList {
     if conversion.str("strategy") == "Webhook" {
         if config.is_set() {
             errors.extend(webhooks::client_config(&config));
+            errors.extend(old.and_then(|old| ca_bundle(&config.get("caBundle"), old)));
         } else {
             errors.push(config.required("required when strategy is set to Webhook"));
         }
@@ -268,6 +288,20 @@ fn conversion(conversion: &At<'_>, old: Option<&Object>) -> ErrorList {
     let listed = versions.value.as_array().is_some_and(|list| !list.is_empty());
     errors.extend(listed.then(|| versions.forbidden(why)));
     errors
+}
+
+/// The certificates of a served definition's webhook must be some, unless they were none before.
+fn ca_bundle(bundle: &At<'_>, old: &Object) -> Option<FieldError> {
+    let before = old["spec"]["conversion"]["webhook"]["clientConfig"]["caBundle"].as_str().unwrap_or_default();
+    let bad = |bundle: &str| !bundle.is_empty() && !has_certificate(bundle);
+    let why = "unable to load root certificates: unable to parse bytes as PEM block";
+    (bad(bundle.text()) && condition(old, "Established") && !bad(before)).then(|| bundle.invalid(why))
+}
+
+fn has_certificate(base64: &str) -> bool {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    text.find("-----BEGIN ").is_some_and(|begin| text[begin..].contains("-----END "))
 }
 
 fn review_versions(versions: &At<'_>, old: Option<&Object>) -> ErrorList {

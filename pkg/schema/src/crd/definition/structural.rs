@@ -3,9 +3,9 @@
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
 
 use knarr_types::ErrorList;
-use regex::Regex;
 use serde_json::{Map, Value};
 
+use crate::go_regex;
 use crate::rules::at::At;
 
 /// Where a node stands.
@@ -169,37 +169,9 @@ fn value_checks(at: &At<'_>, skip: (bool, bool), errors: &mut ErrorList) {
         partial(&not, (false, false), errors);
     }
     let pattern = at.get("pattern");
-    if let Err(why) = Regex::new(pattern.text()) {
-        errors.push(
-            pattern.invalid(format!("must be a valid regular expression, but isn't: {}", as_go(&why, pattern.text()))),
-        );
+    if let Err(why) = go_regex::compile(pattern.text()) {
+        errors.push(pattern.invalid(format!("must be a valid regular expression, but isn't: {why}")));
     }
-}
-
-/// What Go says of a pattern that cannot be read.
-fn as_go(error: &regex::Error, pattern: &str) -> String {
-    let text = error.to_string();
-    let last = text.rsplit("error: ").next().unwrap_or_default().trim();
-    let tail = |open: char| pattern.rfind(open).map_or(pattern, |at| &pattern[at..]);
-    let (what, shown) = match last {
-        "unclosed character class" => ("missing closing ]", tail('[')),
-        "unclosed group" => ("missing closing )", pattern),
-        "unopened group" => ("unexpected )", pattern),
-        "repetition operator missing expression" => ("missing argument to repetition operator", tail_operator(pattern)),
-        _ if last.starts_with("look-around") => ("invalid or unsupported Perl syntax", look_around(pattern)),
-        _ if last.starts_with("backreferences") => ("invalid escape sequence", tail('\\')),
-        _ => ("invalid character class range", pattern),
-    };
-    format!("error parsing regexp: {what}: `{shown}`")
-}
-
-fn tail_operator(pattern: &str) -> &str {
-    pattern.find(['*', '+', '?']).map_or(pattern, |at| &pattern[at..=at])
-}
-
-fn look_around(pattern: &str) -> &str {
-    let at = ["(?=", "(?!", "(?<"].iter().filter_map(|mark| pattern.find(mark)).min().unwrap_or_default();
-    pattern.get(at..at + 3).unwrap_or(pattern)
 }
 
 /// A partial schema may check values, but not say what they are.
@@ -231,7 +203,7 @@ fn partial(at: &At<'_>, skip: (bool, bool), errors: &mut ErrorList) {
     ] {
         let said = match at.value.get(name) {
             None | Some(Value::Null) => false,
-            Some(Value::Bool(set)) => *set || name == "additionalProperties",
+            Some(Value::Bool(set)) => *set,
             Some(Value::String(text)) => !text.is_empty(),
             Some(Value::Array(items)) => !items.is_empty(),
             Some(_) => true,

@@ -13,7 +13,8 @@ pub(super) fn check(object: &Object, schema: &StructuralSchema) -> ErrorList {
     below(object, schema, &FieldPath::root())
 }
 
-fn below(value: &Value, schema: &StructuralSchema, at: &FieldPath) -> ErrorList {
+/// What is wrong with the resources in a value.
+pub(crate) fn below(value: &Value, schema: &StructuralSchema, at: &FieldPath) -> ErrorList {
     match value {
         Value::Object(fields) => {
             let mut errors = if schema.embedded_resource { resource(fields, at) } else { ErrorList::new() };

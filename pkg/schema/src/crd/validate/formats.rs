@@ -2,15 +2,13 @@
 //! The formats of text that schemas may ask for; others are not looked at.
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#validation>
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
-use base64::Engine as _;
 use regex::Regex;
 
 use super::value::{What, wrong_type};
 use crate::crd::structural::StructuralSchema;
-use crate::decode::go_time;
 use crate::rules::names;
 
 const KNOWN: [&str; 26] = [
@@ -44,7 +42,7 @@ const KNOWN: [&str; 26] = [
 
 /// The schema's format is one that text is checked against.
 pub(super) fn known(schema: &StructuralSchema) -> bool {
-    let text = matches!(schema.ty.as_str(), "" | "string") && !schema.int_or_string;
+    let text = matches!(schema.ty.as_str(), "" | "string") || schema.int_or_string;
     text && !schema.format.is_empty() && KNOWN.contains(&schema.format.replace('-', "").as_str())
 }
 
@@ -64,13 +62,14 @@ macro_rules! pattern {
     }};
 }
 
-fn fits(text: &str, format: &str) -> bool {
+/// Whether a text is of the format of that name, written without dashes.
+pub(crate) fn fits(text: &str, format: &str) -> bool {
     match format {
         "bsonobjectid" => pattern!(text, "^[0-9a-fA-F]{24}$"),
         "uri" => is_uri(text),
         "email" => is_email(text),
         "hostname" => is_hostname(text),
-        "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
+        "ipv4" => is_ip(text) && text.contains('.'),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "cidr" => is_cidr(text),
         "mac" => is_mac(text),
@@ -82,11 +81,11 @@ fn fits(text: &str, format: &str) -> bool {
         "isbn10" => is_isbn10(text),
         "isbn13" => is_isbn13(text),
         "creditcard" => is_credit_card(text),
-        "ssn" => pattern!(text, r"^\d{3}[- ]?\d{2}[- ]?\d{4}$"),
+        "ssn" => text.len() == 11 && pattern!(text, r"^[0-9]{3}[- ]?[0-9]{2}[- ]?[0-9]{4}$"),
         "hexcolor" => pattern!(text, "^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$"),
         "rgbcolor" => is_rgb(text),
-        "byte" => base64::engine::general_purpose::STANDARD.decode(text.replace(['\n', '\r'], "")).is_ok(),
-        "date" => jiff::civil::Date::strptime("%Y-%m-%d", text).is_ok() && text.len() == 10,
+        "byte" => pattern!(text, "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})$"),
+        "date" => is_date(text),
         "duration" => is_duration(text),
         "datetime" => is_date_time(text),
         "k8sshortname" => names::dns1123_label(text).is_empty(),
@@ -95,16 +94,68 @@ fn fits(text: &str, format: &str) -> bool {
     }
 }
 
-/// With a scheme, or a path from the root.
+/// An address of either family. Octets may have zeros before them.
+fn is_ip(text: &str) -> bool {
+    text.parse::<Ipv6Addr>().is_ok() || octets(text).is_some()
+}
+
+fn octets(text: &str) -> Option<Ipv4Addr> {
+    let octet = |part: &str| -> Option<u8> {
+        let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| part.trim_start_matches('0')).map(|part| if part.is_empty() { "0" } else { part })?.parse().ok()
+    };
+    let octets: Option<Vec<u8>> = text.split('.').map(octet).collect();
+    <[u8; 4]>::try_from(octets?).ok().map(Ipv4Addr::from)
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && pattern!(text, "^[0-9]{4}-[0-9]{2}-[0-9]{2}$") && text.parse::<jiff::civil::Date>().is_ok()
+}
+
+/// What Go's `url.ParseRequestURI` takes: a path from the root, or something behind a scheme.
 fn is_uri(text: &str) -> bool {
-    if text.is_empty() || text.chars().any(|c| c.is_control() || c == ' ') {
+    if text.is_empty() || text.starts_with(':') || text.bytes().any(|b| b < 0x20 || b == 0x7f) {
         return false;
     }
-    if text.starts_with('/') {
+    if text == "*" {
         return true;
     }
-    let scheme = text.split_once(':').map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| pattern!(scheme, "^[a-zA-Z][a-zA-Z0-9+.-]*$"))
+    let scheme = text.split_once(':').filter(|(scheme, _)| pattern!(scheme, "^[a-zA-Z][a-zA-Z0-9+.-]*$"));
+    let rest = scheme.map_or(text, |(_, rest)| rest);
+    let rest = rest.split('?').next().unwrap_or_default();
+    if !rest.starts_with('/') {
+        // What is behind a scheme alone is not looked into.
+        return scheme.is_some();
+    }
+    match rest.strip_prefix("//").filter(|_| scheme.is_some()) {
+        Some(rest) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            is_authority(authority) && escapes_well(path)
+        }
+        None => escapes_well(rest),
+    }
+}
+
+/// Every `%` begins an escape, of a path.
+fn escapes_well(path: &str) -> bool {
+    let mut parts = path.split('%');
+    parts.next();
+    parts.all(|part| part.len() >= 2 && part.bytes().take(2).all(|b| b.is_ascii_hexdigit()))
+}
+
+fn is_authority(authority: &str) -> bool {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let port_of = |rest: &str| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port);
+    if host.starts_with('[') {
+        return host.rfind(']').is_some_and(|end| port_of(&host[end + 1..]));
+    }
+    let (name, port) = host.rfind(':').map_or((host, ""), |colon| host.split_at(colon));
+    let allowed = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:[]<>\"".contains(c);
+    port_of(port) && name.chars().all(allowed)
+}
+
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// An address as mail has it, perhaps with a name before it.
@@ -120,25 +171,24 @@ fn is_email(text: &str) -> bool {
     (quoted || (atoms(local) && plain(local))) && atoms(domain) && plain(domain)
 }
 
+/// One label, or several with a name of letters at the end.
 fn is_hostname(text: &str) -> bool {
-    if text.len() > 255 || text.is_empty() {
-        return false;
-    }
     pattern!(
         text,
-        r"^([a-zA-Z0-9\p{L}]([a-zA-Z0-9\p{L}-]*[a-zA-Z0-9\p{L}])?)(\.[a-zA-Z0-9\p{L}]([a-zA-Z0-9\p{L}-]*[a-zA-Z0-9\p{L}])?)*\.?$"
-    ) && text.trim_end_matches('.').split('.').all(|label| label.len() <= 63)
+        r"^([a-zA-Z0-9\p{S}\p{L}]((-?[a-zA-Z0-9\p{S}\p{L}]{0,62})?)|([a-zA-Z0-9\p{S}\p{L}](([a-zA-Z0-9\-\p{S}\p{L}]{0,61}[a-zA-Z0-9\p{S}\p{L}])?)(\.)){1,}([a-zA-Z\p{L}]){2,63})$"
+    ) && text.len() <= 255
+        && text.split('.').all(|label| label.len() <= 63)
 }
 
 fn is_cidr(text: &str) -> bool {
     let Some((address, length)) = text.split_once('/') else { return false };
-    let canonical = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit()) && length.len() <= 3;
-    let most = match address.parse::<IpAddr>() {
-        Ok(IpAddr::V4(_)) => 32,
-        Ok(IpAddr::V6(_)) => 128,
-        Err(_) => return false,
+    let most = match octets(address) {
+        Some(_) => 32,
+        None if address.parse::<Ipv6Addr>().is_ok() => 128,
+        None => return false,
     };
-    canonical && length.parse::<u8>().is_ok_and(|length| length <= most)
+    let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+    digits && length.parse::<u32>().is_ok_and(|length| length <= most)
 }
 
 /// Six, eight or twenty bytes, as Go reads them.
@@ -184,67 +234,47 @@ fn is_credit_card(text: &str) -> bool {
 
 fn is_rgb(text: &str) -> bool {
     let Some(inner) = text.strip_prefix("rgb(").and_then(|rest| rest.strip_suffix(')')) else { return false };
-    let parts: Vec<&str> = inner.split(',').map(str::trim).collect();
-    parts.len() == 3 && parts.iter().all(|part| part.parse::<u8>().is_ok())
+    let parts: Vec<&str> = inner.split(',').map(|part| part.trim_matches([' ', '\t', '\n', '\r', '\u{c}'])).collect();
+    let plain = |part: &&str| *part == "0" || !part.starts_with(['0', '+']);
+    parts.len() == 3 && parts.iter().all(|part| plain(part) && part.parse::<u8>().is_ok())
 }
 
-/// As Go writes it (`1h30m`), or a number and a unit in words (`2 days`).
+/// As Go writes it (`1h30m`), or numbers and units in words somewhere in the text (`2 days`).
 fn is_duration(text: &str) -> bool {
-    pattern!(text, r"^[+-]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$")
-        || pattern!(text, r"^((\d+)\s*([A-Za-zµ]+)\s*)$")
-            && [
-                "ns",
-                "nano",
-                "nanosecond",
-                "us",
-                "µs",
-                "micro",
-                "microsecond",
-                "ms",
-                "milli",
-                "millisecond",
-                "s",
-                "sec",
-                "second",
-                "m",
-                "min",
-                "minute",
-                "h",
-                "hr",
-                "hour",
-                "d",
-                "day",
-                "w",
-                "wk",
-                "week",
-            ]
-            .contains(
-                &text
-                    .trim_start_matches(|c: char| c.is_ascii_digit())
-                    .trim()
-                    .trim_end_matches('s')
-                    .to_lowercase()
-                    .as_str(),
-            )
-        || text.ends_with('s') && pattern!(text, r"^\d+\s*(ns|us|ms|s)$")
-}
-
-fn is_date_time(text: &str) -> bool {
-    pattern!(text, r"^\d{4}-\d{2}-\d{2}[tT ]\d{2}:\d{2}:\d{2}(\.\d+)?([zZ]|[+-]\d{2}:?\d{2})?$")
-        && go_time::canonical_time(&with_zone(text)).is_ok()
-}
-
-/// A time as RFC 3339 has it: a `T` between, and a zone.
-fn with_zone(text: &str) -> String {
-    let upper = text.to_uppercase().replacen(' ', "T", 1);
-    let (_, time) = upper.split_once('T').unwrap_or(("", &upper));
-    let mut full = upper.clone();
-    if !time.contains(['Z', '+', '-']) {
-        full.push('Z');
-    } else if let Some(at) = full.rfind(['+', '-']).filter(|at| full.len() - at == 5 && *at > 10) {
-        full.insert(at + 3, ':');
+    const UNITS: [&[&str]; 8] = [
+        &["ns", "nano"],
+        &["us", "µs", "micro"],
+        &["ms", "milli"],
+        &["s", "sec"],
+        &["m", "min"],
+        &["h", "hr", "hour"],
+        &["d", "day"],
+        &["w", "wk", "week"],
+    ];
+    static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"([0-9]+)[\t\n\f\r ]*([A-Za-zµ]+)").ok());
+    if pattern!(text, r"^[+-]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$") {
+        return true;
     }
-    full
+    let mut found = false;
+    for words in WORDS.iter().flat_map(|words| words.captures_iter(text)) {
+        if words[1].parse::<i64>().is_err() {
+            return false;
+        }
+        let unit = words[2].to_lowercase();
+        // The last name of each unit may go on: `days`, `hours`.
+        let is = |names: &&[&str]| names.contains(&unit.as_str()) || names.last().is_some_and(|n| unit.starts_with(n));
+        found |= UNITS.iter().any(is);
+    }
+    found
+}
+
+/// A date, a `T` and a time with its zone.
+fn is_date_time(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let mut parts = lower.split('t');
+    let (Some(date), Some(time)) = (parts.next(), parts.next()) else { return false };
+    let form = pattern!(time, "^[0-9]{2}:[0-9]{2}:[0-9]{2}(.[0-9]+)?(z|([+-][0-9]{2}:[0-9]{2}))$");
+    is_date(date) && form && &time[0..2] <= "23" && &time[3..5] <= "59" && &time[6..8] <= "59"
 }
 
 #[cfg(test)]
@@ -273,7 +303,18 @@ mod tests {
             ("duration", "1h30m", "soon"),
             ("duration", "2 days", "2 moons"),
             ("datetime", "2024-02-29T01:02:03.5Z", "yesterday"),
-            ("datetime", "2024-02-29T01:02:03+0100", "2024-02-30T01:02:03Z"),
+            ("datetime", "2024-02-29T01:02:03+01:00", "2024-02-30T01:02:03Z"),
+            ("datetime", "2024-02-29t01:02:03z", "2024-02-29T01:02:03"),
+            ("datetime", "2024-02-29T23:59:59Z", "2024-02-29T24:00:00Z"),
+            ("ipv4", "010.0.0.1", "::1"),
+            ("cidr", "2001:db8::/32", "10.0.0.0/33"),
+            ("hostname", "example", "ex-ample-"),
+            ("hostname", "a.b.example.com", "a.example.c0m"),
+            ("uri", "/a b", "a/b"),
+            ("uri", "mailto:x", "https://host:port/"),
+            ("uri", "https://a/b?c=%zz", "https://a/%zz"),
+            ("duration", "2 days", ""),
+            ("byte", "aGk=", ""),
             ("k8sshortname", "a-b", "Not_A_Name"),
         ] {
             assert!(fits(good, format), "{format} {good}");

@@ -15,6 +15,8 @@ use serde_json::Value;
 use super::custom::Custom;
 use super::structural::StructuralSchema;
 
+pub(crate) use embedded::below as embedded;
+pub(crate) use formats::fits as fits_format;
 pub(crate) use list_types::check as list_types;
 
 /// The schema's format is none, or one that values are checked against.

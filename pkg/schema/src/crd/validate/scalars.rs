@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Text and numbers against what a schema says of them.
 
+use std::cmp::Ordering;
+
+use knarr_types::go_float;
 use serde_json::{Number, Value};
 
 use super::value::What;
@@ -22,80 +25,124 @@ pub(super) fn text(text: &str, schema: &StructuralSchema, path: &str) -> Option<
     Some(What::Invalid(text.into(), format!("{path} in body {said}")))
 }
 
-/// All faults of a number.
+/// All faults of a number. A bound is checked against the type as the value is, and then compared as whole
+/// numbers where the value is one.
 pub(super) fn number(number: &Number, schema: &StructuralSchema, path: &str) -> Vec<What> {
     let checks = &schema.checks;
-    let mut faults = Vec::new();
-    faults.extend(out_of_range(number, schema, path).map(What::Said));
-    let float = number.as_f64().unwrap_or_default();
-    let mut say = |words: String| {
-        faults.push(What::Invalid(Value::Number(number.clone()), format!("{path} in body {words}")));
-    };
-    if let Some(factor) = &checks.multiple_of
-        && !is_multiple(number, factor)
-    {
-        say(format!("should be a multiple of {}", shown(factor)));
-    }
-    let bound = |bound: &Number| bound.as_f64().unwrap_or_default();
-    if let Some(least) = &checks.minimum {
-        let exclusive = checks.exclusive_minimum;
-        if float < bound(least) || (exclusive && float <= bound(least)) {
-            let words = if exclusive { "greater than" } else { "greater than or equal to" };
-            say(format!("should be {words} {}", shown(least)));
-        }
-    }
-    if let Some(most) = &checks.maximum {
-        let exclusive = checks.exclusive_maximum;
-        if float > bound(most) || (exclusive && float >= bound(most)) {
-            let words = if exclusive { "less than" } else { "less than or equal to" };
-            say(format!("should be {words} {}", shown(most)));
-        }
-    }
+    let value = Numeric { number, schema, path };
+    let mut faults: Vec<What> = value.out_of_range(number, "Checked").into_iter().collect();
+    faults.extend(checks.multiple_of.iter().flat_map(|factor| value.multiple(factor)));
+    faults.extend(checks.minimum.iter().flat_map(|least| value.at_least(least, checks.exclusive_minimum)));
+    faults.extend(checks.maximum.iter().flat_map(|most| value.at_most(most, checks.exclusive_maximum)));
     faults
 }
 
-fn out_of_range(number: &Number, schema: &StructuralSchema, path: &str) -> Option<String> {
-    let (ty, format) = (schema.ty.as_str(), schema.format.as_str());
-    if schema.int_or_string {
-        return None;
-    }
-    let fits = match (ty, format) {
-        ("integer", "int32") => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
-        ("integer", _) => number.as_i64().is_some(),
-        ("number", "float") => number.as_f64().is_some_and(|n| n.abs() <= f64::from(f32::MAX)),
-        _ => true,
-    };
-    let known = matches!((ty, format), ("integer", "int32" | "int64") | ("number", "float" | "double"));
-    let said = if known {
-        format!("Checked value must be of type {ty} with format {format} in {path}")
-    } else {
-        format!("Checked value must be of type {ty} (default format) in {path}")
-    };
-    (!fits).then_some(said)
+/// A number on its way through the checks.
+struct Numeric<'a> {
+    number: &'a Number,
+    schema: &'a StructuralSchema,
+    path: &'a str,
 }
 
-fn is_multiple(number: &Number, factor: &Number) -> bool {
-    match (number.as_i64(), factor.as_i64()) {
-        (Some(number), Some(factor)) => factor != 0 && number % factor == 0,
-        _ => {
-            let times = number.as_f64().unwrap_or_default() / factor.as_f64().unwrap_or(1.0);
-            times.fract() == 0.0
+impl Numeric<'_> {
+    /// The number is none of the schema's type and format.
+    fn out_of_range(&self, number: &Number, prefix: &str) -> Option<What> {
+        let (ty, format) = match (self.schema.ty.as_str(), self.schema.format.as_str()) {
+            _ if self.schema.int_or_string => ("", ""),
+            ("integer", format @ ("int32" | "int64")) => ("integer", format),
+            ("number", format @ ("float" | "double")) => ("number", format),
+            (ty @ ("integer" | "number"), _) => (ty, ""),
+            _ => ("", ""),
+        };
+        let fits = match (ty, format) {
+            ("integer", "int32") => whole(number).is_some_and(|n| i32::try_from(n).is_ok()),
+            ("integer", _) => whole(number).is_some(),
+            ("number", "float") => float(number).abs() <= f64::from(f32::MAX),
+            _ => true,
+        };
+        let format = if format.is_empty() { "(default format)".to_owned() } else { format!("with format {format}") };
+        (!fits).then(|| What::Said(format!("{prefix} value must be of type {ty} {format} in {}", self.path)))
+    }
+
+    fn multiple(&self, factor: &Number) -> Vec<What> {
+        let mut faults: Vec<What> = self.out_of_range(factor, "MultipleOf").into_iter().collect();
+        let native = if faults.is_empty() { self.integers(factor) } else { None };
+        let (positive, fits, shown) = match native {
+            Some((number, factor)) => (factor > 0, factor > 0 && number % factor == 0, factor.to_string()),
+            None => {
+                let (number, factor) = (float(self.number), float(factor));
+                let times = if factor < 1.0 { 1.0 / factor * number } else { number / factor };
+                (factor > 0.0, factor > 0.0 && is_whole(times), go_float(factor))
+            }
+        };
+        if !positive {
+            let said = format!("factor MultipleOf declared for {} must be positive: {shown}", self.path);
+            faults.push(What::Invalid(Value::Number(factor.clone()), said));
+        } else if !fits {
+            faults.push(self.said(&format!("should be a multiple of {shown}")));
         }
+        faults
+    }
+
+    fn at_least(&self, least: &Number, exclusive: bool) -> Vec<What> {
+        let words = if exclusive { "should be greater than" } else { "should be greater than or equal to" };
+        self.bound(least, "Minimum boundary", words, |order| order.is_gt() || (!exclusive && order.is_eq()))
+    }
+
+    fn at_most(&self, most: &Number, exclusive: bool) -> Vec<What> {
+        let words = if exclusive { "should be less than" } else { "should be less than or equal to" };
+        self.bound(most, "Maximum boundary", words, |order| order.is_lt() || (!exclusive && order.is_eq()))
+    }
+
+    fn bound(&self, bound: &Number, prefix: &str, words: &str, holds: impl Fn(Ordering) -> bool) -> Vec<What> {
+        let mut faults: Vec<What> = self.out_of_range(bound, prefix).into_iter().collect();
+        let native = if faults.is_empty() { self.integers(bound) } else { None };
+        let (order, shown) = match native {
+            Some((number, bound)) => (number.cmp(&bound), bound.to_string()),
+            None => (float(self.number).total_cmp(&float(bound)), go_float(float(bound))),
+        };
+        if !holds(order) {
+            faults.push(self.said(&format!("{words} {shown}")));
+        }
+        faults
+    }
+
+    /// The value and a bound as whole numbers, where the value is one: the bound loses its fraction.
+    #[allow(clippy::cast_possible_truncation, reason = "upstream cuts the bound so")]
+    fn integers(&self, bound: &Number) -> Option<(i64, i64)> {
+        Some((self.number.as_i64()?, bound.as_i64().unwrap_or_else(|| float(bound) as i64)))
+    }
+
+    fn said(&self, words: &str) -> What {
+        What::Invalid(Value::Number(self.number.clone()), format!("{} in body {words}", self.path))
     }
 }
 
-/// A number as Go prints a float.
-fn shown(number: &Number) -> String {
-    match number.as_f64() {
-        Some(float) if float.fract() == 0.0 && float.abs() < 1e21 => format!("{float:.0}"),
-        Some(float) => float.to_string(),
-        None => number.to_string(),
-    }
+fn float(number: &Number) -> f64 {
+    number.as_f64().unwrap_or_default()
+}
+
+/// A number without fraction that 64 bits hold.
+fn whole(number: &Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let float = float(number);
+        (float.fract() == 0.0).then(|| format!("{float:.0}").parse().ok()).flatten()
+    })
+}
+
+/// A float that is a whole number but for what was lost in computing it.
+fn is_whole(float: f64) -> bool {
+    const EXACT: f64 = 9_007_199_254_740_991.0;
+    const NEAR: f64 = 1e-9;
+    let rest = (float - float.trunc()).abs();
+    float.abs() <= EXACT && (rest == 0.0 || rest / (float.abs() + float.trunc().abs()) < NEAR)
 }
 
 /// Whether two values are the same, numbers by what they are worth.
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
+        // Upstream compares types first, and null has none.
+        (Value::Null, Value::Null) => false,
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
         _ => a == b,
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The replicas and the selector of a custom object that can be scaled.
 
-use knarr_types::{ErrorList, FieldError, FieldPath, Object};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object, go_float};
 use serde_json::Value;
 
 use crate::crd::custom::Scale;
@@ -70,7 +70,7 @@ fn accessor(path: &str, value: &Value, wanted: &str) -> String {
     let (shown, ty) = match value {
         Value::Null => ("<nil>".to_owned(), "<nil>"),
         Value::Bool(set) => (set.to_string(), "bool"),
-        Value::Number(number) if number.is_f64() => (number.to_string(), "float64"),
+        Value::Number(number) if number.is_f64() => (go_float(number.as_f64().unwrap_or_default()), "float64"),
         Value::Number(number) => (number.to_string(), "int64"),
         Value::String(text) => (text.clone(), "string"),
         Value::Array(_) => (value.to_string(), "[]interface {}"),

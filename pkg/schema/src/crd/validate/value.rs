@@ -4,7 +4,7 @@
 //! Beside its faults a check counts how much fitted: where none of several schemas fits, the faults of
 //! the one that fitted best are told.
 
-use knarr_types::{FieldError, FieldPath, Shown};
+use knarr_types::{FieldError, FieldPath, Shown, go_quoted};
 use serde_json::{Map, Value};
 
 use super::{formats, scalars};
@@ -93,12 +93,38 @@ pub(super) fn check(value: &Value, old: Option<&Value>, schema: &StructuralSchem
 fn tolerant(node: Node<'_>, schema: &StructuralSchema) -> Outcome {
     let mut outcome = whole(node, schema);
     let name = node.path;
-    if !outcome.faults.is_empty() && node.old == Some(node.value) && !matches!(name, "kind" | "apiVersion") {
-        outcome.faults.clear();
+    if !outcome.faults.is_empty() && !matches!(name, "kind" | "apiVersion") {
+        let unchanged = node.old.is_some_and(|old| unchanged(node.value, old, Some(node.place)));
+        if unchanged {
+            outcome.faults.clear();
+        }
     }
     outcome
 }
 
+/// Whether a value is as it was. What the schema does not know can not be found again, and counts as changed.
+fn unchanged(new: &Value, old: &Value, schema: Option<&StructuralSchema>) -> bool {
+    match (new, old) {
+        (Value::Array(new), Value::Array(was)) => {
+            let keyed = schema.filter(|schema| schema.list_type == ListType::Map && schema.items.is_some());
+            let Some(schema) = keyed else { return new == was };
+            let same = |item: &Value| {
+                same_element(was, item, schema).is_some_and(|old| unchanged(item, old, schema.items.as_deref()))
+            };
+            new.len() == was.len() && new.iter().all(same)
+        }
+        (Value::Object(new), Value::Object(old)) => {
+            let same = |(name, new): (&String, &Value)| {
+                let known = schema.and_then(|schema| schema.field(name));
+                known.is_some() && old.get(name).is_some_and(|old| unchanged(new, old, known))
+            };
+            new.len() == old.len() && new.iter().all(same)
+        }
+        _ => new == old,
+    }
+}
+
+/// `fitted` counts as upstream's validators do: each counts itself where it applies, some also what fits.
 fn whole(node: Node<'_>, schema: &StructuralSchema) -> Outcome {
     let mut outcome = Outcome::default();
     let Node { value, path, .. } = node;
@@ -116,8 +142,7 @@ fn whole(node: Node<'_>, schema: &StructuralSchema) -> Outcome {
             if let Some(what) = formats::check(text, schema, path) {
                 outcome.add(Fault { path: path.into(), what });
             }
-            // Texts that fit say so to those who count.
-            outcome.fitted += 1;
+            outcome.fitted += 1 + usize::from(formats::known(schema));
         }
         Value::Number(number) => {
             for what in scalars::number(number, schema, path) {
@@ -160,21 +185,37 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 
 fn type_of(outcome: &mut Outcome, value: &Value, schema: &StructuralSchema, path: &str) {
     let wanted = wanted(schema);
-    if wanted.is_empty() {
+    let known = match wanted[..] {
+        ["integer"] => matches!(schema.format.as_str(), "int32" | "int64"),
+        ["number"] => matches!(schema.format.as_str(), "float" | "double"),
+        _ => formats::known(schema),
+    };
+    let format = if known { schema.format.as_str() } else { "" };
+    if value.is_null() {
+        if wanted.is_empty() || schema.nullable {
+            outcome.fitted += 1;
+        } else {
+            outcome.add(wrong_type(path, &wanted.join(","), "null".into()));
+        }
         return;
     }
+    if wanted.is_empty() && format.is_empty() {
+        return;
+    }
+    outcome.fitted += 1;
     let is = type_name(value);
+    let may_be = |ty: &str| wanted.contains(&ty);
     let whole = value.as_f64().is_some_and(|number| number.fract() == 0.0);
-    let fits = match is {
-        "null" => schema.nullable,
-        "string" | "array" if formats::known(schema) && !wanted.contains(&"integer") && !wanted.contains(&"number") => {
-            true
-        }
-        "number" => wanted.contains(&"number") || (whole && wanted.contains(&"integer")),
-        "integer" => wanted.contains(&"integer") || wanted.contains(&"number"),
-        other => wanted.contains(&other),
+    let fits = may_be(is) || (is == "number" && whole && may_be("integer")) || (is == "integer" && may_be("number"));
+    let has_format = match is {
+        "integer" => "int64",
+        "number" => "float64",
+        _ => "",
     };
-    if fits {
+    let of_text = matches!(value, Value::String(_) | Value::Array(_));
+    if !of_text && !format.is_empty() && !fits && format != has_format {
+        outcome.add(wrong_type(path, format, has_format.into()));
+    } else if fits || (of_text && !format.is_empty() && !may_be("number") && !may_be("integer")) {
         outcome.fitted += 1;
     } else {
         outcome.add(wrong_type(path, &wanted.join(","), is.into()));
@@ -183,11 +224,7 @@ fn type_of(outcome: &mut Outcome, value: &Value, schema: &StructuralSchema, path
 
 /// A value that is not of that type or format.
 pub(super) fn wrong_type(path: &str, wanted: &str, value: Value) -> Fault {
-    let shown = match &value {
-        Value::String(text) => format!("{text:?}"),
-        other => other.to_string(),
-    };
-    let said = format!("{path} in body must be of type {wanted}: {shown}");
+    let said = format!("{path} in body must be of type {wanted}: {}", go_quoted(value.as_str().unwrap_or_default()));
     Fault { path: path.into(), what: What::Type(value, said) }
 }
 
@@ -221,7 +258,7 @@ fn list(outcome: &mut Outcome, node: Node<'_>, items: &[Value], schema: &Structu
         let said = format!("{path} in body shouldn't contain duplicates");
         outcome.add(Fault { path: path.into(), what: What::Invalid("".into(), said) });
     }
-    outcome.fitted += 1;
+    outcome.fitted += 2;
 }
 
 /// The element of the list before that this one was, where lists are told apart by keys.
@@ -229,12 +266,16 @@ fn before<'a>(node: Node<'a>, item: &Value) -> Option<&'a Value> {
     if node.place.list_type != ListType::Map {
         return None;
     }
-    let keys = &node.place.list_map_keys;
-    node.old?.as_array()?.iter().find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
+    same_element(node.old?.as_array()?, item, node.place)
+}
+
+fn same_element<'a>(old: &'a [Value], item: &Value, list: &StructuralSchema) -> Option<&'a Value> {
+    old.iter().find(|old| list.list_map_keys.iter().all(|key| old.get(key) == item.get(key)))
 }
 
 fn object(outcome: &mut Outcome, node: Node<'_>, fields: &Map<String, Value>, schema: &StructuralSchema) {
     let (checks, path) = (&schema.checks, node.path);
+    outcome.fitted += 1;
     let count = i64::try_from(fields.len()).unwrap_or(i64::MAX);
     if let Some(least) = checks.min_properties.filter(|least| count < *least) {
         let said = format!("{path} in body should have at least {least} properties");
@@ -263,9 +304,10 @@ fn object(outcome: &mut Outcome, node: Node<'_>, fields: &Map<String, Value>, sc
 }
 
 fn field(node: Node<'_>, name: &str, value: &Value, schema: &StructuralSchema, path: &str) -> Outcome {
-    let place = node.place.field(name).unwrap_or(schema);
-    let old = if node.place.map_atomic { None } else { node.old.and_then(|old| old.get(name)) };
-    tolerant(Node { value, old, place, path }, schema)
+    let place = node.place.field(name);
+    // What the schema of the place does not know cannot be found before.
+    let old = place.and_then(|_| node.old?.get(name));
+    tolerant(Node { value, old, place: place.unwrap_or(schema), path }, schema)
 }
 
 fn join(path: &str, name: &str) -> String {
@@ -308,7 +350,7 @@ fn logic(outcome: &mut Outcome, node: Node<'_>, schema: &StructuralSchema) {
     if checks.not.as_ref().is_some_and(|not| whole(node, not).faults.is_empty()) {
         outcome.add(say("must not validate the schema (not)"));
     }
-    outcome.fitted += 1;
+    outcome.fitted += 2;
 }
 
 /// How many of the schemas fit (`first`: stop at one), and the outcome of the one that fits best.
