@@ -8,6 +8,7 @@ mod bad_images;
 mod bad_input;
 mod beside;
 mod charts;
+mod controllers;
 mod conversion;
 mod ctl;
 mod ctl_pods;

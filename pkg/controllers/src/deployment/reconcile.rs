@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The shell around the plan of a Deployment: finds its sets, writes what was decided.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,10 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions
 
 use super::plan::{Bounds, Set, initial, plan};
 use super::status::{progress_deadline, status};
-use super::template::{annotate, new_set, note_bounds, replica_set, revision};
+use super::template::{annotate, new_set, note_bounds, owner_of, replica_set, revision};
 use crate::controller::{ReconcileError, is_status, unless};
 use crate::queue::Queue;
-use crate::views::{PodView, controller_of};
+use crate::views::{PodView, controller_of, selects};
 
 /// Reconciles Deployments.
 pub struct Controller {
@@ -38,6 +39,9 @@ impl Controller {
     /// The API's, when a write failed; it is tried again.
     pub async fn reconcile(&self, key: ObjectRef) -> Result<(), ReconcileError> {
         let Some(deployment) = self.deployments.get(&key) else { return Ok(()) };
+        if self.adopt(&key, &deployment).await? {
+            return Ok(()); // what was adopted comes back as a change
+        }
         let sets = self.sets_of(&key, &deployment);
         let new = new_set(&deployment, &sets).cloned();
         if deployment.metadata.deletion_timestamp.is_some() {
@@ -65,6 +69,30 @@ impl Controller {
         self.scale_all(&key, &deployment, &old, &old_replicas).await?;
         self.write_status(&key, &deployment, Some(&new), &sets).await?;
         self.prune(&key, &deployment, &new, &old).await
+    }
+
+    /// Makes sets that nobody controls and the selector fits its own, so that their pods go on; whether there were any.
+    async fn adopt(&self, key: &ObjectRef, deployment: &Deployment) -> Result<bool, ReconcileError> {
+        if deployment.metadata.deletion_timestamp.is_some() {
+            return Ok(false);
+        }
+        let Some(selector) = deployment.spec.as_ref().map(|spec| &spec.selector) else { return Ok(false) };
+        let all = self.sets.list_namespace(&key.namespace).into_iter().map(|(_, set)| set);
+        let orphans: Vec<_> = all
+            .filter(|set| controller_of(&set.metadata).is_none() && set.metadata.deletion_timestamp.is_none())
+            .filter(|set| selects(selector, set.metadata.labels.as_ref().unwrap_or(&BTreeMap::new())))
+            .collect();
+        let api = Api::<ReplicaSet>::namespaced(self.client.clone(), &key.namespace);
+        let mut adopted = false;
+        for set in &orphans {
+            let (uid, owner) = (&set.metadata.uid, owner_of(deployment));
+            let patch = serde_json::json!({"metadata": {"uid": uid, "ownerReferences": [owner]}});
+            let name = set.metadata.name.as_deref().unwrap_or_default();
+            let result = api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+            adopted |= result.is_ok();
+            unless(result, &[404, 409])?;
+        }
+        Ok(adopted)
     }
 
     fn sets_of(&self, key: &ObjectRef, deployment: &Deployment) -> Vec<Arc<ReplicaSet>> {

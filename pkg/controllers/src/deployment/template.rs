@@ -68,14 +68,7 @@ pub fn replica_set(deployment: &Deployment, replicas: i32, revision: i64) -> Rep
             name: Some(format!("{}-{hash}", meta.name.as_deref().unwrap_or_default())),
             namespace: meta.namespace.clone(),
             labels: Some(labels),
-            owner_references: Some(vec![OwnerReference {
-                api_version: "apps/v1".into(),
-                kind: "Deployment".into(),
-                name: meta.name.clone().unwrap_or_default(),
-                uid: meta.uid.clone().unwrap_or_default(),
-                controller: Some(true),
-                block_owner_deletion: Some(true),
-            }]),
+            owner_references: Some(vec![owner_of(deployment)]),
             ..ObjectMeta::default()
         },
         spec: Some(ReplicaSetSpec {
@@ -143,6 +136,19 @@ pub fn note_bounds(set: &mut ReplicaSet, deployment: &Deployment) -> bool {
 pub fn revision(meta: &ObjectMeta) -> i64 {
     let text = meta.annotations.as_ref().and_then(|a| a.get(DEPLOYMENT_REVISION));
     text.and_then(|r| r.parse().ok()).unwrap_or_default()
+}
+
+/// What says that a Deployment controls an object.
+pub fn owner_of(deployment: &Deployment) -> OwnerReference {
+    let meta = &deployment.metadata;
+    OwnerReference {
+        api_version: "apps/v1".into(),
+        kind: "Deployment".into(),
+        name: meta.name.clone().unwrap_or_default(),
+        uid: meta.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
 }
 
 #[cfg(test)]
