@@ -6,7 +6,7 @@
 use knarr_schema::cel::{Activation, Environment, Shape, ShapeKind, Type, Value};
 use libfuzzer_sys::fuzz_target;
 
-struct Object(serde_json::Value, Shape);
+struct Object(knarr_types::tree::Value, Shape);
 
 impl<'a> Activation<'a> for &'a Object {
     fn variable(&self, name: &str) -> Option<Value<'a>> {
@@ -16,7 +16,7 @@ impl<'a> Activation<'a> for &'a Object {
 
 fuzz_target!(|source: &str| {
     let shape = Shape { kind: ShapeKind::Dyn, max_elements: 10, min_bytes: 1 };
-    let object = Object(serde_json::json!({"a": 1, "b": ["x", "y"], "c": {"d": "1Gi", "e": 1.5}}), shape);
+    let object = Object(knarr_types::tree::json!({"a": 1, "b": ["x", "y"], "c": {"d": "1Gi", "e": 1.5}}), shape);
     if let Ok(program) = Environment::new(vec![("self", Type::Dyn)]).compile(source) {
         let (_, _cost) = program.run(&&object, 100_000);
         let _estimated = program.max_cost(&object.1);

@@ -7,7 +7,7 @@
 use knarr_schema::Registry;
 use knarr_schema::crd::kinds_of;
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 fuzz_target!(|data: &[u8]| {
     let mut parts = data.splitn(2, |byte| *byte == 0);

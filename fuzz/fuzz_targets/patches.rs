@@ -7,7 +7,7 @@
 use knarr_schema::Registry;
 use knarr_schema::patch::{json_patch, merge_patch, strategic_merge_patch};
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 fn pod() -> Value {
     json!({

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, Quantity};
-use serde_json::Value;
 
 /// Amounts by resource.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -14,7 +14,7 @@ pub type Amounts = BTreeMap<String, Quantity>;
 #[must_use]
 pub fn read(map: &Value) -> Amounts {
     let pairs = map.as_object().into_iter().flatten();
-    pairs.filter_map(|(name, amount)| Some((name.clone(), quantity(amount)?))).collect()
+    pairs.filter_map(|(name, amount)| Some((name.to_string(), quantity(amount)?))).collect()
 }
 
 /// Reads one amount, which may be a bare number.
@@ -84,7 +84,7 @@ pub fn of_pod(pod: &Object, list: &str) -> Amounts {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -5,8 +5,8 @@
 
 use base64::Engine as _;
 use knarr_auth::{Attributes, UserInfo};
+use knarr_types::tree::json;
 use knarr_types::{Object, Status};
-use serde_json::json;
 
 use crate::{Lookup, Operation, Request};
 

@@ -3,8 +3,8 @@
 //! (`pkg/registry/resource/strategy.go`).
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/#admin-access>
 
+use knarr_types::tree::Value;
 use knarr_types::{FieldError, FieldPath, Object, Status};
-use serde_json::Value;
 
 use crate::{Lookup, Operation, Request, items_of};
 
@@ -42,7 +42,7 @@ mod tests {
 
     use knarr_auth::UserInfo;
     use knarr_schema::Registry;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::table::{Table, request};

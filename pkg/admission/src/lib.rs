@@ -32,8 +32,8 @@ use futures::future::BoxFuture;
 use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::Kind;
 use knarr_store::Precondition;
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 pub use certificates::{set_condition_times, set_requester};
 

@@ -2,8 +2,8 @@
 //! LimitRanger: a namespace's defaults for containers, and its bounds for containers, pods and claims.
 //! <https://kubernetes.io/docs/concepts/policy/limit-range/>
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, Quantity, Status};
-use serde_json::Value;
 
 use crate::amounts::{self, Amounts};
 use crate::{Lookup, Operation, Request};
@@ -58,7 +58,7 @@ fn fill(container: &mut Value, field: &str, defaults: &[Value], source: &str) ->
     for (name, amount) in defaults.iter().flat_map(|d| d[source].as_object().into_iter().flatten()) {
         if container["resources"][field].get(name).is_none() {
             container["resources"][field][name] = amount.clone();
-            set.push(name.clone());
+            set.push(name.to_string());
         }
     }
     set.sort();
@@ -166,7 +166,7 @@ fn ratio(name: &str, kind: &str, bound: Quantity, requests: &Amounts, limits: &A
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use knarr_schema::Kind;
+use knarr_types::tree::Value;
 use knarr_types::{LabelSelector, Object};
-use serde_json::Value;
 
 use crate::{Lookup, Operation, Request};
 
@@ -122,7 +122,7 @@ pub(crate) fn selects_namespace(
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::table::{Table, kind, request};

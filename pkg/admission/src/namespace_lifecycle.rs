@@ -54,7 +54,7 @@ pub(crate) fn conditions(request: &Request<'_>) -> Vec<Precondition> {
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::table::{Table, kind, request};

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use knarr_types::labels::{NAMESPACE_NODE_LEASE, TAINT_NOT_READY};
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
-use serde_json::{Value, json};
 
 use crate::{Lookup, Operation, Request};
 
@@ -135,7 +135,7 @@ fn pod(node: &str, request: &Request<'_>, new: &Value, old: &Value, lookup: &dyn
     }
 }
 
-fn map(value: &Value) -> Option<&serde_json::Map<String, Value>> {
+fn map(value: &Value) -> Option<&knarr_types::tree::Map> {
     value.as_object().filter(|map| !map.is_empty())
 }
 
@@ -226,7 +226,7 @@ fn claim(node: &str, request: &Request<'_>, new: &Value, old: &Value) -> Result<
             ("status", &["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"]),
         ] {
             if let Some(part) = claim[part].as_object_mut() {
-                fields.iter().for_each(|field| drop(part.remove(*field)));
+                fields.iter().for_each(|field| drop(part.remove(field)));
             }
         }
         claim

@@ -3,20 +3,25 @@
 
 use knarr_types::Object;
 use knarr_types::labels::{TAINT_NOT_READY, TAINT_UNREACHABLE};
-use serde_json::{Value, json};
+use knarr_types::tree::Value;
 
 /// How long, where a pod says nothing of its own. Upstream's default.
 const SECONDS: i64 = 300;
 
 pub(crate) fn taint_tolerations(pod: &mut Object) {
-    let tolerations = &mut pod["spec"]["tolerations"];
-    let mut list = tolerations.as_array().cloned().unwrap_or_default();
+    let mut list = match pod["spec"]["tolerations"].take() {
+        Value::Array(list) => list,
+        _ => Vec::new(),
+    };
     for key in [TAINT_NOT_READY, TAINT_UNREACHABLE] {
         if !list.iter().any(|t| bears(t, key)) {
-            list.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS}));
+            let texts = [("key", key), ("operator", "Exists"), ("effect", "NoExecute")];
+            let mut toleration: Value = texts.into_iter().collect();
+            toleration["tolerationSeconds"] = SECONDS.into();
+            list.push(toleration);
         }
     }
-    *tolerations = list.into();
+    pod["spec"]["tolerations"] = list.into();
 }
 
 /// Whether a toleration speaks of this taint's effect NoExecute already.
@@ -27,6 +32,8 @@ fn bears(toleration: &Value, key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use knarr_types::tree::json;
+
     use super::*;
 
     #[test]

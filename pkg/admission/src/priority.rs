@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 use crate::{Lookup, Operation, Request};
 
@@ -86,7 +86,7 @@ pub(crate) fn keep(request: &Request<'_>, pod: &mut Object) {
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::table::{Table, kind, request};

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 use crate::amounts;
 use crate::{Lookup, Request};
@@ -82,7 +82,7 @@ pub(crate) fn validate(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup)
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::Operation;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use knarr_auth::SOURCE_SECRETS;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     value[field].as_array().into_iter().flatten()

@@ -2,8 +2,10 @@
 //! ServiceAccount: every pod runs as an account of its namespace, and gets its token as a volume.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/#bound-service-account-tokens>
 
+use std::sync::LazyLock;
+
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
-use serde_json::{Value, json};
 
 use crate::{Lookup, Request, Settings, secrets};
 
@@ -13,6 +15,17 @@ const VOLUME: &str = "kube-api-access-";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long a token lasts: an hour and a bit, as upstream.
 const TOKEN_SECONDS: i64 = 3607;
+
+/// The volume with an account's token, but for its name.
+static TOKEN_VOLUME: LazyLock<Value> = LazyLock::new(|| {
+    json!({"projected": {"defaultMode": 420, "sources": [
+        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [
+            {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+        ]}},
+    ]}})
+});
 
 pub(crate) fn mutate(
     request: &Request<'_>,
@@ -105,29 +118,30 @@ fn mount_token(spec: &mut Value, settings: &Settings) {
     let mut needed = false;
     for list in ["initContainers", "containers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
-            if mounts.iter().any(|m| m["mountPath"] == MOUNT_PATH) {
+            let mounts = container["volumeMounts"].as_array();
+            if mounts.into_iter().flatten().any(|m| m["mountPath"] == MOUNT_PATH) {
                 continue;
             }
-            let mount = json!({"name": name, "mountPath": MOUNT_PATH, "readOnly": true});
-            container["volumeMounts"] = mounts.into_iter().chain([mount]).collect();
+            let texts = [("name", name.as_str()), ("mountPath", MOUNT_PATH)];
+            let mut mount: Value = texts.into_iter().collect();
+            mount["readOnly"] = true.into();
+            push(&mut container["volumeMounts"], mount);
             needed = true;
         }
     }
     if needed && existing.is_none() {
-        let volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
-        spec["volumes"] = volumes.into_iter().chain([token_volume(&name)]).collect();
+        let mut volume = TOKEN_VOLUME.clone();
+        volume["name"] = name.into();
+        push(&mut spec["volumes"], volume);
     }
 }
 
-fn token_volume(name: &str) -> Value {
-    json!({"name": name, "projected": {"defaultMode": 420, "sources": [
-        {"serviceAccountToken": {"expirationSeconds": TOKEN_SECONDS, "path": "token"}},
-        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
-        {"downwardAPI": {"items": [
-            {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
-        ]}},
-    ]}})
+/// Appends to a list, which may be absent.
+fn push(list: &mut Value, value: Value) {
+    match list {
+        Value::Array(list) => list.push(value),
+        absent => *absent = Value::Array(vec![value]),
+    }
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldErrorType, FieldPath, Object};
-use serde_json::{Value, json};
 
 /// What there is to give out.
 #[derive(Clone, Debug)]

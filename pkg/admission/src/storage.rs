@@ -3,8 +3,8 @@
 //! cluster's class, live as long as they are used, and grow only where their class lets them.
 //! And DefaultIngressClass, which is the same for ingresses.
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, Quantity, Status};
-use serde_json::Value;
 
 use crate::amounts;
 use crate::{Lookup, Operation, Request};
@@ -91,7 +91,7 @@ pub(crate) fn validate_resize(request: &Request<'_>, claim: &Object, lookup: &dy
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::table::{Table, kind, request};

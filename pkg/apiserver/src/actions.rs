@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use knarr_admission::{Operation, Request};
 use knarr_schema::Kind;
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
-use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::query::Query;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use http::Method;
 use knarr_store::{Scope, WatchEvent};
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, ResourceId};
-use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app::App;

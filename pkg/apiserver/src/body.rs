@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http_body_util::{BodyExt as _, Limited};
 use knarr_types::Status;
-use serde_json::Value;
+use knarr_types::tree::Value;
 use tokio::sync::oneshot;
 
 /// What goes back to a client.

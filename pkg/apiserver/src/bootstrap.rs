@@ -8,7 +8,7 @@ use axum::body::Body;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use knarr_auth::UserInfo;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use crate::app::App;
 use crate::server::ServerError;

@@ -8,7 +8,7 @@ use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Method};
 use knarr_schema::{Registry, discovery, openapi};
 use knarr_types::Status;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Response};
@@ -49,7 +49,7 @@ pub fn serve(
             Served::Ready(openapi_v3(&registry, group, version, &context.query, headers))
         }
         [".well-known", "openid-configuration"] => Served::Json(openid(app)),
-        ["openid", "v1", "jwks"] => Served::Json(app.authenticator.keys().jwks()),
+        ["openid", "v1", "jwks"] => Served::Json(app.authenticator.keys().jwks().into()),
         _ => return None,
     };
     // The groups are served without a router: with any method, and whatever is accepted of the rest.

@@ -52,7 +52,7 @@ fn role(write: &Write<'_>, object: &Object, old: Option<&Object>) -> Result<(), 
     if has(write, "escalate", &write.kind.resource, &info.namespace, &info.name) {
         return Ok(());
     }
-    let rules: Vec<Rule> = serde_json::from_value(object["rules"].clone()).unwrap_or_default();
+    let rules: Vec<Rule> = knarr_types::tree::from_value(object["rules"].clone()).unwrap_or_default();
     let authorizer = &write.app.authorizer;
     let user = &write.context.user;
     authorizer.may_grant(user, &info.namespace, &rules).map_err(|why| refuse(write, object, &why))?;
@@ -73,7 +73,7 @@ fn everything() -> [Rule; 2] {
 }
 
 fn binding(write: &Write<'_>, object: &Object) -> Result<(), Status> {
-    let Ok(role) = serde_json::from_value::<RoleRef>(object["roleRef"].clone()) else { return Ok(()) };
+    let Ok(role) = knarr_types::tree::from_value::<RoleRef>(object["roleRef"].clone()) else { return Ok(()) };
     let namespace = &*write.context.info.namespace;
     let resource = match role.kind.as_str() {
         "ClusterRole" => "clusterroles",

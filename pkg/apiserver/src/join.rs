@@ -104,7 +104,7 @@ pub async fn join(app: &App, context: &RequestContext, request: Request<Body>) -
         cluster_cidr: listed(&joining.cluster_cidrs),
         service_cidr: listed(&joining.service_cidrs),
     };
-    let document = serde_json::to_value(joined).map_err(Status::internal)?;
+    let document = knarr_types::tree::to_value(joined).map_err(Status::internal)?;
     Ok(body::json(200, &document))
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use http::Method;
 use jiff::Timestamp;
 use knarr_auth::{LAST_USED, Objects as _};
+use knarr_types::tree::{Value, json};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::app::App;

@@ -11,7 +11,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use knarr_schema::Kind;
 use knarr_schema::protobuf::{self, ListFrame, Message};
 use knarr_store::Record;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use crate::body::{self, Response};
 use crate::negotiate::Encoding;

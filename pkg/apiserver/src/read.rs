@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use knarr_schema::patch::json_kind;
 use knarr_schema::{Kind, table};
 use knarr_store::{ReadError, Record, Snapshot};
+use knarr_types::tree::{Value, json};
 use knarr_types::{Cause, Key, Reason, Revision, Status, StatusDetails};
-use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Response};

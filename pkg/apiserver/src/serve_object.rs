@@ -13,7 +13,7 @@ use knarr_schema::protobuf::{self, Message};
 use knarr_schema::{Encoded, Kind, builtin_types, convert, encode, table};
 use knarr_store::{Draft, Record};
 use knarr_types::Object;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use crate::body::{self, Response};
 use crate::negotiate::{self, Answer, Encoding, Form};

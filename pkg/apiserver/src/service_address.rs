@@ -7,7 +7,7 @@ use std::sync::Arc;
 use knarr_admission::Lookup;
 use knarr_types::Object;
 use knarr_types::labels::SERVICE_NAME;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 /// Where somebody is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ fn number(port: &Value) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

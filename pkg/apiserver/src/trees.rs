@@ -19,7 +19,7 @@ const SIZE_MAX: usize = 16 * 1024;
 
 /// The kept trees, each with the revision it is of.
 #[derive(Default)]
-pub struct Trees(RwLock<HashMap<Key, (Revision, Arc<Object>)>>);
+pub struct Trees(RwLock<HashMap<Key, (Revision, Arc<Object>), foldhash::fast::RandomState>>);
 
 impl Trees {
     /// The record as a tree in the version of `kind`.

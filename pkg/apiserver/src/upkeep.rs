@@ -11,8 +11,8 @@ use futures::future::try_join_all;
 use http::Method;
 use knarr_schema::rules::flow_control;
 use knarr_store::{Scope, WatchEvent};
+use knarr_types::tree::json;
 use knarr_types::{Object, ResourceId};
-use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::app::App;

@@ -16,8 +16,8 @@ use knarr_schema::protobuf::watch_frame;
 use knarr_schema::table::IncludeObject;
 use knarr_schema::{Kind, typed};
 use knarr_store::{Commit, Record, WatchEvent, Watcher};
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Reason, Revision, Status};
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::app::App;

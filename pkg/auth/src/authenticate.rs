@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use knarr_pki::service_account::{Claims, Keys, LegacyClaims, ObjectName, Token};
+use knarr_types::tree::Value;
 use parking_lot::RwLock;
-use serde_json::Value;
 
 use crate::UserInfo;
 use crate::node::SERVING_NODES;
@@ -299,7 +299,7 @@ fn bootstrap(id: &str, secret: &str, objects: &dyn Objects, now: Timestamp) -> O
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

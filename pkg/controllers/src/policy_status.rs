@@ -13,8 +13,8 @@ use knarr_client::Client;
 use knarr_client::cache::{Cache, ObjectRef};
 use knarr_schema::Registry;
 use knarr_schema::cel::type_check::{self, Named, Params, Typed};
+use knarr_types::tree::{Value, json, to_value};
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::{Value, json};
 
 use crate::controller::{ReconcileError, unless};
 
@@ -57,7 +57,7 @@ impl Controller {
         let api = Api::<ValidatingAdmissionPolicy>::all(self.client.clone());
         let Some(policy) = api.get_opt(&key.name).await? else { return Ok(()) };
         let generation = policy.metadata.generation;
-        let policy = serde_json::to_value(&policy).map_err(kube::Error::SerdeError)?;
+        let policy = to_value(&policy).map_err(kube::Error::SerdeError)?;
         let warnings = self.check(&policy).await;
         let mut checked = json!({});
         if !warnings.is_empty() {

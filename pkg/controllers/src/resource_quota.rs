@@ -16,8 +16,8 @@ use knarr_admission::quota::usage::Counted;
 use knarr_client::Client;
 use knarr_client::cache::{Cache, ObjectRef};
 use knarr_types::Quantity;
+use knarr_types::tree::{self, Value};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams, TypeMeta};
-use serde_json::Value;
 
 use crate::controller::{ReconcileError, unless};
 use crate::garbage::Followed;
@@ -48,7 +48,7 @@ impl Controller {
         let by_name = ListParams::default().fields(&format!("metadata.name={}", key.name));
         let Some(mut quota) = api.list(&by_name).await?.items.pop() else { return Ok(()) };
         quota.types = Some(TypeMeta::resource::<ResourceQuota>());
-        let quota = serde_json::to_value(quota).map_err(kube::Error::SerdeError)?;
+        let quota = tree::to_value(quota).map_err(kube::Error::SerdeError)?;
         let hard = amounts::read(&quota["spec"]["hard"]);
         let mut used = Amounts::new();
         for followed in self.resources.iter().filter(|r| r.namespaced) {
@@ -64,14 +64,14 @@ impl Controller {
         }
         let mut new = quota;
         new["status"] = status;
-        let new: DynamicObject = serde_json::from_value(new).map_err(kube::Error::SerdeError)?;
+        let new: DynamicObject = tree::from_value(new).map_err(kube::Error::SerdeError)?;
         unless(api.replace_status(&key.name, &PostParams::default(), &new).await, &[404])
     }
 
     async fn list(&self, namespace: &str, resource: &ApiResource) -> Result<Vec<Value>, ReconcileError> {
         let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, resource);
         let objects = api.list(&ListParams::default()).await?.items;
-        objects.into_iter().map(|o| serde_json::to_value(o).map_err(kube::Error::SerdeError)).collect()
+        objects.into_iter().map(|o| tree::to_value(o).map_err(kube::Error::SerdeError)).collect()
     }
 }
 
@@ -90,16 +90,16 @@ fn status(hard: &Amounts, used: &Amounts) -> Value {
         amounts.into_iter().map(|(name, amount)| (name.clone(), Value::from(amount.to_string()))).collect()
     };
     if hard.is_empty() {
-        return serde_json::json!({});
+        return tree::json!({});
     }
     let hard_now = hard.iter().map(|(name, amount)| (name, *amount)).collect();
     let used_now = hard.keys().map(|name| (name, used.get(name).copied().unwrap_or(Quantity::ZERO))).collect();
-    serde_json::json!({"hard": texts(hard_now), "used": texts(used_now)})
+    tree::json!({"hard": texts(hard_now), "used": texts(used_now)})
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

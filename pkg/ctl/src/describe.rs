@@ -27,6 +27,7 @@ mod workload;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use knarr_types::tree::to_value;
 use kube::api::{DynamicObject, ListParams};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -244,6 +245,6 @@ fn controller(meta: &ObjectMeta) -> Option<String> {
 
 /// A label selector as a query writes it; one that says nothing is `<none>`.
 fn selector(selector: Option<&LabelSelector>) -> String {
-    let text = selector.and_then(|it| knarr_types::selector::LabelSelector::from_object(&json!(it)).ok());
+    let text = selector.and_then(|it| knarr_types::LabelSelector::from_object(&to_value(it).ok()?).ok());
     text.map(|it| it.to_string()).filter(|it| !it.is_empty()).unwrap_or_else(|| "<none>".to_owned())
 }

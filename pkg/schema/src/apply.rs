@@ -5,8 +5,8 @@
 mod prune;
 
 use jiff::Timestamp;
+use knarr_types::tree::Value;
 use knarr_types::{Cause, Object, Reason, Status, StatusDetails};
-use serde_json::Value;
 
 use crate::builtin_types;
 use crate::field_set::{Element, FieldSet, path_text};
@@ -160,7 +160,7 @@ pub fn apply(
     {
         return Err(ApplyError::NotConvertible { object: shown_as(config), kind: shown_kind(config), fault });
     }
-    let owners = if owners.is_folded() { entries.fold().map(Value::String) } else { entries.publish() };
+    let owners = if owners.is_folded() { entries.fold().map(Value::from) } else { entries.publish() };
     if manager.name == "kubectl" {
         renew_last_applied(&mut object, config);
     }

@@ -8,7 +8,7 @@ mod autoscaler;
 mod ordered;
 
 use knarr_types::Object;
-use serde_json::{Map, Value};
+use knarr_types::tree::Map;
 
 use crate::field_table::TypeRef;
 use crate::kinds::Kind;
@@ -28,7 +28,7 @@ pub fn to_storage(kind: &Kind, object: &mut Object) {
             TypeRef::named("io.k8s.api.autoscaling.v2.HorizontalPodAutoscaler")
         }
     };
-    fields.insert("apiVersion".into(), (*kind.storage_version).into());
+    fields.insert("apiVersion", (*kind.storage_version).into());
     if let Some(ty) = ty {
         normalize(object, ty.get());
     }
@@ -41,7 +41,7 @@ pub fn from_storage(kind: &Kind, object: &mut Object) {
         "Event" => rename(fields, |names| names),
         _ => autoscaler::v2_to_v1(fields),
     }
-    fields.insert("apiVersion".into(), kind.api_version().into());
+    fields.insert("apiVersion", kind.api_version().into());
     normalize(object, kind.ty.get());
 }
 
@@ -77,20 +77,17 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
-fn rename(
-    fields: &mut Map<String, Value>,
-    direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str),
-) {
+fn rename(fields: &mut Map, direction: impl Fn((&'static str, &'static str)) -> (&'static str, &'static str)) {
     for (from, to) in EVENT_FIELDS.map(direction) {
         if let Some(value) = fields.remove(from) {
-            fields.insert(to.into(), value);
+            fields.insert(to, value);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::{Value, json};
 
     use super::*;
     use crate::kinds::Registry;

@@ -110,7 +110,7 @@ pub fn check(object: Object, ty: &Type) -> Result<Decoded, DecodeError> {
 fn decode_tree(object: Object, ty: &Type) -> Result<Decoded, DecodeError> {
     let mut context = Context::default();
     let seed = Typed { ty, context: &mut context };
-    let result = seed.deserialize(object);
+    let result = seed.deserialize(&object);
     finish(context, result).map_err(|error| error.unwrap_or_else(|e| DecodeError::Syntax(e.to_string())))
 }
 

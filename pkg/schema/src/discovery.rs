@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::kinds::{Kind, Registry, Subresource};
@@ -205,10 +205,10 @@ fn is_own_version(kind: &Kind, sub: &Subresource) -> bool {
 }
 
 fn add_names(entry: &mut Value, kind: &Kind) {
-    let Some(entry): Option<&mut Map<String, Value>> = entry.as_object_mut() else { return };
+    let Some(entry): Option<&mut Map> = entry.as_object_mut() else { return };
     for (name, values) in [("shortNames", &kind.short_names), ("categories", &kind.categories)] {
         if !values.is_empty() {
-            entry.insert(name.into(), json!(values));
+            entry.insert(name, json!(values));
         }
     }
 }

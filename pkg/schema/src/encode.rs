@@ -6,7 +6,7 @@ pub(crate) mod json;
 mod yaml;
 
 use knarr_types::Object;
-use serde_json::Value;
+use knarr_types::tree::{Text, Value};
 
 pub use as_patched::{Opened, as_patched};
 pub use yaml::to_yaml;
@@ -27,10 +27,10 @@ pub struct Encoded {
 /// `metadata.resourceVersion`, which only the store knows. An object without metadata gets an empty one.
 #[must_use]
 pub fn encode(object: &Object) -> Encoded {
-    let empty = serde_json::Map::new();
+    let empty = knarr_types::tree::Map::new();
     let fields = object.as_object().unwrap_or(&empty);
     let metadata = fields.get("metadata").and_then(Value::as_object).unwrap_or(&empty);
-    let own = |(name, _): &(&String, &Value)| !matches!(name.as_str(), "apiVersion" | "kind");
+    let own = |(name, _): &(&Text, &Value)| !matches!(name.as_str(), "apiVersion" | "kind");
     let before = fields.iter().take_while(|(name, _)| name.as_str() < "metadata").filter(own);
     let after = fields.iter().skip_while(|(name, _)| name.as_str() <= "metadata");
     let mut json = Vec::with_capacity(4096);
@@ -65,7 +65,7 @@ pub fn encode(object: &Object) -> Encoded {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

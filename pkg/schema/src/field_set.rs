@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
+use knarr_types::tree::{Map, Value};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
 
 use crate::encode::json;
 
@@ -63,7 +63,7 @@ enum Scalar {
 impl Scalar {
     fn of(value: &Value) -> Self {
         match value {
-            Value::String(text) => Self::Text(text.clone()),
+            Value::String(text) => Self::Text(text.to_string()),
             Value::Number(number) => match number.as_i64() {
                 Some(whole) => Self::Number(whole),
                 None => Self::Other(number.to_string()),
@@ -116,7 +116,7 @@ impl<'a> Element<'a> {
         let (kind, rest) = text.split_at_checked(2).unwrap_or(("", text));
         match (kind, serde_json::from_str(rest)) {
             ("k:", Ok(Value::Object(keys))) => {
-                Rank::Keys(keys.into_iter().map(|(name, value)| (name, Scalar::of(&value))).collect())
+                Rank::Keys(keys.into_iter().map(|(name, value)| (name.into(), Scalar::of(&value))).collect())
             }
             ("v:", Ok(value)) => Rank::Value(Scalar::of(&value)),
             _ => Rank::Index(rest.parse().unwrap_or_default()),
@@ -165,7 +165,7 @@ impl<'a> FieldSet<'a> {
         }
     }
 
-    fn parse_map(fields: &'a Map<String, Value>) -> Result<Self, FieldSetError> {
+    fn parse_map(fields: &'a Map) -> Result<Self, FieldSetError> {
         let mut nodes = Vec::with_capacity(fields.len());
         for (key, value) in fields {
             if key == "." {

@@ -10,7 +10,7 @@ mod fields;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use crate::builtin_types::NamedType;
 pub use fields::Fields;

@@ -11,7 +11,7 @@ mod versions;
 
 use jiff::Timestamp;
 use knarr_types::Object;
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Text, Value};
 
 use crate::field_set::{Element, FieldSet};
 use crate::field_table::Type;
@@ -225,7 +225,7 @@ fn equal_but_managed(old: &Object, new: &Object) -> bool {
         })
 }
 
-fn but_owners(metadata: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+fn but_owners(metadata: &Map) -> impl Iterator<Item = (&Text, &Value)> {
     metadata.iter().filter(|(name, _)| *name != "managedFields")
 }
 

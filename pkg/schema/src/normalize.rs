@@ -4,8 +4,8 @@
 //! Amounts and times are written one way, fields that the type does not know are dropped, empty
 //! fields are left out or filled in as their emission rule says. Running it twice changes nothing.
 
+use knarr_types::tree::{Map, Value};
 use knarr_types::{Object, Quantity};
-use serde_json::{Map, Value};
 
 use crate::decode::{go_time, zero};
 use crate::field_table::{Emission, Field, Struct, Type};
@@ -58,27 +58,18 @@ impl Pass {
         self.value(value, ty);
     }
 
-    fn fields(&mut self, tree: &mut Map<String, Value>, fields: &Struct) {
+    fn fields(&mut self, tree: &mut Map, fields: &Struct) {
         // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
         let empty_is_none = fields.name.starts_with("io.k8s.api.");
-        let mut dropped = Vec::new();
-        for (name, value) in tree.iter_mut() {
-            let kept = match fields.position(name) {
-                Some(at) => self.keep_set(value, &fields.fields[at], empty_is_none),
-                None => fields.preserve_unknown,
-            };
-            if !kept {
-                dropped.push(name.clone());
-            }
-        }
-        for name in dropped {
-            tree.remove(&name);
-        }
+        tree.retain(|name, value| match fields.position(name) {
+            Some(at) => self.keep_set(value, &fields.fields[at], empty_is_none),
+            None => fields.preserve_unknown,
+        });
         for field in fields.fields.always() {
-            if !tree.contains_key(&*field.name)
+            if !tree.contains_key(&field.name)
                 && let Some(value) = self.unset(field)
             {
-                tree.insert(field.name.clone().into_owned(), value);
+                tree.insert(&*field.name, value);
             }
         }
     }
@@ -121,7 +112,7 @@ fn rewrite(value: &mut Value, canonical: impl Fn(&str) -> Option<String>) {
         _ => None,
     };
     if let Some(text) = rewritten {
-        *value = Value::String(text);
+        *value = text.into();
     }
 }
 
@@ -145,7 +136,7 @@ fn is_zero(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::field_table::TypeRef;

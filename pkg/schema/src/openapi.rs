@@ -10,7 +10,7 @@ mod schema;
 
 use std::sync::{Arc, LazyLock};
 
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::kinds::{Kind, Registry};

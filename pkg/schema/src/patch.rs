@@ -10,8 +10,8 @@ mod restore;
 mod strategic;
 
 pub use go_text::json_kind;
+use knarr_types::tree::{Map, Value};
 use knarr_types::{Object, Reason, Status, StatusDetails};
-use serde_json::{Map, Value};
 
 pub use json::{MAX_OPERATIONS, check_json_patch, json_patch};
 pub use restore::restore_fault;
@@ -81,7 +81,7 @@ pub(crate) fn not_an_object(patch: &Value) -> String {
     format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", json_kind(patch))
 }
 
-fn merge_members(object: &mut Value, patch: &Map<String, Value>) {
+fn merge_members(object: &mut Value, patch: &Map) {
     if !object.is_object() {
         *object = Value::Object(Map::new());
     }
@@ -91,7 +91,7 @@ fn merge_members(object: &mut Value, patch: &Map<String, Value>) {
             Value::Null => {
                 members.remove(name);
             }
-            Value::Object(patch) => merge_members(members.entry(name).or_insert(Value::Null), patch),
+            Value::Object(patch) => merge_members(members.entry(name.clone()).or_insert(Value::Null), patch),
             other => {
                 members.insert(name.clone(), other.clone());
             }

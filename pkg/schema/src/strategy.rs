@@ -157,7 +157,7 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use crate::kinds::Registry;
 

@@ -19,7 +19,7 @@ mod workload;
 
 use jiff::Timestamp;
 use knarr_types::Object;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use crate::kinds::Kind;
 pub use age::human_duration;

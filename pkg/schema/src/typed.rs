@@ -13,7 +13,7 @@ mod remove;
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use crate::field_set::Element;
 use crate::field_table::{Emission, ListMerge, Struct, Type, TypeRef};

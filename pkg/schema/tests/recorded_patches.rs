@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use knarr_schema::kinds::{Kind, Registry};
 use knarr_schema::managed_fields::{self, Manager};
 use knarr_schema::{apply, normalize, patch};
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
 use recorded::{Verdict, play_all};
-use serde_json::{Value, json};
 
 /// Areas of the recordings and the least share of answers, in percent, that must be right.
 const FLOORS: &[(&str, usize)] = &[("apply", 90), ("patch", 90)];
@@ -216,7 +216,7 @@ fn same(made: &Object, want: &Value) -> Result<(), String> {
 fn differ(want: &Value, made: &Value, path: &str, out: &mut Vec<String>) {
     match (want, made) {
         (Value::Object(a), Value::Object(b)) => {
-            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(*name))) {
+            for name in a.keys().chain(b.keys().filter(|name| !a.contains_key(name))) {
                 differ(
                     a.get(name).unwrap_or(&Value::Null),
                     b.get(name).unwrap_or(&Value::Null),

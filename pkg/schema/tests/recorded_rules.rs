@@ -12,9 +12,9 @@ use std::sync::LazyLock;
 use knarr_schema::kinds::Registry;
 use knarr_schema::patch::{json_patch, merge_patch};
 use knarr_schema::rules::{self, Rules};
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, Object, Status};
 use recorded::{Verdict, play_all};
-use serde_json::{Value, json};
 
 /// Areas of the recordings and the least share of answers, in percent, that must be right.
 const FLOORS: &[(&str, usize)] = &[
@@ -314,7 +314,7 @@ fn mask_times(value: &mut Value) {
         Value::Object(map) => map.values_mut().for_each(mask_times),
         Value::Array(list) => list.iter_mut().for_each(mask_times),
         Value::String(text) if text.starts_with("20") && text.ends_with('Z') && text.contains('T') => {
-            "<time>".clone_into(text);
+            *text = "<time>".into();
         }
         _ => {}
     }
@@ -383,10 +383,10 @@ fn difference(path: &str, ours: &Value, theirs: &Value) -> String {
         (Value::Object(a), Value::Object(b)) => {
             let keys: BTreeMap<_, ()> = a.keys().chain(b.keys()).map(|key| (key, ())).collect();
             keys.keys()
-                .filter(|key| a.get(**key) != b.get(**key))
+                .filter(|key| a.get(key) != b.get(key))
                 .map(|key| {
                     let null = Value::Null;
-                    difference(&format!("{path}.{key}"), a.get(*key).unwrap_or(&null), b.get(*key).unwrap_or(&null))
+                    difference(&format!("{path}.{key}"), a.get(key).unwrap_or(&null), b.get(key).unwrap_or(&null))
                 })
                 .collect()
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use knarr_schema::Registry;
 use knarr_schema::decode::check;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 /// The steps of all recorded conversations, or nothing (told in a line) where there are none.
 fn steps() -> Vec<(String, Value)> {
@@ -63,7 +63,7 @@ fn differences(want: &Value, got: &Value) -> Vec<String> {
     };
     match (want, got) {
         (Value::Object(want), Value::Object(got)) => {
-            let names: std::collections::BTreeSet<&String> = want.keys().chain(got.keys()).collect();
+            let names: std::collections::BTreeSet<&knarr_types::tree::Text> = want.keys().chain(got.keys()).collect();
             names.into_iter().flat_map(|name| inner(name, want.get(name), got.get(name))).collect()
         }
         (Value::Array(want), Value::Array(got)) => {
@@ -251,7 +251,7 @@ fn bodies_are_refused_and_warned_about_as_recorded() {
             continue;
         }
         let body = match &step["body"] {
-            Value::String(text) => text.clone(),
+            Value::String(text) => text.to_string(),
             body => body.to_string(),
         };
         let media = match step["type"].as_str().unwrap_or_default() {

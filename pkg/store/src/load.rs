@@ -2,7 +2,6 @@
 
 //! Reading the whole state from the database: at start, and after a batch whose outcome is unknown.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use knarr_types::{Key, ResourceId, Revision};
@@ -15,6 +14,7 @@ use crate::keyring::KeyRing;
 use crate::keys;
 use crate::options::{Limits, ResourceOptions};
 use crate::record::{Commit, Record};
+use crate::shared::HashMap;
 use crate::value::{self, FORMAT, OLDEST_READER, Opened, Reader, Sealed, State};
 use crate::view::{Root, View};
 
@@ -136,7 +136,7 @@ pub(crate) async fn replay(
     let scan = ScanOptions::new().with_read_ahead_bytes(READ_AHEAD_BYTES).with_order(IterationOrder::Descending);
     let mut rows = db.scan_prefix_with_options(keys::COMMITS, .., &scan).await.map_err(database)?;
     // Walking backward: the states after the commits that are still to be read.
-    let mut states: HashMap<Key, Option<Arc<Record>>> = HashMap::new();
+    let mut states: HashMap<Key, Option<Arc<Record>>> = HashMap::default();
     let (mut commits, mut bytes, mut floor) = (Vec::new(), 0, from);
     while let Some(row) = rows.next().await.map_err(database)? {
         let revision = keys::parse_revision(&row.key).ok_or_else(|| corrupt(&row.key, "not the name of a commit"))?;

@@ -3,7 +3,6 @@
 //! What writers, readers and the sequencer have in common: the published states, the rings and the
 //! queue. Readers load, never lock; only the sequencer publishes.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -143,6 +142,9 @@ pub(crate) struct Shared {
     /// Memory held by the rings.
     pub(crate) ring_bytes: AtomicUsize,
 }
+
+/// Maps that every request looks into: a quick hash, seeded by chance.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
 
 /// What a [`Shared`] begins with.
 pub(crate) struct Beginning {

@@ -2,7 +2,7 @@
 
 //! The store as its users see it: open, read, propose, follow, close.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ use crate::proposal::{Applied, Change, Committed, Decision, Precondition, Propos
 use crate::record::Record;
 use crate::ring::Budget;
 use crate::sequencer::Sequencer;
-use crate::shared::{Beginning, Claim, Control, Phase, Queued, Refusal, Shared};
+use crate::shared::{Beginning, Claim, Control, HashMap, Phase, Queued, Refusal, Shared};
 use crate::view::{Scope, Snapshot, View};
 use crate::watch::Watcher;
 

@@ -8,7 +8,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use equivalent::{Comparable, Equivalent};
-use imbl::{HashMap, OrdMap};
+use imbl::shared_ptr::DefaultSharedPtr;
+use imbl::{GenericHashMap, OrdMap};
 use knarr_types::{Key, ResourceId, Revision};
 
 use crate::options::ResourceOptions;
@@ -190,14 +191,14 @@ impl View {
 #[derive(Clone)]
 pub(crate) struct Root {
     pub(crate) revision: Revision,
-    pub(crate) views: HashMap<ResourceId, Arc<View>>,
+    pub(crate) views: GenericHashMap<ResourceId, Arc<View>, foldhash::fast::RandomState, DefaultSharedPtr>,
     /// Memory held by all records, about.
     pub(crate) bytes: usize,
 }
 
 impl Root {
     pub(crate) fn new(revision: Revision) -> Self {
-        Self { revision, views: HashMap::new(), bytes: 0 }
+        Self { revision, views: GenericHashMap::default(), bytes: 0 }
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Arc<Record>> {

@@ -5,7 +5,7 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde_json::Value;
+use crate::tree::Value;
 
 thread_local! {
     /// Paths are not written down: see [`faults_of`].

@@ -14,6 +14,7 @@ pub mod revision;
 pub mod selector;
 pub mod status;
 pub mod stream;
+pub mod tree;
 
 pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown, go_float, go_quoted, is_printable};
 pub use key::{Key, ResourceId};
@@ -24,4 +25,4 @@ pub use selector::{FieldSelector, LabelSelector};
 pub use status::{Cause, Reason, Status, StatusDetails};
 
 /// An object as the write path sees it: a JSON tree with sorted keys.
-pub type Object = serde_json::Value;
+pub type Object = tree::Value;

@@ -172,7 +172,7 @@ impl Scale {
         }
         let dropped = fraction.len() > KEPT - whole.len().min(KEPT);
         let fraction = &fraction[..fraction.len().min(KEPT - whole.len())];
-        let digits: u128 = format!("{whole}{fraction}").parse().unwrap_or(0);
+        let digits = whole.bytes().chain(fraction.bytes()).fold(0, |n: u128, digit| n * 10 + u128::from(digit - b'0'));
         let places = i32::try_from(fraction.len()).unwrap_or(0);
         let (digits, exponent) = match self {
             Self::Ten(exponent) => (Some(digits), exponent.saturating_sub(places).saturating_add(9)),

@@ -8,7 +8,7 @@ mod parse;
 
 use std::fmt;
 
-use serde_json::Value;
+use crate::tree::Value;
 
 pub use fields::{FieldSelector, FieldTerm};
 pub use parse::SelectorError;

@@ -251,8 +251,8 @@ impl Status {
 
     /// The `meta/v1.Status` object that a client gets.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        let mut body = serde_json::json!({
+    pub fn to_json(&self) -> crate::tree::Value {
+        let mut body = crate::tree::json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {},
             "status": "Failure", "message": self.message, "code": self.code,
         });
@@ -260,10 +260,10 @@ impl Status {
             body["metadata"]["continue"] = token.as_str().into();
         }
         if self.reason != Reason::Unknown {
-            body["reason"] = serde_json::json!(self.reason);
+            body["reason"] = crate::tree::json!(self.reason);
         }
         if let Some(details) = &self.details {
-            body["details"] = serde_json::json!(details);
+            body["details"] = crate::tree::json!(details);
         }
         body
     }

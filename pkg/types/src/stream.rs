@@ -4,8 +4,8 @@
 //! Channels are numbered as in Kubernetes' own WebSocket protocols, and so is the final Status:
 //! <https://kubernetes.io/docs/reference/using-api/websockets/>.
 
+use crate::tree::json;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use serde_json::json;
 
 /// Standard input, from the client.
 pub const STDIN: u8 = 0;

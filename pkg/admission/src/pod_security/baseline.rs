@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::checks::{Subject, Violation, containers, plural, quoted, setters, uses, violation};
 

@@ -2,7 +2,7 @@
 //! Which checks there are, from which version on, and what they say of a pod.
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::policy::{Level, Standard, Version};
 use super::{baseline, restricted};

@@ -10,8 +10,8 @@ mod restricted;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 use crate::{Lookup, Operation, Request};
 use checks::{Subject, Violation, violations};

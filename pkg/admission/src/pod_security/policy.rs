@@ -4,8 +4,8 @@
 
 use std::fmt;
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath};
-use serde_json::Value;
 
 const LABELS: &str = "pod-security.kubernetes.io/";
 
@@ -119,7 +119,7 @@ impl fmt::Display for Standard {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

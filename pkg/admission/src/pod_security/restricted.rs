@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::baseline::{self, bad_seccomp};
 use super::checks::{Subject, Violation, containers, plural, quoted, setters, uses, violation};
@@ -62,7 +62,7 @@ pub(super) fn volumes(pod: Subject<'_>) -> Option<Violation> {
     ];
     let source = |volume: &Value| -> String {
         let mut fields = volume.as_object().into_iter().flatten().filter(|(k, v)| *k != "name" && !v.is_null());
-        fields.next().map_or_else(|| "unknown".to_owned(), |(field, _)| field.clone())
+        fields.next().map_or_else(|| "unknown".to_owned(), |(field, _)| field.to_string())
     };
     let volumes = pod.spec["volumes"].as_array().into_iter().flatten();
     let bad: Vec<_> = volumes.filter(|v| !ALLOWED.contains(&source(v).as_str())).collect();

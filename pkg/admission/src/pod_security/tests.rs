@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What each level says of pods.
 
-use serde_json::json;
+use knarr_types::tree::json;
 
 use super::policy::Version;
 use super::*;

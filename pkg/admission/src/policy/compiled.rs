@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use knarr_schema::cel::Type;
 use knarr_schema::cel::conditions::{Condition, Scope, environment};
 use knarr_types::Object;
+use knarr_types::tree::Value;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 /// How many compiled policies are kept.
 const KEPT: usize = 1024;

@@ -16,8 +16,8 @@ mod validating;
 use std::sync::Arc;
 
 use knarr_schema::Kind;
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 use crate::matching::matches;
 use crate::versions::View;

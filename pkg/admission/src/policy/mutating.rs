@@ -8,8 +8,8 @@ use knarr_schema::cel::{List, PER_OBJECT_LIMIT, StructValue, Value};
 use knarr_schema::field_table::{ListMerge, Type, TypeRef};
 use knarr_schema::patch::json_patch;
 use knarr_schema::{Kind, typed};
+use knarr_types::tree::{Value as Json, json};
 use knarr_types::{Cause, Object, Reason, Status};
-use serde_json::{Value as Json, json};
 
 use super::compiled::Mutation;
 use super::subject::Seen;
@@ -223,7 +223,7 @@ fn operation_of(value: &Value<'_>) -> Result<Json, String> {
     let Value::Struct(operation) = value else {
         return Err("type mismatch: JSONPatchType.expression should evaluate to array of JSONPatch".to_owned());
     };
-    let mut made = serde_json::Map::new();
+    let mut made = knarr_types::tree::Map::new();
     for (field, value) in &operation.fields {
         if let Value::Struct(inner) = value {
             check_names(inner, &inner.name).map_err(|why| format!("type mismatch: {why}"))?;

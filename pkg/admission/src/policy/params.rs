@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use knarr_types::tree::Value;
 use knarr_types::{LabelSelector, Object};
-use serde_json::Value;
 
 use crate::{Lookup, Request};
 

@@ -8,7 +8,7 @@ use knarr_schema::Kind;
 use knarr_schema::cel::conditions::Subject;
 use knarr_schema::cel::{Attributes, Authorize, Decision};
 use knarr_types::Object;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::compiled::Policy;
 use crate::versions::View;
@@ -86,7 +86,7 @@ fn review(request: &Request<'_>, kind: &Kind) -> Value {
     for (field, value) in [("uid", json!(user.uid)), ("groups", json!(user.groups)), ("extra", json!(user.extra))] {
         let is_empty = value.as_str().is_some_and(str::is_empty)
             || value.as_array().is_some_and(Vec::is_empty)
-            || value.as_object().is_some_and(serde_json::Map::is_empty);
+            || value.as_object().is_some_and(knarr_types::tree::Map::is_empty);
         if !is_empty {
             info[field] = value;
         }

@@ -2,7 +2,7 @@
 //! Policies on small requests.
 
 use knarr_auth::UserInfo;
-use serde_json::json;
+use knarr_types::tree::json;
 
 use super::*;
 use crate::Operation;

@@ -10,8 +10,8 @@ pub mod scopes;
 pub mod usage;
 
 use jiff::Timestamp;
+use knarr_types::tree::Value;
 use knarr_types::{Object, Quantity, Status};
-use serde_json::Value;
 
 use crate::amounts::{self, Amounts};
 use crate::{Lookup, Operation, Request};
@@ -130,7 +130,7 @@ fn said(resources: &Value) -> Amounts {
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::table::{Table, kind, request};

@@ -3,7 +3,7 @@
 //! <https://kubernetes.io/docs/concepts/policy/resource-quotas/#quota-scopes>
 
 use knarr_types::Object;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::usage::Counted;
 use crate::amounts;
@@ -77,7 +77,7 @@ fn reaches_out(affinity: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

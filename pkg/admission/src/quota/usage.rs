@@ -3,8 +3,8 @@
 //! <https://kubernetes.io/docs/concepts/policy/resource-quotas/#types-of-resource-quota>
 
 use jiff::{SignedDuration, Timestamp};
+use knarr_types::tree::Value;
 use knarr_types::{Object, Quantity};
-use serde_json::Value;
 
 use crate::amounts::{self, Amounts};
 
@@ -173,7 +173,7 @@ fn claim(claim: &Object, used: &mut Amounts) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

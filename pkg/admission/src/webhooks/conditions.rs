@@ -8,8 +8,8 @@ use knarr_auth::UserInfo;
 use knarr_schema::cel::conditions::{Condition, Scope, Subject, Verdict, environment, evaluate};
 use knarr_schema::cel::{self, Authorize};
 use knarr_types::Status;
+use knarr_types::tree::Value;
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::hook::Hook;
 use crate::versions::View;
@@ -100,7 +100,7 @@ impl Authorize for Asked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::super::hook::read_all;
     use super::*;

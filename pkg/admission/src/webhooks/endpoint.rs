@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use http::Uri;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::client::Target;
 use crate::Lookup;
@@ -81,7 +81,7 @@ fn decoded(base64: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

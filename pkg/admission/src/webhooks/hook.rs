@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_types::Object;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::endpoint::Endpoint;
 
@@ -65,7 +65,7 @@ pub(super) fn read_all(mut configurations: Vec<Arc<Object>>) -> Vec<Hook> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

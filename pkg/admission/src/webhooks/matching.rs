@@ -37,7 +37,7 @@ pub(super) fn matched(
 #[cfg(test)]
 mod tests {
     use knarr_auth::UserInfo;
-    use serde_json::{Value, json};
+    use knarr_types::tree::{Value, json};
 
     use super::*;
     use crate::Operation;

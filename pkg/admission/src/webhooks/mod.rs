@@ -19,8 +19,8 @@ use bytes::Bytes;
 use http::Uri;
 use knarr_schema::Kind;
 use knarr_schema::patch::json_patch;
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 use crate::versions::{View, taken};
 use crate::{Lookup, Operation, Request};

@@ -5,8 +5,8 @@
 use base64::Engine as _;
 use knarr_auth::UserInfo;
 use knarr_schema::Kind;
+use knarr_types::tree::{Value, json};
 use knarr_types::{Reason, Status, StatusDetails};
-use serde_json::{Value, json};
 
 use super::hook::Hook;
 use crate::Request;
@@ -121,9 +121,9 @@ pub(super) fn refused(hook: &Hook, status: &Value) -> Status {
         (message, _) => format!("{denied}: {message}"),
     };
     let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400);
-    let reason = serde_json::from_value(status["reason"].clone()).unwrap_or(Reason::Unknown);
+    let reason = knarr_types::tree::from_value(status["reason"].clone()).unwrap_or(Reason::Unknown);
     let refusal = Status::new(code, reason, message);
-    match serde_json::from_value::<StatusDetails>(status["details"].clone()) {
+    match knarr_types::tree::from_value::<StatusDetails>(status["details"].clone()) {
         Ok(details) => refusal.with_details(details),
         Err(_) => refusal,
     }

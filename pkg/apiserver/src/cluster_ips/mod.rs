@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Draft, Record, Scope};
+use knarr_types::tree::json;
 use knarr_types::{Key, Object, ResourceId, Status};
-use serde_json::json;
 
 use crate::app::App;
 use crate::serve_object;

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use knarr_admission::services::addresses_of;
 use knarr_types::Object;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::{FAMILY, MANAGED_BY, family};
 

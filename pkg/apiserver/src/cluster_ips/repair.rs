@@ -12,8 +12,8 @@ use http::Method;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use knarr_store::{Commit, Scope, WatchEvent};
+use knarr_types::tree::Value;
 use knarr_types::{Object, ResourceId};
-use serde_json::Value;
 
 use super::plan::{self, Action, Cluster, Told};
 use super::{ADDRESSES, GROUP, RANGES, objects};

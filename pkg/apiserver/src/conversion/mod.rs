@@ -18,9 +18,9 @@ use knarr_admission::webhooks::{Endpoint, Question};
 use knarr_schema::crd::Custom;
 use knarr_schema::{Kind, convert};
 use knarr_store::Record;
+use knarr_types::tree::Value;
 use knarr_types::{GroupVersion, Object, Reason, Status};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use crate::app::App;
 use crate::serve_object;

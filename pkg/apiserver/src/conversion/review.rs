@@ -4,8 +4,8 @@
 
 use knarr_schema::rules::metadata::{validate_converted_annotations, validate_converted_labels};
 use knarr_schema::typed::go_type;
+use knarr_types::tree::{Map, Value, json};
 use knarr_types::{ErrorList, Object};
-use serde_json::{Map, Value, json};
 
 const GROUP: &str = "apiextensions.k8s.io";
 
@@ -113,7 +113,7 @@ fn restored(original: &Value, answer: Option<&Value>) -> Result<Value, String> {
 }
 
 /// Whether labels or annotations can be taken; those that did not change are not looked at.
-fn check(field: &str, before: Option<&Value>, given: &Map<String, Value>) -> Result<(), String> {
+fn check(field: &str, before: Option<&Value>, given: &Map) -> Result<(), String> {
     if let Some((key, value)) = given.iter().find(|(_, value)| !value.is_string()) {
         let ty = go_type(value);
         return Err(format!("metadata.{field}[{key}] must be a string, but is {ty} in converted object"));

@@ -13,7 +13,7 @@ use crate::app::App;
 
 /// Removes the instances of a definition and waits until they are gone, finalizers of theirs included.
 pub(super) async fn run(app: &Arc<App>, mut definition: Object) {
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |value: &knarr_types::tree::Value| value.as_str().unwrap_or_default().to_owned();
     let (name, uid) = (text(&definition["metadata"]["name"]), text(&definition["metadata"]["uid"]));
     let plural = text(&definition["spec"]["names"]["plural"]);
     let id = ResourceId::new(definition["spec"]["group"].as_str().unwrap_or_default(), &plural);

@@ -19,8 +19,8 @@ use knarr_auth::UserInfo;
 use knarr_schema::crd::{condition, kinds_of};
 use knarr_schema::{Kind, Registry};
 use knarr_store::{ResourceOptions, Scope, WatchEvent};
+use knarr_types::tree::Value;
 use knarr_types::{Object, ResourceId, Revision};
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

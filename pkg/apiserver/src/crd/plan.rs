@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use knarr_schema::crd::{Approval, approval};
 use knarr_types::Object;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use crate::write::seconds;
 
@@ -97,7 +97,7 @@ fn accept(spec: &Value, old: &Value, used: &Used<'_>) -> (Value, Option<(&'stati
         ("listKind", "ListKindConflict", &used.kinds),
     ] {
         let why = match &wanted[field] {
-            Value::String(name) if *name != old[field] && taken.contains(name.as_str()) => Some(in_use(name)),
+            Value::String(name) if old[field] != name.as_str() && taken.contains(name.as_str()) => Some(in_use(name)),
             Value::Array(names) => {
                 let lost = names.iter().filter_map(Value::as_str).filter(|name| !own(name) && taken.contains(name));
                 let lost: Vec<String> = lost.map(in_use).collect();

@@ -231,7 +231,7 @@ fn with_slash(uri: &Uri) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

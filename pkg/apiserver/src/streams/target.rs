@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which container of which pod on which node is meant.
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
-use serde_json::Value;
 
 /// A pod that has a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ fn names<'a>(pod: &'a Object, kind: &str) -> impl Iterator<Item = &'a str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -147,7 +147,7 @@ async fn a_command_hears_its_client_and_tells_how_it_ended() {
     let all = read(&mut socket, |_| false).await;
     assert_eq!(all[..3], [&b"\x01"[..], b"\x01HELLO", b"\x02{\"Width\":80}"]);
     assert_eq!(all[3][0], 3);
-    let status: serde_json::Value = serde_json::from_slice(&all[3][1..]).unwrap();
+    let status: knarr_types::tree::Value = serde_json::from_slice(&all[3][1..]).unwrap();
     assert_eq!(status["details"]["causes"][0]["message"], "7");
 }
 

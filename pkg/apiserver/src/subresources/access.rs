@@ -3,8 +3,8 @@
 
 use knarr_auth::{Attributes, Fields};
 use knarr_types::selector::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement};
+use knarr_types::tree::{Text, Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
-use serde_json::{Value, json};
 
 /// What a review asks about.
 #[derive(Debug, Default)]
@@ -209,7 +209,7 @@ fn selector(selector: &Value, path: &FieldPath) -> ErrorList {
 
 /// A review has no metadata; the server's own record of its fields does not count.
 fn metadata(metadata: &Value, is_local: bool) -> Option<FieldError> {
-    let counts = |(field, value): &(&String, &Value)| {
+    let counts = |(field, value): &(&Text, &Value)| {
         !(value.is_null() || *field == "managedFields" || (is_local && *field == "namespace"))
     };
     metadata.as_object()?.iter().find(counts)?;

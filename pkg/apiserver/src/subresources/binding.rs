@@ -5,8 +5,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use knarr_admission::Operation;
 use knarr_store::{Decision, UpdateError};
+use knarr_types::tree::json;
 use knarr_types::{Key, Object, Reason, ResourceId, Status};
-use serde_json::json;
 
 use super::{body_kind, check_name, decode, done};
 use crate::actions::Action;

@@ -11,8 +11,8 @@ use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Decision, UpdateError};
 use knarr_types::selector::LabelSelector;
+use knarr_types::tree::json;
 use knarr_types::{Cause, Key, Object, Reason, ResourceId, Status, StatusDetails};
-use serde_json::json;
 
 use super::{body_kind, check_name, decode, done};
 use crate::actions::Action;

@@ -15,8 +15,8 @@ use http::Request;
 use jiff::Timestamp;
 use knarr_schema::managed_fields::{Manager, OneVersion, manager_name, track_update};
 use knarr_schema::{Kind, decode_as};
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, ResourceId, Status};
-use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::body::Response;
@@ -79,7 +79,7 @@ fn place(namespace: &str, object: &mut Object) -> Result<(), Status> {
     if namespace.is_empty() {
         metadata.remove("namespace");
     } else if sent.is_empty() {
-        metadata.insert("namespace".into(), namespace.into());
+        metadata.insert("namespace", namespace.into());
     } else if sent != namespace {
         let message = "the namespace of the provided object does not match the namespace sent on the request";
         return Err(Status::bad_request(message));

@@ -9,8 +9,8 @@ use knarr_admission::Operation;
 use knarr_auth::rbac::Rule;
 use knarr_auth::{Decision, UserInfo};
 use knarr_schema::Kind;
+use knarr_types::tree::{Map, Value, json};
 use knarr_types::{ErrorList, Object, Status};
-use serde_json::{Map, Value, json};
 
 use super::{access, decode_tracked};
 use crate::actions::Action;
@@ -145,8 +145,8 @@ fn rules(app: &App, user: &UserInfo, namespace: &str) -> Value {
     let (rules, incomplete) = app.authorizer.rules_for(user, namespace);
     let list = |rule: &Rule, fields: [(&str, &[String]); 4]| {
         let filled = fields.into_iter().filter(|(_, list)| !list.is_empty());
-        let mut shown: Map<_, _> = filled.map(|(name, list)| (name.to_owned(), json!(list))).collect();
-        shown.insert("verbs".into(), json!(rule.verbs));
+        let mut shown: Map = filled.map(|(name, list)| (name.to_owned(), json!(list))).collect();
+        shown.insert("verbs", json!(rule.verbs));
         Value::Object(shown)
     };
     let of_resources = rules.iter().filter(|rule| !rule.resources.is_empty()).map(|rule| {
@@ -179,7 +179,7 @@ fn strings(value: &Value) -> Vec<String> {
 
 fn user_of(spec: &Value) -> UserInfo {
     let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
-    let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.clone(), strings(values)));
+    let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.to_string(), strings(values)));
     UserInfo { name: text("user"), uid: text("uid"), groups: strings(&spec["groups"]), extra: extra.collect() }
 }
 

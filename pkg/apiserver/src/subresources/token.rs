@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use knarr_admission::Operation;
 use knarr_auth::Objects as _;
 use knarr_pki::service_account::{Bound, Claims, ObjectName};
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, ResourceId, Status};
-use serde_json::{Value, json};
 
 use super::{body_kind, decode_tracked};
 use crate::actions::Action;

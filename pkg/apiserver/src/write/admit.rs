@@ -4,25 +4,30 @@
 use knarr_admission::policy::{self, Pass};
 use knarr_admission::{Operation, Request, webhooks};
 use knarr_schema::Kind;
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
-use serde_json::{Value, json};
 
 use super::scale::{scale_of, scaled};
 use super::{Write, new_uid};
 use crate::app::App;
 
-/// Lets all who may change the object do so. True where a policy or a webhook did: they send objects as
-/// clients do, which get their defaults.
+/// Lets all who may change the object do so; policies and webhooks where it is `seen` by them
+/// ([`knarr_admission::is_seen`]). True where one of those did: they send objects as clients do, which get their
+/// defaults.
 pub(super) async fn mutate(
     write: &Write<'_>,
     request: &Request<'_>,
     object: &mut Object,
+    seen: bool,
     warnings: &mut Vec<String>,
 ) -> Result<bool, Status> {
     let plugins =
         |object: &mut Object| knarr_admission::mutate(request, object, write.app, &write.app.settings.admission);
-    let options = options(write, request.operation);
     plugins(object)?;
+    if !seen {
+        return Ok(false);
+    }
+    let options = options(write, request.operation);
     let Some(scale) = Scale::of(write, request)? else {
         return ask_to_change(write.app, request, &options, object, warnings, plugins).await;
     };
@@ -62,14 +67,18 @@ pub(crate) async fn ask_to_change(
     Ok(true)
 }
 
-/// Asks all who may refuse the write.
+/// Asks all who may refuse the write; policies and webhooks where it is `seen` by them.
 pub(super) async fn validate(
     write: &Write<'_>,
     request: &Request<'_>,
     object: Option<&Object>,
+    seen: bool,
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
     knarr_admission::validate(request, object, write.app, warnings)?;
+    if !seen {
+        return Ok(());
+    }
     let options = options(write, request.operation);
     match Scale::of(write, request)? {
         None => ask_to_allow(write.app, request, &options, object, warnings).await,

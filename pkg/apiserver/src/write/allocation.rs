@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use knarr_admission::services::{Ranges, addresses_of, allocate, has_node_ports, needs_allocation};
 use knarr_schema::rules;
 use knarr_store::{Change, Decision, Precondition, Scope};
+use knarr_types::tree::Value;
 use knarr_types::{FieldErrorType, Object, Status};
-use serde_json::Value;
 
 use super::Write;
 use crate::{cluster_ips, serve_object};

@@ -163,10 +163,11 @@ pub(super) async fn finish(
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let request = write.admission(Operation::Create, &name, None);
-    if knarr_admission::is_seen(&request, write.app) {
+    let seen = knarr_admission::is_seen(&request, write.app);
+    if seen {
         folded::unfold(object);
     }
-    if admit::mutate(write, &request, object, warnings).await? {
+    if admit::mutate(write, &request, object, seen, warnings).await? {
         stored.default(object);
     }
     crate::escalation::check(write, object, None)?;
@@ -184,7 +185,7 @@ pub(super) async fn finish(
     }
     stored.complete(object);
     warnings.extend(stored.warnings(object, None));
-    admit::validate(write, &request, Some(object), warnings).await?;
+    admit::validate(write, &request, Some(object), seen, warnings).await?;
     Terms::of(write, &request, object, None).await
 }
 

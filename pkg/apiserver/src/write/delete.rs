@@ -10,8 +10,8 @@ use knarr_admission::Operation;
 use knarr_schema::Kind;
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::labels::{FINALIZER_FOREGROUND, FINALIZER_ORPHAN};
+use knarr_types::tree::{Value, json};
 use knarr_types::{Key, Object, ResourceId, Status};
-use serde_json::{Value, json};
 
 use super::delete_options::{DeleteOptions, Propagation};
 use super::{Write, admit, allocation, failed, seconds, terms};
@@ -208,7 +208,8 @@ async fn decide(
         // Policies and webhooks were asked about the eviction.
         knarr_admission::validate(&request, None, write.app, &mut warnings)?;
     } else {
-        admit::validate(write, &request, None, &mut warnings).await?;
+        let seen = knarr_admission::is_seen(&request, write.app);
+        admit::validate(write, &request, None, seen, &mut warnings).await?;
     }
     let fate = fate(write.kind, options, &old, write.now);
     Ok((fate, old, warnings))

@@ -3,8 +3,8 @@
 
 use knarr_schema::patch::json_kind;
 use knarr_schema::{Kind, MediaType};
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Status};
-use serde_json::{Value, json};
 
 use crate::negotiate::body_media;
 use crate::query::Query;

@@ -30,8 +30,8 @@ use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::managed_fields::{Manager, folded, manager_name, reset_fields_of, track_folded};
 use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as};
 use knarr_store::{Author, Draft, Lane, ProposeError, Record, WriteContext};
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, Key, Object, Status};
-use serde_json::Value;
 
 use crate::app::App;
 use crate::body::{self, Response};

@@ -2,8 +2,8 @@
 //! What a write's query says about how it is meant.
 
 use knarr_schema::FieldValidation;
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Status, is_printable};
-use serde_json::Value;
 
 use super::delete_options::dry_run_error;
 use crate::query::Query;

@@ -15,8 +15,8 @@ use knarr_schema::patch::{
     self, PatchError, check_json_patch, json_patch, merge_patch, restore_fault, strategic_merge_patch,
 };
 use knarr_schema::{FieldValidation, Kind};
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Reason, Status};
-use serde_json::Value;
 
 use super::update::{check_version, commit, may_create};
 use super::{Write, create};
@@ -289,7 +289,7 @@ pub(super) fn configuration(body: &[u8]) -> Result<(Object, Option<String>), Sta
     let document = aside(body, || decode::yaml::first_document(body))
         .map_err(|why| unreadable(format!("error converting YAML to JSON: {why}")))?;
     match document.value {
-        Value::Null => Ok((Value::Object(serde_json::Map::new()), None)),
+        Value::Null => Ok((Value::Object(knarr_types::tree::Map::new()), None)),
         Value::Object(fields) => Ok((Value::Object(fields), document.duplicates)),
         other => Err(unreadable(format!(
             "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type \

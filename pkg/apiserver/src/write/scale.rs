@@ -12,8 +12,8 @@ use knarr_schema::managed_fields::scale::{to_parent, to_scale};
 use knarr_schema::managed_fields::{Manager, OneVersion};
 use knarr_schema::{Kind, MediaType, decode_as};
 use knarr_types::selector::LabelSelector;
+use knarr_types::tree::{Value, json};
 use knarr_types::{Key, Object, Status};
-use serde_json::{Value, json};
 
 use super::patch::{Document, check_custom_form, configuration, is_apply, twice_applied};
 use super::update::commit;

@@ -9,8 +9,8 @@ use knarr_admission::Operation;
 use knarr_schema::managed_fields::{folded, keep_times};
 use knarr_schema::{Kind, rules};
 use knarr_store::{Decision, Record, UpdateError};
+use knarr_types::tree::Value;
 use knarr_types::{Key, Object, Reason, Status};
-use serde_json::Value;
 
 use super::terms::{self, Terms};
 use super::{Write, admit, allocation, create, failed, seconds, storage_key};
@@ -219,7 +219,7 @@ async fn finish(
     }
     let old = &*if seen { folded::unfolded(old) } else { Cow::Borrowed(old) };
     let request = write.admission(Operation::Update, name, Some(old));
-    if admit::mutate(write, &request, object, warnings).await? {
+    if admit::mutate(write, &request, object, seen, warnings).await? {
         stored.default(object);
     }
     stored.prepare_update(object, old, write.subresource);
@@ -232,7 +232,7 @@ async fn finish(
     if write.subresource.is_empty() {
         warnings.extend(stored.warnings(object, Some(old)));
     }
-    admit::validate(write, &request, Some(object), warnings).await?;
+    admit::validate(write, &request, Some(object), seen, warnings).await?;
     stored.normalize(object);
     keep_times(old, object);
     Terms::of(write, &request, object, Some(old)).await

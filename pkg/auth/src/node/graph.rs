@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
 use knarr_types::Key;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::references::{self, Reference};
 use crate::follow::{Fold, Seen};
@@ -227,7 +227,7 @@ mod tests {
     use std::sync::Arc;
 
     use knarr_types::ResourceId;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

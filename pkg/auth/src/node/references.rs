@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What objects name: the secrets, config maps, claims and accounts of a pod, the secrets of a volume.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::Target;
 

@@ -89,14 +89,14 @@ fn covers(held: &Rule, part: &Rule) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use knarr_types::tree::json;
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
     use crate::Attributes;
 
-    fn rules(value: serde_json::Value) -> Vec<Rule> {
-        serde_json::from_value(value).unwrap()
+    fn rules(value: knarr_types::tree::Value) -> Vec<Rule> {
+        knarr_types::tree::from_value(value).unwrap()
     }
 
     #[test]

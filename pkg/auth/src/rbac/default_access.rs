@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use knarr_schema::Registry;
+use knarr_types::tree::{Value, json};
 use knarr_types::{Key, ResourceId};
-use serde_json::{Value, json};
 
 use super::defaults::{DefaultObject, defaults};
 use super::index::Index;

@@ -2,7 +2,7 @@
 //! The roles and bindings that every cluster has, and what becomes of those that are there already.
 //! <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings>
 
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 
 use super::{Rule, missing};
 
@@ -55,16 +55,16 @@ pub fn defaults() -> Vec<DefaultObject> {
 #[must_use]
 pub fn default_rules(role: &str) -> Vec<Rule> {
     let object = defaults().into_iter().find(|o| o.resource == "clusterroles" && o.name == role);
-    object.and_then(|o| serde_json::from_value(o.object["rules"].clone()).ok()).unwrap_or_default()
+    object.and_then(|o| knarr_types::tree::from_value(o.object["rules"].clone()).ok()).unwrap_or_default()
 }
 
 fn list(cell: &str) -> Vec<&str> {
     if cell == "-" { Vec::new() } else { cell.split(',').map(|one| if one == "\"\"" { "" } else { one }).collect() }
 }
 
-fn pairs(cell: &str) -> Map<String, Value> {
+fn pairs(cell: &str) -> Map {
     let pairs = list(cell).into_iter().filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), value.into())).collect()
+    pairs.map(|(key, value)| (key.to_owned(), Value::from(value))).collect()
 }
 
 fn begin(
@@ -82,7 +82,7 @@ fn begin(
     };
     let namespace = if namespace == "-" { "" } else { namespace };
     let mut labels = pairs(labels);
-    labels.insert("kubernetes.io/bootstrapping".into(), "rbac-defaults".into());
+    labels.insert("kubernetes.io/bootstrapping", Value::from("rbac-defaults"));
     let mut object = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind,
         "metadata": {"name": name, "labels": labels, "annotations": {AUTOUPDATE: "true"}},
@@ -158,7 +158,7 @@ pub fn reconcile(there: &Value, default: &Value) -> Reconciled {
     if default["aggregationRule"].is_object() {
         add(&mut wanted, "/aggregationRule/clusterRoleSelectors", &default["aggregationRule"], "clusterRoleSelectors");
     } else if !default["rules"].is_null() {
-        let rules = |of: &Value| serde_json::from_value::<Vec<Rule>>(of["rules"].clone()).unwrap_or_default();
+        let rules = |of: &Value| knarr_types::tree::from_value::<Vec<Rule>>(of["rules"].clone()).unwrap_or_default();
         let lacking: Vec<Value> = missing(&rules(there), &rules(default)).into_iter().map(|rule| json!(rule)).collect();
         if let (Some(rules), false) = (array(&mut wanted["rules"]), lacking.is_empty()) {
             rules.extend(lacking);

@@ -272,7 +272,7 @@ fn described(binding: &Binding, user: &UserInfo) -> String {
 #[cfg(test)]
 mod tests {
     use knarr_types::ResourceId;
-    use serde_json::{Value, json};
+    use knarr_types::tree::{Value, json};
 
     use super::*;
 

@@ -99,12 +99,12 @@ pub(crate) fn quoted(list: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 
-    fn rule(value: serde_json::Value) -> Rule {
-        serde_json::from_value(value).unwrap()
+    fn rule(value: knarr_types::tree::Value) -> Rule {
+        knarr_types::tree::from_value(value).unwrap()
     }
 
     #[test]

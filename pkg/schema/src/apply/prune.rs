@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::Applied;
 use crate::field_set::FieldSet;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Server-side apply: tables of merges and conflicts, and the properties that hold for any objects.
 
+use knarr_types::tree::json;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 use crate::field_table::TypeRef;

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use serde_json::Value as Json;
+use knarr_types::tree::Value as Json;
 
 use super::eval::{Activation, Fault};
 use super::libraries::{Attributes, Authorize};

@@ -228,7 +228,7 @@ fn string(schema: &StructuralSchema) -> Shape {
         "date" => timed(ShapeKind::Timestamp, 12, 12),
         "date-time" => timed(ShapeKind::Timestamp, 21, 32),
         _ => {
-            let longest = schema.checks.values.iter().filter_map(serde_json::Value::as_str).map(str::len).max();
+            let longest = schema.checks.values.iter().filter_map(knarr_types::tree::Value::as_str).map(str::len).max();
             let max_elements = match (max_length(schema), longest) {
                 (Some(max), _) => max.saturating_mul(4),
                 (None, Some(longest)) => longest as u64,

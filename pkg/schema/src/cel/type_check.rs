@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use knarr_types::Object;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::conditions::{Scope, environment};
 use super::program::Environment;
@@ -226,7 +226,7 @@ fn structure(name: &str, fields: impl Iterator<Item = (String, Type)>) -> Type {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::kinds::Registry;

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use serde_json::Value as Json;
+use knarr_types::tree::{Text, Value as Json};
 
 use super::libraries::Opaque;
 use super::shape::{ListKind, Shape, ShapeKind};
@@ -60,7 +60,7 @@ pub enum List<'a> {
 #[derive(Clone, Debug)]
 pub enum Map<'a> {
     /// An object whose fields or values have these shapes.
-    Json(&'a serde_json::Map<String, Json>, &'a Shape),
+    Json(&'a knarr_types::tree::Map, &'a Shape),
     /// Computed.
     Owned(Rc<BTreeMap<Key, Value<'a>>>),
 }
@@ -459,7 +459,7 @@ impl<'a> Map<'a> {
                 given.map(|(name, json, shape)| (Value::text(name.as_str()), Value::from_json(json, shape))).collect()
             }
             Self::Json(map, shape) => {
-                let entry = |(key, json): (&'a String, &'a Json)| {
+                let entry = |(key, json): (&'a Text, &'a Json)| {
                     (Value::String(Cow::Borrowed(key.as_str())), Value::from_json(json, shape.element()))
                 };
                 map.iter().map(entry).collect()

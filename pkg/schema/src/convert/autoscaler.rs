@@ -2,7 +2,7 @@
 //! HorizontalPodAutoscaler: `autoscaling/v1` has one CPU target; what else `v2` says is in
 //! annotations there. <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/>
 
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 
 use super::ordered::{at, at_or_null, list, object};
 
@@ -15,12 +15,12 @@ const CPU_CURRENT: &str = "currentCPUUtilizationPercentage";
 
 // === v2 to v1
 
-pub(super) fn v2_to_v1(fields: &mut Map<String, Value>) {
+pub(super) fn v2_to_v1(fields: &mut Map) {
     let mut annotations = Vec::new();
     if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {
         let metrics = taken_list(spec, "metrics");
         if let Some(target) = metrics.iter().find(|metric| is_cpu(metric)).and_then(|metric| cpu(metric, "target")) {
-            spec.insert(CPU_TARGET.into(), target.clone());
+            spec.insert(CPU_TARGET, target.clone());
         }
         let others: Vec<String> =
             metrics.iter().filter(|metric| cpu(metric, "target").is_none()).map(metric_v1).collect();
@@ -34,7 +34,7 @@ pub(super) fn v2_to_v1(fields: &mut Map<String, Value>) {
     if let Some(status) = fields.get_mut("status").and_then(Value::as_object_mut) {
         let metrics = taken_list(status, "currentMetrics");
         if let Some(current) = metrics.iter().find_map(|metric| cpu(metric, "current")) {
-            status.insert(CPU_CURRENT.into(), current.clone());
+            status.insert(CPU_CURRENT, current.clone());
         }
         if !metrics.is_empty() {
             annotations.push((CURRENT_METRICS, list(metrics.iter().map(status_v1))));
@@ -47,7 +47,7 @@ pub(super) fn v2_to_v1(fields: &mut Map<String, Value>) {
     annotate(fields, annotations);
 }
 
-fn taken_list(tree: &mut Map<String, Value>, name: &str) -> Vec<Value> {
+fn taken_list(tree: &mut Map, name: &str) -> Vec<Value> {
     match tree.remove(name) {
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
@@ -63,14 +63,14 @@ fn is_cpu(metric: &Value) -> bool {
     metric["type"] == "Resource" && metric.pointer("/resource/name") == Some(&json!("cpu"))
 }
 
-fn annotate(fields: &mut Map<String, Value>, annotations: Vec<(&str, String)>) {
+fn annotate(fields: &mut Map, annotations: Vec<(&str, String)>) {
     if annotations.is_empty() {
         return;
     }
     let metadata = fields.entry("metadata").or_insert_with(|| json!({})).as_object_mut();
     let on_object = metadata.map(|metadata| metadata.entry("annotations").or_insert_with(|| json!({})));
     if let Some(on_object) = on_object.and_then(Value::as_object_mut) {
-        on_object.extend(annotations.into_iter().map(|(name, text)| (name.to_owned(), text.into())));
+        on_object.extend(annotations.into_iter().map(|(name, text)| (name.to_owned(), Value::from(text))));
     }
 }
 
@@ -191,7 +191,7 @@ pub(super) fn has_other_metrics(autoscaler: &Value) -> bool {
     serde_json::from_str(text).is_ok_and(|metrics: Vec<Value>| !metrics.is_empty())
 }
 
-pub(super) fn v1_to_v2(fields: &mut Map<String, Value>) {
+pub(super) fn v1_to_v2(fields: &mut Map) {
     let mut annotation = |name: &str| -> Option<Value> {
         let annotations = fields.get_mut("metadata")?.get_mut("annotations")?.as_object_mut()?;
         let text = annotations.remove(name)?;
@@ -206,11 +206,11 @@ pub(super) fn v1_to_v2(fields: &mut Map<String, Value>) {
             all.push(json!({ "type": "Resource", "resource": { "name": "cpu", "target": target } }));
         }
         if !all.is_empty() {
-            spec.insert("metrics".into(), all.into());
+            spec.insert("metrics", all.into());
         }
         let behavior = behavior.as_ref().map(behavior_v2).unwrap_or_default();
         if !behavior["scaleUp"].is_null() || !behavior["scaleDown"].is_null() {
-            spec.insert("behavior".into(), behavior);
+            spec.insert("behavior", behavior);
         }
     }
     let status = fields.entry("status").or_insert_with(|| json!({}));
@@ -224,7 +224,7 @@ pub(super) fn v1_to_v2(fields: &mut Map<String, Value>) {
         }
         for (name, items) in [("currentMetrics", all), ("conditions", listed(conditions))] {
             if !items.is_empty() {
-                status.insert(name.into(), items.into());
+                status.insert(name, items.into());
             }
         }
     }

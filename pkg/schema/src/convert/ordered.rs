@@ -2,7 +2,7 @@
 //! JSON text with the fields of an object in a given order, as Go's structs print them. Annotations
 //! hold such text, and clients compare it.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 /// An object's fields, each as JSON text; those that are `None` are left out.
 pub(super) fn object(fields: &[(&str, Option<String>)]) -> String {

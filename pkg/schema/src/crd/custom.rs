@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use knarr_types::tree::Value;
 use knarr_types::{FieldError, FieldPath, Object};
-use serde_json::Value;
 
 use super::field_type::object_type;
 use super::json_path::JsonPath;
@@ -92,7 +92,7 @@ impl Scale {
         let mut place = object;
         for field in self.spec_replicas.trim_start_matches('.').split('.') {
             if !place.is_object() {
-                *place = Value::Object(serde_json::Map::new());
+                *place = Value::Object(knarr_types::tree::Map::new());
             }
             place = &mut place[field];
         }
@@ -223,7 +223,7 @@ fn coerce_metadata(metadata: &mut Value, path: &str) -> Result<Vec<String>, Stri
     let decoded = crate::decode::check(metadata.take(), ty.get()).map_err(|error| error.to_string())?;
     *metadata = decoded.object;
     if metadata.is_null() {
-        *metadata = Value::Object(serde_json::Map::new());
+        *metadata = Value::Object(knarr_types::tree::Map::new());
     }
     normalize(metadata, ty.get());
     let field = |fault: &String| fault.split('"').nth(1).map(|field| format!("{path}.{field}"));
@@ -253,7 +253,7 @@ pub(super) fn coerce_embedded(
                 if schema.embedded_resource && matches!(name.as_str(), "apiVersion" | "kind") && !value.is_string() {
                     return Err(FieldError::invalid(&at.child(name), value.clone(), "must be a string"));
                 }
-                match (schema.properties.get(name), schema.additional.schema()) {
+                match (schema.properties.get(name.as_str()), schema.additional.schema()) {
                     (Some(known), _) => coerce_embedded(value, known, &at.child(name), unknown)?,
                     (None, Some(known)) => coerce_embedded(value, known, &at.key(name), unknown)?,
                     (None, None) => {}

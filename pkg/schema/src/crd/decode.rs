@@ -4,10 +4,10 @@
 
 use std::fmt;
 
+use knarr_types::tree::{Map, Number, Value};
 use knarr_types::{FieldError, FieldPath, Object, Status};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
 
 use super::custom::Custom;
 use crate::decode::{MediaType, shortest, yaml};

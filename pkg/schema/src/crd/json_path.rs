@@ -3,7 +3,7 @@
 //!
 //! `.spec.names[0]['a.b'].x[?(@.type=="Ready")].status`; a path that leads nowhere has no value.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 /// A path, read once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -215,7 +215,7 @@ fn unquoted(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

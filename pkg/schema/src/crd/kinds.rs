@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use knarr_types::tree::Value;
 use knarr_types::{Object, ResourceId};
-use serde_json::Value;
 
 use super::custom::{Conversion, Custom, Scale, Version};
 use super::json_path::JsonPath;

@@ -2,7 +2,7 @@
 //! What a schema does not know leaves the object; what it has defaults for comes in.
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#field-pruning>
 
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 use super::structural::{Additional, StructuralSchema};
 
@@ -61,13 +61,7 @@ impl Pruner {
         self.fields(fields, schema, schema.is_some_and(|s| s.embedded_resource), true);
     }
 
-    fn fields(
-        &mut self,
-        fields: &mut Map<String, Value>,
-        schema: Option<&StructuralSchema>,
-        resource: bool,
-        keeps: bool,
-    ) {
+    fn fields(&mut self, fields: &mut Map, schema: Option<&StructuralSchema>, resource: bool, keeps: bool) {
         let root = self.path.is_empty();
         fields.retain(|name, value| {
             let meta = META_FIELDS.contains(&name.as_str());
@@ -163,7 +157,7 @@ pub fn default(value: &mut Value, schema: &StructuralSchema) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The CEL rules of a custom object's schema (`x-kubernetes-validations`).
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldErrorType, FieldPath, Object};
-use serde_json::Value;
 
 use super::custom::Custom;
 

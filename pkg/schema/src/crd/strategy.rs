@@ -2,7 +2,7 @@
 //! What a write may touch of a custom object, and when its generation counts on.
 
 use knarr_types::Object;
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Text, Value};
 
 use super::custom::Custom;
 use crate::rules::names;
@@ -71,11 +71,11 @@ fn strings(list: &Value) -> Vec<&str> {
 fn put(tree: &mut Value, name: &str, value: Option<Value>) {
     let Some(fields) = tree.as_object_mut() else { return };
     match value {
-        Some(value) => drop(fields.insert(name.to_owned(), value)),
+        Some(value) => drop(fields.insert(name, value)),
         None => drop(fields.remove(name)),
     }
 }
 
-fn without_metadata(object: &Object) -> Vec<(&String, &Value)> {
+fn without_metadata(object: &Object) -> Vec<(&Text, &Value)> {
     object.as_object().into_iter().flat_map(Map::iter).filter(|(name, _)| *name != "metadata").collect()
 }

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use knarr_types::tree::{Map, Number, Value};
 use regex::Regex;
-use serde_json::{Map, Number, Value};
 
 use crate::go_regex;
 
@@ -269,7 +269,7 @@ impl ValidationRule {
 
 fn schemas(properties: &Value) -> BTreeMap<String, StructuralSchema> {
     let fields = properties.as_object().into_iter().flat_map(Map::iter);
-    fields.map(|(name, props)| (name.clone(), StructuralSchema::parse(props))).collect()
+    fields.map(|(name, props)| (name.to_string(), StructuralSchema::parse(props))).collect()
 }
 
 fn elements(list: &Value) -> impl Iterator<Item = &Value> {
@@ -286,7 +286,7 @@ fn texts(list: &Value) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

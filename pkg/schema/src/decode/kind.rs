@@ -2,8 +2,8 @@
 //! A request's body as an object of the kind that its path names: the whole of what upstream's
 //! handlers say before they look at the object itself.
 
+use knarr_types::tree::Value;
 use knarr_types::{GroupVersion, Object, Status};
-use serde_json::Value;
 
 use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, decode_protobuf, warnings, yaml};
 use crate::builtin_types::of_kind;
@@ -88,8 +88,8 @@ pub fn decode_as(
         return Err(refused(&error));
     }
     if let Some(fields) = decoded.object.as_object_mut() {
-        fields.insert("apiVersion".into(), kind.api_version().into());
-        fields.insert("kind".into(), (*kind.kind).into());
+        fields.insert("apiVersion", kind.api_version().into());
+        fields.insert("kind", (*kind.kind).into());
     }
     let warnings = if validation == FieldValidation::Warn { warnings(decoded.faults) } else { Vec::new() };
     Ok((decoded.object, warnings))
@@ -140,7 +140,7 @@ fn patched_builtin(kind: &Kind, registry: &Registry, object: Object) -> Result<D
         // Without a version upstream reads its internal one, whose fields have other names.
         let unknown = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind");
         let faults = unknown.map(|(name, _)| format!("unknown field {name:?}")).collect();
-        return Ok(Decoded { object: serde_json::json!({"metadata": {}}), faults });
+        return Ok(Decoded { object: knarr_types::tree::json!({"metadata": {}}), faults });
     }
     match mismatch(kind, registry, &head) {
         None => {}
@@ -239,7 +239,7 @@ fn decode_head(body: &[u8]) -> Result<Value, String> {
         kind: Option<Value>,
     }
     match serde_json::from_slice(body) {
-        Ok(Fields { api_version, kind }) => Ok(serde_json::json!({ "apiVersion": api_version, "kind": kind })),
+        Ok(Fields { api_version, kind }) => Ok(knarr_types::tree::json!({ "apiVersion": api_version, "kind": kind })),
         // Not an object, a field that comes twice, or no JSON at all.
         Err(_) => decode_any(body).map_err(|error| format!("couldn't get version/kind; json parse error: {error}")),
     }
@@ -257,7 +257,7 @@ fn head_of(body: &Value) -> Result<Head, String> {
     };
     let text = |name: &str| match fields.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Some(Value::String(text)) => Ok(Some(text.to_string()).filter(|text| !text.is_empty())),
         Some(other) => Err(fault(type_word(other), &format!("struct field .{name} of type string"))),
     };
     Ok(Head { api_version: text("apiVersion")?, kind: text("kind")? })

@@ -2,7 +2,7 @@
 //! Whether decoding a tree would give the same tree: a quick look that spares building it again.
 
 use knarr_types::Quantity;
-use serde_json::{Number, Value};
+use knarr_types::tree::{Number, Value};
 
 use super::go_time;
 use crate::field_table::{Struct, Type};
@@ -40,7 +40,7 @@ fn is_i32(number: &Number) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::decode::decode_tree;

@@ -4,9 +4,9 @@
 use std::fmt;
 
 use knarr_types::Quantity;
+use knarr_types::tree::{Map, Number, Text, Value};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
 
 use super::fault::{Context, Step};
 use super::{base64_text, go_time};
@@ -58,20 +58,16 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
-        self.visit_string(value.to_owned())
-    }
-
-    fn visit_string<E: Error>(self, value: String) -> Result<Self::Value, E> {
         let read = match self.ty {
-            Type::Any | Type::String | Type::IntOrString | Type::Duration => Ok(value),
-            Type::Quantity => canonical_quantity(&value),
-            Type::Time => go_time::canonical_time(&value),
-            Type::MicroTime => go_time::canonical_micro_time(&value),
-            Type::Bytes => base64_text::canonical(value),
+            Type::Any | Type::String | Type::IntOrString | Type::Duration => return Ok(Some(value.into())),
+            Type::Quantity => canonical_quantity(value),
+            Type::Time => go_time::canonical_time(value),
+            Type::MicroTime => go_time::canonical_micro_time(value),
+            Type::Bytes => base64_text::canonical(value.to_owned()),
             _ => return self.mismatch("string"),
         };
         match read {
-            Ok(text) => Ok(Some(Value::String(text))),
+            Ok(text) => Ok(Some(text.into())),
             Err(why) => self.refuse(why),
         }
     }
@@ -121,7 +117,7 @@ impl Typed<'_, '_> {
             Type::Integer { .. } => number.as_i64().is_some(),
             Type::Quantity => {
                 return match canonical_quantity(&number.to_string()) {
-                    Ok(text) => Ok(Some(Value::String(text))),
+                    Ok(text) => Ok(Some(text.into())),
                     Err(why) => self.refuse(why),
                 };
             }
@@ -172,11 +168,7 @@ impl Visitor<'_> for FieldSeed<'_> {
     }
 }
 
-fn read_struct<'de, A: MapAccess<'de>>(
-    fields: &Struct,
-    mut map: A,
-    context: &mut Context,
-) -> Result<Map<String, Value>, A::Error> {
+fn read_struct<'de, A: MapAccess<'de>>(fields: &Struct, mut map: A, context: &mut Context) -> Result<Map, A::Error> {
     let mut tree = Map::new();
     let mut seen = Seen::default();
     while let Some(key) = map.next_key_seed(FieldSeed(fields))? {
@@ -190,7 +182,7 @@ fn read_struct<'de, A: MapAccess<'de>>(
                 let read = map.next_value_seed(Typed { ty: field.ty.get(), context });
                 context.prefix(mark, Step::Field(&fields.name, &field.name));
                 if let Some(value) = read? {
-                    tree.insert(field.name.clone().into_owned(), value);
+                    tree.insert(&*field.name, value);
                 }
             }
             FieldKey::Unknown(name) if fields.preserve_unknown => {
@@ -208,11 +200,7 @@ fn read_struct<'de, A: MapAccess<'de>>(
     Ok(tree)
 }
 
-fn read_map<'de, A: MapAccess<'de>>(
-    ty: &Type,
-    mut map: A,
-    context: &mut Context,
-) -> Result<Map<String, Value>, A::Error> {
+fn read_map<'de, A: MapAccess<'de>>(ty: &Type, mut map: A, context: &mut Context) -> Result<Map, A::Error> {
     let mut tree = Map::new();
     while let Some(key) = map.next_key::<String>()? {
         let mark = context.mark();
@@ -257,7 +245,7 @@ pub(crate) fn zero(ty: &Type) -> Value {
     match ty {
         Type::Boolean => Value::Bool(false),
         Type::Integer { .. } | Type::Number | Type::IntOrString => Value::Number(0.into()),
-        Type::String | Type::Duration => Value::String(String::new()),
+        Type::String | Type::Duration => Value::String(Text::default()),
         Type::Quantity => Value::String("0".into()),
         Type::Struct(_) => Value::Object(Map::new()),
         _ => Value::Null,

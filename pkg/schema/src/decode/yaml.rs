@@ -8,9 +8,9 @@ mod duplicates;
 use std::fmt;
 
 use knarr_types::Object;
+use knarr_types::tree::{Map, Number, Value};
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Number, Value};
 
 /// More open brackets than this are refused.
 const MAX_FLOW_DEPTH: usize = 10_000;
@@ -190,7 +190,7 @@ impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut none = Vec::new();
         match (Tree { path: "", duplicates: &mut none }).deserialize(deserializer)? {
-            Value::String(text) => Ok(Self(text)),
+            Value::String(text) => Ok(Self(text.into())),
             value @ (Value::Number(_) | Value::Bool(_) | Value::Null) => Ok(Self(value.to_string())),
             value => Err(D::Error::custom(format!("unsupported map key: {value}"))),
         }
@@ -204,10 +204,13 @@ mod tests {
     #[test]
     fn the_first_document_counts() {
         let document = first_document(b"---\na: 1\nb: [x, {y: ~}]\n---\nc: 2\n").unwrap();
-        assert_eq!(document.value, serde_json::json!({"a": 1, "b": ["x", {"y": null}]}));
+        assert_eq!(document.value, knarr_types::tree::json!({"a": 1, "b": ["x", {"y": null}]}));
         assert_eq!(first_document(b"").unwrap().value, Value::Null);
         assert_eq!(first_document(b"# nothing\n").unwrap().value, Value::Null);
-        assert_eq!(first_document(b"1: a\ntrue: b\n").unwrap().value, serde_json::json!({"1": "a", "true": "b"}));
+        assert_eq!(
+            first_document(b"1: a\ntrue: b\n").unwrap().value,
+            knarr_types::tree::json!({"1": "a", "true": "b"})
+        );
     }
 
     #[test]

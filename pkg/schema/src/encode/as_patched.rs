@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use crate::builtin_types::written_order;
 use crate::field_table::Type;
@@ -19,7 +19,7 @@ impl Opened {
     #[must_use]
     pub fn by_merge(patch: &Value) -> Self {
         let members = patch.as_object().into_iter().flatten().filter(|(_, value)| value.is_object());
-        Self(members.map(|(name, value)| (name.clone(), Self::by_merge(value))).collect())
+        Self(members.map(|(name, value)| (name.to_string(), Self::by_merge(value))).collect())
     }
 
     /// By the operations of a JSON patch: what their paths lead through.
@@ -53,7 +53,7 @@ fn write(text: &mut String, before: Option<&Value>, after: &Value, ty: Option<&T
         (Value::Object(members), Some(opened)) => list(text, '{', '}', members.iter(), |text, (name, value)| {
             key(text, name);
             let before = before.and_then(|b| b.get(name));
-            write(text, before, value, field(ty, name), opened.0.get(name));
+            write(text, before, value, field(ty, name), opened.0.get(name.as_str()));
         }),
         (Value::Array(items), Some(opened)) => list(text, '[', ']', items.iter().enumerate(), |text, (at, value)| {
             let before = before.and_then(|b| b.get(at));
@@ -127,7 +127,7 @@ fn item(ty: Option<&Type>) -> Option<&Type> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

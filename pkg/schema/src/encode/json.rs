@@ -2,7 +2,7 @@
 //! Trees as canonical JSON text: sorted keys, no spaces. Every write ends here, and most of what it writes
 //! are short texts that need no escape: those are copied without a look at each character.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 /// Writes a value.
 pub(crate) fn value(json: &mut Vec<u8>, value: &Value) {
@@ -49,14 +49,30 @@ pub(crate) fn text(json: &mut Vec<u8>, text: &str) {
 pub(crate) fn prefixed(json: &mut Vec<u8>, front: &str, text: &str) {
     let bytes = text.as_bytes();
     // Without an early end, which short texts do not need, the look at the bytes has no branches.
-    if bytes.iter().fold(false, |found, byte| found | is_escaped(*byte)) {
-        return library(json, &[front, text].concat());
-    }
     json.reserve(front.len() + bytes.len() + 2);
     json.push(b'"');
     json.extend_from_slice(front.as_bytes());
-    json.extend_from_slice(bytes);
+    if bytes.iter().fold(false, |found, byte| found | is_escaped(*byte)) {
+        bytes.iter().for_each(|byte| escaped(json, *byte));
+    } else {
+        json.extend_from_slice(bytes);
+    }
     json.push(b'"');
+}
+
+/// Writes a byte of a text, in the shortest form that JSON has for it (RFC 8259, section 7).
+fn escaped(json: &mut Vec<u8>, byte: u8) {
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0c => b'f',
+        b'\r' => b'r',
+        0..0x20 => return json.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+        _ => return json.push(byte),
+    };
+    json.extend_from_slice(&[b'\\', short]);
 }
 
 fn is_escaped(byte: u8) -> bool {

@@ -2,7 +2,7 @@
 //! A tree as YAML, laid out as upstream does: sorted keys, lists not indented, and quotes around all
 //! text that YAML 1.1 would take for something else (`yes`, `1:20`, `2024-01-01`).
 
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 /// The document, with a newline at its end.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn to_yaml(value: &Value) -> String {
     out
 }
 
-fn mapping(out: &mut String, tree: &Map<String, Value>, indent: usize) {
+fn mapping(out: &mut String, tree: &Map, indent: usize) {
     for (i, (key, value)) in tree.iter().enumerate() {
         if i > 0 {
             new_line(out, indent);
@@ -228,8 +228,8 @@ fn is_time(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use knarr_types::tree::json;
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
 

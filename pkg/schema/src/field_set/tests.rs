@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sets of fields: their algebra, and FieldsV1 there and back.
 
+use knarr_types::tree::json;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 

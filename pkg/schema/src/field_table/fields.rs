@@ -3,6 +3,8 @@
 
 use std::ops::Deref;
 
+use knarr_types::tree::front;
+
 use super::{Emission, Field};
 
 /// Fields sorted by name. Every pass through an object looks its fields up, so the first bytes of
@@ -22,8 +24,8 @@ impl Fields {
     pub fn position(&self, name: &str) -> Option<usize> {
         let wanted = front(name);
         let start = self.fronts.partition_point(|front| *front < wanted);
-        let alike = self.fronts[start..].iter().take_while(|front| **front == wanted).count();
-        (start..start + alike).find(|at| *self.list[*at].name == *name)
+        let alike = self.fronts[start..].iter().take_while(|front| **front == wanted);
+        alike.zip(start..).map(|(_, at)| at).find(|at| *self.list[*at].name == *name)
     }
 
     /// The fields that are written even where they were not set.
@@ -58,15 +60,6 @@ impl<'f> IntoIterator for &'f Fields {
 
     fn into_iter(self) -> Self::IntoIter {
         self.list.iter()
-    }
-}
-
-/// The first eight bytes of a name as a number that sorts as they do.
-fn front(name: &str) -> u64 {
-    let bytes = name.as_bytes();
-    match bytes.first_chunk() {
-        Some(eight) => u64::from_be_bytes(*eight),
-        None => bytes.iter().zip(1..).fold(0, |front, (byte, at)| front | u64::from(*byte) << (64 - 8 * at)),
     }
 }
 

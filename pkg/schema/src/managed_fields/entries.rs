@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use knarr_types::tree::{Map, Value};
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use crate::encode::json;
 use crate::field_set::FieldSet;

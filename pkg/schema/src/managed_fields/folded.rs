@@ -10,10 +10,10 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use knarr_types::Object;
+use knarr_types::tree::{Map, Value};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use super::entries::{Entries, EntryError};
 
@@ -91,7 +91,7 @@ impl<'a> Owners<'a> {
     pub(crate) fn into_value(self) -> Value {
         match self {
             Self::Listed(list) => Value::Array(list.into_owned()),
-            Self::Folded(text) => Value::String(text.into_owned()),
+            Self::Folded(text) => Value::String(text.into()),
         }
     }
 }
@@ -135,7 +135,7 @@ pub fn take_folded(object: &mut Object) -> Option<String> {
 
 /// Gives an object folded owners.
 pub fn put_folded(object: &mut Object, owners: Option<String>) {
-    super::put(object, owners.map(Value::String));
+    super::put(object, owners.map(Value::from));
 }
 
 /// Reads a stored object; its owners stay folded.
@@ -146,7 +146,7 @@ pub fn read_folded(json: &[u8]) -> Result<Object, serde_json::Error> {
     serde_json::from_slice::<Root>(json).map(|root| Value::Object(root.0))
 }
 
-struct Root(Map<String, Value>);
+struct Root(Map);
 
 impl<'de> Deserialize<'de> for Root {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -155,11 +155,11 @@ impl<'de> Deserialize<'de> for Root {
     }
 }
 
-struct Metadata(Map<String, Value>);
+struct Metadata(Map);
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = |owners: &'de RawValue| Value::String(owners.get().to_owned());
+        let read = |owners: &'de RawValue| Value::from(owners.get());
         deserializer.deserialize_map(Members { own: "managedFields", read, of: PhantomData }).map(Self)
     }
 }
@@ -172,7 +172,7 @@ struct Members<F, T> {
 }
 
 impl<'de, F: Fn(T) -> Value, T: Deserialize<'de>> Visitor<'de> for Members<F, T> {
-    type Value = Map<String, Value>;
+    type Value = Map;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -190,7 +190,7 @@ impl<'de, F: Fn(T) -> Value, T: Deserialize<'de>> Visitor<'de> for Members<F, T>
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //! Owners of a workload's replicas, as a Scale shows them and takes them back
 //! (`k8s.io/apimachinery/pkg/util/managedfields/scalehandler.go`).
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::entries::{Entries, Entry};
 use crate::field_set::{Element, FieldSet};
@@ -65,7 +65,7 @@ pub fn to_parent(parent: &[Value], scale: &[Value], replicas: &[&str], version: 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

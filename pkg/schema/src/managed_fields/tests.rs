@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Managed fields: who owns what after each kind of write.
 
-use serde_json::json;
+use knarr_types::tree::json;
 
 use super::*;
 use crate::field_table::TypeRef;

@@ -2,7 +2,7 @@
 //! The schema of a CRD's version as it is published: with what every resource has, and in version 2 without what that
 //! has no words for (`k8s.io/apiextensions-apiserver/pkg/controller/openapi`).
 
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 
 /// Says what a resource has whatever its schema says.
 pub(super) fn resource(schema: &mut Value, metadata: &Value) {
@@ -50,9 +50,8 @@ pub(super) fn unfold(schema: &mut Value) {
 /// Takes away what OpenAPI 2 has no words for, and what kubectl would refuse right values by.
 pub(super) fn only_v2(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else { return };
-    let is = |fields: &Map<String, Value>, name: &str| fields.get(name).is_some_and(|value| *value == true);
-    let remove =
-        |fields: &mut Map<String, Value>, names: &[&str]| names.iter().for_each(|name| drop(fields.remove(*name)));
+    let is = |fields: &Map, name: &str| fields.get(name).is_some_and(|value| *value == true);
+    let remove = |fields: &mut Map, names: &[&str]| names.iter().for_each(|name| drop(fields.remove(name)));
     remove(fields, &["allOf", "anyOf", "oneOf", "not"]);
     if is(fields, "nullable") {
         remove(fields, &["type", "nullable", "items", "properties"]);
@@ -66,7 +65,7 @@ pub(super) fn only_v2(schema: &mut Value) {
         fields.remove("type");
     }
     let properties = fields.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let nullable: Vec<String> = properties.filter(|(_, s)| s["nullable"] == true).map(|(n, _)| n.clone()).collect();
+    let nullable: Vec<String> = properties.filter(|(_, s)| s["nullable"] == true).map(|(n, _)| n.to_string()).collect();
     if let Some(required) = fields.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|name| !nullable.iter().any(|nullable| name == nullable));
     }

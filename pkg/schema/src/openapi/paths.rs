@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 
 use super::schema::{Dialect, Schemas};
 use crate::kinds::{Kind, Subresource};
@@ -32,7 +32,7 @@ const DELETE: [(&str, &str); 4] = [
 ];
 
 /// The `paths` of a document, with the schemas of what they take and give.
-pub(super) fn of_kinds(kinds: &[&Arc<Kind>], schemas: &mut Schemas) -> Map<String, Value> {
+pub(super) fn of_kinds(kinds: &[&Arc<Kind>], schemas: &mut Schemas) -> Map {
     for name in ["Status", "DeleteOptions", "WatchEvent"] {
         schemas.published(&format!("{META}.{name}"));
     }
@@ -59,7 +59,7 @@ pub(super) fn of_kinds(kinds: &[&Arc<Kind>], schemas: &mut Schemas) -> Map<Strin
     paths
 }
 
-fn insert(paths: &mut Map<String, Value>, dialect: Dialect, path: &str, operations: Vec<(&str, Value)>) {
+fn insert(paths: &mut Map, dialect: Dialect, path: &str, operations: Vec<(&str, Value)>) {
     if operations.is_empty() {
         return;
     }
@@ -70,9 +70,9 @@ fn insert(paths: &mut Map<String, Value>, dialect: Dialect, path: &str, operatio
             Dialect::V3 => json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
         })
         .collect();
-    let mut entry: Map<String, Value> = operations.into_iter().map(|(method, op)| (method.to_owned(), op)).collect();
+    let mut entry: Map = operations.into_iter().map(|(method, op)| (method.to_owned(), op)).collect();
     if !parameters.is_empty() {
-        entry.insert("parameters".into(), json!(parameters));
+        entry.insert("parameters", json!(parameters));
     }
     paths.insert(path.to_owned(), Value::Object(entry));
 }
@@ -144,7 +144,7 @@ fn patch(kind: Value, object: &Value, custom: bool, dialect: Dialect) -> Value {
     match dialect {
         Dialect::V2 => operation["consumes"] = json!(types),
         Dialect::V3 => {
-            let content: Map<String, Value> =
+            let content: Map =
                 types.iter().map(|ty| ((*ty).to_owned(), json!({ "schema": { "type": "object" } }))).collect();
             operation["requestBody"] = json!({ "required": true, "content": content });
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 
 use super::custom_schema;
 use crate::builtin_types::{self, NamedType};
@@ -177,7 +177,7 @@ impl Schemas {
     fn of_struct(&mut self, fields: &Struct) -> Value {
         let mut schema = json!({ "type": "object" });
         if !fields.fields.is_empty() {
-            let properties: Map<String, Value> =
+            let properties: Map =
                 fields.fields.iter().map(|field| (field.name.to_string(), self.of_field(field))).collect();
             schema["properties"] = Value::Object(properties);
         }
@@ -200,18 +200,18 @@ impl Schemas {
     fn of_field(&mut self, field: &Field) -> Value {
         let mut extra = Map::new();
         if let Some(default) = &field.default {
-            extra.insert("default".into(), default.clone());
+            extra.insert("default", default.clone());
         }
         if !field.values.is_empty() {
-            extra.insert("enum".into(), json!(field.values));
+            extra.insert("enum", json!(field.values));
         }
         let strategies = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")];
         let strategies: Vec<&str> = strategies.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
         if !strategies.is_empty() {
-            extra.insert("x-kubernetes-patch-strategy".into(), strategies.join(",").into());
+            extra.insert("x-kubernetes-patch-strategy", strategies.join(",").into());
         }
         if let Some(key) = &field.patch.merge_key {
-            extra.insert("x-kubernetes-patch-merge-key".into(), json!(key));
+            extra.insert("x-kubernetes-patch-merge-key", json!(key));
         }
         let mut schema = self.of_ref(&field.ty);
         // Beside a reference OpenAPI 3.0 allows nothing.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Values as Go prints them in error messages.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 /// As `%v` prints it: `map[a:1 b:[x y]]`.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
         Value::Object(members) => {
             let members: Vec<_> = members.iter().map(|(name, value)| format!("{name}:{}", plain(value))).collect();
@@ -20,7 +20,7 @@ pub(crate) fn plain(value: &Value) -> String {
 /// As `%s` prints it: what is no text is marked as such.
 pub(super) fn as_text(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.to_string(),
         Value::Null => "%!s(<nil>)".to_owned(),
         Value::Bool(_) | Value::Number(_) => format!("%!s({}={value})", go_type(value)),
         nested => plain(nested),

@@ -3,7 +3,7 @@
 //! value is `null`, indices may count from the end, the first slash of a path may be any text.
 
 use knarr_types::Object;
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 use super::PatchError;
 use super::go_text::json_kind;
@@ -80,7 +80,7 @@ struct Run {
 }
 
 impl Run {
-    fn operation(&mut self, operation: &Map<String, Value>) -> Result<(), String> {
+    fn operation(&mut self, operation: &Map) -> Result<(), String> {
         let text = |name: &str| operation.get(name).and_then(Value::as_str);
         let kind = text("op").unwrap_or("unknown");
         let path = text("path").ok_or_else(|| format!("{kind} operation has no path"))?;
@@ -145,7 +145,7 @@ impl Run {
 
 /// A place in the tree that is there or may come to be.
 enum Place<'v> {
-    Member(&'v mut Map<String, Value>, String),
+    Member(&'v mut Map, String),
     Item(&'v mut Vec<Value>, String),
 }
 

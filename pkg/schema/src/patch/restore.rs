@@ -2,7 +2,7 @@
 //! What upstream says when the result of a strategic merge patch does not fit the type: it is turned into
 //! the type's struct without a detour through JSON, by a converter with words of its own.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use crate::builtin_types::{go_type, written_order};
 use crate::decode;
@@ -95,7 +95,7 @@ fn go_kind(value: &Value) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! directives for the rest. The steps, their order and their words follow upstream's.
 
 use knarr_types::Object;
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Text, Value};
 
 use super::PatchError;
 use super::go_text::{as_text, go_type, plain};
@@ -13,7 +13,7 @@ mod lists;
 
 use lists::{merge_lists, ordered};
 
-type Members = Map<String, Value>;
+type Members = Map;
 type Outcome<T> = Result<T, PatchError>;
 
 const DIRECTIVE: &str = "$patch";
@@ -172,7 +172,7 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Outcome<()> {
     let bad = "invalid patch format of retainKeys";
     let Value::Array(keys) = keys else { return malformed(bad) };
     let kept = |name: &str| keys.iter().any(|key| key.as_str() == Some(name));
-    let counts = |(name, value): &(&String, &Value)| {
+    let counts = |(name, value): &(&Text, &Value)| {
         !value.is_null() && !name.starts_with(DELETE_FROM_LIST) && !name.starts_with(ELEMENT_ORDER)
     };
     if !patch.iter().filter(counts).all(|(name, _)| kept(name)) {
@@ -184,7 +184,8 @@ fn retain_keys(original: &mut Members, patch: &mut Members) -> Outcome<()> {
 
 /// `$setElementOrder/<list>`: merges the list and brings it into that order.
 fn set_element_orders(original: &mut Members, patch: &mut Members, known: Known<'_>) -> Outcome<()> {
-    let orders: Vec<String> = patch.keys().filter(|name| name.starts_with(ELEMENT_ORDER)).cloned().collect();
+    let orders: Vec<String> =
+        patch.keys().filter(|name| name.starts_with(ELEMENT_ORDER)).map(Text::to_string).collect();
     for directive in orders {
         let order = match patch.remove(&directive) {
             Some(Value::Array(order)) => order,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! JSON, merge and strategic merge patches by tables.
 
+use knarr_types::tree::json;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 use crate::field_table::{Type, TypeRef};

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use knarr_types::Quantity;
-use serde_json::{Map, Number, Value};
+use knarr_types::tree::{Map, Number, Value};
 
 use super::message::{Codec, Message, Or, SCHEMA, Slot, What, WireField};
 use super::wire::{Reader, WireType};
@@ -67,20 +67,14 @@ pub fn read(message: &Message, bytes: &[u8]) -> Result<Value, Fault> {
     Ok(Value::Object(tree))
 }
 
-fn read_message(message: &Message, bytes: &[u8], tree: &mut Map<String, Value>, depth: u32) -> Result<(), Fault> {
+fn read_message(message: &Message, bytes: &[u8], tree: &mut Map, depth: u32) -> Result<(), Fault> {
     if depth > DEPTH_MAX {
         return Err(Fault::TooDeep);
     }
     read_slots(message, message.slots(), bytes, tree, depth)
 }
 
-fn read_slots(
-    message: &Message,
-    slots: &[Slot],
-    bytes: &[u8],
-    tree: &mut Map<String, Value>,
-    depth: u32,
-) -> Result<(), Fault> {
+fn read_slots(message: &Message, slots: &[Slot], bytes: &[u8], tree: &mut Map, depth: u32) -> Result<(), Fault> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
         let (number, wire) = reader.tag()?;
@@ -105,7 +99,7 @@ fn read_field(
     field: &WireField,
     wire: WireType,
     reader: &mut Reader<'_>,
-    tree: &mut Map<String, Value>,
+    tree: &mut Map,
     depth: u32,
 ) -> Result<(), Fault> {
     let value = match &field.codec {
@@ -132,7 +126,7 @@ fn read_field(
         codec => read_value(codec, wire, reader, field.name, depth)?,
     };
     match value {
-        Some(value) if field.pointer || !is_zero(&value) => drop(tree.insert(field.name.into(), value)),
+        Some(value) if field.pointer || !is_zero(&value) => drop(tree.insert(field.name, value)),
         _ => drop(tree.remove(field.name)),
     }
     Ok(())
@@ -221,8 +215,8 @@ fn read_value(
         Codec::Boolean => Value::Bool(reader.varint()? != 0),
         Codec::Integer(bits) => integer(reader.varint()?, *bits),
         Codec::Double => double(f64::from_bits(reader.fixed64()?)),
-        Codec::Text => Value::String(text(reader.bytes()?)),
-        Codec::Bytes => Value::String(STANDARD.encode(reader.bytes()?)),
+        Codec::Text => Value::from(text(reader.bytes()?)),
+        Codec::Bytes => Value::from(STANDARD.encode(reader.bytes()?)),
         Codec::Time => return time(reader.bytes()?, false),
         Codec::MicroTime => return time(reader.bytes()?, true),
         Codec::Quantity => quantity(reader.bytes()?)?,
@@ -295,7 +289,7 @@ fn time(bytes: &[u8], micro: bool) -> Result<Option<Value>, Fault> {
     let (seconds, nanos) = (seconds as i64, if micro { nanos as i32 } else { 0 });
     let time = Timestamp::new(seconds, nanos).map_err(|why| Fault::Refused(why.to_string()))?;
     let format = if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
-    Ok(Some(Value::String(time.strftime(format).to_string())))
+    Ok(Some(Value::from(time.strftime(format).to_string())))
 }
 
 fn quantity(bytes: &[u8]) -> Result<Value, Fault> {
@@ -311,7 +305,7 @@ fn quantity(bytes: &[u8]) -> Result<Value, Fault> {
         return Ok(zero(&Type::Quantity));
     }
     let parsed = amount.parse::<Quantity>().map_err(|why| Fault::Refused(why.to_string()))?;
-    Ok(Value::String(parsed.to_string()))
+    Ok(Value::from(parsed.to_string()))
 }
 
 fn int_or_string(bytes: &[u8]) -> Result<Value, Fault> {
@@ -325,7 +319,7 @@ fn int_or_string(bytes: &[u8]) -> Result<Value, Fault> {
             (_, wire) => reader.skip(wire)?,
         }
     }
-    Ok(if is_text { Value::String(string) } else { integer(number, 32) })
+    Ok(if is_text { Value::from(string) } else { integer(number, 32) })
 }
 
 /// The JSON in a message of its own.
@@ -361,7 +355,7 @@ fn schema_or(or: Or, bytes: &[u8], depth: u32) -> Result<Option<Value>, Fault> {
                 one = Some(read_schema(reader.bytes()?)?);
             }
             ((2, WireType::Bytes), Or::Schemas) => others.push(read_schema(reader.bytes()?)?),
-            ((2, WireType::Bytes), Or::Names) => others.push(Value::String(text(reader.bytes()?))),
+            ((2, WireType::Bytes), Or::Names) => others.push(Value::from(text(reader.bytes()?))),
             ((_, wire), _) => reader.skip(wire)?,
         }
     }

@@ -8,9 +8,9 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use knarr_types::tree::Value;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 
 use super::message::{Codec, Message, Or, SCHEMA, Slot, What, WireField};
 use super::wire::{WireType, put_bytes, put_integer, put_nested, put_tag};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Objects there and back, and bytes that protoc made of the published .proto files.
 
+use knarr_types::tree::{Map, Value, json};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
 
 use super::message::{Codec, Or, SCHEMA};
 use super::{Fault, ListFrame, Message, open, put_json, put_tree, read, seal, watch_frame};
@@ -224,7 +224,7 @@ impl Dice {
             if self.roll(share) == 0
                 && let Some(value) = self.value(&field.codec, depth)
             {
-                tree.insert(field.name.into(), value);
+                tree.insert(field.name, value);
             }
         }
         Value::Object(tree)

@@ -67,7 +67,7 @@ const OF_BINDINGS: Rules = Rules {
     ..Rules::DEFAULT
 };
 
-fn match_defaults(matching: &mut serde_json::Value) {
+fn match_defaults(matching: &mut knarr_types::tree::Value) {
     unset(matching, "matchPolicy", "Equivalent");
     object(matching, "namespaceSelector");
     object(matching, "objectSelector");
@@ -267,7 +267,7 @@ fn validating_binding(spec: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use knarr_types::tree::{Value, json};
 
     use super::*;
 

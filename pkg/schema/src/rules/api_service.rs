@@ -5,7 +5,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use knarr_types::ErrorList;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::Rules;
 use super::at::At;

@@ -2,8 +2,8 @@
 
 //! Deployments, ReplicaSets, ReplicationControllers, pod templates and controller revisions.
 
+use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::json;
 
 use super::Rules;
 use super::at::{At, same};
@@ -36,11 +36,9 @@ pub(super) static DEPLOYMENT: Rules = Rules {
     prepare_create: workload::prepare_create,
     prepare_update: |new, old, subresource| {
         workload::prepare_update(new, old, subresource);
-        let annotations = |object: &Object| object["metadata"]["annotations"].clone();
         if subresource == "status" {
-            let before = old["metadata"].clone();
-            fill::keep(object(new, "metadata"), &before, "labels");
-        } else if !same(&annotations(new), &annotations(old)) {
+            fill::keep(object(new, "metadata"), &old["metadata"], "labels");
+        } else if !same(&new["metadata"]["annotations"], &old["metadata"]["annotations"]) {
             fill::generation(new, old["metadata"]["generation"].as_i64().unwrap_or_default() + 1);
         }
     },

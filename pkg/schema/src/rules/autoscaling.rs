@@ -2,8 +2,8 @@
 
 //! HorizontalPodAutoscalers (`pkg/apis/autoscaling/{v1,v2}/defaults.go`, `validation`).
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::{Value, json};
 
 use super::Rules;
 use super::amount::Amount;

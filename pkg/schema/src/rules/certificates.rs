@@ -5,8 +5,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::Value;
 
 use super::Rules;
 use super::at::{At, same};
@@ -18,7 +18,7 @@ use super::pem;
 pub(super) static CERTIFICATE_SIGNING_REQUEST: Rules = Rules {
     prepare_create: |request| {
         fill::remove(request, "status");
-        request["status"] = serde_json::json!({});
+        request["status"] = knarr_types::tree::json!({});
     },
     prepare_update,
     // Whatever it is called, the name only must fit into a path.
@@ -213,7 +213,7 @@ fn conditions(request: &At<'_>, before: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -55,7 +55,7 @@ fn condition(condition: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 
@@ -63,7 +63,7 @@ mod tests {
     fn a_condition_says_since_when_and_why_and_only_once() {
         let good =
             json!({"type": "Ready", "status": "True", "reason": "Ok", "lastTransitionTime": "2024-01-01T00:00:00Z"});
-        let faults = |list: serde_json::Value| {
+        let faults = |list: knarr_types::tree::Value| {
             let status = json!({"conditions": list});
             conditions(&At::root(&status), "conditions").iter().map(|error| error.path.to_string()).collect::<Vec<_>>()
         };

@@ -4,8 +4,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
-use serde_json::Value;
 
 use super::Rules;
 use super::at::{At, same};
@@ -141,7 +141,7 @@ fn json_key(value: &At<'_>) -> Option<FieldError> {
         return Some(value.required(""));
     }
     let bytes = decoded(value.text());
-    let fault = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes).err()?;
+    let fault = serde_json::from_slice::<knarr_types::tree::Map>(&bytes).err()?;
     Some(value.invalid_as("<secret contents redacted>", go_json_error(&bytes, &fault)))
 }
 

@@ -79,7 +79,7 @@ fn meets(rule: &At<'_>, exit_code: i64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use knarr_types::tree::{Value, json};
 
     use super::*;
 

@@ -44,7 +44,7 @@ fn drop_coordination(lease: &mut Object, old: &Object) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 //! CronJobs (`pkg/registry/batch/cronjob/strategy.go`).
 
+use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::json;
 
 use super::Rules;
 use super::at::At;

@@ -3,7 +3,7 @@
 //! Fields behind switches that Kubernetes 1.36 has off: they are dropped before anyone stores them
 //! (`pkg/api/pod/util.go`, dropDisabledFields, with the defaults of `pkg/features/kube_features.go`).
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::fill::{at, each, remove};
 
@@ -40,7 +40,7 @@ fn drop_stop_signal(container: &mut Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

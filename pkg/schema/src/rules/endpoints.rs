@@ -250,7 +250,7 @@ fn slice_ports(slice: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

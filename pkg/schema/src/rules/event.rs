@@ -4,8 +4,8 @@
 //! fields as the core does, whichever group was asked.
 
 use jiff::Timestamp;
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
-use serde_json::Value;
 
 use super::Rules;
 use super::at::{At, same};
@@ -226,7 +226,7 @@ fn fields(event: &Object, naming: &Naming) -> Vec<(&'static str, String)> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

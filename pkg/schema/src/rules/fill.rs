@@ -2,7 +2,7 @@
 
 //! Filling in what a client left out: the verbs of defaults and strategies.
 
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 use super::at::same;
 
@@ -93,8 +93,7 @@ pub fn bump_generation(new: &mut Value, old: &Value, fields: &[&str]) {
     if changed {
         generation(new, before + 1);
     } else {
-        let kept = old["metadata"].clone();
-        keep(object(new, "metadata"), &kept, "generation");
+        keep(object(new, "metadata"), &old["metadata"], "generation");
     }
 }
 
@@ -103,8 +102,7 @@ pub fn bump_generation(new: &mut Value, old: &Value, fields: &[&str]) {
 pub fn spec_and_status(new: &mut Value, old: &Value, subresource: &str) {
     if subresource == "status" {
         keep(new, old, "spec");
-        let kept = old["metadata"].clone();
-        keep(object(new, "metadata"), &kept, "generation");
+        keep(object(new, "metadata"), &old["metadata"], "generation");
     } else {
         keep(new, old, "status");
         bump_generation(new, old, &["spec"]);

@@ -4,8 +4,8 @@
 
 use std::sync::LazyLock;
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::{Value, json};
 
 use super::Rules;
 use super::at::{At, same, strings};

@@ -3,7 +3,7 @@
 //! What changed between two values as upstream's messages show it: a unified diff of its own structs,
 //! printed as JSON with Go's names of their fields.
 
-use serde_json::Value;
+use knarr_types::tree::{Text, Value};
 
 use crate::builtin_types::{find, written_order};
 use crate::field_table::{Emission, Field, Struct, Type};
@@ -196,7 +196,7 @@ fn print(text: &mut String, value: &Value, ty: &Type, depth: usize) {
             let order: Vec<&str> = written_order(&shape.name).collect();
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by_key(|(name, _)| order.iter().position(|known| known == name));
-            let entry = |(name, value): &(&String, &Value)| {
+            let entry = |(name, value): &(&Text, &Value)| {
                 shape.field(name).map(|field| keyed(name, value, field.ty.get(), depth + 1))
             };
             bracketed(text, '{', '}', depth, members.iter().filter_map(entry).collect());
@@ -265,7 +265,9 @@ fn unset(text: &mut String, field: &Field, depth: usize) {
         (_, Type::String) => text.push_str("\"\""),
         (_, Type::Boolean) => text.push_str("false"),
         (_, Type::Integer { .. } | Type::Number | Type::IntOrString) => text.push('0'),
-        (Emission::Always, ty @ Type::Struct(_)) => print(text, &Value::Object(serde_json::Map::new()), ty, depth),
+        (Emission::Always, ty @ Type::Struct(_)) => {
+            print(text, &Value::Object(knarr_types::tree::Map::new()), ty, depth)
+        }
         _ => text.push_str("null"),
     }
 }
@@ -408,7 +410,7 @@ fn middle<'l>(a: &'l [String], b: &'l [String]) -> Vec<Line<'l>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use knarr_types::Shown;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use crate::builtin_types::{self, NamedType};
 use crate::field_table::{Emission, Field, Type, TypeRef};
@@ -139,7 +139,7 @@ pub fn structure_of_values(value: &Value, fields: &[(&str, &str)]) -> Shown {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 //! Jobs (`pkg/registry/batch/job/strategy.go`, `pkg/apis/batch/validation`).
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldErrorType, Object, Shown};
-use serde_json::{Value, json};
 
 use super::Rules;
 use super::at::{At, same};
@@ -281,7 +281,7 @@ fn template_change(spec: &At<'_>, old_spec: &At<'_>, stands_still: bool) -> Opti
     for pod_spec in [&mut compared, &mut before] {
         if let Some(affinity) = fill::at(pod_spec, "affinity") {
             fill::remove(affinity, "nodeAffinity");
-            if affinity.as_object().is_some_and(serde_json::Map::is_empty) {
+            if affinity.as_object().is_some_and(knarr_types::tree::Map::is_empty) {
                 fill::remove(pod_spec, "affinity");
             }
         }

@@ -3,8 +3,8 @@
 //! What the controller of a job may say about it (`pkg/apis/batch/validation`, ValidateJobStatusUpdate).
 //! Most of it is judged only where it changed: what was stored before does not hinder other changes.
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError};
-use serde_json::Value;
 
 use super::at::{At, same};
 use super::go_print;
@@ -244,7 +244,7 @@ impl Change<'_> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

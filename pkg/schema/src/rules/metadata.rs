@@ -2,8 +2,8 @@
 
 //! What every object's metadata must be (`k8s.io/apimachinery/pkg/api/validation/objectmeta.go`).
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
-use serde_json::Value;
 
 use super::at::{At, same};
 use super::fill;
@@ -316,7 +316,7 @@ fn managed_fields(metadata: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 //! Namespaces (`pkg/registry/core/namespace/strategy.go`).
 
+use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
-use serde_json::json;
 
 use super::Rules;
 use super::at::At;

@@ -4,7 +4,7 @@
 
 use ipnet::IpNet;
 use knarr_types::ErrorList;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::Rules;
 use super::addresses;

@@ -3,8 +3,8 @@
 //! Nodes (`pkg/registry/core/node/strategy.go`, ValidateNode).
 
 use ipnet::IpNet;
+use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::json;
 
 use super::Rules;
 use super::addresses;

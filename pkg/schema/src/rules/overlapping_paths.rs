@@ -21,8 +21,9 @@ impl Placed {
 
     /// One is the other, or below it.
     fn overlaps(&self, other: &Self) -> bool {
-        let (a, b) = (format!("{}/", self.path), format!("{}/", other.path));
-        !self.path.is_empty() && !other.path.is_empty() && (a.starts_with(&b) || b.starts_with(&a))
+        let is_in = |a: &str, b: &str| a.strip_prefix(b).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let (a, b) = (&self.path, &other.path);
+        !a.is_empty() && !b.is_empty() && (is_in(a, b) || is_in(b, a))
     }
 }
 
@@ -35,6 +36,9 @@ pub fn of_volumes(spec: &At<'_>) -> Vec<String> {
             [("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName"), ("downwardAPI", "DownwardAPI", "")]
         {
             let source = volume.get(field);
+            if source.len("items") < 2 {
+                continue;
+            }
             let what = if named.is_empty() { kind.to_owned() } else { format!("{kind} {:?}", source.str(named)) };
             let told = overlaps(&items(&source, ""));
             warnings.extend(told.iter().map(|told| format!("volume {name:?} ({what}): overlapping paths: {told}")));
@@ -54,7 +58,7 @@ fn projected(volume: &At<'_>, name: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut all: Vec<Placed> = Vec::new();
     for source in volume.items("projected.sources") {
-        if source.value.as_object().is_none_or(|kinds| kinds.values().all(serde_json::Value::is_null)) {
+        if source.value.as_object().is_none_or(|kinds| kinds.values().all(knarr_types::tree::Value::is_null)) {
             warnings.push(format!("volume {name:?} (Projected) has no sources provided"));
             continue;
         }
@@ -94,7 +98,7 @@ fn overlaps(paths: &[Placed]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 //! Persistent volumes (`pkg/registry/core/persistentvolume`, ValidatePersistentVolume).
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
-use serde_json::{Value, json};
 
 use super::Rules;
 use super::amount::Amount;

@@ -2,8 +2,8 @@
 
 //! Claims for storage (`pkg/registry/core/persistentvolumeclaim`, ValidatePersistentVolumeClaim).
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::Value;
 
 use super::Rules;
 use super::amount::Amount;
@@ -37,7 +37,7 @@ fn default(claim: &mut Object) {
 }
 
 fn prepare_create(claim: &mut Object) {
-    claim["status"] = serde_json::json!({"phase": "Pending"});
+    claim["status"] = knarr_types::tree::json!({"phase": "Pending"});
     let spec = fill::object(claim, "spec");
     drop_foreign_source(spec);
     // A source of a kind that cannot fill a volume is dropped, as if it had never been given.
@@ -165,7 +165,7 @@ fn data_sources(spec: &At<'_>) -> ErrorList {
         }
     }
     if spec.has("dataSource") && spec.has("dataSourceRef") && !same(spec.raw("dataSource"), spec.raw("dataSourceRef")) {
-        errors.push(spec.invalid_as(serde_json::json!({}), "must match dataSourceRef"));
+        errors.push(spec.invalid_as(knarr_types::tree::json!({}), "must match dataSourceRef"));
     }
     errors
 }

@@ -2,8 +2,8 @@
 
 //! Pods (`pkg/registry/core/pod/strategy.go`, ValidatePodUpdate and its kin).
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldPath, Object};
-use serde_json::{Value, json};
 
 use super::Rules;
 use super::amount::Amount;
@@ -122,13 +122,11 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
     match subresource {
         "status" => {
             fill::keep(new, old, "spec");
-            let before = old["metadata"].clone();
             for field in ["ownerReferences", "deletionTimestamp", "generation"] {
-                fill::keep(fill::object(new, "metadata"), &before, field);
+                fill::keep(fill::object(new, "metadata"), &old["metadata"], field);
             }
             if new["status"]["qosClass"].is_null() {
-                let before = old["status"].clone();
-                fill::keep(fill::object(new, "status"), &before, "qosClass");
+                fill::keep(fill::object(new, "status"), &old["status"], "qosClass");
             }
             pod_status::keep_observed(new, old);
         }

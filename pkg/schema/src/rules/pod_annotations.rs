@@ -2,8 +2,8 @@
 
 //! Annotations that mean something to pods (ValidatePodSpecificAnnotations and its kin).
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError};
-use serde_json::{Value, json};
 
 use super::at::At;
 use super::containers;

@@ -3,7 +3,7 @@
 //! What a pod gets where its maker said nothing (`pkg/apis/core/v1/defaults.go`).
 
 use knarr_types::Object;
-use serde_json::{Value, json};
+use knarr_types::tree::{Text, Value, json};
 
 use super::fill::{at, each, empty, object, unset};
 
@@ -67,7 +67,7 @@ fn requests_from_limits(container: &mut Value) {
 /// Requests of the whole pod: what its containers ask together, otherwise the pod's limit.
 fn pod_level_requests(spec: &mut Value) {
     let limits = spec["resources"]["limits"].as_object().cloned().unwrap_or_default();
-    let summed: Vec<(String, Value)> = limits
+    let summed: Vec<(Text, Value)> = limits
         .iter()
         .filter_map(|(name, _)| requested_by_containers(spec, name).map(|amount| (name.clone(), amount)))
         .collect();

@@ -3,8 +3,8 @@
 //! `pods/resize`: the amounts of cpu and memory of a pod's containers, and nothing else
 //! (dropNonResizeUpdates, ValidatePodResize).
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
-use serde_json::Value;
 
 use super::at::{At, same};
 use super::fill;
@@ -131,7 +131,7 @@ fn with_amounts_of(container: &Value, other: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 //! What is wrong with a pod's status (ValidatePodStatusUpdate).
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, Object, Shown};
-use serde_json::Value;
 
 use super::addresses::{self, is_ipv4, is_ipv6};
 use super::at::{At, same};
@@ -305,7 +305,7 @@ fn one_a_family(status: &At<'_>, list: &str) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -218,6 +218,9 @@ fn repeated(spec: &At<'_>, list: &str, field: &str) -> Vec<String> {
 fn profiles(container: &At<'_>, spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
     let annotations = metadata.get("annotations");
     let mut warnings = Vec::new();
+    if !annotations.is_set() {
+        return warnings;
+    }
     let mut told = |key: String, why: &str| {
         if annotations.value.get(&key).is_some() {
             warnings.push(format!("{}: {why}", annotations.path.key(&key)));
@@ -259,9 +262,11 @@ fn variables(container: &At<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     for variable in container.items("env") {
         let name = variable.str("name");
-        let reference = format!("$({name})");
-        let made_of_it = variable.str("value").contains(&reference) && variable.str("value") != reference;
-        if seen.contains(&name) && (variable.has("valueFrom") || !made_of_it) {
+        let made_of_it = || {
+            let reference = format!("$({name})");
+            variable.str("value").contains(&reference) && variable.str("value") != reference
+        };
+        if seen.contains(&name) && (variable.has("valueFrom") || !made_of_it()) {
             let what = "which may be dropped when using apply";
             warnings.push(format!("{}: hides previous definition of {name:?}, {what}", variable.path));
         }
@@ -320,7 +325,7 @@ fn affinity_selectors(spec: &At<'_>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use knarr_types::tree::{Value, json};
 
     use super::*;
 

@@ -3,8 +3,8 @@
 //! The expressions of admission policies, and of the match conditions of webhooks: they compile, and give what their
 //! place asks for.
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, Shown};
-use serde_json::Value;
 
 use super::at::At;
 use super::names;

@@ -129,7 +129,7 @@ fn limit_order(limit: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     for name in all {
         let amount = |field: &str| {
-            let given = limit.get(field).value.get(name).and_then(serde_json::Value::as_str);
+            let given = limit.get(field).value.get(name).and_then(knarr_types::tree::Value::as_str);
             given.filter(|_| counts(field))
         };
         let mut ordered = |low: &str, high: &str, at: &str, shown: &str, words: (&str, &str)| {
@@ -302,7 +302,7 @@ fn conflicts(given: &[&str], at: &At<'_>, spec: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 //! Roles and bindings (`pkg/apis/rbac/validation`).
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::Value;
 
 use super::Rules;
 use super::at::{At, same};

@@ -60,7 +60,7 @@ pub fn overhead(overhead: &At<'_>) -> ErrorList {
     if !overhead.is_set() {
         return ErrorList::new();
     }
-    let limits = serde_json::json!({"limits": overhead.value});
+    let limits = knarr_types::tree::json!({"limits": overhead.value});
     requests_and_limits(&At::new(&limits, overhead.path.clone()), container_resource_name)
 }
 
@@ -123,7 +123,7 @@ fn fits_containers(spec: &At<'_>, resources: &At<'_>) -> ErrorList {
 fn aggregated(spec: &At<'_>, list: &str, name: &str) -> Quantity {
     let of = |container: &At<'_>| {
         let given = container.get("resources").get(list);
-        let text = given.value.get(name).and_then(serde_json::Value::as_str).unwrap_or("0");
+        let text = given.value.get(name).and_then(knarr_types::tree::Value::as_str).unwrap_or("0");
         text.parse::<Quantity>().unwrap_or(Quantity::ZERO)
     };
     let max = |a: Quantity, b: Quantity| if b.nanos() > a.nanos() { b } else { a };
@@ -164,7 +164,7 @@ fn requests_and_limits(resources: &At<'_>, name_check: NameCheck) -> ErrorList {
 
 fn request_within_limit(name: &str, request: &At<'_>, requests: &At<'_>, limits: &At<'_>) -> Option<FieldError> {
     let may_exceed = is_native(name) && !is_huge_page(name);
-    let Some(limit) = limits.value.get(name).and_then(serde_json::Value::as_str) else {
+    let Some(limit) = limits.value.get(name).and_then(knarr_types::tree::Value::as_str) else {
         return (!may_exceed).then(|| limits.required("Limit must be set for non overcommitable resources"));
     };
     let order = compare(request.text(), limit);

@@ -165,7 +165,7 @@ fn disruption_status(status: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

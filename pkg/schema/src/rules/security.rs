@@ -90,9 +90,9 @@ fn escalation(context: &At<'_>) -> ErrorList {
 
 fn shown_context(context: &At<'_>) -> knarr_types::Shown {
     let mut value = context.value.clone();
-    if let Some(capabilities) = value.get_mut("capabilities").and_then(serde_json::Value::as_object_mut) {
+    if let Some(capabilities) = value.get_mut("capabilities").and_then(knarr_types::tree::Value::as_object_mut) {
         for list in ["add", "drop"] {
-            capabilities.entry(list).or_insert(serde_json::Value::Null);
+            capabilities.entry(list).or_insert(knarr_types::tree::Value::Null);
         }
     }
     go_print::structure(&value, CONTEXT_FIELDS)

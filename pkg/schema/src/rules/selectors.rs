@@ -42,7 +42,7 @@ pub fn is_empty(selector: &At<'_>) -> bool {
 pub fn matches(selector: &At<'_>, labels: &At<'_>) -> bool {
     selector.entries("matchLabels").iter().all(|(key, value)| labels.value.get(*key) == Some(value.value))
         && selector.items("matchExpressions").iter().all(|requirement| {
-            let value = labels.value.get(requirement.str("key")).and_then(serde_json::Value::as_str);
+            let value = labels.value.get(requirement.str("key")).and_then(knarr_types::tree::Value::as_str);
             let listed = value.is_some_and(|value| requirement.strings("values").contains(&value));
             match requirement.str("operator") {
                 "In" => listed,

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
-use serde_json::{Value, json};
 
 use super::Rules;
 use super::at::{At, same};
@@ -90,11 +90,10 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
     if kind(&old["spec"]) == "LoadBalancer" && kind(&new["spec"]) != "LoadBalancer" {
         object(new, "status")["loadBalancer"] = json!({});
     }
-    let before = old["spec"].clone();
-    let spec = object(new, "spec");
-    follow_cluster_ip(spec, &before);
-    keep_allocated(spec, &before);
-    drop_what_the_type_forbids(spec, &before);
+    let (spec, before) = (object(new, "spec"), &old["spec"]);
+    follow_cluster_ip(spec, before);
+    keep_allocated(spec, before);
+    drop_what_the_type_forbids(spec, before);
 }
 
 /// A client may say only one of `clusterIP` and `clusterIPs`; the other follows.

@@ -2,8 +2,8 @@
 
 //! The ports of a Service, one by one and together.
 
+use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError};
-use serde_json::json;
 
 use super::at::At;
 use super::containers::required_one_of;

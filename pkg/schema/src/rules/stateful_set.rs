@@ -2,8 +2,8 @@
 
 //! StatefulSets and DaemonSets.
 
+use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::json;
 
 use super::Rules;
 use super::at::{At, same};

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError, FieldPath};
-use serde_json::json;
 
 use super::Rules;
 use super::amount::Amount;
@@ -457,7 +457,7 @@ mod tests {
 
     #[test]
     fn a_volume_of_an_attachment_alone_is_a_drivers() {
-        let attachment = |volume: serde_json::Value| json!({"spec": {"attacher": "d", "nodeName": "n", "source": {"inlineVolumeSpec": volume}}});
+        let attachment = |volume: knarr_types::tree::Value| json!({"spec": {"attacher": "d", "nodeName": "n", "source": {"inlineVolumeSpec": volume}}});
         let found = |volume| {
             let faults = (VOLUME_ATTACHMENT.validate)(&attachment(volume));
             faults.iter().map(|fault| fault.path.to_string()).collect::<Vec<_>>()

@@ -330,7 +330,7 @@ fn secret_reference(secret: &At<'_>) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use knarr_types::tree::{Value, json};
 
     use super::*;
 

@@ -2,8 +2,8 @@
 
 //! Volumes of pods, and the paths of files in them.
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError};
-use serde_json::Value;
 
 use super::amount::Amount;
 use super::at::At;

@@ -3,8 +3,8 @@
 //! Webhook configurations (`pkg/apis/admissionregistration`), and what admission policies ask for in the same
 //! words: rules, match conditions.
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, Object, Shown};
-use serde_json::Value;
 
 use super::Rules;
 use super::at::At;

@@ -2,8 +2,8 @@
 
 //! What workloads share: selectors that must match the template, numbers, parts of a rollout.
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, Object};
-use serde_json::Value;
 
 use super::at::{At, same};
 use super::disabled;

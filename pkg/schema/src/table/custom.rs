@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use knarr_types::go_float;
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::fields::Fields;
 use crate::crd::json_path::JsonPath;

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use knarr_types::Object;
-use serde_json::{Map, Value, json};
+use knarr_types::tree::{Map, Value, json};
 
 use super::age;
 
@@ -44,7 +44,7 @@ impl<'a> Fields<'a> {
         self.list(path).iter().map(move |object| Self { object, now })
     }
 
-    pub fn map(self, path: &str) -> Option<&'a Map<String, Value>> {
+    pub fn map(self, path: &str) -> Option<&'a Map> {
         self.at(path).and_then(Value::as_object)
     }
 

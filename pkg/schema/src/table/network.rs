@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rows of services, endpoints, ingresses and what belongs to them.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::fields::{Fields, or_none, shortened};
 
@@ -170,7 +170,7 @@ fn parent(address: Fields<'_>) -> Value {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rows of nodes, namespaces and the small kinds of the core group.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::fields::{Fields, or_none};
 
 pub(super) fn cells(kind: &str, object: Fields<'_>) -> Option<Vec<Value>> {
-    let entries = |field: &str| object.map(field).map_or(0, serde_json::Map::len);
+    let entries = |field: &str| object.map(field).map_or(0, knarr_types::tree::Map::len);
     Some(match kind {
         "Node" => node(object),
         "Namespace" => vec![object.name(), object.text("/status/phase").into(), object.age()],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rows of events, leases, classes, quotas and the API's own kinds.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::fields::Fields;
 
@@ -161,7 +161,7 @@ fn claim_state(claim: Fields<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

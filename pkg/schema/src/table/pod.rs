@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The row of a pod: what kubectl shows as its status is computed from its containers.
 
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::fields::Fields;
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rows of RBAC, admission, disruption budgets and certificate requests.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::age::human_duration;
 use super::fields::Fields;
@@ -122,7 +122,7 @@ fn certificate_request(request: Fields<'_>) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

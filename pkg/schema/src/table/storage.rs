@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rows of volumes, claims, classes and CSI kinds.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::fields::{Fields, or_none};
 

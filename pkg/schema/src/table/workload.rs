@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The rows of what makes pods, and of what scales it.
 
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::age::human_duration;
 use super::fields::Fields;

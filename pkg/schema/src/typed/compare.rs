@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which paths differ between two objects.
 
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 use super::elements::element_of;
 use super::{Shape, field};
@@ -72,12 +72,7 @@ impl<'a> Walk<'a> {
     }
 
     /// `false` where both are empty, to be compared as a whole.
-    fn objects(
-        &mut self,
-        old: Option<&'a Map<String, Value>>,
-        new: Option<&'a Map<String, Value>>,
-        shape: Shape<'_>,
-    ) -> bool {
+    fn objects(&mut self, old: Option<&'a Map>, new: Option<&'a Map>, shape: Shape<'_>) -> bool {
         let mut before = old.into_iter().flatten().peekable();
         let mut after = new.into_iter().flatten().peekable();
         if before.peek().is_none() && after.peek().is_none() {
@@ -190,7 +185,7 @@ fn walkable(value: &Value) -> bool {
     matches!(value, Value::Null | Value::Object(_))
 }
 
-fn fields(value: &Value) -> Option<&Map<String, Value>> {
+fn fields(value: &Value) -> Option<&Map> {
     value.as_object()
 }
 

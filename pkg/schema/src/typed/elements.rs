@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 use crate::field_set::Element;
 use crate::field_table::{Type, TypeRef};
@@ -36,7 +36,7 @@ pub(crate) fn element_of(value: &Value, item: &TypeRef, keys: &[String]) -> Resu
 }
 
 /// The published form, keys sorted: `k:{"containerPort":80,"protocol":"TCP"}`.
-fn keyed(object: &Map<String, Value>, item: &TypeRef, keys: &[String]) -> Option<String> {
+fn keyed(object: &Map, item: &TypeRef, keys: &[String]) -> Option<String> {
     let mut found: Vec<(&str, &Value)> = keys
         .iter()
         .filter_map(|key| Some((key.as_str(), object.get(key).or_else(|| default_of(item, key))?)))

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which paths an object has.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::elements::element_of;
 use super::{Shape, field};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 use super::Shape;
 use super::elements::element_of;
@@ -42,7 +42,7 @@ fn values(live: Option<&Value>, config: Option<&Value>, shape: Shape<'_>) -> Opt
     }
 }
 
-fn objects(live: &Map<String, Value>, config: &Map<String, Value>, shape: Shape<'_>) -> Map<String, Value> {
+fn objects(live: &Map, config: &Map, shape: Shape<'_>) -> Map {
     let mut merged = Map::new();
     for (name, value) in live {
         if let Some(value) = values(Some(value), config.get(name), shape.field(name)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An object without some paths.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::elements::element_of;
 use super::{Shape, field};
@@ -18,7 +18,7 @@ pub fn remove(object: &Value, paths: &FieldSet<'_>, ty: &Type, tidy: bool) -> Va
 fn without(value: &Value, paths: &FieldSet<'_>, shape: Shape<'_>, tidy: bool) -> Option<Value> {
     match (shape, value) {
         (shape, Value::Object(object)) if shape.by_key() => {
-            let mut left = serde_json::Map::new();
+            let mut left = knarr_types::tree::Map::new();
             for (name, value) in object {
                 let element = field(name);
                 if paths.has(&element) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Typed comparison, merging and removal over field tables.
 
-use serde_json::json;
+use knarr_types::tree::json;
 
 use super::*;
 use crate::field_set::path_text;

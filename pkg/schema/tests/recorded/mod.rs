@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 /// What one request and its recorded answer came to: what it was, and how ours differs.
 pub type Verdict = (String, Result<(), String>);

@@ -15,7 +15,7 @@ pub(super) fn check(requirement: &Requirement) -> Result<(), SelectorError> {
     let (root, path) = (FieldPath::root(), FieldPath::new("values"));
     let mut errors = ErrorList::new();
     errors.extend(key_fault(key, &root.child("key")));
-    let shown = || serde_json::json!(values);
+    let shown = || crate::tree::json!(values);
     match operator {
         Operator::In | Operator::NotIn if values.is_empty() => {
             errors.push(FieldError::invalid(&path, shown(), "for 'in', 'notin' operators, values set can't be empty"));

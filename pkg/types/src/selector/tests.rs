@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Selectors: parsing, matching, and printing them again.
 
+use crate::tree::json;
 use proptest::prelude::*;
-use serde_json::json;
 
 use super::*;
 

@@ -258,7 +258,7 @@ fn too_expensive(name: &str, cost: u64, limit: u64) -> String {
 
 /// A rule as upstream prints its own struct.
 fn printed(rule: &ValidationRule) -> Shown {
-    let text = |text: &str| go_json(&serde_json::Value::from(text).to_string());
+    let text = |text: &str| go_json(&knarr_types::tree::Value::from(text).to_string());
     let reason = if rule.reason.is_empty() { "null".to_owned() } else { text(&rule.reason) };
     let optional = rule.optional_old_self.map_or("null".to_owned(), |set| set.to_string());
     Shown::Printed(format!(

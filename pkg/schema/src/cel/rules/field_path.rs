@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_path_names_fields_of_the_schema() {
-        let schema = StructuralSchema::parse(&serde_json::json!({"type": "object", "properties": {
+        let schema = StructuralSchema::parse(&knarr_types::tree::json!({"type": "object", "properties": {
             "a": {"type": "object", "properties": {"b-c": {"type": "string"}}},
             "m": {"type": "object", "additionalProperties": {"type": "string"}},
         }}));

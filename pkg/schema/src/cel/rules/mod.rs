@@ -82,14 +82,14 @@ impl Validator {
 
     /// What is wrong with a default: it must hold for objects that are new and for those that had it.
     #[must_use]
-    pub fn validate_default(&self, value: &serde_json::Value, at: &FieldPath) -> ErrorList {
+    pub fn validate_default(&self, value: &knarr_types::tree::Value, at: &FieldPath) -> ErrorList {
         let errors = run::validate_at(self, value, Some(value), at);
         if errors.is_empty() { run::validate_at(self, value, None, at) } else { errors }
     }
 
     /// Checks an object, and against the old one where there is one.
     #[must_use]
-    pub fn validate(&self, object: &serde_json::Value, old: Option<&serde_json::Value>) -> Verdict {
+    pub fn validate(&self, object: &knarr_types::tree::Value, old: Option<&knarr_types::tree::Value>) -> Verdict {
         run::validate(self, object, old)
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rules at work: every rule of every node on the object, within one budget of cost.
 
+use knarr_types::tree::Value as Json;
 use knarr_types::{ErrorList, FieldError, FieldErrorType, FieldPath};
-use serde_json::Value as Json;
 
 use super::{Compiled, Rule, Validator, Verdict};
 use crate::cel::eval::{Activation, Fault};
@@ -122,10 +122,10 @@ impl Run {
         })
     }
 
-    fn fields(&mut self, validator: &Validator, at: &At<'_>, fields: &serde_json::Map<String, Json>) -> bool {
+    fn fields(&mut self, validator: &Validator, at: &At<'_>, fields: &knarr_types::tree::Map) -> bool {
         fields.iter().all(|(name, value)| {
             let old = at.old.and_then(|old| old.get(name));
-            let (inner, path) = match (&validator.additional, validator.properties.get(name)) {
+            let (inner, path) = match (&validator.additional, validator.properties.get(name.as_str())) {
                 (Some(additional), _) => (additional.as_ref(), at.path.key(name)),
                 (None, Some(property)) => (property, at.path.child(name)),
                 (None, None) => return true,

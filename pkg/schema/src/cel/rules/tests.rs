@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Rules on small schemas: what is refused, in which words, and what a CRD may not say.
 
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::*;
 
@@ -99,7 +99,7 @@ fn costs_are_estimated_as_upstream_does() {
     let map = |of: &str| json!({"type": "object", "additionalProperties": {"type": of}});
     let texts = |names: &[&str], most: i64| {
         let fields = names.iter().map(|name| ((*name).to_owned(), text(Some(most))));
-        json!({"type": "object", "properties": fields.collect::<serde_json::Map<_, _>>()})
+        json!({"type": "object", "properties": fields.collect::<knarr_types::tree::Map>()})
     };
     for (schema, rule, want) in [
         (json!({"type": "array", "items": {"type": "number"}}), "self.all(x, true)", 4_718_591),

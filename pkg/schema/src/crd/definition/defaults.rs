@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The defaults of a schema must fit it themselves, its rules included.
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath};
-use serde_json::{Value, json};
 
 use crate::cel::rules::Validator;
 use crate::crd::custom::coerce_embedded;

@@ -2,7 +2,7 @@
 //! Parts of a definition as upstream's own structs print, which some messages repeat: other names, another
 //! order, and every field whether it is set or not.
 
-use serde_json::{Map, Number, Value};
+use knarr_types::tree::{Map, Number, Text, Value};
 
 /// How a field of a struct is held.
 #[derive(Clone, Copy)]
@@ -171,11 +171,10 @@ fn list(all: &[Value], fields: Fields) -> String {
     format!("[{}]", all.iter().map(|one| object(one, fields)).collect::<Vec<_>>().join(","))
 }
 
-fn by_name(all: &Map<String, Value>) -> String {
-    let mut names: Vec<&String> = all.keys().collect();
-    names.sort();
-    let one = |name: &&String| format!("{}:{}", json(&Value::from(name.as_str())), object(&all[*name], SCHEMA));
-    format!("{{{}}}", names.iter().map(one).collect::<Vec<_>>().join(","))
+fn by_name(all: &Map) -> String {
+    let one =
+        |(name, value): (&Text, &Value)| format!("{}:{}", json(&Value::from(name.as_str())), object(value, SCHEMA));
+    format!("{{{}}}", all.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
 fn float(number: &Number) -> String {
@@ -192,7 +191,7 @@ fn json(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use knarr_types::tree::json;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //! What a schema says about how lists and maps are shared by writers.
 
 use knarr_types::ErrorList;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::structural::properties;
 use crate::rules::at::At;

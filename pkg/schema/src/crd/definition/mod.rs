@@ -16,8 +16,8 @@ mod spec;
 mod structural;
 
 pub use approval::{Approval, approval};
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
-use serde_json::{Value, json};
 
 use crate::rules::at::At;
 use crate::rules::{Rules, fill, names};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with the schema of a version.
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldPath, Shown};
-use serde_json::Value;
 
 use super::structural::{self, properties};
 use super::{defaults, internal, lists};
@@ -151,7 +151,7 @@ fn plain(at: &At<'_>, scope: Scope<'_>, errors: &mut ErrorList) {
     for name in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
         let field = At::new(at.raw(name), at.path.child(name));
         let may_be_empty = !matches!(name, "dependencies" | "additionalItems");
-        let empty = may_be_empty && field.value.as_object().is_some_and(serde_json::Map::is_empty);
+        let empty = may_be_empty && field.value.as_object().is_some_and(knarr_types::tree::Map::is_empty);
         if field.is_set() && !empty && *field.value != "" {
             errors.push(field.forbidden(format!("{name} is not supported")));
         }

@@ -2,8 +2,8 @@
 //! What is wrong with the spec of a definition, its schemas aside.
 
 use base64::Engine as _;
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown, is_printable};
-use serde_json::Value;
 
 use super::{Lifted, internal, schema as schemas, selectable};
 use crate::crd::condition;

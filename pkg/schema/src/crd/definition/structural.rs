@@ -3,7 +3,7 @@
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
 
 use knarr_types::ErrorList;
-use serde_json::{Map, Value};
+use knarr_types::tree::{Map, Value};
 
 use crate::go_regex;
 use crate::rules::at::At;
@@ -146,7 +146,7 @@ fn says_more_than_names(metadata: &At<'_>) -> bool {
 
 /// `anyOf: [{type: integer}, {type: string}]`, the one place where types may stand in parts.
 fn is_pattern(any_of: &Value) -> bool {
-    *any_of == serde_json::json!([{"type": "integer"}, {"type": "string"}])
+    *any_of == knarr_types::tree::json!([{"type": "integer"}, {"type": "string"}])
 }
 
 fn is_int_or_string(schema: &Value) -> (bool, bool) {

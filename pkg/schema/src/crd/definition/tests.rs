@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Definitions with one thing wrong, in upstream's words.
 
-use serde_json::{Value, json};
+use knarr_types::tree::{Value, json};
 
 use super::*;
 

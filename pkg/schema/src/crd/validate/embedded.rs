@@ -2,8 +2,8 @@
 //! Resources inside a custom object (`x-kubernetes-embedded-resource`): they say what they are, and
 //! their metadata are such.
 
+use knarr_types::tree::{Map, Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, GroupVersion, Object};
-use serde_json::{Map, Value, json};
 
 use crate::crd::structural::StructuralSchema;
 use crate::rules::{metadata, names};
@@ -19,7 +19,7 @@ pub(crate) fn below(value: &Value, schema: &StructuralSchema, at: &FieldPath) ->
         Value::Object(fields) => {
             let mut errors = if schema.embedded_resource { resource(fields, at) } else { ErrorList::new() };
             for (name, value) in fields {
-                match (schema.properties.get(name), schema.additional.schema()) {
+                match (schema.properties.get(name.as_str()), schema.additional.schema()) {
                     (Some(known), _) => errors.extend(below(value, known, &at.child(name))),
                     (None, Some(known)) => errors.extend(below(value, known, &at.key(name))),
                     (None, None) => {}
@@ -35,7 +35,7 @@ pub(crate) fn below(value: &Value, schema: &StructuralSchema, at: &FieldPath) ->
     }
 }
 
-fn resource(fields: &Map<String, Value>, at: &FieldPath) -> ErrorList {
+fn resource(fields: &Map, at: &FieldPath) -> ErrorList {
     let mut errors = ErrorList::new();
     for name in ["apiVersion", "kind"] {
         if !fields.contains_key(name) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lists whose elements must be unique: sets, and lists told apart by keys.
 
+use knarr_types::tree::{Map, Value};
 use knarr_types::{ErrorList, FieldError, FieldPath};
-use serde_json::{Map, Value};
 
 use crate::crd::structural::{ListType, StructuralSchema};
 
@@ -11,7 +11,7 @@ pub(crate) fn check(value: &Value, schema: &StructuralSchema, at: &FieldPath) ->
     match value {
         Value::Object(fields) => fields
             .iter()
-            .flat_map(|(name, value)| match (schema.properties.get(name), schema.additional.schema()) {
+            .flat_map(|(name, value)| match (schema.properties.get(name.as_str()), schema.additional.schema()) {
                 (Some(known), _) => check(value, known, &at.child(name)),
                 (None, Some(known)) => check(value, known, &at.key(name)),
                 (None, None) => ErrorList::new(),
@@ -39,7 +39,7 @@ fn told_apart(items: &[Value], keys: &[String], at: &FieldPath) -> ErrorList {
     }
     let key = |item: &Value| -> Value {
         let found = keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
-        Value::Object(found.collect::<Map<_, _>>())
+        Value::Object(found.collect::<Map>())
     };
     duplicates(items.iter().map(key), at)
 }

@@ -9,8 +9,8 @@ mod scalars;
 mod scale;
 mod value;
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldPath, Object};
-use serde_json::Value;
 
 use super::custom::Custom;
 use super::structural::StructuralSchema;

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use knarr_types::go_float;
-use serde_json::{Number, Value};
+use knarr_types::tree::{Number, Value};
 
 use super::value::What;
 use crate::crd::structural::StructuralSchema;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The replicas and the selector of a custom object that can be scaled.
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, go_float};
-use serde_json::Value;
 
 use crate::crd::custom::Scale;
 
@@ -57,7 +57,7 @@ fn nested<'a>(object: &'a Object, path: &str) -> Result<Option<&'a Value>, Strin
             let walked = fields[..=i].join(".");
             return Err(accessor(&walked, value, "map[string]interface {}"));
         };
-        match tree.get(*field) {
+        match tree.get(field) {
             Some(next) => value = next,
             None => return Ok(None),
         }
@@ -72,7 +72,7 @@ fn accessor(path: &str, value: &Value, wanted: &str) -> String {
         Value::Bool(set) => (set.to_string(), "bool"),
         Value::Number(number) if number.is_f64() => (go_float(number.as_f64().unwrap_or_default()), "float64"),
         Value::Number(number) => (number.to_string(), "int64"),
-        Value::String(text) => (text.clone(), "string"),
+        Value::String(text) => (text.to_string(), "string"),
         Value::Array(_) => (value.to_string(), "[]interface {}"),
         Value::Object(_) => (value.to_string(), "map[string]interface {}"),
     };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Values against schemas, in upstream's words.
 
-use serde_json::json;
+use knarr_types::tree::json;
 
 use super::*;
 

@@ -4,8 +4,8 @@
 //! Beside its faults a check counts how much fitted: where none of several schemas fits, the faults of
 //! the one that fitted best are told.
 
+use knarr_types::tree::{Map, Text, Value};
 use knarr_types::{FieldError, FieldPath, Shown, go_quoted};
-use serde_json::{Map, Value};
 
 use super::{formats, scalars};
 use crate::crd::structural::{Additional, ListType, StructuralSchema};
@@ -114,7 +114,7 @@ fn unchanged(new: &Value, old: &Value, schema: Option<&StructuralSchema>) -> boo
             new.len() == was.len() && new.iter().all(same)
         }
         (Value::Object(new), Value::Object(old)) => {
-            let same = |(name, new): (&String, &Value)| {
+            let same = |(name, new): (&Text, &Value)| {
                 let known = schema.and_then(|schema| schema.field(name));
                 known.is_some() && old.get(name).is_some_and(|old| unchanged(new, old, known))
             };
@@ -273,7 +273,7 @@ fn same_element<'a>(old: &'a [Value], item: &Value, list: &StructuralSchema) -> 
     old.iter().find(|old| list.list_map_keys.iter().all(|key| old.get(key) == item.get(key)))
 }
 
-fn object(outcome: &mut Outcome, node: Node<'_>, fields: &Map<String, Value>, schema: &StructuralSchema) {
+fn object(outcome: &mut Outcome, node: Node<'_>, fields: &Map, schema: &StructuralSchema) {
     let (checks, path) = (&schema.checks, node.path);
     outcome.fitted += 1;
     let count = i64::try_from(fields.len()).unwrap_or(i64::MAX);
@@ -286,7 +286,7 @@ fn object(outcome: &mut Outcome, node: Node<'_>, fields: &Map<String, Value>, sc
     }
     for (name, value) in fields {
         let below = join(path, name);
-        match (schema.properties.get(name), &schema.additional) {
+        match (schema.properties.get(name.as_str()), &schema.additional) {
             (Some(known), _) => outcome.merge(field(node, name, value, known, &below)),
             (None, Additional::Schema(known)) => {
                 outcome.merge(field(node, name, value, known, &format!("{path}.{name}")))
@@ -298,7 +298,7 @@ fn object(outcome: &mut Outcome, node: Node<'_>, fields: &Map<String, Value>, sc
             (None, _) => {}
         }
     }
-    for name in checks.required.iter().filter(|name| !fields.contains_key(*name)) {
+    for name in checks.required.iter().filter(|name| !fields.contains_key(name)) {
         outcome.add(Fault { path: format!("{path}.{name}"), what: What::Required });
     }
 }

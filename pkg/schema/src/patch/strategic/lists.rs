@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Lists that merge: of scalars as sets, of objects by a key; and the order of their elements.
 
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::super::PatchError;
 use super::{

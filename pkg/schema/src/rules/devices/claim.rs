@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use knarr_types::ErrorList;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::super::at::At;
 use super::super::names;

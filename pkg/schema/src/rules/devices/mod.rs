@@ -9,7 +9,7 @@ mod slice;
 mod status;
 
 use knarr_types::ErrorList;
-use serde_json::Value;
+use knarr_types::tree::Value;
 
 use super::Rules;
 use super::at::{At, same};

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError};
-use serde_json::Value;
 
 use super::super::at::At;
 use super::super::metadata;

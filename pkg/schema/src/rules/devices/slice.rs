@@ -2,8 +2,8 @@
 
 //! What a node has: the devices of a pool, their attributes and capacities, and where they can be used.
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, Quantity};
-use serde_json::{Value, json};
 
 use super::super::at::{At, same};
 use super::super::fill;

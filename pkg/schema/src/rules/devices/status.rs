@@ -2,8 +2,8 @@
 
 //! What a claim got: the allocation, who uses it, and what drivers say of the devices.
 
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, Shown};
-use serde_json::{Value, json};
 
 use super::super::addresses;
 use super::super::at::{At, same};

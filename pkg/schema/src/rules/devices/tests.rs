@@ -3,7 +3,7 @@
 //! The rules of devices by example.
 
 use knarr_types::Object;
-use serde_json::json;
+use knarr_types::tree::json;
 
 use super::*;
 

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A map with its names in order: a sorted list while it is small, a B-tree from then on, so that what costs
+//! little for the few fields of an object stays cheap for a map of a hundred thousand. The first bytes of a
+//! name in the list stand before it as a number: most lookups compare numbers, and one name at the end.
+
+use std::collections::{BTreeMap, btree_map};
+use std::{fmt, ops, slice, vec};
+
+use super::{NULL, Text, Value};
+
+/// How many entries a list holds before it becomes a B-tree.
+const LIST_MAX: usize = 64;
+
+/// Values by name, in the order of their names.
+#[derive(Clone, Default)]
+pub struct Map(Entries);
+
+/// An entry of a list: the [`front`] of its name, the name, its value.
+type Slot = (u64, Text, Value);
+
+#[derive(Clone)]
+#[allow(clippy::box_collection, reason = "without the box every value would be a quarter larger")]
+enum Entries {
+    List(Vec<Slot>),
+    Tree(Box<BTreeMap<Text, Value>>),
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Map {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self(Entries::List(Vec::new()))
+    }
+
+    /// An empty one with room for so many entries.
+    pub fn with_capacity(entries: usize) -> Self {
+        Self(Entries::List(Vec::with_capacity(entries.min(LIST_MAX))))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Entries::List(list) => list.len(),
+            Entries::Tree(tree) => tree.len(),
+        }
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the name is there.
+    pub fn contains_key(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The value of a name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        match &self.0 {
+            Entries::List(list) => {
+                let front = front(name);
+                list.iter().find(|(f, n, _)| *f == front && n == name).map(|(_, _, value)| value)
+            }
+            Entries::Tree(tree) => tree.get(name),
+        }
+    }
+
+    /// The value of a name, to change it.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
+        match &mut self.0 {
+            Entries::List(list) => {
+                let front = front(name);
+                list.iter_mut().find(|(f, n, _)| *f == front && n == name).map(|(_, _, value)| value)
+            }
+            Entries::Tree(tree) => tree.get_mut(name),
+        }
+    }
+
+    /// Gives a name a value; gives back the one it had.
+    pub fn insert(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
+        let name = name.into();
+        let list = match &mut self.0 {
+            Entries::Tree(tree) => return tree.insert(name, value),
+            Entries::List(list) => list,
+        };
+        let front = front(&name);
+        match search(list, front, &name) {
+            Ok(at) => return Some(std::mem::replace(&mut list[at].2, value)),
+            Err(at) if list.len() < LIST_MAX => list.insert(at, (front, name, value)),
+            Err(_) => {
+                let mut tree: BTreeMap<_, _> = std::mem::take(list).into_iter().map(|(_, n, v)| (n, v)).collect();
+                tree.insert(name, value);
+                self.0 = Entries::Tree(Box::new(tree));
+            }
+        }
+        None
+    }
+
+    /// Takes a name out; gives back its value.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        match &mut self.0 {
+            Entries::List(list) => search(list, front(name), name).ok().map(|at| list.remove(at).2),
+            Entries::Tree(tree) => tree.remove(name),
+        }
+    }
+
+    /// The place of a name, to fill it where it is empty.
+    pub fn entry(&mut self, name: impl Into<Text>) -> Entry<'_> {
+        Entry { map: self, name: name.into() }
+    }
+
+    /// The value of a name, which is `null` from now on where there was none.
+    pub(super) fn get_or_insert_null(&mut self, name: &str) -> &mut Value {
+        if !self.contains_key(name) {
+            self.insert(name, Value::Null);
+        }
+        self.get_mut(name).expect("it was there, or was put there in the line above")
+    }
+
+    /// Keeps what the function says.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Text, &mut Value) -> bool) {
+        match &mut self.0 {
+            Entries::List(list) => list.retain_mut(|(_, name, value)| keep(name, value)),
+            Entries::Tree(tree) => tree.retain(keep),
+        }
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Takes all of another map over; its values win.
+    pub fn append(&mut self, other: &mut Map) {
+        self.extend(std::mem::take(other));
+    }
+
+    /// All entries, in the order of their names.
+    pub fn iter(&self) -> Iter<'_> {
+        match &self.0 {
+            Entries::List(list) => Iter(Either::List(list.iter())),
+            Entries::Tree(tree) => Iter(Either::Tree(tree.iter())),
+        }
+    }
+
+    /// All entries, in the order of their names, to change their values.
+    pub fn iter_mut(&mut self) -> IterMut<'_> {
+        match &mut self.0 {
+            Entries::List(list) => IterMut(Either::List(list.iter_mut())),
+            Entries::Tree(tree) => IterMut(Either::Tree(tree.iter_mut())),
+        }
+    }
+
+    /// All names, in their order.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &Text> + ExactSizeIterator + Clone {
+        self.iter().map(|(name, _)| name)
+    }
+
+    /// All values, in the order of their names.
+    pub fn values(&self) -> impl DoubleEndedIterator<Item = &Value> + ExactSizeIterator + Clone {
+        self.iter().map(|(_, value)| value)
+    }
+
+    /// All values, in the order of their names, to change them.
+    pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Value> + ExactSizeIterator {
+        self.iter_mut().map(|(_, value)| value)
+    }
+
+    /// All values, in the order of their names.
+    pub fn into_values(self) -> impl DoubleEndedIterator<Item = Value> + ExactSizeIterator {
+        self.into_iter().map(|(_, value)| value)
+    }
+}
+
+/// The first eight bytes of a name as a number that sorts as they do.
+#[must_use]
+pub fn front(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    if let Some(eight) = bytes.first_chunk() {
+        return u64::from_be_bytes(*eight);
+    }
+    let mut eight = [0; 8];
+    eight[..bytes.len()].copy_from_slice(bytes);
+    u64::from_be_bytes(eight)
+}
+
+/// Where a name is in a list, or where it belongs.
+fn search(list: &[Slot], front: u64, name: &str) -> Result<usize, usize> {
+    list.binary_search_by(|(f, n, _)| f.cmp(&front).then_with(|| n.as_str().cmp(name)))
+}
+
+/// The place of a name in a map.
+pub struct Entry<'a> {
+    map: &'a mut Map,
+    name: Text,
+}
+
+impl<'a> Entry<'a> {
+    /// The value that is there, or this one from now on.
+    pub fn or_insert(self, value: Value) -> &'a mut Value {
+        self.or_insert_with(|| value)
+    }
+
+    /// The value that is there, or the one that the function makes from now on.
+    pub fn or_insert_with(self, value: impl FnOnce() -> Value) -> &'a mut Value {
+        if !self.map.contains_key(&self.name) {
+            self.map.insert(self.name.clone(), value());
+        }
+        self.map.get_mut(&self.name).expect("it was there, or was put there in the line above")
+    }
+}
+
+impl PartialEq for Map {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Map {}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self).finish()
+    }
+}
+
+/// `null` where the name is not there.
+impl ops::Index<&str> for Map {
+    type Output = Value;
+
+    fn index(&self, name: &str) -> &Value {
+        self.get(name).unwrap_or(&NULL)
+    }
+}
+
+impl ops::IndexMut<&str> for Map {
+    fn index_mut(&mut self, name: &str) -> &mut Value {
+        self.get_or_insert_null(name)
+    }
+}
+
+impl<N: Into<Text>, V: Into<Value>> Extend<(N, V)> for Map {
+    fn extend<I: IntoIterator<Item = (N, V)>>(&mut self, entries: I) {
+        for (name, value) in entries {
+            self.insert(name, value.into());
+        }
+    }
+}
+
+impl<N: Into<Text>, V: Into<Value>> FromIterator<(N, V)> for Map {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
+        let entries = entries.into_iter();
+        let mut map = Self::with_capacity(entries.size_hint().0);
+        map.extend(entries);
+        map
+    }
+}
+
+impl<N: Into<Text>, V: Into<Value>, const COUNT: usize> From<[(N, V); COUNT]> for Map {
+    fn from(entries: [(N, V); COUNT]) -> Self {
+        entries.into_iter().collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Either<L, T> {
+    List(L),
+    Tree(T),
+}
+
+/// Entries of a map, in the order of their names.
+#[derive(Clone, Debug)]
+pub struct Iter<'a>(Either<slice::Iter<'a, Slot>, btree_map::Iter<'a, Text, Value>>);
+
+/// Entries of a map, in the order of their names, to change their values.
+#[derive(Debug)]
+pub struct IterMut<'a>(Either<slice::IterMut<'a, Slot>, btree_map::IterMut<'a, Text, Value>>);
+
+/// Entries of a map that is taken apart, in the order of their names.
+#[derive(Debug)]
+pub struct IntoIter(Either<vec::IntoIter<Slot>, btree_map::IntoIter<Text, Value>>);
+
+/// One more iterator over either form of a map: how it ends, and what an entry of a list is given as.
+macro_rules! iterator {
+    ($name:ident $(<$life:lifetime>)?, $item:ty, $entry:pat => $given:expr) => {
+        impl $(<$life>)? Iterator for $name $(<$life>)? {
+            type Item = $item;
+
+            fn next(&mut self) -> Option<Self::Item> {
+                match &mut self.0 {
+                    Either::List(list) => list.next().map(|$entry| $given),
+                    Either::Tree(tree) => tree.next(),
+                }
+            }
+
+            fn size_hint(&self) -> (usize, Option<usize>) {
+                match &self.0 {
+                    Either::List(list) => list.size_hint(),
+                    Either::Tree(tree) => tree.size_hint(),
+                }
+            }
+        }
+
+        impl $(<$life>)? DoubleEndedIterator for $name $(<$life>)? {
+            fn next_back(&mut self) -> Option<Self::Item> {
+                match &mut self.0 {
+                    Either::List(list) => list.next_back().map(|$entry| $given),
+                    Either::Tree(tree) => tree.next_back(),
+                }
+            }
+        }
+
+        impl $(<$life>)? ExactSizeIterator for $name $(<$life>)? {}
+    };
+}
+
+iterator!(Iter<'a>, (&'a Text, &'a Value), (_, name, value) => (name, value));
+iterator!(IterMut<'a>, (&'a Text, &'a mut Value), (_, name, value) => (&*name, value));
+iterator!(IntoIter, (Text, Value), (_, name, value) => (name, value));
+
+impl<'a> IntoIterator for &'a Map {
+    type Item = (&'a Text, &'a Value);
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a mut Map {
+    type Item = (&'a Text, &'a mut Value);
+    type IntoIter = IterMut<'a>;
+
+    fn into_iter(self) -> IterMut<'a> {
+        self.iter_mut()
+    }
+}
+
+impl IntoIterator for Map {
+    type Item = (Text, Value);
+    type IntoIter = IntoIter;
+
+    fn into_iter(self) -> IntoIter {
+        match self.0 {
+            Entries::List(list) => IntoIter(Either::List(list.into_iter())),
+            Entries::Tree(tree) => IntoIter(Either::Tree(tree.into_iter())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_map_is_a_map_whatever_its_form(
+            steps in prop::collection::vec((0u8..4, "[a-c]{0,3}[a-z]{0,30}", any::<i64>()), 0..300)
+        ) {
+            let mut map = Map::new();
+            let mut model = BTreeMap::new();
+            for (step, name, number) in steps {
+                match step {
+                    0 => prop_assert_eq!(map.remove(&name), model.remove(&name)),
+                    1 => {
+                        let kept = map.entry(name.as_str()).or_insert(number.into()).clone();
+                        prop_assert_eq!(&kept, model.entry(name).or_insert(number.into()));
+                    }
+                    2 => {
+                        map[name.as_str()] = number.into();
+                        model.insert(name, number.into());
+                    }
+                    _ => prop_assert_eq!(map.insert(name.as_str(), number.into()), model.insert(name, number.into())),
+                }
+                prop_assert_eq!(map.len(), model.len());
+            }
+            prop_assert!(model.iter().all(|(name, value)| map.get(name) == Some(value)));
+            prop_assert!(map.iter().map(|(name, value)| (name.as_str(), value)).eq(model.iter().map(|(n, v)| (n.as_str(), v))));
+            prop_assert!(map.keys().rev().map(Text::as_str).eq(model.keys().rev().map(String::as_str)));
+            let again: Map = model.clone().into_iter().rev().collect();
+            prop_assert_eq!(&again, &map);
+            map.retain(|_, value| value.as_i64() > Some(0));
+            model.retain(|_, value: &mut Value| value.as_i64() > Some(0));
+            prop_assert!(map.into_iter().map(|(name, _)| name).eq(model.into_keys()));
+        }
+    }
+}
