@@ -6,6 +6,7 @@
 //! same form. A watcher is a cursor: one that does not read costs nothing, and one that falls behind
 //! what is kept is told so.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use knarr_schema::{Kind, typed};
 use knarr_store::{Commit, Record, WatchEvent, Watcher};
 use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Reason, Revision, Status};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::app::App;
 use crate::body::Response;
@@ -88,6 +89,7 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
     let watcher = Some(app.store.watch(&kind.storage, from, selection.scope.clone()));
     let mut kinds = app.kinds_changed.subscribe();
     kinds.mark_unchanged();
+    let end = Instant::now() + life;
     let follower = Follower {
         app: kind.custom.is_some().then(|| Arc::clone(app)),
         kinds,
@@ -95,10 +97,9 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
         answer,
         selection,
         watcher,
-        bookmarks,
         columns: first.is_empty(),
-        end: Instant::now() + life,
-        next_bookmark: Instant::now() + BOOKMARK_EVERY,
+        end,
+        timer: Box::pin(sleep_until(if bookmarks { end.min(Instant::now() + BOOKMARK_EVERY) } else { end })),
         open: app.metrics.series(&Asked::of(&context.info, &context.query, false)).open(),
     };
     follower.open.sent(first.len() as u64);
@@ -144,10 +145,11 @@ struct Follower {
     answer: Answer,
     selection: Selection,
     watcher: Option<Watcher>,
-    bookmarks: bool,
     columns: bool,
     end: Instant,
-    next_bookmark: Instant,
+    /// Goes off at the next bookmark, or at the end. One for all events: to set it anew for each would cost more
+    /// than to find the event.
+    timer: Pin<Box<Sleep>>,
     /// Counts the watch and its events.
     open: Open,
 }
@@ -167,16 +169,13 @@ impl Follower {
         loop {
             let watcher = self.watcher.as_mut()?;
             let event = tokio::select! {
-                event = watcher.next() => event,
-                Ok(()) = self.kinds.changed(), if self.app.is_some() => {
-                    if self.app.as_ref().is_some_and(|app| is_outdated(app, &self.kind)) {
+                biased;
+                () = self.timer.as_mut() => {
+                    let now = Instant::now();
+                    if now >= self.end {
                         return None;
                     }
-                    continue;
-                }
-                () = tokio::time::sleep_until(self.end) => return None,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark += BOOKMARK_EVERY;
+                    self.timer.as_mut().reset(self.end.min(now + BOOKMARK_EVERY));
                     match watcher.bookmark() {
                         Some(revision) => {
                             let columns = std::mem::take(&mut self.columns);
@@ -185,6 +184,13 @@ impl Follower {
                         None => continue,
                     }
                 }
+                Ok(()) = self.kinds.changed(), if self.app.is_some() => {
+                    if self.app.as_ref().is_some_and(|app| is_outdated(app, &self.kind)) {
+                        return None;
+                    }
+                    continue;
+                }
+                event = watcher.next() => event,
             };
             match event {
                 WatchEvent::Commits(commits) => {

@@ -148,16 +148,6 @@ impl Value {
         matches!(self, Value::Number(number) if number.is_i64())
     }
 
-    /// A whole number from zero that fits is there.
-    pub fn is_u64(&self) -> bool {
-        matches!(self, Value::Number(number) if number.is_u64())
-    }
-
-    /// A number with a fraction or an exponent is there.
-    pub fn is_f64(&self) -> bool {
-        matches!(self, Value::Number(number) if number.is_f64())
-    }
-
     /// The text that is there.
     pub fn as_str(&self) -> Option<&str> {
         match self {

@@ -131,11 +131,6 @@ impl Map {
         }
     }
 
-    /// Takes all out.
-    pub fn clear(&mut self) {
-        *self = Self::new();
-    }
-
     /// Takes all of another map over; its values win.
     pub fn append(&mut self, other: &mut Map) {
         self.extend(std::mem::take(other));
@@ -170,11 +165,6 @@ impl Map {
     /// All values, in the order of their names, to change them.
     pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Value> + ExactSizeIterator {
         self.iter_mut().map(|(_, value)| value)
-    }
-
-    /// All values, in the order of their names.
-    pub fn into_values(self) -> impl DoubleEndedIterator<Item = Value> + ExactSizeIterator {
-        self.into_iter().map(|(_, value)| value)
     }
 }
 
