@@ -252,10 +252,11 @@ impl Status {
     /// The `meta/v1.Status` object that a client gets.
     #[must_use]
     pub fn to_json(&self) -> crate::tree::Value {
-        let mut body = crate::tree::json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {},
-            "status": "Failure", "message": self.message, "code": self.code,
-        });
+        let texts =
+            [("kind", "Status"), ("apiVersion", "v1"), ("status", "Failure"), ("message", self.message.as_str())];
+        let mut body: crate::tree::Value = texts.into_iter().collect();
+        body["metadata"] = crate::tree::Map::new().into();
+        body["code"] = self.code.into();
         if let Some(token) = &self.continue_token {
             body["metadata"]["continue"] = token.as_str().into();
         }
