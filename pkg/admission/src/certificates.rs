@@ -59,7 +59,7 @@ pub fn set_condition_times(request: &Request<'_>, object: &mut Object, now: &str
 
 pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
     let Some(object) = object.filter(|_| is_request(request)) else { return Ok(()) };
-    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
+    let refuse = |why: String| Err(request.refusal(&why));
     let signer = request.old.unwrap_or(object)["spec"]["signerName"].as_str().unwrap_or_default();
     match (request.operation, request.subresource) {
         (Operation::Create, "") => restrict_subject(request, object),
@@ -107,5 +107,5 @@ fn restrict_subject(request: &Request<'_>, object: &Object) -> Result<(), Status
         Ok(_) => return Ok(()),
         Err(error) => format!("failed to parse CSR: {error}"),
     };
-    Err(Status::forbidden(&request.kind.id(), request.name, &why))
+    Err(request.refusal(&why))
 }

@@ -96,6 +96,12 @@ pub struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// 403, with what upstream calls an object that has no name.
+    fn refusal(&self, why: &str) -> Status {
+        let name = if self.name.is_empty() { "Unknown" } else { self.name };
+        Status::forbidden(&self.kind.id(), name, why)
+    }
+
     fn is(&self, group: &str, kind: &str) -> bool {
         *self.kind.group == *group && *self.kind.kind == *kind
     }

@@ -75,7 +75,7 @@ pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        return Err(Status::forbidden(&request.kind.id(), request.name, &why));
+        return Err(request.refusal(&why));
     }
     Ok(())
 }

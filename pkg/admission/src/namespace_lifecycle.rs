@@ -23,7 +23,7 @@ pub(crate) fn check(request: &Request<'_>, lookup: &dyn Lookup) -> Result<(), St
         return Ok(());
     }
     let message = format!("unable to create new content in namespace {name} because it is being terminated");
-    let mut status = Status::forbidden(&request.kind.id(), request.name, &message);
+    let mut status = request.refusal(&message);
     let cause = Cause {
         reason: "NamespaceTerminating".into(),
         message: format!("namespace {name} is being terminated"),
@@ -38,7 +38,7 @@ pub(crate) fn check_delete(request: &Request<'_>) -> Result<(), Status> {
         request.operation == Operation::Delete && request.is("", "Namespace") && IMMORTAL.contains(&request.name);
     if immortal {
         let why = "this namespace may not be deleted";
-        return Err(Status::forbidden(&request.kind.id(), request.name, why));
+        return Err(request.refusal(why));
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ pub(crate) fn check(request: &Request<'_>, object: Option<&Object>, lookup: &dyn
         ("storage.k8s.io", "CSINode") => own_name(node, request, "CSINode"),
         _ => Ok(()),
     };
-    verdict.map_err(|why| Status::forbidden(&request.kind.id(), request.name, &why))
+    verdict.map_err(|why| request.refusal(&why))
 }
 
 fn own_name(node: &str, request: &Request<'_>, what: &str) -> Result<(), String> {

@@ -11,7 +11,7 @@ use crate::{Lookup, Operation, Request};
 const GROUP: &str = "scheduling.k8s.io";
 
 pub(crate) fn mutate(request: &Request<'_>, pod: &mut Object, lookup: &dyn Lookup) -> Result<(), Status> {
-    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
+    let refuse = |why: String| Err(request.refusal(&why));
     let name = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
     let class = if name.is_empty() {
         default_class(lookup)
@@ -59,7 +59,7 @@ pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &
     if !request.is(GROUP, "PriorityClass") {
         return Ok(());
     }
-    let refuse = |why: &str| Err(Status::forbidden(&request.kind.id(), request.name, why));
+    let refuse = |why: &str| Err(request.refusal(why));
     let Some(class) = object else {
         let stays = request.operation == Operation::Delete && OF_SYSTEM.contains(&request.name);
         return if stays { refuse("this is a system priority class and cannot be deleted") } else { Ok(()) };

@@ -21,7 +21,7 @@ fn class(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup) -> Result<Opt
 }
 
 fn refused(request: &Request<'_>, why: &str) -> Status {
-    Status::forbidden(&request.kind.id(), request.name, why)
+    request.refusal(why)
 }
 
 pub(crate) fn mutate(request: &Request<'_>, pod: &mut Object, lookup: &dyn Lookup) -> Result<(), Status> {

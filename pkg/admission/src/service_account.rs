@@ -33,7 +33,7 @@ pub(crate) fn mutate(
     lookup: &dyn Lookup,
     settings: &Settings,
 ) -> Result<(), Status> {
-    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
+    let refuse = |why: String| Err(request.refusal(&why));
     if is_mirror(pod) {
         return validate(request, pod, lookup);
     }
@@ -68,7 +68,7 @@ fn is_mirror(pod: &Object) -> bool {
 
 /// Refuses what a mirror pod cannot have, and secrets that the account of a pod does not name.
 pub(crate) fn validate(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup) -> Result<(), Status> {
-    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
+    let refuse = |why: String| Err(request.refusal(&why));
     let spec = &pod["spec"];
     let name = spec["serviceAccountName"].as_str().unwrap_or_default();
     if is_mirror(pod) {

@@ -73,7 +73,7 @@ pub(crate) fn validate_resize(request: &Request<'_>, claim: &Object, lookup: &dy
     if size(claim).unwrap_or(Quantity::ZERO) <= size(old).unwrap_or(Quantity::ZERO) {
         return Ok(());
     }
-    let refuse = |why: &str| Err(Status::forbidden(&request.kind.id(), request.name, why));
+    let refuse = |why: &str| Err(request.refusal(why));
     if old["status"]["phase"] != "Bound" {
         return refuse("Only bound persistent volume claims can be expanded");
     }

@@ -47,7 +47,7 @@ pub(crate) fn validate(
         let found = violations(policy.enforce, subject);
         if !found.is_empty() {
             let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, details(&found));
-            return Err(Status::forbidden(&request.kind.id(), request.name, &why));
+            return Err(request.refusal(&why));
         }
     }
     let found = violations(policy.warn, subject);

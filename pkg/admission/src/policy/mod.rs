@@ -98,11 +98,6 @@ pub async fn validate(
     validating::validate(request, lookup, &invocations, &views, refusals, warnings)
 }
 
-/// As refusals call the object.
-fn name_of<'a>(request: &Request<'a>) -> &'a str {
-    if request.name.is_empty() { "Unknown" } else { request.name }
-}
-
 fn is_exempt(request: &Request<'_>) -> bool {
     let group = &*request.kind.group;
     group == GROUP || QUESTIONS.contains(&group)

@@ -86,7 +86,7 @@ fn message(policy: &str, binding: &str, why: &str) -> String {
 
 fn refusal(request: &Request<'_>, said: Vec<(String, Option<Reason>)>) -> Option<Status> {
     let (first, reason) = said.first()?.clone();
-    let mut status = Status::forbidden(&request.kind.id(), super::name_of(request), "");
+    let mut status = request.refusal("");
     status.message = first;
     status.reason = reason.unwrap_or(Reason::Forbidden);
     if let Some(details) = &mut status.details {

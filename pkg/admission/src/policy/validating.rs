@@ -137,7 +137,7 @@ fn denial<'a>(validation: &'a Validation, subject: &Subject<'a>, budget: &mut Bu
 fn refused(request: &Request<'_>, policy: &str, binding: &str, denial: &Denial) -> Status {
     let with = if binding.is_empty() { String::new() } else { format!(" with binding '{binding}'") };
     let message = format!("ValidatingAdmissionPolicy '{policy}'{with} denied request: {}", denial.message);
-    let mut status = Status::forbidden(&request.kind.id(), super::name_of(request), &message);
+    let mut status = request.refusal(&message);
     (status.code, status.reason) = match denial.reason.as_str() {
         "Forbidden" => (403, Reason::Forbidden),
         "Unauthorized" => (401, Reason::Unauthorized),

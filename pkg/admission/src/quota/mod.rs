@@ -63,7 +63,7 @@ fn charge_one(
     object: &Object,
     quota: &Object,
 ) -> Result<Option<Object>, Status> {
-    let refuse = |why: String| Err(Status::forbidden(&request.kind.id(), request.name, &why));
+    let refuse = |why: String| Err(request.refusal(&why));
     let name = quota["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let (hard, used) = (amounts::read(&quota["status"]["hard"]), amounts::read(&quota["status"]["used"]));
     let tracked: Vec<_> = hard.keys().filter(|name| kind.tracks(name)).cloned().collect();

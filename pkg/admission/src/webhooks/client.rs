@@ -41,7 +41,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Posts `body` and gives the answer's body, of `most` bytes; what goes wrong is told as Go's client does.
+    /// Posts `body` and gives the answer's body, of `most` bytes; what goes wrong is told as Go's client does: on the
+    /// way there, and within that what the answer itself says.
     pub(super) async fn post(
         &self,
         target: &Target,
@@ -49,19 +50,25 @@ impl Client {
         body: Bytes,
         limit: Duration,
         most: usize,
-    ) -> Result<Bytes, String> {
+    ) -> Result<Result<Bytes, String>, String> {
         let asked = tokio::time::timeout(limit, self.post_now(target, uri, body, most)).await;
         asked.unwrap_or_else(|_| Err("context deadline exceeded".into()))
     }
 
-    async fn post_now(&self, target: &Target, uri: &Uri, body: Bytes, most: usize) -> Result<Bytes, String> {
+    async fn post_now(
+        &self,
+        target: &Target,
+        uri: &Uri,
+        body: Bytes,
+        most: usize,
+    ) -> Result<Result<Bytes, String>, String> {
         if let Some(sender) = self.kept(target)
             && let Ok(answer) = self.ask(target, sender, uri, body.clone(), most).await
         {
-            return answer;
+            return Ok(answer);
         }
         let sender = self.connect(target).await?;
-        self.ask(target, sender, uri, body, most).await.unwrap_or_else(Err)
+        self.ask(target, sender, uri, body, most).await
     }
 
     fn kept(&self, target: &Target) -> Option<Sender> {
@@ -106,15 +113,22 @@ impl Client {
             .map_err(|e| e.to_string())?;
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
         let status = response.status();
+        let media = response.headers().get(http::header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
+        let media = media.unwrap_or_default().to_owned();
         let read = Limited::new(response.into_body(), most).collect().await;
         let Ok(body) = read else { return Ok(Err("the answer was cut off or is too large".into())) };
         self.keep(target, sender);
+        let body = body.to_bytes();
+        if body.is_empty() && status.is_success() {
+            let code = status.as_u16();
+            return Ok(Err(format!("0-length response with status code: {code} and content type: {media}")));
+        }
         Ok(match status.as_u16() {
-            200..=299 => Ok(body.to_bytes()),
+            200..=299 => Ok(body),
             404 => Err("the server could not find the requested resource".into()),
             400 => Err("the server rejected our request for an unknown reason".into()),
             _ => {
-                let text = String::from_utf8_lossy(&body.to_bytes()).trim().to_owned();
+                let text = String::from_utf8_lossy(&body).trim().to_owned();
                 Err(format!("an error on the server ({text:?}) has prevented the request from succeeding"))
             }
         })

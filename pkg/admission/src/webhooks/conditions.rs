@@ -64,7 +64,7 @@ impl Compiled {
                     [one] => one.clone(),
                     many => format!("[{}]", many.join(", ")),
                 };
-                Err(Status::forbidden(&request.kind.id(), request.name, &why))
+                Err(request.refusal(&why))
             }
         }
     }

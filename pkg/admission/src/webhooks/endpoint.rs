@@ -49,7 +49,7 @@ impl Endpoint {
         let base = match &self.address {
             Address::Url(url) => url.clone(),
             Address::Service { namespace, name, path, port } => {
-                let slash = if path.starts_with('/') || path.is_empty() { "" } else { "/" };
+                let slash = if path.starts_with('/') { "" } else { "/" };
                 format!("https://{name}.{namespace}.svc:{port}{slash}{path}")
             }
         };
@@ -91,5 +91,7 @@ mod tests {
         assert_eq!(url(json!({"url": "https://h/x"})), "https://h/x?timeout=2s");
         let service = json!({"service": {"namespace": "n", "name": "s", "path": "/v"}});
         assert_eq!(url(service), "https://s.n.svc:443/v?timeout=2s");
+        let rootless = json!({"service": {"namespace": "n", "name": "s"}});
+        assert_eq!(url(rootless), "https://s.n.svc:443/?timeout=2s");
     }
 }

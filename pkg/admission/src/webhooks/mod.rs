@@ -288,7 +288,7 @@ impl Question {
     /// What went wrong, as Go's client tells it.
     pub async fn ask(&self, body: Bytes, limit: Duration, most: usize) -> Result<Bytes, String> {
         let answer = self.client.post(&self.target, &self.uri, body, limit, most).await;
-        answer.map_err(|why| format!("Post {:?}: {why}", self.url))
+        answer.map_err(|why| format!("Post {:?}: {why}", self.url))?
     }
 }
 

@@ -72,38 +72,63 @@ fn user(user: &UserInfo) -> Value {
 /// # Errors
 /// What is wrong with it, in upstream's words.
 pub(super) fn read(hook: &Hook, body: &[u8], uid: &str, mutating: bool) -> Result<Answer, String> {
-    let document: Value =
-        serde_json::from_slice(body).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
-    let (kind, version) = (document["kind"].as_str(), document["apiVersion"].as_str());
-    let wanted = format!("admission.k8s.io/{}", hook.version);
-    if kind != Some("AdmissionReview") || version != Some(&wanted) {
-        let (kind, version) = (kind.unwrap_or_default(), version.unwrap_or_default());
-        return Err(format!("expected webhook response of {wanted}, Kind=AdmissionReview, got {version}, Kind={kind}"));
-    }
+    let document = decoded(hook, body).map_err(|why| format!("failed to call webhook: {why}"))?;
     let response = &document["response"];
-    if response.is_null() {
-        return Err("webhook response was absent".into());
-    }
-    if hook.version == "v1" && response["uid"] != uid {
-        let got = response["uid"].as_str().unwrap_or_default();
-        return Err(format!("expected response.uid={uid:?}, got {got:?}"));
-    }
+    verified(hook, response, uid, mutating).map_err(|why| format!("received invalid webhook response: {why}"))?;
     let texts = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let warnings = texts.map(str::to_owned).collect();
     let refusal = (response["allowed"] != true).then(|| response["status"].clone());
-    let patch = match response["patch"].as_str().filter(|p| !p.is_empty() && refusal.is_none()) {
+    let patch = match response["patch"].as_str().filter(|p| !p.is_empty() && mutating && refusal.is_none()) {
         None => None,
-        Some(_) if !mutating => return Err("validating webhook may not return response.patch".into()),
-        Some(text) => Some(read_patch(hook, response, text)?),
+        Some(text) => Some(read_patch(response, text)?),
     };
     Ok(Answer { refusal, patch, warnings })
 }
 
-fn read_patch(hook: &Hook, response: &Value, text: &str) -> Result<Value, String> {
-    let kind = response["patchType"].as_str().unwrap_or_default();
-    if hook.version == "v1" && kind.is_empty() {
-        return Err("webhook returned response.patch but not response.patchType".into());
+/// The review as JSON, where it is one.
+fn decoded(hook: &Hook, body: &[u8]) -> Result<Value, String> {
+    // What is no JSON is read as YAML upstream, and most of that is a text.
+    const NO_OBJECT: &str = "couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value \
+                             of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
+                             \"json:\\\"kind,omitempty\\\"\" }";
+    const SCHEME: &str = "k8s.io/apiserver/pkg/util/webhook/client.go:71";
+    let document: Value = serde_json::from_slice(body).map_err(|_| NO_OBJECT)?;
+    let (kind, version) =
+        (document["kind"].as_str().unwrap_or_default(), document["apiVersion"].as_str().unwrap_or_default());
+    let wanted = format!("admission.k8s.io/{}", hook.version);
+    if kind == "AdmissionReview" && version == wanted {
+        return Ok(document);
     }
+    Err(format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}"))
+}
+
+/// It answers the question, and gives a patch only where one may be, with its type.
+fn verified(hook: &Hook, response: &Value, uid: &str, mutating: bool) -> Result<(), String> {
+    if response.is_null() {
+        return Err("webhook response was absent".into());
+    }
+    if hook.version != "v1" {
+        return Ok(());
+    }
+    if response["uid"] != uid {
+        let got = response["uid"].as_str().unwrap_or_default();
+        return Err(format!("expected response.uid={uid:?}, got {got:?}"));
+    }
+    let has_patch = response["patch"].as_str().is_some_and(|patch| !patch.is_empty());
+    let kind = response["patchType"].as_str();
+    let why = match (mutating, has_patch, kind) {
+        (true, true, None) => "webhook returned response.patch but not response.patchType",
+        (true, false, Some(_)) => "webhook returned response.patchType but not response.patch",
+        (true, true, Some("")) => "webhook returned invalid response.patchType of \"\"",
+        (false, true, _) => "validating webhook may not return response.patch",
+        (false, false, Some(_)) => "validating webhook may not return response.patchType",
+        _ => return Ok(()),
+    };
+    Err(why.into())
+}
+
+fn read_patch(response: &Value, text: &str) -> Result<Value, String> {
+    let kind = response["patchType"].as_str().unwrap_or_default();
     if kind != "JSONPatch" && !kind.is_empty() {
         return Err(format!("invalid response.patchType of {kind:?}, must be one of \"JSONPatch\""));
     }
@@ -157,11 +182,33 @@ mod tests {
         };
         assert!(read(json!({"uid": "u", "allowed": true}), false).unwrap().refusal.is_none());
         assert!(read(json!({"uid": "u", "allowed": false}), false).unwrap().refusal.is_some());
-        assert_eq!(read(json!({"uid": "v"}), false).unwrap_err(), "expected response.uid=\"u\", got \"v\"");
-        assert_eq!(read(json!(null), false).unwrap_err(), "webhook response was absent");
+        let invalid = |response: Value, mutating: bool, want: &str| {
+            let why = read(response, mutating).unwrap_err();
+            assert_eq!(why, format!("received invalid webhook response: {want}"));
+        };
+        invalid(json!({"uid": "v"}), false, "expected response.uid=\"u\", got \"v\"");
+        invalid(json!(null), false, "webhook response was absent");
+        let typed = json!({"uid": "u", "allowed": true, "patchType": "JSONPatch"});
+        invalid(typed.clone(), true, "webhook returned response.patchType but not response.patch");
+        invalid(typed, false, "validating webhook may not return response.patchType");
+        let untyped = json!({"uid": "u", "allowed": true, "patchType": "", "patch": "W10="});
+        invalid(untyped, true, "webhook returned invalid response.patchType of \"\"");
         let patch = base64::engine::general_purpose::STANDARD.encode("[]");
         let patched = json!({"uid": "u", "allowed": true, "patchType": "JSONPatch", "patch": patch});
         assert_eq!(read(patched.clone(), true).unwrap().patch, Some(json!([])));
         assert!(read(patched, false).unwrap_err().contains("may not return response.patch"));
+    }
+
+    #[test]
+    fn what_is_no_review_could_not_be_asked() {
+        let why = |body: &str| read(&hook(), body.as_bytes(), "u", false).unwrap_err();
+        let scheme = "in scheme \"k8s.io/apiserver/pkg/util/webhook/client.go:71\"";
+        assert_eq!(
+            why(r#"{"kind": "Foo", "apiVersion": "admission.k8s.io/v1"}"#),
+            format!(
+                "failed to call webhook: no kind \"Foo\" is registered for version \"admission.k8s.io/v1\" {scheme}"
+            )
+        );
+        assert!(why("hello").starts_with("failed to call webhook: couldn't get version/kind; json parse error: "));
     }
 }

@@ -29,12 +29,18 @@ struct Review<'a> {
 }
 
 impl<'a> Review<'a> {
-    async fn read(app: &'a App, context: &'a RequestContext, body: &Bytes) -> Result<Self, Status> {
+    fn read(app: &'a App, context: &'a RequestContext, body: &Bytes) -> Result<Self, Status> {
         let kind = kind_of(app, context)?;
-        let (mut object, mut warnings) = decode_tracked(app, context, &kind, body, |_| ())?;
-        let action = Action { app, context, operation: Operation::Create, body: &kind };
-        warnings.extend(action.change(&mut object).await?);
+        let (object, warnings) = decode_tracked(app, context, &kind, body, |_| ())?;
         Ok(Self { app, context, kind, object, warnings })
+    }
+
+    /// Asks those webhooks that may change it.
+    async fn change(&mut self) -> Result<(), Status> {
+        let (app, context) = (self.app, self.context);
+        let action = Action { app, context, operation: Operation::Create, body: &self.kind };
+        self.warnings.extend(action.change(&mut self.object).await?);
+        Ok(())
     }
 
     /// Asks those webhooks that may refuse it.
@@ -45,11 +51,12 @@ impl<'a> Review<'a> {
         Ok(())
     }
 
-    fn answered(mut self, status: Value) -> Response {
-        self.object["status"] = status;
+    /// The answer, or why there is none, with what the client is warned of in both.
+    fn answered(mut self, status: Result<Value, Status>) -> Result<Response, Status> {
+        self.object["status"] = status.map_err(|status| status.with_warnings(&self.warnings))?;
         let mut response = serve_object::respond(&self.context.accept, 201, &self.object);
         body::warn(&mut response, &self.warnings);
-        response
+        Ok(response)
     }
 }
 
@@ -62,7 +69,13 @@ fn kind_of(app: &App, context: &RequestContext) -> Result<Arc<Kind>, Status> {
 
 /// Who shows a token.
 pub(super) async fn token(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let mut review = Review::read(app, context, body).await?;
+    let mut review = Review::read(app, context, body)?;
+    let status = token_status(app, &mut review).await;
+    review.answered(status)
+}
+
+async fn token_status(app: &App, review: &mut Review<'_>) -> Result<Value, Status> {
+    review.change().await?;
     let token = review.object["spec"]["token"].as_str().unwrap_or_default();
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
@@ -72,19 +85,24 @@ pub(super) async fn token(app: &App, context: &RequestContext, body: &Bytes) -> 
     let asked = strings(&review.object["spec"]["audiences"]);
     let audiences = if asked.is_empty() { app.settings.audiences.clone() } else { asked };
     let wanted: Vec<_> = audiences.iter().map(String::as_str).collect();
-    let status = match app.authenticator.token(token, &wanted, app, Timestamp::now()) {
+    Ok(match app.authenticator.token(token, &wanted, app, Timestamp::now()) {
         Ok(known) => json!({"authenticated": true, "user": user_json(&known.user), "audiences": known.audiences}),
         Err(why) => json!({"error": why.to_string(), "user": {}}),
-    };
-    Ok(review.answered(status))
+    })
 }
 
 /// Who asks.
 pub(super) async fn myself(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
-    let mut review = Review::read(app, context, body).await?;
+    let mut review = Review::read(app, context, body)?;
+    let status = own_status(&mut review).await;
+    review.answered(status)
+}
+
+async fn own_status(review: &mut Review<'_>) -> Result<Value, Status> {
+    review.change().await?;
     review.allow().await?;
     review.object["metadata"]["creationTimestamp"] = crate::write::seconds(Timestamp::now()).into();
-    Ok(review.answered(json!({"userInfo": user_json(&context.user)})))
+    Ok(json!({"userInfo": user_json(&review.context.user)}))
 }
 
 /// Whether somebody may do something.
@@ -94,20 +112,32 @@ pub(super) async fn access(
     resource: &str,
     body: &Bytes,
 ) -> Result<Response, Status> {
-    let mut review = Review::read(app, context, body).await?;
-    if resource == "selfsubjectrulesreviews" {
-        let namespace = review.object["spec"]["namespace"].as_str().unwrap_or_default();
-        if namespace.is_empty() {
-            return Err(Status::bad_request("no namespace on request"));
-        }
-        review.allow().await?;
-        let namespace = review.object["spec"]["namespace"].as_str().unwrap_or_default();
-        let status = rules(app, &context.user, namespace);
-        // Upstream's answer does not repeat the question.
-        review.object["spec"] = json!({});
-        review.object["metadata"] = json!({});
-        return Ok(review.answered(status));
+    let mut review = Review::read(app, context, body)?;
+    let status = match resource {
+        "selfsubjectrulesreviews" => rules_status(app, &mut review).await,
+        _ => access_status(app, &mut review, resource).await,
+    };
+    review.answered(status)
+}
+
+async fn rules_status(app: &App, review: &mut Review<'_>) -> Result<Value, Status> {
+    review.change().await?;
+    let namespace = review.object["spec"]["namespace"].as_str().unwrap_or_default();
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
     }
+    review.allow().await?;
+    let namespace = review.object["spec"]["namespace"].as_str().unwrap_or_default();
+    let status = rules(app, &review.context.user, namespace);
+    // Upstream's answer does not repeat the question.
+    review.object["spec"] = json!({});
+    review.object["metadata"] = json!({});
+    Ok(status)
+}
+
+async fn access_status(app: &App, review: &mut Review<'_>, resource: &str) -> Result<Value, Status> {
+    review.change().await?;
+    let context = review.context;
     let (is_own, is_local) = (resource == "selfsubjectaccessreviews", resource == "localsubjectaccessreviews");
     refuse_invalid(access::validate(&review.object, is_own, is_local))?;
     if is_local {
@@ -125,7 +155,7 @@ pub(super) async fn access(
     if !ignored.is_empty() {
         status["evaluationError"] = ignored.join("; ").into();
     }
-    Ok(review.answered(status))
+    Ok(status)
 }
 
 /// Upstream names no kind here.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use knarr_admission::Operation;
 use knarr_auth::Objects as _;
 use knarr_pki::service_account::{Bound, Claims, ObjectName};
+use knarr_schema::Kind;
 use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, ResourceId, Status};
 
@@ -29,10 +30,25 @@ const EXTENDED_SECONDS: i64 = 365 * 24 * 3600;
 pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let kind = body_kind("authentication.k8s.io", "v1", "TokenRequest")?;
     let (mut request, mut warnings) = decode_tracked(app, context, &kind, body, defaults)?;
+    let given = give(app, context, &kind, &mut request, &mut warnings).await;
+    given.map_err(|status| status.with_warnings(&warnings))?;
+    let mut response = serve_object::respond(&context.accept, 201, &request);
+    body::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+/// Puts a token into the request for one.
+async fn give(
+    app: &App,
+    context: &RequestContext,
+    kind: &Kind,
+    request: &mut Object,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
     let (namespace, name) = (&context.info.namespace, &context.info.name);
-    check_place(&request, namespace, name)?;
-    let action = Action { app, context, operation: Operation::Create, body: &kind };
-    warnings.extend(action.admit(&mut request).await?);
+    check_place(request, namespace, name)?;
+    let action = Action { app, context, operation: Operation::Create, body: kind };
+    warnings.extend(action.admit(request).await?);
     let account = app
         .core("serviceaccounts", namespace, name)
         .ok_or_else(|| Status::not_found(&ResourceId::new("", "serviceaccounts"), name))?;
@@ -46,7 +62,7 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
         return Err(Status::conflict(&ResourceId::new("authentication.k8s.io", "TokenRequest"), name, &why));
     }
     let now = Timestamp::now();
-    complete(app, &mut request, namespace, &own, now);
+    complete(app, request, namespace, &own, now);
     let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     refuse_life(seconds)?;
     let node = context.user.node();
@@ -59,9 +75,7 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
     let token = app.authenticator.keys().sign(&claims).map_err(Status::internal)?;
     let expires = now + SignedDuration::from_secs(seconds);
     request["status"] = json!({"token": token, "expirationTimestamp": crate::write::seconds(expires)});
-    let mut response = serve_object::respond(&context.accept, 201, &request);
-    body::warn(&mut response, &warnings);
-    Ok(response)
+    Ok(())
 }
 
 fn text<'a>(of: &'a Value, field: &str) -> &'a str {

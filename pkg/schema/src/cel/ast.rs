@@ -103,6 +103,9 @@ impl Comprehension {
 /// The name of what a loop gathers; no user can write it.
 pub(super) const ACCUMULATOR: &str = "@result";
 
+/// The name of a list that is sorted by keys; no user can write it.
+pub(super) const SORTED: &str = "@__sortBy_input__";
+
 impl Expr {
     /// The nodes right below.
     pub fn children(&self) -> Vec<&Expr> {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::ast::{Call, Comprehension, Element, Entry, Expr, Kind, Literal, Select, StructLiteral};
 use super::declarations::{self, Declarations, Overload};
+use super::format_check;
 use super::parse::Issue;
+use super::shape::unescaped;
 use super::types::{Struct, Substitution, Type, most_general};
 
 /// What the check found out.
@@ -135,6 +137,9 @@ impl Checker<'_> {
                 Type::Dyn
             }
             Type::Dyn | Type::Error => Type::Dyn,
+            other if other.is_closed_object() => {
+                self.complain(id, format!("unexpected failed resolution of '{other}'"))
+            }
             other => {
                 let message = format!("type '{}' does not support field selection", other.checked_name());
                 self.complain(id, message);
@@ -149,7 +154,10 @@ impl Checker<'_> {
             None => Type::Dyn,
             Some(fields) => match fields.get(field) {
                 Some(found) => found.clone(),
-                None => self.complain(id, format!("undefined field '{field}'")),
+                None => match unescaped(field).and_then(|escaped| fields.get(&escaped)) {
+                    Some(found) => found.clone(),
+                    None => self.complain(id, format!("undefined field '{field}'")),
+                },
             },
         }
     }
@@ -177,7 +185,7 @@ impl Checker<'_> {
 
     fn logical(&mut self, id: usize, call: &Call, given: &[Type]) -> Type {
         for (arg, found) in call.args.iter().zip(given) {
-            if !self.known.assign(&Type::Bool, found) {
+            if !self.known.assign(found, &Type::Bool) {
                 self.mismatch(arg.id, &Type::Bool, found);
             }
         }
@@ -193,14 +201,14 @@ impl Checker<'_> {
                 continue;
             }
             let (args, gives) = self.instance(overload);
-            if !self.known.assign_all(&args, given) {
+            if !self.known.assign_all(given, &args) {
                 continue;
             }
             chosen.push(Arc::clone(overload));
             let gives = self.known.resolve(&gives);
             result = Some(match result {
                 None => gives,
-                Some(before) if before == gives || before == Type::Dyn => before,
+                Some(before) if before == Type::Dyn || before.is_same(&gives) => before,
                 Some(_) => Type::Dyn,
             });
         }
@@ -260,10 +268,11 @@ impl Checker<'_> {
         }
     }
 
+    /// The type of elements that stand together: upstream complains where they differ, but only once all is typed.
     fn join(&mut self, before: Option<Type>, now: Type) -> Type {
         let Some(before) = before else { return now };
         if self.known.assign(&before, &now) {
-            return most_general(self.known.resolve(&before), self.known.resolve(&now));
+            return most_general(before, now);
         }
         Type::Dyn
     }
@@ -348,17 +357,21 @@ impl Checker<'_> {
         match &expr.kind {
             Kind::Call(call) => {
                 formatted |= call.function == "format";
-                let index = if call.function == "matches" { 1 } else { 0 };
-                if let Some(Expr { id, kind: Kind::Literal(Literal::String(text)) }) = call.args.get(index)
-                    && let Some(kind) = super::functions::bad_literal(&call.function, text)
+                let index = if call.function == "matches" { usize::from(call.member) } else { 0 };
+                if let Some(Expr { id, kind: Kind::Literal(literal) }) = call.args.get(index)
+                    && let Some(kind) = bad_literal(&call.function, literal)
                 {
                     self.complain(*id, format!("invalid {kind} argument"));
                 }
+                let ty = |expr: &Expr| self.known.resolve_or_dyn(&self.types[expr.id]);
+                if let Some(misfit) = format_check::check(call, &ty) {
+                    self.complain(misfit.at.unwrap_or(expr.id), misfit.why);
+                }
             }
-            Kind::List(elements) if !formatted => self.same_type(elements.iter().map(|e| (&e.value, e.optional))),
+            Kind::List(elements) if !formatted => self.same_type(elements.iter().map(|e| (&e.value, e.optional)), true),
             Kind::Map(entries) if !formatted => {
-                self.same_type(entries.iter().map(|e| (&e.key, false)));
-                self.same_type(entries.iter().map(|e| (&e.value, e.optional)));
+                self.same_type(entries.iter().map(|e| (&e.key, false)), false);
+                self.same_type(entries.iter().map(|e| (&e.value, e.optional)), false);
             }
             _ => {}
         }
@@ -367,24 +380,38 @@ impl Checker<'_> {
         }
     }
 
-    fn same_type<'e>(&mut self, values: impl Iterator<Item = (&'e Expr, bool)>) {
+    /// Each that is not of the first one's type is complained of; in a list only the first of them.
+    fn same_type<'e>(&mut self, values: impl Iterator<Item = (&'e Expr, bool)>, once: bool) {
         let mut first: Option<Type> = None;
         for (value, optional) in values {
-            let found = match (self.known.resolve(&self.types[value.id]), optional) {
+            let found = match (self.known.resolve_or_dyn(&self.types[value.id]), optional) {
                 (Type::Optional(inner), true) => Type::clone(&inner),
                 (found, _) => found,
             };
             match &first {
                 None => first = Some(found),
+                Some(wanted) if wanted.is_same(&found) => {}
                 Some(wanted) => {
-                    let wanted = wanted.clone();
-                    if !self.known.assign(&wanted, &found) {
-                        self.mismatch(value.id, &wanted, &found);
+                    self.mismatch(value.id, &wanted.clone(), &found);
+                    if once {
                         return;
                     }
                 }
             }
         }
+    }
+}
+
+/// The years from 1 to 9999, in seconds from 1970.
+const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// What a constant given to this function should have been and is not. Whole numbers are declared as durations, and
+/// convert to none.
+fn bad_literal(function: &str, literal: &Literal) -> Option<&'static str> {
+    match literal {
+        Literal::String(text) => super::functions::bad_literal(function, text),
+        Literal::Int(n) if function == "timestamp" => (!SECONDS.contains(n)).then_some("timestamp"),
+        _ => (function == "duration").then_some("duration"),
     }
 }
 

@@ -37,14 +37,16 @@ pub(super) fn type_by_name(name: &str) -> Option<Type> {
         "string" => Type::String,
         "bytes" => Type::Bytes,
         "null_type" => Type::Null,
-        "dyn" => Type::Dyn,
         "list" => Type::list(Type::Dyn),
         "map" => Type::map(Type::Dyn, Type::Dyn),
         "type" => Type::TypeOf(Arc::new(Type::Dyn)),
         "optional_type" => Type::optional(Type::Dyn),
         "duration" | "google.protobuf.Duration" => Type::Duration,
         "timestamp" | "google.protobuf.Timestamp" => Type::Timestamp,
-        other => Type::Opaque(OPAQUE.iter().find(|(_, long)| *long == other).map(|(_, long)| long)?),
+        // The others of the libraries have no variable.
+        "net.IP" => Type::Opaque("net.IP"),
+        "net.CIDR" => Type::Opaque("net.CIDR"),
+        _ => return None,
     })
 }
 
@@ -129,6 +131,7 @@ fn read_type(text: &str) -> Type {
     match text {
         "A" => Type::Param('A'),
         "B" => Type::Param('B'),
+        "dyn" => Type::Dyn,
         other => OPAQUE
             .iter()
             .find(|(short, _)| *short == other)

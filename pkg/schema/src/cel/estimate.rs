@@ -295,7 +295,7 @@ impl<'a> Coster<'a> {
         let size = match call.function.as_str() {
             "join" => Some(self.joined(call, &sizes)),
             "_+_" if self.ty(expr).is_scalar() => None,
-            _ => result_size(call, &sizes),
+            _ => result_size(call, &sizes, call.args.first().is_some_and(|arg| *self.ty(arg) == Type::String)),
         };
         if let Some(size) = size {
             self.sizes.insert(expr.id, size);
@@ -394,7 +394,7 @@ impl<'a> Coster<'a> {
             "distinct" => made(of(0).times(of(0)).scaled(2.0)),
             "flatten" => made(of(0).scaled(call.args.get(1).map_or(1, |depth| written(depth, u64::MAX)) as f64)),
             "reverse" => made(of(0)),
-            "slice" | "lists.range" => made(result_size(call, sizes).unwrap_or(UNKNOWN)),
+            "slice" | "lists.range" => made(result_size(call, sizes, is_text).unwrap_or(UNKNOWN)),
             _ => ONE,
         }
     }
@@ -448,8 +448,8 @@ fn smaller(a: Range, b: Range) -> Range {
     Range { min: u64::from(max > 0), max }.scaled(CHARACTER)
 }
 
-/// How large what a function gives can be, where its arguments are this large.
-fn result_size(call: &Call, sizes: &[Range]) -> Option<Range> {
+/// How large what a function gives can be, where its arguments are this large; `of_text` where the first is a text.
+fn result_size(call: &Call, sizes: &[Range], of_text: bool) -> Option<Range> {
     let of = |index: usize| sizes.get(index).copied().unwrap_or(UNKNOWN);
     Some(match (call.function.as_str(), call.args.len()) {
         ("url" | "jsonpatch.escapeKey" | "lowerAscii" | "upperAscii" | "substring" | "trim", _) => of(0),
@@ -462,7 +462,7 @@ fn result_size(call: &Call, sizes: &[Range]) -> Option<Range> {
             Range { min: 0, max: limit }
         }
         ("find" | "findAll", _) => Range { min: 0, max: of(0).max },
-        ("bytes", _) => Range { min: of(0).min, max: of(0).max.saturating_mul(4) },
+        ("bytes", 1) if of_text => Range { min: of(0).min, max: of(0).max.saturating_mul(4) },
         ("strings.quote", _) => Range { min: of(0).min + 2, max: of(0).max.saturating_mul(2).saturating_add(2) },
         ("_+_", 2) => of(0).plus(of(1)),
         ("reverse" | "flatten", _) => of(0),

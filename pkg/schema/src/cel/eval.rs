@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::ast::{ACCUMULATOR, Call, Comprehension, Element, Entry, Expr, Kind, Literal, Select, StructLiteral};
+use super::ast::{
+    ACCUMULATOR, Call, Comprehension, Element, Entry, Expr, Kind, Literal, SORTED, Select, StructLiteral,
+};
 use super::value::{List, Map, StructValue, Value};
 use super::{check, cost, declarations, operators};
 
@@ -154,13 +156,32 @@ impl<'a> Run<'a, '_> {
 
     /// A function of all its arguments.
     fn strict(&mut self, call: &'a Call) -> Outcome<'a> {
-        let args: Vec<Value<'a>> = call.args.iter().map(|arg| self.expr(arg)).collect::<Result<_, _>>()?;
+        let mut args = Vec::with_capacity(call.args.len());
+        for (index, arg) in call.args.iter().enumerate() {
+            match self.expr(arg) {
+                Ok(value) => args.push(value),
+                Err(fault) => {
+                    let others = if call.args.len() == 2 { &call.args[index + 1..] } else { &[] };
+                    return Err(self.worst(uncounted(fault, &call.function), others));
+                }
+            }
+        }
         let result = match call.run {
             Some(function) => function(&args),
             None => operators::apply(&call.function, &args),
         };
         self.charge(cost::of_call(&call.function, call.member, &args, result.as_ref().ok()))?;
         result.map_err(|fault| named(fault, call, &args))
+    }
+
+    /// Of two arguments the other is computed too, upstream: the cost that they run into counts, and where counting fails.
+    fn worst(&mut self, fault: Fault, rest: &'a [Expr]) -> Fault {
+        let fatal = |fault: &Fault| *fault == Fault::Cost || fault.to_string() == UNCOUNTED;
+        if fatal(&fault) {
+            return fault;
+        }
+        let worse = rest.iter().find_map(|arg| self.expr(arg).err().filter(fatal));
+        worse.unwrap_or(fault)
     }
 
     /// A fault of one side does not count where the other decides.
@@ -255,7 +276,8 @@ impl<'a> Run<'a, '_> {
 
     fn comprehension(&mut self, of: &'a Comprehension) -> Outcome<'a> {
         let range = self.expr(&of.range)?;
-        let init = self.expr(&of.init)?;
+        let sorts = of.accumulator == SORTED;
+        let init = self.expr(&of.init).map_err(|fault| if sorts { uncounted(fault, "sort") } else { fault })?;
         let depth = self.scopes.len();
         self.scopes.push((&of.accumulator, Ok(init)));
         let outcome = self.rounds(of, &range, depth).and_then(|()| self.expr(&of.result));
@@ -319,6 +341,17 @@ fn given(value: Value<'_>, optional: bool) -> Result<Option<Value<'_>>, Fault> {
     }
 }
 
+pub(super) const UNCOUNTED: &str =
+    "internal error: interface conversion: *types.Err is not traits.Lister: missing method Add";
+
+/// Upstream counts what sorting costs before it looks whether there is a list, and reports that it cannot.
+fn uncounted(fault: Fault, function: &str) -> Fault {
+    match (fault, function) {
+        (Fault::Error(_), "sort" | "distinct" | "@sortByAssociatedKeys") => Fault::new(UNCOUNTED),
+        (fault, _) => fault,
+    }
+}
+
 fn show_key(key: &Value<'_>) -> String {
     super::functions::to_text(key).unwrap_or_default()
 }
@@ -332,7 +365,8 @@ fn named(fault: Fault, call: &Call, args: &[Value<'_>]) -> Fault {
     fault
 }
 
-fn value_of(literal: &Literal) -> Value<'_> {
+/// A constant as it is written.
+pub(super) fn value_of(literal: &Literal) -> Value<'_> {
     match literal {
         Literal::Null => Value::Null,
         Literal::Bool(value) => Value::Bool(*value),

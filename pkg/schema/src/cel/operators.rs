@@ -99,7 +99,7 @@ fn negate<'a>(value: &Value<'a>) -> Outcome<'a> {
     match value {
         Value::Int(n) => n.checked_neg().map(Value::Int).ok_or_else(|| overflow("integer")),
         Value::Double(n) => Ok(Value::Double(-n)),
-        Value::Duration(n) => n.checked_neg().map(Value::Duration).ok_or_else(|| overflow("duration")),
+        Value::Duration(n) => n.checked_neg().map(Value::Duration).ok_or_else(|| overflow("integer")),
         _ => Err(Fault::no_overload()),
     }
 }
@@ -179,21 +179,20 @@ fn doubles(operator: &str, a: f64, b: f64) -> Result<f64, Fault> {
 /// The years from 1 to 9999, in nanoseconds from 1970.
 const TIMESTAMPS: std::ops::RangeInclusive<i128> = -62_135_596_800_000_000_000..=253_402_300_799_999_999_999;
 
-/// A timestamp within what can be written.
-pub(super) fn timestamp<'a>(nanos: i128) -> Outcome<'a> {
-    if TIMESTAMPS.contains(&nanos) { Ok(Value::Timestamp(nanos)) } else { Err(overflow("timestamp")) }
+/// A timestamp within what can be written, on a clock so many seconds ahead of UTC.
+pub(super) fn timestamp<'a>(nanos: i128, offset: i32) -> Outcome<'a> {
+    if TIMESTAMPS.contains(&nanos) { Ok(Value::Timestamp(nanos, offset)) } else { Err(overflow("timestamp")) }
 }
 
 fn times<'a>(operator: &str, a: &Value<'a>, b: &Value<'a>) -> Outcome<'a> {
-    let span = |n: Option<i64>| n.map(Value::Duration).ok_or_else(|| overflow("duration"));
+    let span = |n: Option<i64>| n.map(Value::Duration).ok_or_else(|| overflow("integer"));
     match (operator, a, b) {
         ("_+_", Value::Duration(a), Value::Duration(b)) => span(a.checked_add(*b)),
         ("_-_", Value::Duration(a), Value::Duration(b)) => span(a.checked_sub(*b)),
-        ("_+_", Value::Timestamp(t), Value::Duration(d)) | ("_+_", Value::Duration(d), Value::Timestamp(t)) => {
-            timestamp(t + i128::from(*d))
-        }
-        ("_-_", Value::Timestamp(t), Value::Duration(d)) => timestamp(t - i128::from(*d)),
-        ("_-_", Value::Timestamp(a), Value::Timestamp(b)) => span(i64::try_from(a - b).ok()),
+        ("_+_", Value::Timestamp(t, zone), Value::Duration(d))
+        | ("_+_", Value::Duration(d), Value::Timestamp(t, zone)) => timestamp(t + i128::from(*d), *zone),
+        ("_-_", Value::Timestamp(t, zone), Value::Duration(d)) => timestamp(t - i128::from(*d), *zone),
+        ("_-_", Value::Timestamp(a, _), Value::Timestamp(b, _)) => span(i64::try_from(a - b).ok()),
         _ => Err(Fault::no_overload()),
     }
 }

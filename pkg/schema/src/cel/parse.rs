@@ -4,9 +4,12 @@
 use cel::common::ast::{self as parsed, EntryExpr, LiteralValue, SourceInfo};
 use cel::parser::Parser;
 
-use super::ast::{ACCUMULATOR, Call, Comprehension, Element, Entry, Expr, Field, Kind, Literal, Select, StructLiteral};
+use super::ast::{
+    ACCUMULATOR, Call, Comprehension, Element, Entry, Expr, Field, Kind, Literal, SORTED, Select, StructLiteral,
+};
 use super::declarations::Declarations;
 use super::functions;
+use super::syntax;
 
 /// As upstream's parser has it.
 const MAX_CHARACTERS: usize = 100_000;
@@ -60,11 +63,11 @@ pub(super) fn parse(source: &str, declared: &Declarations) -> Result<Parsed, Vec
 }
 
 fn parse_here(source: &str, declared: &Declarations) -> Result<Parsed, Vec<Issue>> {
+    let lines = Lines::of(source);
     let parser =
         Parser::new().enable_optional_syntax(true).enable_ident_escape_syntax(true).max_recursion_depth(MAX_RECURSION);
-    let (root, info) = parser.parse_with_source_info(source).map_err(|errors| issues(&errors.errors))?;
-    let mut lowering =
-        Lowering { info: &info, lines: line_starts(source), places: Vec::new(), declared, issues: Vec::new() };
+    let (root, info) = parser.parse_with_source_info(source).map_err(|errors| issues(source, &errors.errors))?;
+    let mut lowering = Lowering { info: &info, lines, places: Vec::new(), declared, issues: Vec::new() };
     let root = lowering.expr(&root);
     if lowering.issues.is_empty() && root.depth() > MAX_DEPTH {
         let message = format!("expression recursion limit exceeded: {MAX_DEPTH}");
@@ -95,17 +98,13 @@ fn show_one(source: &str, issue: &Issue) -> String {
 }
 
 /// The parser's complaints; those that only follow from another one are left out.
-fn issues(errors: &[cel::ParseError]) -> Vec<Issue> {
+fn issues(source: &str, errors: &[cel::ParseError]) -> Vec<Issue> {
     let place = |n: isize| usize::try_from(n).unwrap_or_default();
     let all = errors.iter().filter(|error| !error.msg.starts_with("Incomplete ") && !error.msg.is_empty());
     let issues: Vec<Issue> = all
-        .map(|error| Issue {
-            line: place(error.pos.0),
-            column: place(error.pos.1).saturating_sub(1),
-            message: match error.msg.contains("OtherError") {
-                true => format!("expression recursion limit exceeded: {MAX_RECURSION}"),
-                false => error.msg.clone(),
-            },
+        .map(|error| {
+            let (line, column) = (place(error.pos.0), place(error.pos.1).saturating_sub(1));
+            worded(source, line, column, &error.msg)
         })
         .collect();
     match issues.is_empty() {
@@ -114,15 +113,70 @@ fn issues(errors: &[cel::ParseError]) -> Vec<Issue> {
     }
 }
 
-/// Where lines begin, counted in characters.
-fn line_starts(source: &str) -> Vec<usize> {
-    let breaks = source.chars().enumerate().filter(|(_, c)| *c == '\n').map(|(at, _)| at + 1);
-    std::iter::once(0).chain(breaks).collect()
+/// A complaint in upstream's words.
+fn worded(source: &str, line: usize, column: usize, message: &str) -> Issue {
+    if message.contains("OtherError") {
+        return Issue { line, column, message: format!("expression recursion limit exceeded: {MAX_RECURSION}") };
+    }
+    let text = source.split('\n').nth(line.saturating_sub(1)).unwrap_or_default();
+    if message == "argument must be a simple name" {
+        // The place of a macro's argument is counted in bytes.
+        let before = text.get(..column).unwrap_or(text);
+        let called = before.rsplit_once('(').map_or(before, |(called, _)| called).trim_end();
+        let maps = called.ends_with(".map") || called.ends_with(".filter");
+        let message = if maps { "argument is not an identifier" } else { message };
+        return Issue { line, column: before.chars().count(), message: message.to_owned() };
+    }
+    if message == "invalid int literal" || message == "invalid uint literal" || message == "invalid double literal" {
+        // The sign belongs to the number.
+        let signed = column > 0 && text.chars().nth(column - 1) == Some('-');
+        return Issue { line, column: column - usize::from(signed), message: message.to_owned() };
+    }
+    let lines: usize = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let within: usize = text.chars().take(column).map(char::len_utf8).sum();
+    let before = source.get(..lines + within).unwrap_or(source);
+    Issue { line, column, message: expecting(message, before) }
+}
+
+/// Once an operand is complete, upstream's parser leaves the rule and misses only what closes it, not the operators
+/// that could have followed.
+fn expecting(message: &str, before: &str) -> String {
+    const SET: &str = " expecting {";
+    let whole = || message.to_owned();
+    let Some((head, set)) = message.rsplit_once(SET).filter(|(head, _)| head.contains("mismatched input")) else {
+        return whole();
+    };
+    let wanted: Vec<&str> = set.strip_suffix('}').unwrap_or(set).split(", ").collect();
+    if !wanted.contains(&"'+'") {
+        return whole();
+    }
+    format!("{head} expecting {}", syntax::missed(before))
+}
+
+/// Where lines begin in the source, in bytes.
+struct Lines<'a> {
+    source: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn of(source: &'a str) -> Self {
+        let breaks = source.match_indices('\n').map(|(at, _)| at + 1);
+        Self { source, starts: std::iter::once(0).chain(breaks).collect() }
+    }
+
+    /// The line from 1 and the column in characters from 0 of a byte.
+    fn place(&self, offset: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts[line.saturating_sub(1)];
+        let before = self.source.get(start..offset).map_or(offset - start, |text| text.chars().count());
+        (line, before)
+    }
 }
 
 struct Lowering<'a> {
     info: &'a SourceInfo,
-    lines: Vec<usize>,
+    lines: Lines<'a>,
     places: Vec<(usize, usize)>,
     declared: &'a Declarations,
     issues: Vec<Issue>,
@@ -131,8 +185,7 @@ struct Lowering<'a> {
 impl Lowering<'_> {
     fn place(&self, id: u64) -> (usize, usize) {
         let offset = self.info.offset_for(id).map_or(0, |(start, _)| start as usize);
-        let line = self.lines.partition_point(|start| *start <= offset);
-        (line, offset - self.lines[line.saturating_sub(1)])
+        self.lines.place(offset)
     }
 
     fn number(&mut self, id: u64) -> usize {
@@ -165,7 +218,11 @@ impl Lowering<'_> {
         }
         match &expr.expr {
             parsed::Expr::Unspecified => self.node(at, Kind::Literal(Literal::Null)),
-            parsed::Expr::Literal(value) => self.node(at, Kind::Literal(literal(value))),
+            parsed::Expr::Literal(value) => {
+                let node = self.node(at, Kind::Literal(literal(value)));
+                self.with_sign(&node);
+                node
+            }
             parsed::Expr::Ident(name) => self.ident(at, name),
             parsed::Expr::Select(select) => {
                 let operand = self.expr(&select.operand);
@@ -189,6 +246,7 @@ impl Lowering<'_> {
                 let fields = literal.entries.iter().filter_map(|entry| self.field(entry)).collect();
                 self.node(at, Kind::Struct(StructLiteral { name: literal.type_name.clone(), fields }))
             }
+            parsed::Expr::Comprehension(inner) if self.is_unknown_macro(at, inner) => self.exists_one(at, inner),
             parsed::Expr::Comprehension(inner) => {
                 let comprehension = Comprehension {
                     range: self.expr(&inner.iter_range),
@@ -258,14 +316,32 @@ impl Lowering<'_> {
         }
     }
 
-    fn simple_name(&mut self, expr: &parsed::IdedExpr) -> String {
+    /// A number stands where its sign does.
+    fn with_sign(&mut self, node: &Expr) {
+        let negative = match &node.kind {
+            Kind::Literal(Literal::Int(n)) => *n < 0,
+            Kind::Literal(Literal::Double(n)) => n.is_sign_negative(),
+            _ => false,
+        };
+        let (line, column) = self.places[node.id];
+        let text = self.lines.source.split('\n').nth(line.saturating_sub(1)).unwrap_or_default();
+        if negative && column > 0 && text.chars().nth(column - 1) == Some('-') {
+            self.places[node.id] = (line, column - 1);
+        }
+    }
+
+    fn refuse(&mut self, at: u64, message: impl Into<String>) {
+        let (line, column) = self.place(at);
+        self.issues.push(Issue { line, column, message: message.into() });
+    }
+
+    fn simple_name(&mut self, expr: &parsed::IdedExpr, otherwise: &str) -> String {
         if let parsed::Expr::Ident(name) = &expr.expr
             && name != ACCUMULATOR
         {
             return name.clone();
         }
-        let (line, column) = self.place(expr.id);
-        self.issues.push(Issue { line, column, message: "argument must be a simple name".to_owned() });
+        self.refuse(expr.id, otherwise);
         String::new()
     }
 
@@ -278,7 +354,8 @@ impl Lowering<'_> {
         mapped: &parsed::IdedExpr,
         wrap: bool,
     ) -> Expr {
-        let name = self.simple_name(var);
+        let called = if wrap { "optMap" } else { "optFlatMap" };
+        let name = self.simple_name(var, &format!("{called}() variable name must be a simple identifier"));
         let tested = self.expr(target);
         let condition = self.call(at, "hasValue", true, vec![tested]);
         let taken = self.expr(target);
@@ -298,10 +375,31 @@ impl Lowering<'_> {
         self.call(at, "_?_:_", false, vec![condition, some, none])
     }
 
+    /// Kubernetes' language has `existsOne` with two variables only; with one it is a function that is not there.
+    fn is_unknown_macro(&self, at: u64, inner: &parsed::ComprehensionExpr) -> bool {
+        let start = self.info.offset_for(at).map_or(0, |(start, _)| start as usize);
+        let before = self.lines.source.get(..start).unwrap_or_default();
+        inner.iter_var2.is_none() && before.trim_end().ends_with("existsOne")
+    }
+
+    fn exists_one(&mut self, at: u64, inner: &parsed::ComprehensionExpr) -> Expr {
+        let mut args = vec![self.expr(&inner.iter_range), self.ident(at, &inner.iter_var)];
+        // The variable comes after the bracket, which is where the call is.
+        let (line, column) = self.place(at);
+        self.places[args[1].id] = (line, column + 1);
+        if let parsed::Expr::Call(step) = &inner.loop_step.expr {
+            args.extend(step.args.first().map(|tested| self.expr(tested)));
+        }
+        self.call(at, "existsOne", true, args)
+    }
+
     /// The list beside the keys of its elements, by which it is sorted.
     fn sort_by(&mut self, at: u64, target: &parsed::IdedExpr, var: &parsed::IdedExpr, key: &parsed::IdedExpr) -> Expr {
-        const SORTED: &str = "@__sortBy_input__";
-        let var = self.simple_name(var);
+        if matches!(target.expr, parsed::Expr::Literal(_) | parsed::Expr::Map(_) | parsed::Expr::Struct(_)) {
+            let of = "list, identifier, comprehension, call or select expression";
+            self.refuse(target.id, format!("sortBy can only be applied to a {of}"));
+        }
+        let var = self.simple_name(var, "argument is not an identifier");
         let init = self.expr(target);
         let gathered = self.ident(at, ACCUMULATOR);
         let key = Element { value: self.expr(key), optional: false };
@@ -340,7 +438,10 @@ impl Lowering<'_> {
         rest: &[parsed::IdedExpr],
     ) -> Expr {
         let range = self.expr(target);
-        let [var, var2] = vars.map(|v| self.simple_name(v));
+        let [var, var2] = vars.map(|v| self.simple_name(v, "argument must be a simple name"));
+        if var == var2 && !var.is_empty() {
+            self.refuse(vars[1].id, format!("duplicate variable name: {var}"));
+        }
         let body: Vec<Expr> = rest.iter().map(|arg| self.expr(arg)).collect();
         let (init, condition, step) = self.loop_parts(at, name, &var, body);
         let gathered = self.ident(at, ACCUMULATOR);

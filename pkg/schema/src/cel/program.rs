@@ -3,6 +3,7 @@
 
 use super::ast::Expr;
 use super::check::{Checked, Names, check};
+use super::constants;
 use super::declarations::KUBERNETES;
 use super::estimate::{self, Bounds};
 use super::eval::{Activation, Fault, evaluate};
@@ -64,6 +65,12 @@ impl Program {
     #[must_use]
     pub fn output(&self) -> &Type {
         &self.checked.output
+    }
+
+    /// Why it can never run, where something that is written out cannot be computed.
+    #[must_use]
+    pub fn constant_fault(&self) -> Option<String> {
+        constants::fault(&self.root)
     }
 
     /// Whether it names this variable.

@@ -121,7 +121,7 @@ impl Shape {
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Shape> {
         match &self.kind {
-            ShapeKind::Object(object) => object.fields.get(name).map(|field| &field.shape),
+            ShapeKind::Object(object) => object.field(name).map(|field| &field.shape),
             _ => None,
         }
     }
@@ -162,6 +162,19 @@ impl Shape {
             _ => None,
         }
     }
+}
+
+impl ObjectShape {
+    /// The field of this name, which is escaped; a reserved word need not be.
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&FieldShape> {
+        self.fields.get(name).or_else(|| self.fields.get(&unescaped(name)?))
+    }
+}
+
+/// What a reserved word is called among fields, where it is written as it is.
+pub(super) fn unescaped(name: &str) -> Option<String> {
+    RESERVED.contains(&name).then(|| format!("__{name}__"))
 }
 
 fn struct_type(object: &ObjectShape) -> Type {

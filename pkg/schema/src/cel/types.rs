@@ -95,6 +95,41 @@ impl Type {
         }
     }
 
+    /// The same type: those with names by their names.
+    pub(super) fn is_same(&self, other: &Type) -> bool {
+        match (self, other) {
+            (Self::Struct(a), Self::Struct(b)) => a.name == b.name,
+            (Self::List(a), Self::List(b))
+            | (Self::Optional(a), Self::Optional(b))
+            | (Self::TypeOf(a), Self::TypeOf(b)) => a.is_same(b),
+            (Self::Map(ak, av), Self::Map(bk, bv)) => ak.is_same(bk) && av.is_same(bv),
+            (a, b) => a == b,
+        }
+    }
+
+    fn is_no_more_specific(&self, other: &Type) -> bool {
+        match (self, other) {
+            (Self::Dyn | Self::Var(_), _) => true,
+            (_, Self::Dyn | Self::Var(_)) => false,
+            (Self::List(a), Self::List(b)) | (Self::Optional(a), Self::Optional(b)) => a.is_no_more_specific(b),
+            (Self::Map(ak, av), Self::Map(bk, bv)) => ak.is_no_more_specific(bk) && av.is_no_more_specific(bv),
+            (Self::TypeOf(_), Self::TypeOf(_)) => true,
+            (a, b) => a.is_same(b),
+        }
+    }
+
+    fn takes_null(&self) -> bool {
+        matches!(
+            self,
+            Self::Null | Self::Struct(_) | Self::Opaque(_) | Self::Optional(_) | Self::Duration | Self::Timestamp
+        )
+    }
+
+    /// It has named fields upstream, which nothing there can resolve.
+    pub(super) fn is_closed_object(&self) -> bool {
+        matches!(self, Self::Opaque(name) if name.starts_with("kubernetes."))
+    }
+
     /// Of a size that does not depend on the value.
     #[must_use]
     pub fn is_scalar(&self) -> bool {
@@ -184,11 +219,12 @@ impl Substitution {
         }
     }
 
-    /// Whether values of all of `given` can stand where those of `wanted` do; learns what that says of
-    /// unknown types, and nothing where they cannot.
-    pub fn assign_all(&mut self, wanted: &[Type], given: &[Type]) -> bool {
+    /// Whether these go together one by one; learns what that says of unknown types, and nothing where they do not.
+    /// The order of the two counts as it does upstream: what is known of an unknown type becomes the more general of
+    /// the two, and the first where neither is.
+    pub fn assign_all(&mut self, first: &[Type], second: &[Type]) -> bool {
         let before = self.known.clone();
-        let fits = wanted.len() == given.len() && wanted.iter().zip(given).all(|(w, g)| self.unify(w, g));
+        let fits = first.len() == second.len() && first.iter().zip(second).all(|(a, b)| self.unify(a, b));
         if !fits {
             self.known = before;
         }
@@ -196,47 +232,69 @@ impl Substitution {
     }
 
     /// The same for one.
-    pub fn assign(&mut self, wanted: &Type, given: &Type) -> bool {
-        self.assign_all(std::slice::from_ref(wanted), std::slice::from_ref(given))
+    pub fn assign(&mut self, first: &Type, second: &Type) -> bool {
+        self.assign_all(std::slice::from_ref(first), std::slice::from_ref(second))
     }
 
-    fn unify(&mut self, wanted: &Type, given: &Type) -> bool {
-        let (wanted, given) = (self.resolve(wanted), self.resolve(given));
-        match (&wanted, &given) {
-            (Type::Var(a), Type::Var(b)) if a == b => true,
-            (Type::Var(number), other) | (other, Type::Var(number)) => {
-                let new = !mentions(other, *number);
-                if new {
-                    self.known.insert(*number, other.clone());
-                }
-                new
+    fn unify(&mut self, a: &Type, b: &Type) -> bool {
+        if let Type::Var(number) = b {
+            match self.learn(*number, a) {
+                (true, _) => return true,
+                (false, true) => return false,
+                (false, false) => {}
             }
+        }
+        if let Type::Var(number) = a {
+            return self.learn(*number, b).0;
+        }
+        match (a, b) {
             (Type::Dyn | Type::Error, _) | (_, Type::Dyn | Type::Error) => true,
-            (Type::Struct(_) | Type::Opaque(_) | Type::Duration | Type::Timestamp, Type::Null) => true,
+            (Type::Null, other) | (other, Type::Null) => other.takes_null(),
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => self.unify(a, b),
             (Type::TypeOf(_), Type::TypeOf(_)) => true,
             (Type::Map(ak, av), Type::Map(bk, bv)) => self.unify(ak, bk) && self.unify(av, bv),
-            (Type::Struct(a), Type::Struct(b)) => a.name == b.name,
-            (a, b) => a == b,
+            (a, b) => a.is_same(b),
+        }
+    }
+
+    /// Whether this may be the unknown type of that number, and whether something was known of that one.
+    fn learn(&mut self, number: u32, of: &Type) -> (bool, bool) {
+        if matches!(of, Type::Var(other) if *other == number) {
+            return (true, true);
+        }
+        let Some(known) = self.known.get(&number).cloned() else {
+            let free = self.is_free(number, of);
+            if free {
+                self.known.insert(number, of.clone());
+            }
+            return (free, false);
+        };
+        if of.is_same(&known) {
+            return (true, true);
+        }
+        if !self.unify(of, &known) {
+            return (false, true);
+        }
+        let general = most_general(of.clone(), known);
+        if self.is_free(number, &general) {
+            self.known.insert(number, general);
+        }
+        (true, true)
+    }
+
+    /// The unknown type of that number stands nowhere in this one.
+    fn is_free(&self, number: u32, within: &Type) -> bool {
+        match within {
+            Type::Var(other) if *other == number => false,
+            Type::Var(other) => self.known.get(other).is_none_or(|known| self.is_free(number, known)),
+            Type::List(inner) | Type::Optional(inner) | Type::TypeOf(inner) => self.is_free(number, inner),
+            Type::Map(key, value) => self.is_free(number, key) && self.is_free(number, value),
+            _ => true,
         }
     }
 }
 
-fn mentions(of: &Type, number: u32) -> bool {
-    match of {
-        Type::Var(other) => *other == number,
-        Type::List(inner) | Type::Optional(inner) | Type::TypeOf(inner) => mentions(inner, number),
-        Type::Map(key, value) => mentions(key, number) || mentions(value, number),
-        _ => false,
-    }
-}
-
-/// The more general of two types that go together.
+/// The more general of two types that go together; the first where neither is.
 pub(super) fn most_general(a: Type, b: Type) -> Type {
-    match (&a, &b) {
-        (Type::Dyn | Type::Var(_), _) => a,
-        (_, Type::Dyn) => b,
-        (Type::Null, Type::Struct(_) | Type::Opaque(_) | Type::Duration | Type::Timestamp) => b,
-        _ => a,
-    }
+    if a.is_no_more_specific(&b) { a } else { b }
 }

@@ -31,8 +31,8 @@ pub enum Value<'a> {
     Bytes(Rc<[u8]>),
     /// Nanoseconds.
     Duration(i64),
-    /// Nanoseconds since 1970.
-    Timestamp(i128),
+    /// Nanoseconds since 1970, and by how many seconds the clock that shows it is ahead of UTC.
+    Timestamp(i128, i32),
     /// Elements in order.
     List(List<'a>),
     /// Values by key, or fields by name.
@@ -54,6 +54,8 @@ pub enum List<'a> {
     Json(&'a [Json], &'a Shape, &'a ListKind),
     /// Computed.
     Owned(Rc<Vec<Value<'a>>>),
+    /// Computed from a list of an object that is no plain one, which it goes on being.
+    Joined(Rc<(Vec<Value<'a>>, ListKind)>),
 }
 
 /// Entries: of an object, or computed.
@@ -137,7 +139,7 @@ impl<'a> Value<'a> {
             Self::String(_) => "string",
             Self::Bytes(_) => "bytes",
             Self::Duration(_) => "google.protobuf.Duration",
-            Self::Timestamp(_) => "google.protobuf.Timestamp",
+            Self::Timestamp(..) => "google.protobuf.Timestamp",
             Self::List(_) => "list",
             Self::Map(map) => map.type_name(),
             Self::Type(_) => "type",
@@ -203,7 +205,7 @@ impl<'a> Value<'a> {
             (Self::String(a), Self::String(b)) => Some(a.cmp(b)),
             (Self::Bytes(a), Self::Bytes(b)) => Some(a.cmp(b)),
             (Self::Duration(a), Self::Duration(b)) => Some(a.cmp(b)),
-            (Self::Timestamp(a), Self::Timestamp(b)) => Some(a.cmp(b)),
+            (Self::Timestamp(a, _), Self::Timestamp(b, _)) => Some(a.cmp(b)),
             (Self::Double(a), Self::Double(b)) => a.partial_cmp(b),
             (Self::Double(a), b) => compare_double(*a, b.whole()?),
             (a, Self::Double(b)) => compare_double(*b, a.whole()?).map(Ordering::reverse),
@@ -242,7 +244,7 @@ impl<'a> Value<'a> {
             Self::Duration(n) => *n == 0,
             Self::Optional(inner) => inner.is_none(),
             Self::Struct(of) => of.fields.is_empty(),
-            Self::Timestamp(_) | Self::Type(_) | Self::Opaque(_) => false,
+            Self::Timestamp(..) | Self::Type(_) | Self::Opaque(_) => false,
             other => other.size() == Some(0),
         }
     }
@@ -261,7 +263,7 @@ impl<'a> Value<'a> {
                 use base64::Engine as _;
                 Json::from(base64::engine::general_purpose::STANDARD.encode(bytes))
             }
-            Self::Duration(_) | Self::Timestamp(_) => Json::from(super::functions::to_text(self)?),
+            Self::Duration(_) | Self::Timestamp(..) => Json::from(super::functions::to_text(self)?),
             Self::List(list) => Json::Array(list.iter().map(|v| v.to_json()).collect::<Option<_>>()?),
             Self::Map(map) => Json::Object(map.entries().iter().map(json_entry).collect::<Option<_>>()?),
             Self::Struct(of) => {
@@ -294,7 +296,9 @@ fn natural_number<'a>(number: &serde_json::Number) -> Value<'a> {
 fn from_text<'a>(text: &'a str, kind: &ShapeKind) -> Value<'a> {
     let made = match kind {
         ShapeKind::Duration => super::functions::parse_duration(text).map(Value::Duration),
-        ShapeKind::Timestamp => super::functions::parse_timestamp(text).map(Value::Timestamp),
+        ShapeKind::Timestamp => {
+            super::functions::parse_timestamp(text).map(|(nanos, offset)| Value::Timestamp(nanos, offset))
+        }
         ShapeKind::Bytes => {
             use base64::Engine as _;
             base64::engine::general_purpose::STANDARD.decode(text).ok().map(|b| Value::Bytes(b.into()))
@@ -328,6 +332,7 @@ impl<'a> List<'a> {
         match self {
             Self::Json(elements, ..) => elements.len(),
             Self::Owned(elements) => elements.len(),
+            Self::Joined(joined) => joined.0.len(),
         }
     }
 
@@ -343,6 +348,7 @@ impl<'a> List<'a> {
         match self {
             Self::Json(elements, shape, _) => elements.get(index).map(|json| Value::from_json(json, shape)),
             Self::Owned(elements) => elements.get(index).cloned(),
+            Self::Joined(joined) => joined.0.get(index).cloned(),
         }
     }
 
@@ -355,6 +361,7 @@ impl<'a> List<'a> {
         match self {
             Self::Json(_, _, kind) => kind,
             Self::Owned(_) => &ListKind::Atomic,
+            Self::Joined(joined) => &joined.1,
         }
     }
 
@@ -388,7 +395,10 @@ impl<'a> List<'a> {
                 },
             }
         }
-        Value::list(elements)
+        match self.kind() {
+            ListKind::Atomic => Value::list(elements),
+            kind => Value::List(List::Joined(Rc::new((elements, kind.clone())))),
+        }
     }
 }
 
@@ -431,7 +441,7 @@ impl<'a> Map<'a> {
     pub fn field(&self, name: &str) -> Option<Value<'a>> {
         match self {
             Self::Json(map, Shape { kind: ShapeKind::Object(object), .. }) => {
-                let field = object.fields.get(name)?;
+                let field = object.field(name)?;
                 map.get(&field.name).map(|json| Value::from_json(json, &field.shape))
             }
             Self::Json(map, shape) => map.get(name).map(|json| Value::from_json(json, shape.element())),

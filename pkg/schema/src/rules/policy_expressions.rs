@@ -4,7 +4,7 @@
 //! place asks for.
 
 use knarr_types::tree::Value;
-use knarr_types::{ErrorList, Shown};
+use knarr_types::{ErrorList, FieldError, FieldErrorType, Shown};
 
 use super::at::At;
 use super::names;
@@ -29,13 +29,21 @@ pub(super) fn expression(at: &At<'_>, environment: &Environment, wanted: &[Type]
 fn compiled(at: &At<'_>, text: &str, environment: &Environment, wanted: &[Type]) -> ErrorList {
     match environment.compile(text) {
         Err(why) => vec![at.invalid(format!("compilation failed: {why}"))],
-        Ok(program) if wanted.is_empty() || wanted.contains(program.output()) => ErrorList::new(),
+        Ok(program) if wanted.is_empty() || wanted.contains(program.output()) => {
+            let never = program.constant_fault().map(|why| FieldError {
+                kind: FieldErrorType::Internal,
+                path: at.path.clone(),
+                value: None,
+                detail: format!("program instantiation failed: {why}"),
+            });
+            never.into_iter().collect()
+        }
         Ok(program) => {
             let detail = match wanted {
                 [one] => format!("must evaluate to {one} but got {}", program.output()),
                 several => {
                     let names: Vec<String> = several.iter().map(ToString::to_string).collect();
-                    format!("must evaluate to one of [{}]", names.join(" "))
+                    format!("must evaluate to one of [{}] but got {}", names.join(" "), program.output())
                 }
             };
             vec![at.invalid(detail)]

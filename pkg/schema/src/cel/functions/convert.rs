@@ -63,7 +63,7 @@ fn to_int<'a>(value: &Value<'a>) -> Outcome<'a> {
         }
         Value::Double(_) => Err(overflow()),
         Value::Duration(n) => Ok(Value::Int(*n)),
-        Value::Timestamp(n) => Ok(Value::Int(n.div_euclid(1_000_000_000) as i64)),
+        Value::Timestamp(n, _) => Ok(Value::Int(n.div_euclid(1_000_000_000) as i64)),
         Value::String(text) => text.parse().map(Value::Int).or_else(|_| no_conversion("string", "int")),
         _ => none(),
     }
@@ -102,7 +102,7 @@ fn to_bytes<'a>(value: &Value<'a>) -> Outcome<'a> {
 fn to_duration<'a>(value: &Value<'a>) -> Outcome<'a> {
     match value {
         Value::Duration(n) => Ok(Value::Duration(*n)),
-        Value::Int(n) => Ok(Value::Duration(*n)),
+        Value::Int(_) => no_conversion("int", "google.protobuf.Duration"),
         Value::String(text) => time::parse_duration(text)
             .map(Value::Duration)
             .map_or_else(|| no_conversion("string", "google.protobuf.Duration"), Ok),
@@ -112,11 +112,14 @@ fn to_duration<'a>(value: &Value<'a>) -> Outcome<'a> {
 
 fn to_timestamp<'a>(value: &Value<'a>) -> Outcome<'a> {
     match value {
-        Value::Timestamp(n) => Ok(Value::Timestamp(*n)),
-        Value::Int(n) => operators::timestamp(i128::from(*n) * 1_000_000_000),
+        Value::Timestamp(n, zone) => Ok(Value::Timestamp(*n, *zone)),
+        Value::Int(n) => operators::timestamp(i128::from(*n) * 1_000_000_000, 0),
         Value::String(text) => {
             let parsed = time::parse_timestamp(text);
-            parsed.map_or_else(|| no_conversion("string", "google.protobuf.Timestamp"), operators::timestamp)
+            parsed.map_or_else(
+                || no_conversion("string", "google.protobuf.Timestamp"),
+                |(nanos, zone)| operators::timestamp(nanos, zone),
+            )
         }
         _ => none(),
     }
@@ -132,14 +135,14 @@ pub(in crate::cel) fn to_text(value: &Value<'_>) -> Option<String> {
         Value::Double(n) => double_text(*n),
         Value::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok()?,
         Value::Duration(n) => time::duration_text(*n),
-        Value::Timestamp(n) => time::timestamp_text(*n),
+        Value::Timestamp(n, zone) => time::timestamp_text(*n, *zone),
         Value::Type(name) => name.to_string(),
         Value::Opaque(of) => of.to_text()?,
         _ => return None,
     })
 }
 
-/// The shortest text, with an exponent for what is very large or very small.
+/// The shortest text, with an exponent from a million on and for what is very small, as Go's `%g`.
 pub(super) fn double_text(n: f64) -> String {
     if n.is_nan() {
         return "NaN".to_owned();
@@ -150,7 +153,7 @@ pub(super) fn double_text(n: f64) -> String {
     let exponent = format!("{n:e}");
     let Some((digits, power)) = exponent.split_once('e') else { return exponent };
     match power.parse::<i32>() {
-        Ok(power) if (-4..21).contains(&power) => format!("{n}"),
+        Ok(power) if (-4..6).contains(&power) => format!("{n}"),
         Ok(power) => format!("{digits}e{}{:02}", if power < 0 { '-' } else { '+' }, power.abs()),
         Err(_) => exponent,
     }

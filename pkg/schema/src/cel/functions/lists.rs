@@ -143,6 +143,9 @@ fn distinct<'a>(list: &List<'a>) -> Outcome<'a> {
 /// By the keys at the same places.
 fn sort_by<'a>(list: &List<'a>, keys: &List<'a>) -> Outcome<'a> {
     let mut pairs: Vec<(Value<'a>, Value<'a>)> = keys.iter().zip(list.iter()).collect();
+    if pairs.first().is_some_and(|(key, _)| key.compare(key).is_none()) {
+        return Err(Fault::new("list elements must be comparable"));
+    }
     if pairs.windows(2).any(|pair| pair[0].0.compare(&pair[1].0).is_none()) {
         return Err(Fault::new("list elements must have the same type"));
     }

@@ -15,9 +15,10 @@ use super::libraries;
 use super::value::Value;
 
 pub(super) use convert::to_text;
+pub(super) use format::check_clauses;
 #[cfg(test)]
 pub(super) use format::show;
-pub(super) use regexes::bad_literal;
+pub(super) use regexes::{bad_literal, check_pattern};
 pub(super) use time::{parse_duration, parse_timestamp};
 
 /// What a function gives.

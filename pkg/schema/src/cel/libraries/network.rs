@@ -160,10 +160,9 @@ fn parse_ip(text: &str) -> Result<IpAddr, Fault> {
 }
 
 fn parse_cidr(text: &str) -> Result<(IpAddr, u8), Fault> {
-    let bad = |why: &str| {
-        let why = format!("netip.ParsePrefix({text:?}): {why}");
-        Fault::Error(format!("network address parse error during conversion from string: {why}"))
-    };
+    // Upstream says it twice.
+    const WRONG: &str = "network address parse error during conversion from string:";
+    let bad = |why: &str| Fault::Error(format!("{WRONG} {WRONG} netip.ParsePrefix({text:?}): {why}"));
     let (ip, bits) = text.rsplit_once('/').ok_or_else(|| bad("no '/'"))?;
     let ip: IpAddr = ip.parse().map_err(|_| {
         let zoned = ip.split_once('%').is_some_and(|(ip, zone)| !zone.is_empty() && ip.parse::<Ipv6Addr>().is_ok());
@@ -179,7 +178,7 @@ fn parse_cidr(text: &str) -> Result<(IpAddr, u8), Fault> {
     let bits = u8::try_from(bits).ok().filter(|bits| *bits <= most);
     let bits = bits.ok_or_else(|| bad("prefix length out of range"))?;
     if is_mapped(ip) {
-        return Err(Fault::Error(format!("IPv4-mapped IPv6 address {text:?} is not allowed")));
+        return Err(Fault::Error(format!("{WRONG} IPv4-mapped IPv6 address {text:?} is not allowed")));
     }
     Ok((ip, bits))
 }

@@ -33,6 +33,38 @@ fn table(rows: &[(&str, &str)]) {
 }
 
 #[test]
+fn what_is_wrong_is_told_at_its_place_in_upstreams_words() {
+    const NO_RANGE: &str = "network address parse error during conversion from string:";
+    table(&[
+        ("s,elf", "ERROR: <input>:1:2: Syntax error: mismatched input ',' expecting <EOF>"),
+        ("bytes('a'", "ERROR: <input>:1:10: Syntax error: missing ')' at '<EOF>'"),
+        ("true ? bytes('a'", "ERROR: <input>:1:17: Syntax error: mismatched input '<EOF>' expecting ')'"),
+        ("[1, dyn(2)]", "ERROR: <input>:1:8: expected type 'int' but found 'dyn'"),
+        ("{type({})", "ERROR: <input>:1:10: Syntax error: mismatched input '<EOF>' expecting ':'"),
+        ("url('x')0x.getQuery()", "ERROR: <input>:1:9: Syntax error: mismatched input '0' expecting <EOF>"),
+        ("[1].map(x.y, 1)", "ERROR: <input>:1:10: argument is not an identifier"),
+        ("[1].all(x.y, true)", "ERROR: <input>:1:10: argument must be a simple name"),
+        ("[1].all(i, i, true)", "ERROR: <input>:1:12: duplicate variable name: i"),
+        ("optional.of(1).optMap(1, 2)", "ERROR: <input>:1:23: optMap() variable name must be a simple identifier"),
+        ("[1].existsOne(x, true)", "ERROR: <input>:1:14: undeclared reference to 'existsOne' (in container '')"),
+        ("'é'.nope()", "ERROR: <input>:1:9: undeclared reference to 'nope' (in container '')"),
+        ("duration(-5)", "ERROR: <input>:1:10: invalid duration argument"),
+        ("type(1) == kubernetes.URL", "ERROR: <input>:1:12: undeclared reference to 'kubernetes' (in container '')"),
+        ("quantity('1').x", "ERROR: <input>:1:14: unexpected failed resolution of 'kubernetes.Quantity'"),
+        (
+            "quantity('1').sign()",
+            "ERROR: <input>:1:19: found no matching overload for 'sign' applied to 'kubernetes.Quantity.()'",
+        ),
+        ("true ? null : optional.of(1)", "null"),
+        ("timestamp('2024-06-01T00:00:00+05:30') + duration('1h')", "2024-06-01T01:00:00+05:30"),
+        ("timestamp('9999-12-31T00:00:00Z') - timestamp('0001-01-01T00:00:00Z')", "fault: integer overflow"),
+        ("[lists.range(1)[1]].sort()", &format!("fault: {}", super::super::eval::UNCOUNTED)),
+        ("cidr('10.0.0.0')", &format!("fault: {NO_RANGE} {NO_RANGE} netip.ParsePrefix(\"10.0.0.0\"): no '/'")),
+        ("string(1e6) + string(123456.0)", "1e+06123456"),
+    ]);
+}
+
+#[test]
 fn the_language() {
     table(&[
         ("1 + 2 * 3", "7"),
@@ -119,7 +151,7 @@ fn strings() {
         ("'%s %s'.format([[1, 'a'], {'a': true}])", "[1, \"a\"] {\"a\":true}"),
         ("'%s %s'.format([duration('90s'), timestamp('2020-01-01T00:00:00Z')])", "90s 2020-01-01T00:00:00Z"),
         ("'%%|%s|%s'.format([null, 1.5])", "%|null|1.5"),
-        ("'%d'.format([])", "fault: index 0 out of range"),
+        ("'%d'.format([])", "ERROR: <input>:1:12: index 0 out of range"),
         ("'abc 123 def 45'.findAll('[0-9]+').join(',') + 'x'.find('z')", "123,45"),
         ("'abc 123'.findAll('[0-9]', 2)", "[\"1\", \"2\"]"),
         ("'aXb'.matches('(?i)axb') && !'abc'.matches('^b')", "true"),

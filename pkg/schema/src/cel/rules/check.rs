@@ -12,6 +12,8 @@ use crate::crd::structural::{Additional, ListType};
 const EXPRESSION_LIMIT: u64 = 10_000_000;
 /// What all rules of a schema may be estimated to cost.
 const SCHEMA_LIMIT: u64 = 100_000_000;
+/// What messages call the type of a node that is no resource: upstream ends it with the clock's nanoseconds.
+const INNER_TYPE: &str = "selfType000000000";
 const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 
 /// How the rules of one node are written; what is wrong counts among the faults of the schema.
@@ -97,7 +99,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn node(&mut self, node: &Node<'_>) {
         let schema = node.schema;
-        let name = if node.root { "selfType" } else { "selfType.@type" };
+        let name = if node.root { "selfType" } else { INNER_TYPE };
         let scoped = node.shape.clone().or_else(|| {
             let wanted = !schema.rules.is_empty();
             wanted.then(|| Shape::of_schema(schema, node.root || schema.embedded_resource, name)).flatten()

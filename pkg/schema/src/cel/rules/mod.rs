@@ -148,6 +148,9 @@ fn compiled(declared: &ValidationRule, schema: &StructuralSchema, shape: &Shape)
     if *program.output() != Type::Bool {
         return Err("cel expression must evaluate to a bool".to_owned());
     }
+    if let Some(why) = program.constant_fault() {
+        return Err(format!("program instantiation failed: {why}"));
+    }
     let message = (!declared.message_expression.is_empty()).then(|| message(&environment, declared));
     let field_path = field_path::normalize(&declared.field_path, schema).ok().filter(|path| !path.is_empty());
     Ok(Compiled { uses_old_self: program.mentions("oldSelf"), program, message, field_path })
@@ -156,8 +159,11 @@ fn compiled(declared: &ValidationRule, schema: &StructuralSchema, shape: &Shape)
 fn message(environment: &Environment, declared: &ValidationRule) -> Result<Program, String> {
     let program = environment.compile(&declared.message_expression);
     let program = program.map_err(|why| format!("messageExpression compilation failed: {why}"))?;
-    match program.output() {
-        Type::String => Ok(program),
-        _ => Err("messageExpression must evaluate to a string".to_owned()),
+    if *program.output() != Type::String {
+        return Err("messageExpression must evaluate to a string".to_owned());
+    }
+    match program.constant_fault() {
+        Some(why) => Err(format!("messageExpression instantiation failed: {why}")),
+        None => Ok(program),
     }
 }

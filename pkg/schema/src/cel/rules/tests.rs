@@ -132,3 +132,18 @@ fn costs_are_estimated_as_upstream_does() {
         assert_eq!(made.program.max_cost(&shape), want, "{rule} on {schema:?}");
     }
 }
+
+#[test]
+fn sets_stay_sets_and_reserved_words_may_be_written_plainly() {
+    let set = json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}});
+    let validator = validator(json!({"type": "object",
+    "properties": {"set": set, "list": {"type": "array", "items": {"type": "string"}},
+        "namespace": {"type": "string"}},
+    "x-kubernetes-validations": [
+        {"rule": "(self.set + self.list + self.set).size() == 3"},
+        {"rule": "self.set + ['q'] == ['q', 'p']"},
+        {"rule": "self.namespace == 'n' && self.__namespace__ == 'n' && has(self.namespace)"},
+    ]}));
+    let spec = json!({"set": ["p", "q"], "list": ["q", "r"], "namespace": "n"});
+    assert_eq!(errors(&validator, spec, None), Vec::<String>::new());
+}

@@ -136,8 +136,14 @@ fn stored_versions(definition: &At<'_>) -> ErrorList {
     }
     let mut errors = ErrorList::new();
     let versions = definition.items("spec.versions");
-    for version in versions.iter().filter(|version| version.flag("storage") && !names.contains(&version.str("name"))) {
-        errors.push(stored.invalid(format!("must have the storage version {}", version.str("name"))));
+    // A version that is listed twice is found once.
+    let mut unmet = names.clone();
+    for version in &versions {
+        let name = version.str("name");
+        if version.flag("storage") && !unmet.contains(&name) {
+            errors.push(stored.invalid(format!("must have the storage version {name}")));
+        }
+        unmet.retain(|stored| *stored != name);
     }
     for (i, name) in names.iter().enumerate() {
         if !versions.iter().any(|version| version.str("name") == *name) {

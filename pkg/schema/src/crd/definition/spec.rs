@@ -34,8 +34,8 @@ pub(super) fn spec(spec: &At<'_>, old: Option<&Object>) -> ErrorList {
         errors.extend(self::version(version, &lifted));
     }
     errors.extend(counts(spec, &versions, &lifted));
-    errors
-        .extend(versions.first().and_then(|first| version_name(&first.get("name").named(spec.path.child("version")))));
+    let first = versions.first().map(|first| first.get("name").named(spec.path.child("version")));
+    errors.extend(first.filter(|name| !name.text().is_empty()).and_then(|name| version_name(&name)));
     for field in ["plural", "singular", "kind", "listKind"] {
         if spec.str(&format!("names.{field}")).is_empty() {
             errors.push(spec.get("names").get(field).required(""));
@@ -164,7 +164,10 @@ fn deprecation(version: &At<'_>) -> ErrorList {
 
 fn counts(spec: &At<'_>, versions: &[At<'_>], lifted: &Lifted<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
-    let shown = || Shown::Printed(printed(versions, lifted));
+    let shown = || match spec.raw("versions") {
+        Value::Null => Shown::Printed("null".to_owned()),
+        _ => Shown::Printed(printed(versions, lifted)),
+    };
     let mut seen: Vec<&str> = versions.iter().map(|version| version.str("name")).collect();
     seen.sort_unstable();
     seen.dedup();

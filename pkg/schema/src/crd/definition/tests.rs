@@ -94,3 +94,22 @@ fn a_version_that_may_hold_objects_must_stay() {
             .starts_with("status.storedVersions[0]: Invalid value: \"v1\": missing from spec.versions")
     );
 }
+
+#[test]
+fn versions_that_lack_or_repeat_something_are_told_once() {
+    let starts = |definition: &Object, want: &str| {
+        let said = said(definition);
+        assert!(said.iter().any(|said| said.starts_with(want)), "{want}: {said:?}");
+    };
+    let mut nameless = definition(json!({"type": "object"}));
+    nameless["spec"]["versions"][0]["name"] = "".into();
+    starts(&nameless, "spec.versions[0].name: Invalid value: \"\"");
+    assert!(!said(&nameless).iter().any(|said| said.starts_with("spec.version:")));
+    let mut none = definition(json!({"type": "object"}));
+    none["spec"].as_object_mut().unwrap().remove("versions");
+    starts(&none, "spec.versions: Invalid value: null: must have exactly one version");
+    let mut twice = definition(json!({"type": "object"}));
+    let version = twice["spec"]["versions"][0].clone();
+    twice["spec"]["versions"] = json!([version.clone(), version]);
+    starts(&twice, "status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v1");
+}
