@@ -58,7 +58,8 @@ pub(crate) fn mutate(
     {
         spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
     }
-    Ok(())
+    // Upstream's plugin judges the pod as soon as it has changed it, before anyone looks whether the pod is valid.
+    validate(request, pod, lookup)
 }
 
 /// A mirror of a pod that a node runs by itself is left as it is.
@@ -187,6 +188,9 @@ mod tests {
         let account = json!({
             "metadata": {"annotations": {"kubernetes.io/enforce-mountable-secrets": "true"}}, "secrets": [{"name": "ok"}],
         });
+        // Already while the pod is changed, which is before it is validated.
+        let pod = json!({"spec": {"volumes": [{"secret": {"secretName": "other"}}]}});
+        assert_eq!(run(pod, account.clone()).unwrap_err().code, 403);
         let table = Table(vec![("/serviceaccounts/n/default", account)]);
         let check = |secret: &str| {
             let volume = json!({"secret": {"secretName": secret}});

@@ -173,6 +173,9 @@ fn bind(app: &App, wanted: &Value, bound: &mut Bound) -> Result<(), Status> {
             return Err(Status::bad_request(message));
         }
     };
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     let object =
         app.core(resource, place, name).ok_or_else(|| Status::not_found(&ResourceId::new("", resource), name))?;
     let account = &bound.serviceaccount.name;
