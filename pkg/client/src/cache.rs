@@ -12,13 +12,18 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::future::ready;
+use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use kube::api::{Api, WatchEvent, WatchParams};
+use kube::core::Request;
 use kube::{Resource, ResourceExt as _};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::readable;
 
 /// Where an object of a collection is found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -183,17 +188,23 @@ impl<P, F, C> Follower<P, F, C> {
         let mut failures = 0;
         loop {
             match self.watch(&api, &selection, resume.clone()).await {
-                Ok(End::Resume(revision)) => {
+                Ok(End::Resume(revision)) if resume.as_ref() != Some(&revision) => {
                     resume = Some(revision);
                     failures = 0;
+                    continue;
                 }
-                Ok(End::StartOver) => resume = None,
+                // One that ends where it began may do so again.
+                Ok(End::Resume(_)) => {}
+                Ok(End::StartOver) => {
+                    resume = None;
+                    continue;
+                }
                 Err(error) => {
                     tracing::debug!(%error, kind = std::any::type_name::<K>(), "a watch failed; it is tried again");
-                    tokio::time::sleep(back_off(failures)).await;
-                    failures += 1;
                 }
             }
+            tokio::time::sleep(back_off(failures)).await;
+            failures += 1;
         }
     }
 
@@ -209,13 +220,16 @@ impl<P, F, C> Follower<P, F, C> {
         params = params.fields(&selection.fields).labels(&selection.labels);
         let mut revision = resume.unwrap_or_default();
         let mut unseen: Option<BTreeSet<ObjectRef>> = initial.then(|| self.objects.read().keys().cloned().collect());
-        let stream = match api.watch(&params, &revision).await {
+        let request = Request::new(api.resource_url()).watch(&params, &revision).map_err(kube::Error::BuildRequest)?;
+        let stream = match api.clone().into_client().request_stream(request).await {
             Err(kube::Error::Api(status)) if status.code == 410 => return Ok(End::StartOver),
             other => other?,
         };
-        let mut stream = std::pin::pin!(stream.fuse());
+        let events = stream.lines().map_err(kube::Error::ReadEvents);
+        let events = events.and_then(|line| ready(readable::event(&line).map_err(kube::Error::SerdeError)));
+        let mut events = std::pin::pin!(events);
         loop {
-            let event = match stream.try_next().await {
+            let event = match events.try_next().await {
                 Ok(Some(event)) => event,
                 // Before the end of the initial list there is nothing to resume from.
                 Ok(None) if unseen.is_some() => return Ok(End::StartOver),
@@ -225,17 +239,20 @@ impl<P, F, C> Follower<P, F, C> {
                 Err(error) => return Err(error),
             };
             match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    let key = ObjectRef::of(&object);
+                WatchEvent::Added(raw) | WatchEvent::Modified(raw) => {
+                    let (key, at, projection) = self.read::<K>(&raw);
                     if let Some(unseen) = &mut unseen {
                         unseen.remove(&key);
                     }
-                    revision = object.resource_version().unwrap_or(revision);
-                    self.put(key, (self.project)(&object));
+                    revision = at.unwrap_or(revision);
+                    if let Some(projection) = projection {
+                        self.put(key, projection);
+                    }
                 }
-                WatchEvent::Deleted(object) => {
-                    revision = object.resource_version().unwrap_or(revision);
-                    self.remove(&ObjectRef::of(&object));
+                WatchEvent::Deleted(raw) => {
+                    let (key, at, _) = self.read::<K>(&raw);
+                    revision = at.unwrap_or(revision);
+                    self.remove(&key);
                 }
                 WatchEvent::Bookmark(bookmark) => {
                     revision = bookmark.metadata.resource_version;
@@ -246,6 +263,24 @@ impl<P, F, C> Follower<P, F, C> {
                 }
                 WatchEvent::Error(status) if status.code == 410 => return Ok(End::StartOver),
                 WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+            }
+        }
+    }
+
+    /// Where the object is, its revision, and its projection. Without the latter the cache keeps what it had of it.
+    fn read<K>(&self, raw: &RawValue) -> (ObjectRef, Option<String>, Option<P>)
+    where
+        K: Resource + DeserializeOwned,
+        F: Fn(&K) -> P,
+    {
+        match readable::read::<K>(raw) {
+            Ok(object) => (ObjectRef::of(&object), object.resource_version(), Some((self.project)(&object))),
+            Err(unread) => {
+                let meta = unread.metadata;
+                let key = ObjectRef::new(meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
+                let (kind, error) = (std::any::type_name::<K>(), unread.error);
+                tracing::error!(%error, object = %key, kind, "an object cannot be read; what was known of it stays");
+                (key, meta.resource_version, None)
             }
         }
     }
@@ -282,7 +317,7 @@ mod tests {
     use std::convert::Infallible;
 
     use http::{Request, Response};
-    use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::api::core::v1::{ConfigMap, Service};
     use kube::client::Body;
     use parking_lot::Mutex;
 
@@ -348,5 +383,46 @@ mod tests {
         let asked = asked.lock();
         assert!(asked[0].contains("sendInitialEvents=true"), "{asked:?}");
         assert!(asked[1].contains("resourceVersion=5"), "{asked:?}");
+    }
+
+    const ONE_SERVICE: &str = concat!(
+        r#"{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"a","namespace":"n","resourceVersion":"3"}}}"#,
+        "\n",
+        r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"Service","metadata":{"resourceVersion":"5","annotations":{"k8s.io/initial-events-end":"true"}}}}"#,
+        "\n",
+    );
+    const UNREADABLE: &str = concat!(
+        r#"{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"a","namespace":"n","resourceVersion":"6"},"status":{"conditions":[{"type":"T","lastTransitionTime":null}]}}}"#,
+        "\n",
+        r#"{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"b","namespace":"n","resourceVersion":"7"},"spec":"no spec"}}"#,
+        "\n",
+        r#"{"type":"ADDED","object":{"kind":"Service","metadata":{"name":"c","namespace":"n","resourceVersion":"8"}}}"#,
+        "\n",
+    );
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_read_hides_no_other() {
+        let (client, asked) = server(&[ONE_SERVICE, UNREADABLE]);
+        let (sender, mut changes) = tokio::sync::mpsc::unbounded_channel();
+        let tell = move |change: &Change<()>| drop(sender.send(change.object.name.clone()));
+        let _cache = Cache::start(Api::<Service>::all(client), Selection::default(), |_| (), tell);
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|last| last != "c") {
+            seen.push(changes.recv().await.expect("the follower lives"));
+        }
+        assert_eq!(seen, ["a", "a", "c"]);
+        assert!(asked.lock()[1].contains("resourceVersion=5"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_ends_where_it_began_is_not_begun_at_once() {
+        let (client, asked) = server(&[INITIAL, "", "", "", ""]);
+        let cache = Cache::start(Api::<ConfigMap>::all(client), Selection::default(), |_| (), |_| ());
+        cache.synced().await;
+        let start = tokio::time::Instant::now();
+        while asked.lock().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(start.elapsed() > Duration::from_millis(100), "{:?}", start.elapsed());
     }
 }

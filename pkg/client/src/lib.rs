@@ -9,5 +9,6 @@
 pub mod cache;
 pub mod connect;
 pub mod events;
+mod readable;
 
 pub use kube::{self, Client};
