@@ -151,7 +151,8 @@ fn roll(bounds: Bounds, new: Option<&Set>, old: &[Set]) -> (Option<i32>, Vec<i32
         removable -= idle;
     }
     let available: i32 = old.iter().map(|s| s.available).sum::<i32>() + new.map_or(0, |n| n.available);
-    let mut spare = (available - min_available).max(0);
+    // What a set says of its pods may be older than its number: no more goes than the numbers allow.
+    let mut spare = (available - min_available).clamp(0, removable);
     for next in &mut next {
         let part = (*next).min(spare);
         *next -= part;
@@ -224,6 +225,12 @@ mod tests {
 
     fn bounds(replicas: i32, max_surge: i32, max_unavailable: i32) -> Bounds {
         Bounds { replicas, max_surge, max_unavailable, recreate: false }
+    }
+
+    #[test]
+    fn what_was_taken_is_not_taken_again_before_its_set_says_so() {
+        let shrunk = Set { replicas: 8, actual: 10, available: 10, ..Set::default() };
+        assert_eq!(plan(bounds(10, 3, 2), false, Some(&set(5, 0)), &[shrunk], true), (Some(5), vec![8]));
     }
 
     #[test]
