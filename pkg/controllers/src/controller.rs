@@ -24,6 +24,11 @@ where
             loop {
                 let key = queue.next().await;
                 let result = reconcile(key.clone()).await;
+                if result.as_ref().is_err_and(is_ending) {
+                    // What was to be made there would go at once.
+                    queue.done(key, true);
+                    continue;
+                }
                 if let Err(error) = &result {
                     // A conflict is the ordinary way to learn that the cache was behind.
                     let why = words(error);
@@ -47,6 +52,13 @@ fn words(error: &kube::Error) -> String {
     }
 }
 
+/// Whether something could not be created because its namespace ends.
+fn is_ending(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// Whether the API answered with this code.
 pub fn is_status(error: &kube::Error, code: u16) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == code)
@@ -57,5 +69,21 @@ pub fn unless<T>(result: kube::Result<T>, codes: &[u16]) -> kube::Result<()> {
     match result {
         Err(error) if codes.iter().any(|code| is_status(&error, *code)) => Ok(()),
         other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_tried_again_in_a_namespace_that_ends() {
+        let error = |reason: &str| {
+            let causes = serde_json::json!([{"reason": reason, "message": "namespace n is being terminated"}]);
+            let status = serde_json::json!({"status": "Failure", "code": 403, "details": {"causes": causes}});
+            kube::Error::Api(serde_json::from_value(status).unwrap())
+        };
+        assert!(is_ending(&error("NamespaceTerminating")));
+        assert!(!is_ending(&error("FieldValueForbidden")));
     }
 }

@@ -2,7 +2,7 @@
 //! EndpointSlices: which addresses stand behind a Service.
 //! <https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/>
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort};
@@ -13,6 +13,7 @@ use knarr_client::Client;
 use knarr_client::cache::{Cache, ObjectRef};
 use knarr_types::labels::{ENDPOINTSLICE_MANAGED_BY, SERVICE_NAME};
 use kube::api::{Api, DeleteParams, PostParams};
+use parking_lot::Mutex;
 
 use crate::controller::{ReconcileError, unless};
 use crate::views::PodView;
@@ -212,8 +213,39 @@ fn is_ours(slice: &EndpointSlice) -> bool {
     slice.metadata.labels.as_ref().and_then(|l| l.get(ENDPOINTSLICE_MANAGED_BY)).is_some_and(|m| m == MANAGER)
 }
 
+/// Slices that were created and are not in the cache yet, by the name of their Service: until they are, others like them
+/// would be created again.
+#[derive(Clone, Debug, Default)]
+pub struct Unseen(Arc<Mutex<HashMap<ObjectRef, String>>>);
+
+impl Unseen {
+    /// A slice is about to be created.
+    fn note(&self, slice: ObjectRef, service: &str) {
+        self.0.lock().insert(slice, service.to_owned());
+    }
+
+    /// The cache knows of the slice, or it will never be there.
+    pub fn forget(&self, slice: &ObjectRef) {
+        self.0.lock().remove(slice);
+    }
+
+    fn concern(&self, service: &ObjectRef) -> bool {
+        self.0.lock().iter().any(|(slice, of)| slice.namespace == service.namespace && *of == service.name)
+    }
+}
+
+/// The slice under a name made here, so that it can be noted before it is there.
+fn named(mut slice: EndpointSlice) -> EndpointSlice {
+    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let base: String = slice.metadata.generate_name.iter().flat_map(|base| base.chars()).take(58).collect();
+    let end = (0..5).map(|_| char::from(LETTERS[fastrand::usize(..LETTERS.len())]));
+    slice.metadata.name = Some(base.chars().chain(end).collect());
+    slice
+}
+
 /// Reconciles the slices of Services.
 pub struct Controller {
+    pub(crate) unseen: Unseen,
     pub(crate) client: Client,
     pub(crate) services: Cache<Service>,
     pub(crate) slices: Cache<EndpointSlice>,
@@ -226,6 +258,10 @@ impl Controller {
     /// # Errors
     /// The API's, when a write failed; it is tried again.
     pub async fn reconcile(&self, key: ObjectRef) -> Result<(), ReconcileError> {
+        if self.unseen.concern(&key) {
+            // The slice comes, and with it the key.
+            return Ok(());
+        }
         let all = self.slices.list_namespace(&key.namespace).into_iter().map(|(_, slice)| slice);
         let existing: Vec<_> = all.filter(|s| is_ours(s) && service_of(s) == Some(key.name.as_str())).collect();
         let api = Api::<EndpointSlice>::namespaced(self.client.clone(), &key.namespace);
@@ -240,8 +276,14 @@ impl Controller {
         // Without a selector the slices are somebody else's.
         let Some(pods) = selected(&service, &self.pods, &key.namespace) else { return Ok(()) };
         let changes = changes(plan(&service, &pods), &existing);
-        for slice in &changes.create {
-            api.create(&PostParams::default(), slice).await?;
+        for slice in changes.create {
+            let slice = named(slice);
+            let noted = ObjectRef::of(&slice);
+            self.unseen.note(noted.clone(), &key.name);
+            if let Err(error) = api.create(&PostParams::default(), &slice).await {
+                self.unseen.forget(&noted);
+                return Err(error);
+            }
         }
         for slice in &changes.update {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
@@ -352,5 +394,17 @@ mod tests {
         assert_eq!((fewer.create.len(), fewer.update.len(), fewer.delete.len()), (0, 1, 0));
         let none = changes(plan(&service(), &[]), &existing);
         assert_eq!((none.create.len(), none.update.len(), none.delete.len()), (0, 1, 1));
+    }
+
+    #[test]
+    fn what_was_created_is_waited_for() {
+        let slice = named(plan(&service(), &[]).remove(0));
+        let name = slice.metadata.name.clone().unwrap();
+        assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+        let (unseen, key, slice) = (Unseen::default(), ObjectRef::new("n", "web"), ObjectRef::of(&slice));
+        unseen.note(slice.clone(), "web");
+        assert!(unseen.concern(&key) && !unseen.concern(&ObjectRef::new("n", "other")));
+        unseen.forget(&slice);
+        assert!(!unseen.concern(&key));
     }
 }

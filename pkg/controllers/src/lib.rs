@@ -19,10 +19,13 @@ pub mod policy_status;
 pub mod queue;
 pub mod replicaset;
 pub mod resource_quota;
+pub mod resources;
 mod run;
 pub mod service_account;
 pub mod service_account_tokens;
 pub mod service_cidrs;
 pub mod views;
+pub mod volume_protection;
+pub mod workload;
 
 pub use run::{Config, run};

@@ -12,8 +12,8 @@ use knarr_client::cache::{Cache, ObjectRef};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 
 use crate::controller::{ReconcileError, is_status, unless};
-use crate::garbage::Followed;
 use crate::queue::Queue;
+use crate::resources::{Followed, Resources};
 
 /// The finalizer that this controller answers for.
 const FINALIZER: &str = "kubernetes";
@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 pub struct Controller {
     pub(crate) client: Client,
     pub(crate) namespaces: Cache<Namespace>,
-    pub(crate) resources: Vec<Followed>,
+    pub(crate) resources: Resources,
     pub(crate) queue: Queue,
 }
 
@@ -47,10 +47,12 @@ impl Controller {
         if namespace.metadata.deletion_timestamp.is_none() || !finalizers.iter().any(|f| f == FINALIZER) {
             return Ok(());
         }
-        let mut left = Vec::new();
-        for resource in self.resources.iter().filter(|r| r.namespaced) {
-            let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), &key.name, &resource.api);
-            left.extend(self.empty(&api, resource).await?);
+        // Pods go first: what they use, or are held by, is there until the last of them has ended.
+        let (pods, others): (Vec<_>, Vec<_>) =
+            self.resources.all().into_iter().filter(|r| r.namespaced).partition(|r| r.is("", "Pod"));
+        let mut left = self.empty_all(&key.name, &pods).await?;
+        if left.is_empty() {
+            left = self.empty_all(&key.name, &others).await?;
         }
         if left.is_empty() {
             return self.let_go(&namespace, &finalizers).await;
@@ -58,6 +60,15 @@ impl Controller {
         self.write_conditions(&key.name, &namespace, &left).await?;
         self.queue.add_at(key, Instant::now() + LOOK_AGAIN);
         Ok(())
+    }
+
+    async fn empty_all(&self, namespace: &str, resources: &[Followed]) -> Result<Vec<Left>, ReconcileError> {
+        let mut left = Vec::new();
+        for resource in resources {
+            let api = Api::<DynamicObject>::namespaced_with(self.client.clone(), namespace, &resource.api);
+            left.extend(self.empty(&api, resource).await?);
+        }
+        Ok(left)
     }
 
     async fn empty(&self, api: &Api<DynamicObject>, resource: &Followed) -> Result<Option<Left>, ReconcileError> {

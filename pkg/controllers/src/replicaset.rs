@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! ReplicaSets: as many pods as asked for.
+//! ReplicaSets, and what is like them (`workload.rs`): as many pods as asked for.
 //! <https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/>
 
 use std::collections::{HashMap, HashSet};
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use crate::controller::{ReconcileError, unless};
 use crate::queue::Queue;
 use crate::views::{PodView, selects};
+use crate::workload::Workload;
 
 /// At most so many pods are created or deleted in one go. Upstream's `BurstReplicas`.
 const BURST: usize = 500;
@@ -108,8 +109,9 @@ fn status(
     }
 }
 
-/// Reconciles ReplicaSets.
+/// Reconciles ReplicaSets, or what is seen as such.
 pub struct Controller {
+    pub(crate) workload: Workload,
     pub(crate) client: Client,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) sets: Cache<ReplicaSet>,
@@ -166,7 +168,7 @@ impl Controller {
                     unless(api.patch(&pod.name, &PatchParams::default(), &Patch::Strategic(patch)).await, &[404, 409])?;
                 }
                 None if fits && pod.is_active() && set.metadata.deletion_timestamp.is_none() => {
-                    let patch = serde_json::json!({"metadata": {"uid": pod.uid, "ownerReferences": [owner_of(set)]}});
+                    let patch = serde_json::json!({"metadata": {"uid": pod.uid, "ownerReferences": [owner_of(self.workload, set)]}});
                     unless(api.patch(&pod.name, &PatchParams::default(), &Patch::Strategic(patch)).await, &[404, 409])?;
                     owned.push(pod);
                 }
@@ -214,7 +216,7 @@ impl Controller {
     }
 
     async fn create_pod(&self, api: &Api<Pod>, key: &ObjectRef, set: &ReplicaSet) -> Result<(), ReconcileError> {
-        match api.create(&PostParams::default(), &pod_from_template(set)).await {
+        match api.create(&PostParams::default(), &pod_from_template(self.workload, set)).await {
             Ok(pod) => {
                 let uid = pod.metadata.uid.unwrap_or_default();
                 let name = pod.metadata.name.unwrap_or_default();
@@ -264,13 +266,12 @@ impl Controller {
         if set.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        let api = Api::<ReplicaSet>::namespaced(self.client.clone(), &key.namespace);
         let object = ReplicaSet { metadata: set.metadata.clone(), spec: set.spec.clone(), status: Some(status) };
-        unless(api.replace_status(&key.name, &PostParams::default(), &object).await, &[404])
+        unless(self.workload.write_status(&self.client, key, object).await, &[404])
     }
 
     async fn tell(&self, set: &ReplicaSet, severity: Severity, reason: &str, message: &str) {
-        self.recorder.record(&reference(set), severity, reason, message).await;
+        self.recorder.record(&reference(self.workload, set), severity, reason, message).await;
     }
 }
 
@@ -295,10 +296,10 @@ fn set_failure(status: &mut ReplicaSetStatus, failure: Option<&kube::Error>) {
     }
 }
 
-fn owner_of(set: &ReplicaSet) -> OwnerReference {
+fn owner_of(workload: Workload, set: &ReplicaSet) -> OwnerReference {
     OwnerReference {
-        api_version: "apps/v1".into(),
-        kind: "ReplicaSet".into(),
+        api_version: workload.api_version().into(),
+        kind: workload.kind().into(),
         name: set.metadata.name.clone().unwrap_or_default(),
         uid: set.metadata.uid.clone().unwrap_or_default(),
         controller: Some(true),
@@ -306,7 +307,7 @@ fn owner_of(set: &ReplicaSet) -> OwnerReference {
     }
 }
 
-fn pod_from_template(set: &ReplicaSet) -> Pod {
+fn pod_from_template(workload: Workload, set: &ReplicaSet) -> Pod {
     let template = set.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
     Pod {
@@ -316,7 +317,7 @@ fn pod_from_template(set: &ReplicaSet) -> Pod {
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
-            owner_references: Some(vec![owner_of(set)]),
+            owner_references: Some(vec![owner_of(workload, set)]),
             ..ObjectMeta::default()
         },
         spec: template.spec,
@@ -324,8 +325,9 @@ fn pod_from_template(set: &ReplicaSet) -> Pod {
     }
 }
 
-fn reference(set: &ReplicaSet) -> ObjectReference {
-    ObjectReference { api_version: Some("apps/v1".into()), kind: Some("ReplicaSet".into()), ..set.object_ref(&()) }
+fn reference(workload: Workload, set: &ReplicaSet) -> ObjectReference {
+    let (api_version, kind) = (workload.api_version().into(), workload.kind().into());
+    ObjectReference { api_version: Some(api_version), kind: Some(kind), ..set.object_ref(&()) }
 }
 
 #[cfg(test)]

@@ -20,13 +20,13 @@ use knarr_types::tree::{self, Value};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams, TypeMeta};
 
 use crate::controller::{ReconcileError, unless};
-use crate::garbage::Followed;
+use crate::resources::Resources;
 
 /// Counts for the quotas of one namespace at a time.
 pub struct Controller {
     pub(crate) client: Client,
     pub(crate) quotas: Cache<ResourceQuota>,
-    pub(crate) resources: Vec<Followed>,
+    pub(crate) resources: Resources,
 }
 
 impl Controller {
@@ -51,7 +51,7 @@ impl Controller {
         let quota = tree::to_value(quota).map_err(kube::Error::SerdeError)?;
         let hard = amounts::read(&quota["spec"]["hard"]);
         let mut used = Amounts::new();
-        for followed in self.resources.iter().filter(|r| r.namespaced) {
+        for followed in self.resources.all().iter().filter(|r| r.namespaced) {
             let kind = Counted { group: &followed.api.group, resource: &followed.api.plural };
             if hard.keys().any(|name| kind.tracks(name)) {
                 let objects = self.list(&key.namespace, &followed.api).await?;

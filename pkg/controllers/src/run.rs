@@ -8,29 +8,36 @@ use ipnet::IpNet;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, ResourceQuota, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, ResourceQuota, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use knarr_client::Client;
 use knarr_client::cache::{Cache, Change, ObjectRef, Selection};
 use knarr_client::events::Recorder;
 use knarr_pki::service_account::Keys;
-use kube::api::{Api, ApiResource};
+use kube::api::Api;
 use parking_lot::Mutex;
 
 use crate::controller::spawn;
-use crate::garbage::{Collector, Followed};
+use crate::endpointslice::Unseen;
+use crate::garbage::Collector;
 use crate::node_lifecycle::NodeView;
 use crate::policy_status::PolicyView;
 use crate::queue::Queue;
+use crate::resources::Resources;
 use crate::service_account_tokens::TokenView;
 use crate::service_cidrs::RangeView;
-use crate::views::{Handler, PodView, controller_of, follow, lean};
+use crate::views::{Handler, PodView, controller_of, follow, lean, selects};
+use crate::volume_protection::Protected;
+use crate::workload::{Workload, as_set};
 use crate::{
     cluster_role_aggregation, deployment, endpoints, endpointslice, namespace, node_ipam, node_lifecycle,
     policy_status, replicaset, resource_quota, service_account, service_account_tokens, service_cidrs,
+    volume_protection,
 };
 
 /// Spawns workers for a controller that is shared by them.
@@ -64,8 +71,8 @@ pub type ClientFor<'a> = &'a (dyn Fn(&str) -> Client + Sync);
 /// When the API's discovery cannot be read.
 pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> {
     let shared = client_for("shared-informers");
-    let resources = discover(&shared).await?;
     let queues = Queues::default();
+    let resources = Resources::start(&shared, &queues.definitions).await?;
     let caches = Caches::start(&shared, &queues);
     caches.synced().await;
     workloads(client_for, &caches, &queues);
@@ -76,14 +83,17 @@ pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> 
     namespaces(client_for, &caches, &queues, resources.clone(), config.ca);
     quotas(client_for, &caches, &queues, resources.clone());
     policies(client_for, &queues);
+    volumes(client_for, &caches.pods, &queues).await;
     let client = client_for("clusterrole-aggregation-controller");
     let controller = cluster_role_aggregation::Controller { client, roles: caches.roles.clone() };
     start!("clusterrole-aggregation", &queues.roles, 1, controller);
-    // Events own nothing and are owned by nothing.
-    let tied = resources.into_iter().filter(|r| r.api.kind != "Event").collect();
-    let collector =
-        Collector::start(client_for("generic-garbage-collector"), tied, &queues.garbage, &queues.quotas).await;
-    let collector = Arc::new(collector);
+    let client = client_for("generic-garbage-collector");
+    let collector = Arc::new(Collector::start(client, resources, &queues.garbage, &queues.quotas).await);
+    let definitions = Arc::clone(&collector);
+    spawn("definitions", &queues.definitions, 1, move |key| {
+        definitions.follow_definition(&key.name);
+        std::future::ready(Ok(()))
+    });
     spawn("garbage-collector", &queues.garbage, 8, move |key| {
         let collector = Arc::clone(&collector);
         async move { collector.reconcile(key).await }
@@ -96,6 +106,7 @@ pub async fn run(client_for: ClientFor<'_>, config: Config) -> kube::Result<()> 
 struct Queues {
     deployments: Queue,
     sets: Queue,
+    replications: Queue,
     slices: Queue,
     endpoints: Queue,
     lifecycle: Queue,
@@ -108,15 +119,26 @@ struct Queues {
     tokens: Queue,
     ranges: Queue,
     policies: Queue,
+    definitions: Queue,
+    claims: Queue,
+    volumes: Queue,
+    classes: Queue,
 }
+
+/// Sets that are followed after the pods whose changes concern them.
+type SetsSeen = Arc<OnceLock<Cache<ReplicaSet>>>;
 
 /// One cache a resource.
 struct Caches {
+    /// Of `slices`.
+    unseen: Unseen,
     pods: Cache<PodView>,
     nodes: Cache<NodeView>,
     leases: Cache<Option<k8s_openapi::jiff::Timestamp>>,
     deployments: Cache<Deployment>,
     sets: Cache<ReplicaSet>,
+    /// ReplicationControllers, seen as ReplicaSets.
+    replications: Cache<ReplicaSet>,
     services: Cache<Service>,
     slices: Cache<EndpointSlice>,
     endpoints: Cache<Endpoints>,
@@ -133,33 +155,40 @@ impl Caches {
         let services =
             follow(client, lean::<Service>, vec![own(&queues.slices), own(&queues.endpoints), within(&queues.quotas)]);
         let _ = services_seen.set(services.clone());
+        let (sets_seen, replications_seen): (SetsSeen, SetsSeen) = Default::default();
         let pods = follow(
             client,
             PodView::of,
             vec![
                 owner("ReplicaSet", &queues.sets, |p: &PodView| p.controller.clone()),
+                owner("ReplicationController", &queues.replications, |p: &PodView| p.controller.clone()),
+                sets_of_orphan(Arc::clone(&sets_seen), &queues.sets),
+                sets_of_orphan(Arc::clone(&replications_seen), &queues.replications),
                 deployment_of_pod(&queues.deployments),
                 services_of_pod(Arc::clone(&services_seen), &queues.slices, &queues.endpoints),
                 node_of_pod(&queues.lifecycle),
                 quotas_of_ended(&queues.quotas),
+                claims_of_gone(&queues.claims),
             ],
         );
+        let deployment_of_set =
+            owner("Deployment", &queues.deployments, |s: &ReplicaSet| controller_of(&s.metadata).cloned());
+        let sets = follow(client, lean::<ReplicaSet>, vec![own(&queues.sets), deployment_of_set]);
+        let _ = sets_seen.set(sets.clone());
+        let replications = follow(client, as_set, vec![own(&queues.replications)]);
+        let _ = replications_seen.set(replications.clone());
+        let unseen = Unseen::default();
         Self {
+            unseen: unseen.clone(),
             pods,
+            sets,
+            replications,
             nodes: follow::<Node, _>(client, NodeView::of, vec![own(&queues.lifecycle), own(&queues.ipam)]),
             leases: leases(client, &queues.lifecycle),
             deployments: follow(client, lean::<Deployment>, vec![own(&queues.deployments)]),
-            sets: follow(
-                client,
-                lean::<ReplicaSet>,
-                vec![
-                    own(&queues.sets),
-                    owner("Deployment", &queues.deployments, |s: &ReplicaSet| controller_of(&s.metadata).cloned()),
-                ],
-            ),
             services,
-            slices: follow(client, lean::<EndpointSlice>, vec![service_of_slice(&queues.slices)]),
-            endpoints: follow(client, lean::<Endpoints>, vec![own(&queues.endpoints)]),
+            slices: follow(client, lean::<EndpointSlice>, vec![service_of_slice(&unseen, &queues.slices)]),
+            endpoints: follow(client, lean::<Endpoints>, vec![gone(&queues.endpoints)]),
             namespaces: follow(client, lean::<Namespace>, vec![own(&queues.namespaces), own(&queues.accounts)]),
             accounts: named(client, service_account::DEFAULT, |_: &ServiceAccount| (), &queues.accounts),
             quotas: follow(client, lean::<ResourceQuota>, vec![within(&queues.quotas)]),
@@ -174,6 +203,7 @@ impl Caches {
         self.leases.synced().await;
         self.deployments.synced().await;
         self.sets.synced().await;
+        self.replications.synced().await;
         self.services.synced().await;
         self.slices.synced().await;
         self.endpoints.synced().await;
@@ -190,6 +220,16 @@ impl Caches {
 fn own<P>(queue: &Queue) -> Handler<P> {
     let queue = queue.clone();
     Box::new(move |change| queue.add(change.object.clone()))
+}
+
+/// What is no more.
+fn gone<P: 'static>(queue: &Queue) -> Handler<P> {
+    let queue = queue.clone();
+    Box::new(move |change| {
+        if change.after.is_none() {
+            queue.add(change.object.clone());
+        }
+    })
 }
 
 /// That something changed.
@@ -213,6 +253,25 @@ fn quotas_of_ended(queue: &Queue) -> Handler<PodView> {
         if !before && change.after.as_deref().is_some_and(ended) {
             queue.add(ObjectRef::new("", change.object.namespace.clone()));
         }
+    })
+}
+
+/// A pod that is gone gives back its claims.
+fn claims_of_gone(queue: &Queue) -> Handler<PodView> {
+    let queue = queue.clone();
+    Box::new(move |change| {
+        let Some(pod) = change.before.as_ref().filter(|_| change.after.is_none()) else { return };
+        pod.claims.iter().for_each(|claim| queue.add(ObjectRef::new(&change.object.namespace, claim)));
+    })
+}
+
+/// What used an attribute class and does so no longer.
+fn classes_of_former(queue: &Queue) -> Handler<Protected> {
+    let queue = queue.clone();
+    Box::new(move |change| {
+        let now = change.after.iter().flat_map(|user| &user.classes).collect::<Vec<_>>();
+        let before = change.before.iter().flat_map(|user| &user.classes);
+        before.filter(|class| !now.contains(class)).for_each(|class| queue.add(ObjectRef::new("", class)));
     })
 }
 
@@ -246,6 +305,17 @@ fn deployment_of_pod(deployments: &Queue) -> Handler<PodView> {
     })
 }
 
+/// The sets that may adopt a pod that nobody controls.
+fn sets_of_orphan(sets: SetsSeen, queue: &Queue) -> Handler<PodView> {
+    let queue = queue.clone();
+    Box::new(move |change| {
+        let Some(pod) = change.after.as_ref().filter(|p| p.controller.is_none() && p.is_active()) else { return };
+        let fits = |set: &ReplicaSet| set.spec.as_ref().is_some_and(|spec| selects(&spec.selector, &pod.labels));
+        let all = sets.get().into_iter().flat_map(|sets| sets.list_namespace(&change.object.namespace));
+        all.filter(|(_, set)| fits(set)).for_each(|(key, _)| queue.add(key));
+    })
+}
+
 fn services_of_pod(services: Arc<OnceLock<Cache<Service>>>, slices: &Queue, objects: &Queue) -> Handler<PodView> {
     let (slices, objects) = (slices.clone(), objects.clone());
     Box::new(move |change| {
@@ -268,9 +338,10 @@ fn node_of_pod(queue: &Queue) -> Handler<PodView> {
     })
 }
 
-fn service_of_slice(queue: &Queue) -> Handler<EndpointSlice> {
-    let queue = queue.clone();
+fn service_of_slice(unseen: &Unseen, queue: &Queue) -> Handler<EndpointSlice> {
+    let (unseen, queue) = (unseen.clone(), queue.clone());
     Box::new(move |change| {
+        unseen.forget(&change.object);
         for slice in change.before.iter().chain(&change.after) {
             if let Some(service) = endpointslice::service_of(slice) {
                 queue.add(ObjectRef::new(&change.object.namespace, service));
@@ -312,20 +383,28 @@ fn workloads(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues) {
         queue: queues.deployments.clone(),
     };
     start!("deployment", &queues.deployments, 4, controller);
-    let client = client_for("replicaset-controller");
-    let controller = replicaset::Controller {
-        recorder: Arc::new(Recorder::new(client.clone(), "replicaset-controller", "")),
-        client,
-        sets: caches.sets.clone(),
-        pods: caches.pods.clone(),
-        queue: queues.sets.clone(),
-        pending: Mutex::default(),
+    let replicas = |name: &'static str, workload, sets: &Cache<ReplicaSet>, queue: &Queue| {
+        let client = client_for(name);
+        replicaset::Controller {
+            workload,
+            recorder: Arc::new(Recorder::new(client.clone(), name, "")),
+            client,
+            sets: sets.clone(),
+            pods: caches.pods.clone(),
+            queue: queue.clone(),
+            pending: Mutex::default(),
+        }
     };
+    let controller = replicas("replicaset-controller", Workload::ReplicaSet, &caches.sets, &queues.sets);
     start!("replicaset", &queues.sets, 4, controller);
+    let (sets, queue) = (&caches.replications, &queues.replications);
+    let controller = replicas("replication-controller", Workload::ReplicationController, sets, queue);
+    start!("replicationcontroller", queue, 2, controller);
 }
 
 fn services(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues) {
     let controller = endpointslice::Controller {
+        unseen: caches.unseen.clone(),
         client: client_for("endpointslice-controller"),
         services: caches.services.clone(),
         slices: caches.slices.clone(),
@@ -338,6 +417,8 @@ fn services(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues) {
         endpoints: caches.endpoints.clone(),
         pods: caches.pods.clone(),
     };
+    // What was left by Services that went while nobody looked; later ones may be made by hand.
+    caches.endpoints.list().into_iter().for_each(|(key, _)| queues.endpoints.add(key));
     start!("endpoints", &queues.endpoints, 4, controller);
 }
 
@@ -359,7 +440,7 @@ fn nodes(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, ranges: Ve
     start!("node-ipam", &queues.ipam, 1, controller);
 }
 
-fn namespaces(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources: Vec<Followed>, ca: String) {
+fn namespaces(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources: Resources, ca: String) {
     let controller = namespace::Controller {
         client: client_for("namespace-controller"),
         namespaces: caches.namespaces.clone(),
@@ -434,7 +515,7 @@ async fn service_ranges(client_for: ClientFor<'_>, queues: &Queues) {
     start!("service-cidrs", &queues.ranges, 1, controller);
 }
 
-fn quotas(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources: Vec<Followed>) {
+fn quotas(client_for: ClientFor<'_>, caches: &Caches, queues: &Queues, resources: Resources) {
     let controller = resource_quota::Controller {
         client: client_for("resourcequota-controller"),
         quotas: caches.quotas.clone(),
@@ -449,35 +530,20 @@ fn policies(client_for: ClientFor<'_>, queues: &Queues) {
     start!("validatingadmissionpolicy-status", &queues.policies, 1, policy_status::Controller { client, policies });
 }
 
-/// The resources that can be listed, watched and deleted.
-async fn discover(client: &Client) -> kube::Result<Vec<Followed>> {
-    let mut found = resources_of(&client.list_core_api_resources("v1").await?, "", "v1");
-    let groups: APIGroupList = client.list_api_groups().await?;
-    for group in groups.groups {
-        let Some(preferred) = group.preferred_version.or_else(|| group.versions.first().cloned()) else { continue };
-        let list = client.list_api_group_resources(&preferred.group_version).await?;
-        found.extend(resources_of(&list, &group.name, &preferred.version));
-    }
-    Ok(found)
-}
-
-fn resources_of(list: &APIResourceList, group: &str, version: &str) -> Vec<Followed> {
-    let needed = ["list", "watch", "delete"];
-    let owned = list.resources.iter().filter(|r| {
-        let all = needed.iter().all(|verb| r.verbs.iter().any(|v| v == verb));
-        // Events of both groups are the same objects: once is enough.
-        all && !r.name.contains('/') && group != "events.k8s.io"
-    });
-    owned
-        .map(|r| Followed {
-            api: ApiResource {
-                group: group.to_owned(),
-                version: version.to_owned(),
-                api_version: if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") },
-                kind: r.kind.clone(),
-                plural: r.name.clone(),
-            },
-            namespaced: r.namespaced,
-        })
-        .collect()
+async fn volumes(client_for: ClientFor<'_>, pods: &Cache<PodView>, queues: &Queues) {
+    let client = client_for("pvc-protection-controller");
+    let former = || classes_of_former(&queues.classes);
+    let claims = follow::<PersistentVolumeClaim, _>(&client, Protected::claim, vec![own(&queues.claims), former()]);
+    claims.synced().await;
+    let controller = volume_protection::Claims { client, claims: claims.clone(), pods: pods.clone() };
+    start!("pvc-protection", &queues.claims, 1, controller);
+    let client = client_for("pv-protection-controller");
+    let volumes = follow::<PersistentVolume, _>(&client, Protected::volume, vec![own(&queues.volumes), former()]);
+    volumes.synced().await;
+    let controller = volume_protection::Volumes { client, volumes: volumes.clone() };
+    start!("pv-protection", &queues.volumes, 1, controller);
+    let client = client_for("volumeattributesclass-protection-controller");
+    let classes = follow::<VolumeAttributesClass, _>(&client, Protected::class, vec![own(&queues.classes)]);
+    let controller = volume_protection::Classes { client, classes, claims, volumes };
+    start!("volumeattributesclass-protection", &queues.classes, 1, controller);
 }

@@ -60,6 +60,8 @@ pub struct PodView {
     pub ports: Vec<(String, String, i32)>,
     /// Which taints it bears.
     pub tolerations: Vec<Toleration>,
+    /// The PersistentVolumeClaims that it mounts, those of its ephemeral volumes too.
+    pub claims: Vec<String>,
 }
 
 impl PodView {
@@ -76,6 +78,12 @@ impl PodView {
             let protocol = p.protocol.clone().unwrap_or_else(|| "TCP".into());
             Some((p.name.clone()?, protocol, p.container_port))
         });
+        let pod_name = meta.name.as_deref().unwrap_or_default();
+        let claims = spec.volumes.iter().flatten().filter_map(|volume| match &volume.persistent_volume_claim {
+            Some(claim) => Some(claim.claim_name.clone()),
+            None => volume.ephemeral.as_ref().map(|_| format!("{pod_name}-{}", volume.name)),
+        });
+        let claims = claims.collect();
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
@@ -93,6 +101,7 @@ impl PodView {
             hostname: spec.hostname,
             subdomain: spec.subdomain,
             tolerations: spec.tolerations.unwrap_or_default(),
+            claims,
         }
     }
 

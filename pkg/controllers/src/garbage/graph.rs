@@ -60,13 +60,40 @@ pub enum Action {
     Leave,
     /// Its dependents (these uids) are to lose their reference to it, then it its finalizer `orphan`.
     Orphan(Vec<String>),
-    /// These dependents (uids) are to be deleted; until they are gone it stays.
-    DeleteDependents(Vec<String>),
+    /// It stays until these dependents (uids) are gone: each is to be looked at.
+    LookAt(Vec<String>),
     /// Nothing blocks it any more: its finalizer `foregroundDeletion` goes.
     Finish,
-    /// Some of its owners are gone as far as the graph knows (these references): look, and delete it if
-    /// none is left, or drop the references to the gone.
-    CheckOwners(Vec<OwnerReference>),
+    /// Some of its owners are gone or going.
+    Judge(Owners),
+}
+
+/// The owners of an object, as far as the graph knows them. Upstream's `classifyReferences`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Owners {
+    /// Not in the graph: gone, or not yet seen.
+    pub unknown: Vec<OwnerReference>,
+    /// Uids of those that wait for their dependents to go.
+    pub waiting: Vec<String>,
+    /// Uids of those that stay.
+    pub solid: Vec<String>,
+}
+
+/// What becomes of an object that has lost owners.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// It stays as it is.
+    Stays,
+    /// It stays and lets go of these owners (uids).
+    LetsGo(Vec<String>),
+    /// It goes as its own finalizers say.
+    Goes,
+    /// It goes after its dependents; `circle` when one of those waits for it in turn, so that its own references must
+    /// not block their owners any more.
+    GoesAfterDependents {
+        /// Whether its dependents lead back to it.
+        circle: bool,
+    },
 }
 
 /// All objects that own or are owned.
@@ -88,6 +115,7 @@ impl Graph {
             // Owners that wait for their dependents may have to wait for this one, or no longer.
             let owners = before.iter().flat_map(|b| &b.owners).chain(&node.owners);
             affected.extend(owners.filter(|o| self.waits(&o.uid)).map(|o| o.uid.clone()));
+            affected.dedup();
         }
         let plain = node.is_plain();
         self.nodes.insert(uid.to_owned(), node);
@@ -101,6 +129,20 @@ impl Graph {
             affected.extend(node.owners.iter().filter(|o| self.waits(&o.uid)).map(|o| o.uid.clone()));
         }
         affected
+    }
+
+    /// Forgets all objects of a resource that is no more; gives the uids that have to be looked at.
+    pub fn remove_resource(&mut self, resource: usize) -> Vec<String> {
+        let uids = self.nodes.iter().filter(|(_, node)| node.place.resource == resource).map(|(uid, _)| uid.clone());
+        let uids: Vec<_> = uids.collect();
+        uids.iter().flat_map(|uid| self.remove(uid)).collect()
+    }
+
+    /// The uids of what has an owner of this kind.
+    #[must_use]
+    pub fn owned_by_kind(&self, group: &str, kind: &str) -> Vec<String> {
+        let of_kind = |owner: &OwnerReference| owner.kind == kind && group_of(&owner.api_version) == group;
+        self.nodes.iter().filter(|(_, node)| node.owners.iter().any(of_kind)).map(|(uid, _)| uid.clone()).collect()
     }
 
     /// The object.
@@ -118,21 +160,43 @@ impl Graph {
             return Action::Orphan(dependents().cloned().collect());
         }
         if node.foreground {
-            let blocking = dependents().filter(|d| self.blocks(d, uid)).count();
-            let open: Vec<_> =
-                dependents().filter(|d| !self.nodes.get(*d).is_some_and(|n| n.deleting)).cloned().collect();
-            return match (open.is_empty(), blocking) {
-                (false, _) => Action::DeleteDependents(open),
-                (true, 0) => Action::Finish,
-                (true, _) => Action::Leave,
-            };
+            let blocking: Vec<_> = dependents().filter(|d| self.blocks(d, uid)).collect();
+            if blocking.is_empty() {
+                return Action::Finish;
+            }
+            let open: Vec<_> = blocking.into_iter().filter(|d| !self.waits(d)).cloned().collect();
+            return if open.is_empty() { Action::Leave } else { Action::LookAt(open) };
         }
-        if node.deleting || node.owners.is_empty() {
+        if node.deleting {
             return Action::Leave;
         }
-        let waited_for = |o: &&OwnerReference| !self.nodes.contains_key(&o.uid);
-        let gone: Vec<_> = node.owners.iter().filter(waited_for).cloned().collect();
-        if gone.is_empty() { Action::Leave } else { Action::CheckOwners(gone) }
+        let mut owners = Owners::default();
+        for owner in &node.owners {
+            match self.nodes.get(&owner.uid) {
+                None => owners.unknown.push(owner.clone()),
+                Some(known) if known.foreground => owners.waiting.push(owner.uid.clone()),
+                Some(_) => owners.solid.push(owner.uid.clone()),
+            }
+        }
+        if owners.unknown.is_empty() && owners.waiting.is_empty() { Action::Leave } else { Action::Judge(owners) }
+    }
+
+    /// What becomes of the object, once it is known which of its unknown owners are gone (uids).
+    #[must_use]
+    pub fn fate(&self, uid: &str, owners: &Owners, gone: &[String]) -> Fate {
+        let lost: Vec<_> = gone.iter().chain(&owners.waiting).cloned().collect();
+        if lost.is_empty() {
+            return Fate::Stays;
+        }
+        if !owners.solid.is_empty() || gone.len() < owners.unknown.len() {
+            return Fate::LetsGo(lost);
+        }
+        match self.dependents.get(uid) {
+            Some(dependents) if !owners.waiting.is_empty() => {
+                Fate::GoesAfterDependents { circle: dependents.iter().any(|d| self.waits(d)) }
+            }
+            _ => Fate::Goes,
+        }
     }
 
     fn waits(&self, uid: &str) -> bool {
@@ -158,6 +222,12 @@ impl Graph {
     }
 }
 
+/// The group of an `apiVersion`.
+#[must_use]
+pub fn group_of(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +247,13 @@ mod tests {
         }
     }
 
+    fn judged(graph: &Graph, uid: &str) -> Owners {
+        match graph.decide(uid) {
+            Action::Judge(owners) => owners,
+            other => panic!("{uid}: {other:?}"),
+        }
+    }
+
     #[test]
     fn a_dependent_is_checked_when_its_owner_goes() {
         let mut graph = Graph::default();
@@ -184,7 +261,10 @@ mod tests {
         assert_eq!(graph.put("child", node("c", &[("owner", true)], None)), ["child"]);
         assert_eq!(graph.decide("child"), Action::Leave);
         assert_eq!(graph.remove("owner"), ["child"]);
-        assert!(matches!(graph.decide("child"), Action::CheckOwners(gone) if gone[0].uid == "owner"));
+        let owners = judged(&graph, "child");
+        assert_eq!(owners.unknown[0].uid, "owner");
+        assert_eq!(graph.fate("child", &owners, &["owner".into()]), Fate::Goes);
+        assert_eq!(graph.fate("child", &owners, &[]), Fate::Stays, "the API knows it");
     }
 
     #[test]
@@ -192,12 +272,44 @@ mod tests {
         let mut graph = Graph::default();
         graph.put("owner", node("o", &[], None));
         graph.put("child", node("c", &[("owner", true)], None));
+        graph.put("free", node("f", &[("owner", false)], None));
         assert_eq!(graph.put("owner", node("o", &[], Some("foreground"))), ["owner"]);
-        assert_eq!(graph.decide("owner"), Action::DeleteDependents(vec!["child".into()]));
+        assert_eq!(graph.decide("owner"), Action::LookAt(vec!["child".into()]), "what does not block goes afterwards");
+        assert_eq!(graph.fate("child", &judged(&graph, "child"), &[]), Fate::Goes);
         graph.put("child", node("c", &[("owner", true)], Some("")));
-        assert_eq!(graph.decide("owner"), Action::Leave);
+        assert_eq!(graph.decide("child"), Action::Leave);
         assert_eq!(graph.remove("child"), ["owner"]);
         assert_eq!(graph.decide("owner"), Action::Finish);
+    }
+
+    #[test]
+    fn what_another_owner_keeps_lets_go_of_the_one_that_goes() {
+        let mut graph = Graph::default();
+        graph.put("stays", node("s", &[], None));
+        graph.put("goes", node("g", &[], Some("foreground")));
+        graph.put("child", node("c", &[("stays", true), ("goes", true)], None));
+        assert_eq!(graph.decide("goes"), Action::LookAt(vec!["child".into()]));
+        assert_eq!(graph.fate("child", &judged(&graph, "child"), &[]), Fate::LetsGo(vec!["goes".into()]));
+        assert_eq!(graph.put("child", node("c", &[("stays", true)], None)), ["child", "goes"]);
+        assert_eq!(graph.decide("goes"), Action::Finish);
+    }
+
+    #[test]
+    fn owners_in_a_circle_go() {
+        let mut graph = Graph::default();
+        graph.put("a", node("a", &[("c", true)], Some("foreground")));
+        graph.put("b", node("b", &[("a", true)], None));
+        graph.put("c", node("c", &[("b", true)], None));
+        assert_eq!(graph.fate("b", &judged(&graph, "b"), &[]), Fate::GoesAfterDependents { circle: false });
+        graph.put("b", node("b", &[("a", true)], Some("foreground")));
+        assert_eq!(graph.decide("b"), Action::LookAt(vec!["c".into()]));
+        assert_eq!(graph.fate("c", &judged(&graph, "c"), &[]), Fate::GoesAfterDependents { circle: true });
+        assert_eq!(graph.put("c", node("c", &[("b", false)], Some("foreground"))), ["c", "b"]);
+        assert_eq!((graph.decide("b"), graph.decide("c")), (Action::Finish, Action::Leave));
+        assert_eq!(graph.remove("b"), ["c", "a"]);
+        assert_eq!(graph.decide("a"), Action::Finish);
+        assert_eq!(graph.remove("a"), ["c"]);
+        assert_eq!(graph.decide("c"), Action::Finish);
     }
 
     #[test]
@@ -208,6 +320,22 @@ mod tests {
         assert_eq!(graph.decide("owner"), Action::Orphan(vec!["child".into()]));
         graph.put("child", node("c", &[], None));
         assert_eq!(graph.decide("owner"), Action::Orphan(vec![]));
+    }
+
+    #[test]
+    fn what_a_definition_made_goes_with_it() {
+        let mut graph = Graph::default();
+        let mut owner = node("o", &[], None);
+        owner.place.resource = 7;
+        graph.put("owner", owner);
+        let mut child = node("c", &[("owner", true)], None);
+        child.owners[0].kind = "Cert".into();
+        child.owners[0].api_version = "example.com/v1".into();
+        graph.put("child", child);
+        assert_eq!(graph.owned_by_kind("example.com", "Cert"), ["child"]);
+        assert!(graph.owned_by_kind("", "Cert").is_empty());
+        assert_eq!(graph.remove_resource(7), ["child"]);
+        assert!(graph.get("owner").is_none() && graph.get("child").is_some());
     }
 
     #[test]

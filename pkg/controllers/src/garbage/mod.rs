@@ -5,4 +5,4 @@
 pub mod graph;
 mod reconcile;
 
-pub use reconcile::{Collector, Followed};
+pub use reconcile::Collector;
