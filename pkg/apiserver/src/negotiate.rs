@@ -140,6 +140,22 @@ pub fn fitting_answer(accept: &str, query: &Query, kind: &Kind, of_list: bool) -
     }
 }
 
+/// Whether there is anything of what `accept` asks for where an action is answered: that has metadata, but no table.
+///
+/// # Errors
+/// 406 where there is nothing.
+pub fn action_answer(accept: &str) -> Result<(), Status> {
+    let metadata = |clause: &Clause<'_>| {
+        clause.parameter("g") == Some("meta.k8s.io")
+            && matches!(clause.parameter("v"), Some("v1" | "v1beta1"))
+            && clause.parameter("as").is_some_and(|name| name.starts_with("PartialObjectMetadata"))
+    };
+    let fits = |clause: &Clause<'_>, encoding| {
+        (clause.streams(encoding) && (clause.is_plain() || metadata(clause))).then_some(())
+    };
+    if accept.is_empty() { Ok(()) } else { first(accept, fits).ok_or_else(|| not_acceptable(MEDIA_TYPES)) }
+}
+
 /// The same for a watch.
 ///
 /// # Errors
@@ -383,6 +399,16 @@ mod tests {
             ("text/html", false),
         ] {
             assert_eq!(routed(accept, &OBJECT_ROUTE).is_ok(), routed_on, "{accept}");
+        }
+    }
+
+    #[test]
+    fn actions_have_no_table() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(action_answer(table).unwrap_err().code, 406);
+        let metadata = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        for accept in ["", "*/*", "application/json", &format!("{table},application/json"), metadata] {
+            assert!(action_answer(accept).is_ok(), "{accept}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use knarr_schema::patch::json_kind;
 use knarr_schema::{Kind, table};
 use knarr_store::{ReadError, Record, Snapshot};
@@ -179,7 +179,10 @@ impl Page {
             if query.filled("resourceVersion").is_some_and(|v| v != "0") {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let (state, after) = read_token(token)?;
+            let Token { state, after, issued } = Token::read(token)?;
+            if issued.is_some_and(|issued| Timestamp::now().duration_since(issued) > PAGES_LAST) {
+                return Err(expired_continue(Some(&after)));
+            }
             return Ok(Self { limit, after: Some(after), state });
         }
         let state = match query.filled("resourceVersion") {
@@ -265,7 +268,7 @@ fn expired_continue(after: Option<&(String, String)>) -> Status {
                    now may show up in the list.";
     let mut status = Status::expired(message);
     if let Some((namespace, name)) = after {
-        status.continue_token = Some(token(INCONSISTENT, namespace, name));
+        status.continue_token = Some(token(INCONSISTENT, namespace, name, None));
     }
     status
 }
@@ -301,42 +304,62 @@ pub fn parse_revision(text: &str) -> Result<Revision, String> {
 }
 
 fn continue_token(revision: Revision, last: &Key) -> String {
-    token(i64::try_from(revision.0).unwrap_or(i64::MAX), &last.namespace, &last.name)
+    let revision = i64::try_from(revision.0).unwrap_or(i64::MAX);
+    token(revision, &last.namespace, &last.name, Some(Timestamp::now()))
 }
 
 /// In place of a revision: go on with what is there now.
 const INCONSISTENT: i64 = -1;
 
-fn token(revision: i64, namespace: &str, name: &str) -> String {
+/// How long a client may take from page to page: as with upstream, whose history is that short, it learns then that
+/// time has passed.
+const PAGES_LAST: SignedDuration = SignedDuration::from_mins(5);
+
+fn token(revision: i64, namespace: &str, name: &str, issued: Option<Timestamp>) -> String {
     let start = if namespace.is_empty() { format!("{name}\0") } else { format!("{namespace}/{name}\0") };
-    let document = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start});
+    let mut document = json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start});
+    if let Some(issued) = issued {
+        document["issued"] = issued.as_second().into();
+    }
     URL_SAFE_NO_PAD.encode(document.to_string())
 }
 
-/// The state and the place that a continue token names.
-fn read_token(token: &str) -> Result<(State, (String, String)), Status> {
-    let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| bad(&base64_fault(&error)))?;
-    let document = knarr_schema::decode::decode_any(&bytes).map_err(|error| bad(&error.to_string()))?;
-    if let Some(why) = misfit(&document) {
-        return Err(bad(&why));
+/// What a continue token says.
+#[derive(Debug, PartialEq)]
+struct Token {
+    state: State,
+    /// Where the page before ended.
+    after: (String, String),
+    /// When; those that upstream made do not say.
+    issued: Option<Timestamp>,
+}
+
+impl Token {
+    fn read(token: &str) -> Result<Self, Status> {
+        let bad = |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|error| bad(&base64_fault(&error)))?;
+        let document = knarr_schema::decode::decode_any(&bytes).map_err(|error| bad(&error.to_string()))?;
+        if let Some(why) = misfit(&document) {
+            return Err(bad(&why));
+        }
+        let version = document["v"].as_str().unwrap_or_default();
+        if version != "meta.k8s.io/v1" {
+            return Err(bad(&format!("server does not recognize this encoded version {version}")));
+        }
+        let state = match document["rv"].as_i64().unwrap_or_default() {
+            0 => return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+            revision => u64::try_from(revision).map_or(State::Newest, |revision| State::Continued(Revision(revision))),
+        };
+        let start = document["start"].as_str().filter(|start| !start.is_empty());
+        let start = start.ok_or_else(|| bad("encoded start key empty (version meta.k8s.io/v1)"))?;
+        if start.split('/').any(|step| matches!(step, "" | "." | "..")) {
+            return Err(bad(start));
+        }
+        let start = start.trim_end_matches('\0');
+        let (namespace, name) = start.split_once('/').unwrap_or(("", start));
+        let issued = document["issued"].as_i64().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        Ok(Self { state, after: (namespace.to_owned(), name.to_owned()), issued })
     }
-    let version = document["v"].as_str().unwrap_or_default();
-    if version != "meta.k8s.io/v1" {
-        return Err(bad(&format!("server does not recognize this encoded version {version}")));
-    }
-    let state = match document["rv"].as_i64().unwrap_or_default() {
-        0 => return Err(bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
-        revision => u64::try_from(revision).map_or(State::Newest, |revision| State::Continued(Revision(revision))),
-    };
-    let start = document["start"].as_str().filter(|start| !start.is_empty());
-    let start = start.ok_or_else(|| bad("encoded start key empty (version meta.k8s.io/v1)"))?;
-    if start.split('/').any(|step| matches!(step, "" | "." | "..")) {
-        return Err(bad(start));
-    }
-    let start = start.trim_end_matches('\0');
-    let (namespace, name) = start.split_once('/').unwrap_or(("", start));
-    Ok((state, (namespace.to_owned(), name.to_owned())))
 }
 
 /// What keeps a value from being the content of a token, in the words of upstream's decoder.
@@ -370,10 +393,27 @@ mod tests {
     #[test]
     fn continue_tokens_round_trip_or_are_refused() {
         let place = || ("n".to_owned(), "a".to_owned());
-        assert_eq!(read_token(&token(7, "n", "a")).unwrap(), (State::Continued(Revision(7)), place()));
-        assert_eq!(read_token(&token(INCONSISTENT, "n", "a")).unwrap(), (State::Newest, place()));
-        for bad in ["x", "e30", "!!"] {
-            assert_eq!(read_token(bad).unwrap_err().code, 400, "{bad}");
+        let issued = Timestamp::from_second(1_000_000_000).ok();
+        for (revision, state) in [(7, State::Continued(Revision(7))), (INCONSISTENT, State::Newest)] {
+            let read = Token::read(&token(revision, "n", "a", issued)).unwrap();
+            assert_eq!(read, Token { state, after: place(), issued });
         }
+        for bad in ["x", "e30", "!!"] {
+            assert_eq!(Token::read(bad).unwrap_err().code, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn pages_last_for_some_minutes() {
+        let registry = knarr_schema::Registry::builtin();
+        let pods = registry.by_kind("", "v1", "Pod").unwrap();
+        let page = |ago: SignedDuration| {
+            let token = token(7, "n", "a", Some(Timestamp::now() - ago));
+            Page::of(&Query::parse(&format!("continue={token}")), pods)
+        };
+        assert_eq!(page(SignedDuration::from_mins(4)).unwrap().state, State::Continued(Revision(7)));
+        let late = page(SignedDuration::from_mins(6)).unwrap_err();
+        let rest = Token::read(late.continue_token.as_deref().unwrap()).unwrap();
+        assert_eq!((late.code, rest.state, rest.issued), (410, State::Newest, None));
     }
 }

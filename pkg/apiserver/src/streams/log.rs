@@ -2,6 +2,11 @@
 //! `GET .../pods/NAME/log`: the node's answer, as it comes.
 
 use axum::body::Body;
+use axum::extract::ws::{Message, WebSocketUpgrade};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use knarr_schema::decode::go_time::canonical_time;
@@ -9,6 +14,7 @@ use knarr_types::{ErrorList, FieldError, FieldPath, Status};
 
 use super::remote::{Pairs, refusal};
 use super::target::{self, Target};
+use super::{exec, upgrade};
 use crate::Response;
 use crate::app::App;
 use crate::query::Query;
@@ -17,6 +23,10 @@ use crate::request::RequestContext;
 /// What of a log may be asked for, by the names that the node knows too.
 const OPTIONS: [&str; 8] =
     ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+
+/// How a log is sent over a WebSocket: as bytes, which is what a client means that names nothing, or as text.
+const PROTOCOLS: [&str; 2] = ["binary.k8s.io", AS_TEXT];
+const AS_TEXT: &str = "base64.binary.k8s.io";
 
 /// The log of a container.
 ///
@@ -49,6 +59,46 @@ pub async fn log(app: &App, context: &RequestContext) -> Result<Response, Status
         return Err(refusal(answer, &target.name).await);
     }
     Ok(text(answer.into_body()))
+}
+
+/// The same over a WebSocket, for browsers: what the log says, in messages as it comes.
+///
+/// # Errors
+/// As [`log`], and 400 where the client speaks another protocol.
+pub async fn over_websocket(app: &App, context: &RequestContext, socket: WebSocketUpgrade) -> Result<Response, Status> {
+    let answer = log(app, context).await?;
+    if answer.status() != http::StatusCode::OK {
+        return Ok(answer);
+    }
+    messages(socket, answer.into_body())
+}
+
+/// Sends a body as messages.
+pub(super) fn messages(socket: WebSocketUpgrade, body: Body) -> Result<Response, Status> {
+    let (socket, protocol) = upgrade::choose_or_none(socket, &PROTOCOLS)?;
+    let as_text = protocol == Some(AS_TEXT);
+    let message = move |piece: Bytes| match as_text {
+        true => Message::Text(STANDARD.encode(piece).into()),
+        false => Message::Binary(piece),
+    };
+    Ok(socket.on_upgrade(async move |socket| {
+        let (mut sink, mut source) = socket.split();
+        let to_client = async {
+            // The client learns from an empty message that it is answered.
+            let first = futures::stream::once(std::future::ready(Ok(Bytes::new())));
+            let mut pieces = first.chain(body.into_data_stream());
+            while let Some(Ok(piece)) = pieces.next().await {
+                if sink.send(message(piece)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = async { while exec::next(&mut source).await.is_some() {} } => return,
+            () = to_client => {}
+        }
+        exec::farewell(sink, source).await;
+    }))
 }
 
 fn text(body: Body) -> Response {

@@ -45,6 +45,11 @@ pub async fn handle(
         return None;
     }
     match (info.subresource.as_str(), request.method()) {
+        ("log", &Method::GET) if upgrade::asks_websocket(request.headers()) => Some(match Wanted::of(request).await {
+            Ok(Wanted::WebSocket(socket)) => log::over_websocket(app, context, socket).await,
+            Ok(Wanted::Spdy(_)) => log::log(app, context).await,
+            Err(status) => Err(status),
+        }),
         ("log", &Method::GET) => Some(log::log(app, context).await),
         ("exec" | "attach", &(Method::GET | Method::POST)) => Some(command(app, context, request).await),
         ("portforward", &(Method::GET | Method::POST)) => Some(forward(app, context, request).await),

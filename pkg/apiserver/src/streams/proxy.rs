@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use http::header::{
     AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderName, HeaderValue, LOCATION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Request, Uri};
+use http::{HeaderMap, Method, Request, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use knarr_admission::Lookup as _;
@@ -95,6 +95,17 @@ fn path_behind(uri: &Uri) -> String {
     rest.map_or_else(String::new, |rest| format!("/{rest}{query}"))
 }
 
+/// What to ask for. Who reads, and names no path, is sent to the one with a slash (`None`), so that what is relative in
+/// the answer is relative to it; others mean the root.
+fn asked(path: String, request: &Request<Body>) -> Option<String> {
+    if !path.is_empty() {
+        return Some(path);
+    }
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let query = request.uri().query().map(|q| format!("?{q}")).unwrap_or_default();
+    (!reads).then(|| format!("/{query}"))
+}
+
 /// The port that is asked for, or the pod's first.
 fn pod_port(pod: &Object, asked: &str) -> Result<u16, Status> {
     if !asked.is_empty() {
@@ -141,9 +152,7 @@ async fn to_endpoint(
 /// The node itself answers, over its tunnel.
 async fn to_node(app: &App, named: &Named<'_>, path: String, request: Request<Body>) -> Result<Response, Status> {
     found(app, "nodes", "", named.name)?;
-    if path.is_empty() {
-        return Ok(with_slash(request.uri()));
-    }
+    let Some(path) = asked(path, &request) else { return Ok(with_slash(request.uri())) };
     let (parts, body) = request.into_parts();
     let mut onward = Request::builder().method(parts.method).uri(path).body(body).map_err(Status::internal)?;
     *onward.headers_mut() = passed_on(&parts.headers);
@@ -189,9 +198,7 @@ async fn forward<S>(stream: S, path: String, request: Request<Body>) -> Result<R
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    if path.is_empty() {
-        return Ok(with_slash(request.uri()));
-    }
+    let Some(path) = asked(path, &request) else { return Ok(with_slash(request.uri())) };
     let (parts, body) = request.into_parts();
     let mut onward = Request::builder().method(parts.method).uri(path).body(body).map_err(Status::internal)?;
     *onward.headers_mut() = passed_on(&parts.headers);
@@ -245,6 +252,17 @@ mod tests {
         ] {
             assert_eq!(path_behind(&uri.parse().unwrap()), want, "{uri}");
         }
+    }
+
+    #[test]
+    fn only_readers_are_sent_to_the_slash() {
+        let onward = |method: Method, path: &str| {
+            let request = Request::builder().method(method).uri("/api/v1/namespaces/n/pods/p/proxy?a=b");
+            asked(path.to_owned(), &request.body(Body::empty()).unwrap())
+        };
+        assert_eq!(onward(Method::GET, ""), None);
+        assert_eq!(onward(Method::POST, "").as_deref(), Some("/?a=b"));
+        assert_eq!(onward(Method::GET, "/x").as_deref(), Some("/x"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::port_forward::Way;
 use super::remote::Command;
 use super::target::Target;
 use super::upgrade::Wanted;
-use super::{exec, exec_spdy, port_forward, port_forward_spdy};
+use super::{exec, exec_spdy, log, port_forward, port_forward_spdy};
 use crate::query::Query;
 use crate::tunnel::Tunnels;
 
@@ -90,7 +90,9 @@ async fn server() -> SocketAddr {
             let forward = request.uri().path() == "/portforward";
             let way = Way { tunnels: tunnels.clone(), target: target() };
             let command = || Command::of("exec", &target(), "c", &query);
+            let of_log = request.uri().path() == "/log";
             let answer = match (Wanted::of(request).await, forward) {
+                (Ok(Wanted::WebSocket(socket)), false) if of_log => log::messages(socket, Body::from("a line\n")),
                 (Ok(Wanted::WebSocket(socket)), true) if port_forward_spdy::is_tunnel(&socket) => {
                     Ok(port_forward_spdy::serve_tunnel(socket, way))
                 }
@@ -164,4 +166,25 @@ async fn ports_are_forwarded_over_channels() {
     }
     let error = all.iter().find(|m| m[0] == 3 && m.len() > 3).unwrap();
     assert!(String::from_utf8_lossy(error).contains("error forwarding port 81 to pod p, uid u: refused"));
+}
+
+#[tokio::test]
+async fn a_client_of_old_hears_words_instead_of_a_status() {
+    let mut socket = connect("/exec?command=shout&stdin=true&stdout=true", "channel.k8s.io").await;
+    socket.send(Message::binary(&b"\x00hello"[..])).await.unwrap();
+    socket.send(Message::binary(&b"\xff\x00"[..])).await.unwrap();
+    let all = read(&mut socket, |_| false).await;
+    assert_eq!(all[..2], [&b"\x01"[..], b"\x01HELLO"]);
+    let last = all.last().unwrap();
+    assert!(last[0] == 3 && last.get(1) != Some(&b'{'), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_log_comes_in_messages() {
+    let mut socket = connect("/log", "binary.k8s.io").await;
+    assert_eq!(read(&mut socket, |_| false).await, [&b""[..], b"a line\n"]);
+    let mut socket = connect("/log", "base64.binary.k8s.io").await;
+    let texts = socket.by_ref().filter_map(|m| async { m.ok().filter(Message::is_text) });
+    let texts: Vec<_> = texts.map(|m| m.into_text().unwrap().to_string()).collect().await;
+    assert_eq!(texts, ["", "YSBsaW5lCg=="]);
 }

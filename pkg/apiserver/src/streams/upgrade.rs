@@ -39,17 +39,13 @@ impl Wanted {
     /// # Errors
     /// 400 where it wants neither.
     pub async fn of(mut request: Request<Body>) -> Result<Self, Status> {
-        let asks = |headers: &HeaderMap, name: HeaderName, wanted: &str| {
-            let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-            values.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case(wanted))
-        };
         let headers = request.headers();
         if asks(headers, UPGRADE, SPDY) && asks(headers, CONNECTION, "upgrade") {
             let values = headers.get_all(STREAM_PROTOCOL).iter().filter_map(|v| v.to_str().ok());
             let offered = values.flat_map(|v| v.split(',')).map(|v| v.trim().to_owned()).collect();
             return Ok(Self::Spdy(Spdy { offered, upgrade: hyper::upgrade::on(&mut request) }));
         }
-        if !asks(headers, UPGRADE, "websocket") {
+        if !asks_websocket(headers) {
             return Err(Status::bad_request("Upgrade request required"));
         }
         let (mut parts, _) = request.into_parts();
@@ -58,6 +54,16 @@ impl Wanted {
             Err(error) => Err(Status::bad_request(format!("unable to upgrade: {}", error.body_text()))),
         }
     }
+}
+
+/// Whether a request wants to become a WebSocket.
+pub fn asks_websocket(headers: &HeaderMap) -> bool {
+    asks(headers, UPGRADE, "websocket") && asks(headers, CONNECTION, "upgrade")
+}
+
+fn asks(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+    values.flat_map(|v| v.split(',')).any(|v| v.trim().eq_ignore_ascii_case(wanted))
 }
 
 impl Spdy {
@@ -96,4 +102,18 @@ pub fn choose(
             Err(Status::bad_request(message))
         }
     }
+}
+
+/// The same where a client that names no protocol is understood too.
+///
+/// # Errors
+/// 400 where the client names others only.
+pub fn choose_or_none(
+    socket: WebSocketUpgrade,
+    spoken: &'static [&'static str],
+) -> Result<(WebSocketUpgrade, Option<&'static str>), Status> {
+    if socket.requested_protocols().next().is_none() {
+        return Ok((socket, None));
+    }
+    choose(socket, spoken).map(|(socket, chosen)| (socket, Some(chosen)))
 }

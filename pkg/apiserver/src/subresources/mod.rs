@@ -20,7 +20,7 @@ use knarr_types::{Object, ResourceId, Status};
 
 use crate::app::App;
 use crate::body::Response;
-use crate::negotiate::body_media;
+use crate::negotiate::{action_answer, body_media};
 use crate::request::RequestContext;
 use crate::serve_object;
 use crate::write::WriteOptions;
@@ -36,6 +36,10 @@ pub async fn handle(
         Ok(body) => body,
         Err(status) => return Some(Err(status)),
     };
+    let is_action = info.verb == "create" && is_action(&info.group, &info.resource, info.below());
+    if let Err(status) = if is_action { action_answer(&context.accept) } else { Ok(()) } {
+        return Some(Err(status));
+    }
     let answer = match (&*info.group, &*info.resource, info.below(), info.verb) {
         ("", "pods", "binding", "create") | ("", "bindings", "", "create") => {
             binding::create(app, context, &body).await
@@ -56,6 +60,18 @@ pub async fn handle(
         _ => return None,
     };
     Some(answer)
+}
+
+/// What is created and never there.
+fn is_action(group: &str, resource: &str, below: &str) -> bool {
+    match group {
+        "" => matches!(
+            (resource, below),
+            ("pods", "binding" | "eviction") | ("bindings", "") | ("serviceaccounts", "token")
+        ),
+        "authentication.k8s.io" | "authorization.k8s.io" => true,
+        _ => false,
+    }
 }
 
 /// Reads a body that is no resource; gives also what the client is to be warned of, and whether nothing is to be kept.
