@@ -30,6 +30,7 @@ pub mod pod;
 mod pods;
 mod pressure;
 mod probes;
+mod refresh;
 mod resources;
 mod run;
 mod security;

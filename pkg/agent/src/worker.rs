@@ -18,6 +18,7 @@ use crate::container::{TERMINATION_MESSAGE_MAX, termination_file};
 use crate::context::{Context, PodView};
 use crate::layout::{read_record, write_record};
 use crate::pod::{Action, Event, Exit, Memory, Moment, Plan, Run, Sandbox, Severity, Volumes, any_container, step};
+use crate::refresh::Refresh;
 use crate::writer::{Target, Wanted, keep_written};
 use crate::{logs, volumes};
 
@@ -75,7 +76,7 @@ pub fn start(
         mail: sender.clone(),
     });
     context.pods.write().insert(key(&view.pod()), Arc::clone(&view));
-    let worker = Worker { context, view, mail: sender.clone(), gone: false, kept: None };
+    let worker = Worker { context, view, mail: sender.clone(), gone: false, kept: None, refresh: Refresh::default() };
     let spawner = Arc::clone(&worker.context);
     spawner.spawn(async move {
         let uid = worker.view.uid.clone();
@@ -93,6 +94,7 @@ struct Worker {
     gone: bool,
     /// The record as last written.
     kept: Option<Memory>,
+    refresh: Refresh,
 }
 
 impl Worker {
@@ -112,23 +114,22 @@ impl Worker {
         self.context.spawn(async move {
             end_writer.run_until_cancelled(writer).await;
         });
-        let mut refreshing = false;
         loop {
             let (plan, over) = self.step();
             self.carry_out(&plan, &wanted);
             if over {
                 break;
             }
-            let wake = self.wake(&plan, &mut refreshing);
+            let wake = self.wake(&plan);
             tokio::select! {
                 first = mail.recv() => {
                     let Some(first) = first else { break };
-                    self.take(first, &mut refreshing);
+                    self.take(first);
                     while let Ok(next) = mail.try_recv() {
-                        self.take(next, &mut refreshing);
+                        self.take(next);
                     }
                 }
-                Some(()) = went.recv() => self.take(Mail::Gone, &mut refreshing),
+                Some(()) = went.recv() => self.take(Mail::Gone),
                 () = sleep_until(wake) => {}
             }
         }
@@ -182,7 +183,7 @@ impl Worker {
         Doer { context: Arc::clone(&self.context), view: Arc::clone(&self.view), mail: self.mail.clone() }
     }
 
-    fn take(&mut self, mail: Mail, refreshing: &mut bool) {
+    fn take(&mut self, mail: Mail) {
         let now = Moment::now();
         match mail {
             Mail::Pod(pod) => {
@@ -190,18 +191,21 @@ impl Worker {
                 // The downward API shows them.
                 let shown = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
                 if shown(&before) != shown(&pod) {
-                    self.refresh(refreshing);
+                    self.refresh();
                 }
             }
             Mail::Gone => self.object_gone(),
-            Mail::Event(Event::VolumesReady) if *refreshing => *refreshing = false,
-            Mail::Event(Event::VolumesFailed(_)) if *refreshing => *refreshing = false,
+            Mail::Event(Event::VolumesReady | Event::VolumesFailed(_)) if self.refresh.is_running() => self.refreshed(),
+            Mail::Event(Event::VolumesReady) => {
+                self.observe(Event::VolumesReady, now);
+                self.refreshed();
+            }
             Mail::Event(event) => self.observe(event, now),
             Mail::Exit(name, run, exit) => {
                 let exit = self.exit(&name, run, &exit);
                 self.observe(Event::Exited(name, run, exit), now);
             }
-            Mail::Refresh => self.refresh(refreshing),
+            Mail::Refresh => self.refresh(),
         }
     }
 
@@ -222,19 +226,33 @@ impl Worker {
     }
 
     /// Brings the volumes up to date while the pod runs.
-    fn refresh(&self, refreshing: &mut bool) {
-        let memory = self.view.memory.lock();
-        if memory.volumes == Volumes::Ready && memory.ending.is_none() && !*refreshing {
-            *refreshing = true;
-            self.context.spawn(self.doer().act(Action::SetUpVolumes));
+    fn refresh(&mut self) {
+        let ready = self.view.memory.lock().volumes == Volumes::Ready;
+        if self.refresh.ask(ready) {
+            self.set_up_again();
         }
     }
 
+    /// The volumes show what there was; there may be something new.
+    fn refreshed(&mut self) {
+        if self.refresh.over() {
+            self.set_up_again();
+        }
+    }
+
+    fn set_up_again(&mut self) {
+        if self.view.memory.lock().ending.is_some() {
+            self.refresh = Refresh::default();
+            return;
+        }
+        self.context.spawn(self.doer().act(Action::SetUpVolumes));
+    }
+
     /// When to step again; a token that is due for renewal counts as a change of its volume.
-    fn wake(&self, plan: &Plan, refreshing: &mut bool) -> Option<Moment> {
+    fn wake(&mut self, plan: &Plan) -> Option<Moment> {
         let renew = self.view.volumes.lock().renew;
-        if renew.is_some_and(|renew| renew <= Moment::now()) {
-            self.refresh(refreshing);
+        if renew.is_some_and(|renew| renew <= Moment::now()) && !self.refresh.is_running() {
+            self.refresh();
         }
         let renew = renew.filter(|renew| *renew > Moment::now());
         plan.wake.into_iter().chain(renew).min()

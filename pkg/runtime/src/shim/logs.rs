@@ -100,12 +100,12 @@ impl LineCutter {
         self.rest.shrink_to(PIECE_BYTES_MAX);
     }
 
-    /// Writes what is left when the stream ends.
+    /// Writes what is left when the stream ends: a part, as no line end came.
     pub fn finish(&mut self, log: &mut LogFile) {
         if !self.rest.is_empty() {
             let mut out = Vec::new();
             let line = std::mem::take(&mut self.rest);
-            entry(&clock::rfc3339_nanos(clock::now_ns()), self.stream, 'F', &line, &mut out);
+            entry(&clock::rfc3339_nanos(clock::now_ns()), self.stream, 'P', &line, &mut out);
             log.write(&out);
         }
     }
@@ -164,7 +164,7 @@ mod tests {
             "stdout F ".to_owned(),
             format!("stdout P {x}"),
             "stdout F x".to_owned(),
-            "stdout F exact".to_owned(),
+            "stdout P exact".to_owned(),
             format!("stdout F {y}"),
         ];
         assert_eq!(seen, want);

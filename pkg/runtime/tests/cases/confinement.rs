@@ -28,7 +28,9 @@ pub const CASES: &[Case] = &[
 async fn stdout(host: &Host, config: ContainerConfig) -> Vec<String> {
     let (exit, log) = host.complete("p1", config).await;
     assert_eq!(exit.code, 0, "{log:?}");
-    log.into_iter().map(|line| line.trim_start_matches("stdout F ").to_owned()).collect()
+    log.into_iter()
+        .map(|line| line.trim_start_matches("stdout ").trim_start_matches(['F', 'P', ' ']).to_owned())
+        .collect()
 }
 
 async fn users_and_groups_are_those_of_the_image_or_the_pod(host: Host) {
