@@ -2,9 +2,11 @@
 //! The OpenAPI documents of the kinds, made when they are asked for and not kept.
 //!
 //! They hold what kubectl and other clients look for: the types with their merge rules, which kind
-//! each is, and the operations with their query parameters. Descriptions are left out.
+//! each is, and the operations with their query parameters. Descriptions are left out but for what every
+//! custom resource has.
 
 mod custom_schema;
+mod descriptions;
 mod paths;
 mod schema;
 

@@ -4,10 +4,12 @@
 
 use knarr_types::tree::{Map, Value, json};
 
+use super::descriptions;
+
 /// Says what a resource has whatever its schema says.
 pub(super) fn resource(schema: &mut Value, metadata: &Value) {
-    schema["properties"]["apiVersion"] = json!({ "type": "string" });
-    schema["properties"]["kind"] = json!({ "type": "string" });
+    schema["properties"]["apiVersion"] = json!({ "type": "string", "description": descriptions::API_VERSION });
+    schema["properties"]["kind"] = json!({ "type": "string", "description": descriptions::KIND });
     schema["properties"]["metadata"] = metadata.clone();
 }
 

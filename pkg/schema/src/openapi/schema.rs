@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use knarr_types::tree::{Map, Value, json};
 
-use super::custom_schema;
+use super::{custom_schema, descriptions};
 use crate::builtin_types::{self, NamedType};
 use crate::crd::Custom;
 use crate::field_table::{Field, ListMerge, Struct, Type, TypeRef};
 use crate::kinds::Kind;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// Which OpenAPI is spoken.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Schemas {
         if !schema.is_object() || (v2 && schema["x-kubernetes-preserve-unknown-fields"] == true) {
             schema = json!({ "type": "object" });
         } else {
-            let metadata = self.published(&format!("{META}.ObjectMeta")).unwrap_or_default();
+            let metadata = self.metadata();
             custom_schema::unfold(&mut schema);
             if v2 {
                 custom_schema::only_v2(&mut schema);
@@ -98,6 +99,13 @@ impl Schemas {
             custom_schema::resource(&mut schema, &metadata);
         }
         schema
+    }
+
+    /// A custom resource's metadata.
+    fn metadata(&mut self) -> Value {
+        let mut reference = self.published(OBJECT_META).unwrap_or_default();
+        describe(&mut reference, descriptions::METADATA, self.dialect);
+        reference
     }
 
     /// A reference to the published type of that full name, if there is one.
@@ -110,6 +118,13 @@ impl Schemas {
         while let Some(named) = self.waiting.pop() {
             if !self.done.contains_key(named.name()) {
                 let mut schema = self.of(named.get());
+                if named.name() == OBJECT_META {
+                    for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
+                        if let Some(text) = descriptions::of_metadata(name) {
+                            describe(field, text, self.dialect);
+                        }
+                    }
+                }
                 let kinds: Vec<Value> = named
                     .kinds()
                     .map(|(group, version, kind)| json!({ "group": group, "version": version, "kind": kind }))
@@ -223,6 +238,15 @@ impl Schemas {
         }
         schema
     }
+}
+
+/// Says in words what a schema is.
+fn describe(schema: &mut Value, text: &str, dialect: Dialect) {
+    // Beside a reference OpenAPI 3.0 allows nothing.
+    if dialect == Dialect::V3 && schema.get("$ref").is_some() {
+        *schema = json!({ "allOf": [schema.take()] });
+    }
+    schema["description"] = text.into();
 }
 
 /// The fields that selectors may name beside those of every kind.
