@@ -8,6 +8,7 @@ mod config;
 mod down;
 mod edge;
 mod program_text;
+mod rest;
 mod server;
 mod telemetry;
 mod up;
@@ -15,6 +16,7 @@ mod up;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -97,7 +99,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Edge(args) => edge::run(args).map(|()| ExitCode::SUCCESS),
         Command::Down(args) => down::run(&args),
         Command::Ctl(args) => {
-            let runtime = runtime(1)?;
+            let runtime = runtime(1, || {})?;
             let code = runtime.block_on(ctl(*args));
             // Something may still read the keyboard: it is not waited for until a key is hit.
             runtime.shutdown_background();
@@ -132,16 +134,20 @@ async fn ctl(args: knarr_ctl::Args) -> anyhow::Result<ExitCode> {
 
 /// What a process that serves needs: logs and traces, and a runtime with a thread a core.
 fn serving(otlp_endpoint: Option<&str>) -> anyhow::Result<(telemetry::Guard, tokio::runtime::Runtime)> {
-    let runtime = runtime(std::thread::available_parallelism().map_or(1, usize::from))?;
+    let work = Arc::new(rest::Work::default());
+    let noted = Arc::clone(&work);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = runtime(threads, move || noted.note())?;
     let telemetry = runtime.block_on(async { telemetry::start(otlp_endpoint) })?;
-    runtime.spawn(program_text::release_when_idle());
+    runtime.spawn(program_text::release_at_rest(work));
     Ok((telemetry, runtime))
 }
 
-fn runtime(threads: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+fn runtime(threads: usize, woken: impl Fn() + Send + Sync + 'static) -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .max_blocking_threads(32)
+        .on_thread_unpark(woken)
         .enable_all()
         .build()?)
 }

@@ -6,32 +6,28 @@
 
 #![allow(unsafe_code, reason = "madvise takes addresses; these are of code, which the file still has")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::mm::{Advice, madvise};
 
+use crate::rest::Work;
+
 /// After this the start is over, and what it ran is not run again.
 const SETTLED: Duration = Duration::from_secs(3);
-/// How often it is looked whether what was busy has become idle.
-const LOOK: Duration = Duration::from_secs(60);
-/// So much processor time between two looks is idle.
-const IDLE: Duration = Duration::from_millis(600);
 /// From so many bytes of files in memory on it is worth it.
 const WORTH: u64 = 16 << 20;
 
 /// Gives the code back once the start is over, and each time that work has come to rest.
-pub async fn release_when_idle() {
+pub async fn release_at_rest(work: Arc<Work>) {
     tokio::time::sleep(SETTLED).await;
     give_back();
-    let mut looked = processor_time();
     loop {
-        tokio::time::sleep(LOOK).await;
-        let now = processor_time();
-        if now.saturating_sub(looked) < IDLE && mapped_bytes() > WORTH {
+        work.rested(processor_time).await;
+        if mapped_bytes() > WORTH {
             give_back();
         }
-        looked = now;
     }
 }
 
