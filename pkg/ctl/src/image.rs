@@ -70,7 +70,7 @@ pub(crate) async fn run(command: ImageCommand) -> Result<u8, CtlError> {
             let store = store.open()?;
             for file in files {
                 for image in store.import(&file).await.map_err(failed)? {
-                    print(&format!("imported {}\n", called(&image)))?;
+                    names(&image).iter().try_for_each(|name| print(&format!("imported {name}\n")))?;
                 }
             }
         }
@@ -103,8 +103,9 @@ fn in_use(images: &[Image], mounts: &str) -> HashSet<String> {
     images.iter().filter(|i| i.layers.last().is_none_or(|l| mounted(l))).map(|i| i.id.clone()).collect()
 }
 
-fn called(image: &Image) -> String {
-    image.names.first().unwrap_or(&image.id).clone()
+/// All that it is called by; its id where it has no name.
+fn names(image: &Image) -> &[String] {
+    if image.names.is_empty() { std::slice::from_ref(&image.id) } else { &image.names }
 }
 
 fn table(images: &[Image]) -> String {
