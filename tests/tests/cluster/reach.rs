@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who reaches whom: a node its server by the plain secret, a pod the hosts outside by its node's address, a client a pod
+//! over a WebSocket through an Ingress.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use knarr_tests::cluster::{Cluster, Folder, LATER, SOON, start_server};
+use knarr_tests::hosts::{Host, Network};
+use knarr_tests::knarr::{self, Process};
+use knarr_tests::kubectl::Kubectl;
+use knarr_tests::wait::eventually;
+
+#[test]
+fn a_node_joins_by_the_plain_secret_and_the_clusters_ca() {
+    let mut network = Network::new();
+    let folder = Folder::new();
+    let (control, host) = (network.add_host("server"), network.add_host("node"));
+    let secret = "a-secret-of-our-own";
+    let _server = start_server(&control, folder.path(), &["--token", secret]);
+    let ca = folder.path().join("server/tls/ca.crt").display().to_string();
+    let (url, data) = (format!("https://{}:6443", control.address), folder.path().join("node").display().to_string());
+    let arguments = ["agent", "--server", &url, "--token", secret, "--ca-file", &ca, "--node-name", "plain"];
+    let more = ["--data-dir", &data, "--node-ip", &host.address, "--disable-edge"];
+    let mut agent = Process::start(&host, &folder.path().join("node.log"), &[&arguments[..], &more].concat());
+    let kubectl = Kubectl::new(&control, &folder.path().join("server/admin.kubeconfig"));
+    let ready = "{.status.conditions[?(@.type==\"Ready\")].status}";
+    kubectl.wait_for(&["node", "plain"], ready, "True", LATER);
+    agent.end();
+    let (code, said) = knarr::run(&host, &["down", "--data-dir", &data]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// Answers each connection with the address that it comes from.
+const WHO: &str = "
+import http.server
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.client_address[0].encode())
+http.server.HTTPServer(('', 8099), Answer).serve_forever()
+";
+
+/// A program that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn who(host: &Host) -> Running {
+    let mut python = host.command("python3");
+    Running(python.args(["-c", WHO]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+/// Reads a request's head, agrees to what it asks for, and sends everything back.
+const ECHO: &str = r#"while read -r line && [ "$line" != "$(printf '\r')" ]; do :; done
+printf 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n'
+exec cat"#;
+
+fn echo(image: &str) -> String {
+    let script = serde_json::to_string(ECHO).unwrap();
+    format!(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: echo, labels: {{app: echo}}}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: {image}
+    command: [sh, -c, 'printf %s "$0" > /tmp/echo.sh; exec nc -ll -p 8080 -e sh /tmp/echo.sh', {script}]
+    readinessProbe: {{tcpSocket: {{port: 8080}}, periodSeconds: 1}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: echo}}
+spec: {{selector: {{app: echo}}, ports: [{{port: 80, targetPort: 8080}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: echo}}
+spec: {{defaultBackend: {{service: {{name: echo, port: {{number: 80}}}}}}}}
+"#
+    )
+}
+
+/// The head of the answer to a request for a WebSocket, and what comes back of `words`.
+fn through_websocket(address: &str, words: &str) -> std::io::Result<(String, String)> {
+    let mut stream = TcpStream::connect((address, 80))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let request = "GET /chat HTTP/1.1\r\nHost: echo.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+    stream.write_all(request.as_bytes())?;
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    stream.write_all(words.as_bytes())?;
+    let mut back = vec![0; words.len()];
+    stream.read_exact(&mut back)?;
+    Ok((String::from_utf8_lossy(&head).into_owned(), String::from_utf8_lossy(&back).into_owned()))
+}
+
+#[test]
+fn pods_reach_the_world_and_the_world_reaches_pods() {
+    let cluster = Cluster::start(1);
+    let image = cluster.push_busybox();
+    let kubectl = &cluster.kubectl;
+    kubectl.apply(&echo(&image));
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/echo", "--timeout=90s"]);
+
+    let _who = who(cluster.host(0));
+    let url = format!("http://{}:8099/", cluster.host(0).address);
+    eventually("a host outside sees the node's address", SOON, || {
+        let seen = kubectl.try_run(&["exec", "echo", "--", "curl", "-sS", "-m", "3", &url], "");
+        if seen.out == cluster.host(1).address { Ok(()) } else { Err(seen) }
+    });
+
+    cluster.host(0).enter();
+    let node = &cluster.host(1).address;
+    eventually("a WebSocket leads to the pod", SOON, || match through_websocket(node, "words both ways") {
+        Ok((head, back)) if head.starts_with("HTTP/1.1 101") && back == "words both ways" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+}
