@@ -10,13 +10,15 @@ mod index;
 mod map;
 mod reader;
 mod serial;
+mod words;
 
 use std::fmt;
 
 pub use compact_str::CompactString as Text;
 pub use index::Index;
-pub use map::{Entry, IntoIter, Iter, IterMut, Map, front};
+pub use map::{Entry, IntoIter, Iter, IterMut, Map};
 pub use serde_json::Number;
+pub use words::{front, has_byte, is_escaped_in_json, is_same_behind_front};
 
 #[doc(hidden)]
 pub use serde_json as __serde_json;

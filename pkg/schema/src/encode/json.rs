@@ -2,7 +2,7 @@
 //! Trees as canonical JSON text: sorted keys, no spaces. Every write ends here, and most of what it writes
 //! are short texts that need no escape: those are copied without a look at each character.
 
-use knarr_types::tree::Value;
+use knarr_types::tree::{Value, is_escaped_in_json};
 
 /// Writes a value.
 pub(crate) fn value(json: &mut Vec<u8>, value: &Value) {
@@ -47,15 +47,13 @@ pub(crate) fn text(json: &mut Vec<u8>, text: &str) {
 
 /// Writes a text in quotes, with a front that needs no escape.
 pub(crate) fn prefixed(json: &mut Vec<u8>, front: &str, text: &str) {
-    let bytes = text.as_bytes();
-    // Without an early end, which short texts do not need, the look at the bytes has no branches.
-    json.reserve(front.len() + bytes.len() + 2);
+    json.reserve(front.len() + text.len() + 2);
     json.push(b'"');
     json.extend_from_slice(front.as_bytes());
-    if bytes.iter().fold(false, |found, byte| found | is_escaped(*byte)) {
-        bytes.iter().for_each(|byte| escaped(json, *byte));
+    if is_escaped_in_json(text) {
+        text.bytes().for_each(|byte| escaped(json, byte));
     } else {
-        json.extend_from_slice(bytes);
+        json.extend_from_slice(text.as_bytes());
     }
     json.push(b'"');
 }
@@ -73,10 +71,6 @@ fn escaped(json: &mut Vec<u8>, byte: u8) {
         _ => return json.push(byte),
     };
     json.extend_from_slice(&[b'\\', short]);
-}
-
-fn is_escaped(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 fn library(json: &mut Vec<u8>, value: &(impl serde::Serialize + ?Sized)) {

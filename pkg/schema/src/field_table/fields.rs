@@ -3,7 +3,7 @@
 
 use std::ops::Deref;
 
-use knarr_types::tree::front;
+use knarr_types::tree::{front, is_same_behind_front};
 
 use super::{Emission, Field};
 
@@ -25,7 +25,7 @@ impl Fields {
         let wanted = front(name);
         let start = self.fronts.partition_point(|front| *front < wanted);
         let alike = self.fronts[start..].iter().take_while(|front| **front == wanted);
-        alike.zip(start..).map(|(_, at)| at).find(|at| *self.list[*at].name == *name)
+        alike.zip(start..).map(|(_, at)| at).find(|at| is_same_behind_front(&self.list[*at].name, name))
     }
 
     /// The fields that are written even where they were not set.

@@ -3,7 +3,7 @@
 //! A place in an object: a value beside its path, so that rules read as sentences and their
 //! messages name the right field. A field that is absent reads as its type's zero value.
 
-use knarr_types::tree::Value;
+use knarr_types::tree::{Value, has_byte};
 use knarr_types::{FieldError, FieldPath, Object, Shown};
 
 static NULL: Value = Value::Null;
@@ -44,9 +44,7 @@ impl<'a> At<'a> {
             return &NULL;
         }
         let step = |value: &'a Value, field: &str| value.get(field).unwrap_or(&NULL);
-        // Without an early end the look at the few bytes has no branches.
-        let dotted = fields.bytes().fold(false, |dotted, byte| dotted | (byte == b'.'));
-        if dotted { fields.split('.').fold(self.value, step) } else { step(self.value, fields) }
+        if has_byte(fields, b'.') { fields.split('.').fold(self.value, step) } else { step(self.value, fields) }
     }
 
     /// Something is there.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, btree_map};
 use std::{fmt, ops, slice, vec};
 
+use super::words::{front, is_same_behind_front};
 use super::{NULL, Text, Value};
 
 /// How many entries a list holds before it becomes a B-tree.
@@ -63,10 +64,7 @@ impl Map {
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         match &self.0 {
-            Entries::List(list) => {
-                let front = front(name);
-                list.iter().find(|(f, n, _)| *f == front && n == name).map(|(_, _, value)| value)
-            }
+            Entries::List(list) => find(list, name).map(|at| &list[at].2),
             Entries::Tree(tree) => tree.get(name),
         }
     }
@@ -74,10 +72,7 @@ impl Map {
     /// The value of a name, to change it.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
         match &mut self.0 {
-            Entries::List(list) => {
-                let front = front(name);
-                list.iter_mut().find(|(f, n, _)| *f == front && n == name).map(|(_, _, value)| value)
-            }
+            Entries::List(list) => find(list, name).map(|at| &mut list[at].2),
             Entries::Tree(tree) => tree.get_mut(name),
         }
     }
@@ -105,7 +100,7 @@ impl Map {
     /// Takes a name out; gives back its value.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         match &mut self.0 {
-            Entries::List(list) => search(list, front(name), name).ok().map(|at| list.remove(at).2),
+            Entries::List(list) => find(list, name).map(|at| list.remove(at).2),
             Entries::Tree(tree) => tree.remove(name),
         }
     }
@@ -168,16 +163,13 @@ impl Map {
     }
 }
 
-/// The first eight bytes of a name as a number that sorts as they do.
-#[must_use]
-pub fn front(name: &str) -> u64 {
-    let bytes = name.as_bytes();
-    if let Some(eight) = bytes.first_chunk() {
-        return u64::from_be_bytes(*eight);
-    }
-    let mut eight = [0; 8];
-    eight[..bytes.len()].copy_from_slice(bytes);
-    u64::from_be_bytes(eight)
+/// Where a name is in a list. Most lists are short and most lookups miss: those end at the first name behind it.
+#[inline]
+fn find(list: &[Slot], name: &str) -> Option<usize> {
+    let front = front(name);
+    let start = list.iter().position(|(f, ..)| *f >= front)?;
+    let alike = list[start..].iter().take_while(|(f, ..)| *f == front);
+    alike.zip(start..).find(|((_, n, _), _)| is_same_behind_front(n, name)).map(|(_, at)| at)
 }
 
 /// Where a name is in a list, or where it belongs.
