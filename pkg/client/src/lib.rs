@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod connect;
+pub mod decoders;
 pub mod events;
 mod readable;
 
