@@ -6,6 +6,7 @@
 
 mod access;
 mod amounts;
+mod autoscaler;
 mod bounds;
 mod classes;
 mod containers;
@@ -21,6 +22,7 @@ mod policy;
 mod service;
 mod sets;
 mod slice;
+mod storage;
 mod volumes;
 mod workload;
 
@@ -182,21 +184,22 @@ async fn page(session: &Session, resource: &Resource, object: &Value) -> Result<
             workload::deployment(&deployment, &workload::sets(session, &deployment).await?)
         }
         ("apps", "ReplicaSet") => {
-            let set = typed(object)?;
-            workload::replica_set(&set, &workload::pods(session, &set).await?)
+            let set: apps::ReplicaSet = typed(object)?;
+            workload::replica_set(&set, &workload::pods(session, &set.metadata).await?)
         }
         ("apps", "DaemonSet") => {
             let set: apps::DaemonSet = typed(object)?;
-            sets::daemon_set(&set, &sets::pods(session, &set.metadata).await?)
+            sets::daemon_set(&set, &workload::pods(session, &set.metadata).await?)
         }
         ("apps", "StatefulSet") => {
             let set: apps::StatefulSet = typed(object)?;
-            sets::stateful_set(&set, &sets::pods(session, &set.metadata).await?)
+            sets::stateful_set(&set, &workload::pods(session, &set.metadata).await?)
         }
         ("networking.k8s.io", "Ingress") => {
             let ingress = typed(object)?;
             ingress::page(&ingress, &ingress::behind(session, &ingress).await)
         }
+        ("", "PersistentVolumeClaim") => storage::claim(object, &storage::users(session, object).await?),
         (group, kind) => match of_rules(group, kind, object) {
             Some(page) => page?,
             None => generic::page(object),
@@ -207,6 +210,8 @@ async fn page(session: &Session, resource: &Resource, object: &Value) -> Result<
 /// The page of an object that says how others are treated, which needs nothing else to be read.
 fn of_rules(group: &str, kind: &str, object: &Value) -> Option<Result<Page, CtlError>> {
     Some(match (group, kind) {
+        ("", "PersistentVolume") => Ok(storage::volume(object)),
+        ("autoscaling", "HorizontalPodAutoscaler") => Ok(autoscaler::page(object)),
         ("", "ResourceQuota") => typed(object).map(|it| bounds::quota(&it)),
         ("", "LimitRange") => typed(object).map(|it| bounds::limits(&it)),
         ("policy", "PodDisruptionBudget") => typed(object).map(|it| bounds::budget(&it)),

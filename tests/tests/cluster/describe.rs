@@ -189,7 +189,7 @@ fn pages_read_as_kubectls() {
 }
 
 /// The other kinds that have pages, none of which needs a node; typed after `describe`.
-const RULES: [&str; 19] = [
+const RULES: [&str; 23] = [
     "ds/agents",
     "sts/base",
     "role/reader",
@@ -208,6 +208,10 @@ const RULES: [&str; 19] = [
     "ingressclass/other",
     "job/once",
     "cronjob/nightly",
+    "pv/disk",
+    "pv/driven",
+    "pvc/data",
+    "hpa/web",
     "roles",
 ];
 

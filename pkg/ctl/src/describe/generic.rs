@@ -13,12 +13,11 @@ const HIDDEN: [&str; 5] = ["managedFields", "name", "namespace", "labels", "anno
 pub(super) fn page(object: &Value) -> Page {
     let meta = &object["metadata"];
     let text = |key: &str| meta[key].as_str().unwrap_or_default();
-    let map = |key: &str| serde_json::from_value::<BTreeMap<String, String>>(meta[key].clone()).ok();
     let mut page = Page::default();
     page.field(0, "Name", text("name"));
     page.field(0, "Namespace", text("namespace"));
-    page.labels("Labels", map("labels").as_ref());
-    page.annotations("Annotations", map("annotations").as_ref());
+    page.labels("Labels", map(&meta["labels"]).as_ref());
+    page.annotations("Annotations", map(&meta["annotations"]).as_ref());
     let mut object = object.as_object().cloned().unwrap_or_default();
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.retain(|key, _| !HIDDEN.contains(&key.as_str()));
@@ -49,8 +48,13 @@ fn fields(page: &mut Page, depth: usize, object: &Map<String, Value>) {
     }
 }
 
+/// A map of texts, such as labels.
+pub(super) fn map(pairs: &Value) -> Option<BTreeMap<String, String>> {
+    serde_json::from_value(pairs.clone()).ok()
+}
+
 /// A value as Go prints it.
-fn words(value: &Value) -> String {
+pub(super) fn words(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

@@ -3,17 +3,9 @@
 
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::page::{Page, date};
 use super::{pod, selector, workload};
-use crate::error::CtlError;
-use crate::session::Session;
-
-/// The Pods of either.
-pub(super) async fn pods(session: &Session, owner: &ObjectMeta) -> Result<Vec<Pod>, CtlError> {
-    workload::owned(session, owner, |pod: &Pod| &pod.metadata).await
-}
 
 pub(super) fn daemon_set(set: &DaemonSet, pods: &[Pod]) -> Page {
     let (meta, spec) = (&set.metadata, set.spec.clone().unwrap_or_default());

@@ -20,17 +20,13 @@ pub(super) async fn sets(session: &Session, deployment: &Deployment) -> Result<V
     Ok(sets)
 }
 
-/// The Pods of a ReplicaSet.
-pub(super) async fn pods(session: &Session, set: &ReplicaSet) -> Result<Vec<Pod>, CtlError> {
-    owned(session, &set.metadata, |pod: &Pod| &pod.metadata).await
+/// The Pods of a set.
+pub(super) async fn pods(session: &Session, set: &ObjectMeta) -> Result<Vec<Pod>, CtlError> {
+    owned(session, set, |pod: &Pod| &pod.metadata).await
 }
 
 /// The objects of a kind that `owner` controls.
-pub(super) async fn owned<K>(
-    session: &Session,
-    owner: &ObjectMeta,
-    meta: fn(&K) -> &ObjectMeta,
-) -> Result<Vec<K>, CtlError>
+async fn owned<K>(session: &Session, owner: &ObjectMeta, meta: fn(&K) -> &ObjectMeta) -> Result<Vec<K>, CtlError>
 where
     K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
         + Clone
