@@ -13,10 +13,10 @@ release-1.36). Without them the numbers of fields stay as they are in types.tsv.
 
 go-fields.tsv beside this script adds what the published schema does not tell about upstream's own
 structs, and clients see all the same: which fields are pointers or lack omitempty, and the names of
-their types in error messages.
+their types in error messages, and the structs that Go embeds around them.
 
 types.tsv holds a line `@name TAB flags TAB group/version/kind...` for each type, then a line for
-each of its fields: name, type, number, emission, default, list, patch, enum, Go type. The number is
+each of its fields: name, type, number, emission, default, list, patch, enum, Go type, embedded. The number is
 that of the field in protobuf: `2.5` is field 5 of the message in field 2 (a struct that Go embeds),
 `4w` is a list that has a message of its own around it; a field without one is not in protobuf.
 The fields of a type stand in the order of upstream's structs, in which upstream writes JSON.
@@ -152,7 +152,7 @@ def types(facts, protos):
         printed = go.get("emission") or emission(row, kinds)
         number = wire.get((row["schema"], row["field"]), "")
         lines.append([row["field"], type_name(row["type"]), number, printed + ("!" if row["required"] else ""),
-                      row["default"], merge, patch, row["enum"] or "", go.get("Go type") or ""])
+                      row["default"], merge, patch, row["enum"] or "", go.get("Go type") or "", go.get("embedded") or ""])
     return "".join("\t".join(line).rstrip("\t") + "\n" for line in lines)
 
 

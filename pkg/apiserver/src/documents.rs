@@ -3,6 +3,8 @@
 
 mod openapi_v2;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Method};
@@ -15,7 +17,7 @@ use crate::body::{self, Response};
 use crate::negotiate::{MEDIA_TYPES, OBJECT_ROUTE, encoding, not_acceptable, routed};
 use crate::query::Query;
 use crate::request::RequestContext;
-use crate::{route, serve_object};
+use crate::{health, route, serve_object};
 
 /// The version of Kubernetes whose API this is.
 pub const KUBERNETES_MINOR: u32 = 36;
@@ -32,7 +34,11 @@ pub fn serve(
     let path = context.info.path.trim_matches('/');
     let parts: Vec<&str> = path.split('/').collect();
     let served = match parts.as_slice() {
-        ["version"] => Served::Json(version()),
+        [""] => Served::Json(index(&registry)),
+        ["version"] => match routed(&context.accept, &["application/json"]) {
+            Ok(()) => Served::Json(version()),
+            Err(status) => Served::Ready(Err(status)),
+        },
         ["api"] => discovery(&registry, context, headers, true, discovery::api_versions(&app.settings.address)),
         ["apis"] => discovery(&registry, context, headers, false, discovery::group_list(&registry)),
         ["api", version] => Served::of(discovery::resource_list(&registry, "", version)),
@@ -107,6 +113,29 @@ fn discovery(registry: &Registry, context: &RequestContext, headers: &HeaderMap,
     Served::Negotiated(one)
 }
 
+/// What `/` says: the paths that there are, but for those of objects.
+fn index(registry: &Registry) -> Value {
+    const OTHERS: [&str; 7] = [
+        "/.well-known/openid-configuration",
+        "/api",
+        "/apis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/version",
+    ];
+    let mut paths: BTreeSet<String> = health::paths().chain(OTHERS.map(str::to_owned)).collect();
+    for kind in registry.iter() {
+        if kind.group.is_empty() {
+            paths.insert(format!("/api/{}", kind.version));
+        } else {
+            paths.extend([format!("/apis/{}", kind.group), format!("/apis/{}", kind.api_version())]);
+        }
+    }
+    let paths: Vec<Value> = paths.into_iter().map(Value::from).collect();
+    json!({ "paths": paths })
+}
+
 /// What `/version` says.
 pub fn version() -> Value {
     json!({
@@ -153,7 +182,9 @@ fn openapi_v3(
     headers: &HeaderMap,
 ) -> Result<Response, Status> {
     let Some(document) = openapi::document(registry, group, version) else {
-        return Ok(body::text(404, "404 page not found\n"));
+        let mut missing = Response::default();
+        *missing.status_mut() = http::StatusCode::NOT_FOUND;
+        return Ok(missing);
     };
     let mut response = with_etag(&document, headers);
     if query.filled("hash").is_some_and(|hash| hash == openapi::document_hash(registry, group, version)) {

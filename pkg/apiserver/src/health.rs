@@ -48,6 +48,17 @@ pub fn serve(app: &App, path: &str, query: &Query) -> Option<Response> {
     checks.iter().find(|c| c.name == below).map(one)
 }
 
+/// The paths that [`serve`] answers.
+pub fn paths() -> impl Iterator<Item = String> {
+    let below = |endpoint: &'static str| {
+        let own: &[&str] = if endpoint == "readyz" { &["etcd-readiness", "informer-sync", "shutdown"] } else { &[] };
+        let names = ["ping", "log", "etcd"].iter().chain(own).chain(&STARTED);
+        let paths = names.map(move |name| format!("/{endpoint}/{name}"));
+        std::iter::once(format!("/{endpoint}")).chain(paths).collect::<Vec<_>>()
+    };
+    std::iter::once("/metrics".to_owned()).chain(["healthz", "livez", "readyz"].into_iter().flat_map(below))
+}
+
 /// What is done before the first request is answered, by the names that upstream's checks of it have.
 const STARTED: [&str; 4] = [
     "poststarthook/start-apiextensions-controllers",

@@ -115,29 +115,24 @@ pub fn answer(accept: &str, query: &Query, kind: &Kind) -> Result<Answer, Status
     Ok(answer)
 }
 
-/// What [`answer`] gives for a list (or, where it is none, for one object): metadata are asked for by the
-/// name that fits.
+/// Metadata are asked for by the name that fits: that of a list for a list, and that of one object for one.
+/// Upstream sees it once it has what was asked for.
 ///
 /// # Errors
-/// As [`answer`], and 406 where the name does not fit.
-pub fn fitting_answer(accept: &str, query: &Query, kind: &Kind, of_list: bool) -> Result<Answer, Status> {
-    let answer = answer(accept, query, kind)?;
-    match answer.form {
-        Form::Metadata { list, .. } if list != of_list => {
-            let (asked, is, name) = match of_list {
-                true => ("PartialObjectMetadata", "is a list", &*kind.list_kind),
-                false => ("PartialObjectMetadataList", "is not a list", &*kind.kind),
-            };
-            let (package, name) = match (&kind.custom, of_list) {
-                (None, _) => (internal_package(&kind.group), name),
-                (Some(_), true) => ("unstructured", "UnstructuredList"),
-                (Some(_), false) => ("unstructured", "Unstructured"),
-            };
-            let message = format!("you requested {asked}, but the requested object {is} (*{package}.{name})");
-            Err(Status::new(406, Reason::NotAcceptable, message))
-        }
-        _ => Ok(answer),
-    }
+/// 406 where the name does not fit.
+pub fn fits(answer: Answer, kind: &Kind, of_list: bool) -> Result<(), Status> {
+    let (asked, is, name) = match answer.form {
+        Form::Metadata { list: false, .. } if of_list => ("PartialObjectMetadata", "is a list", &*kind.list_kind),
+        Form::Metadata { list: true, .. } if !of_list => ("PartialObjectMetadataList", "is not a list", &*kind.kind),
+        _ => return Ok(()),
+    };
+    let (package, name) = match (&kind.custom, of_list) {
+        (None, _) => (internal_package(&kind.group), name),
+        (Some(_), true) => ("unstructured", "UnstructuredList"),
+        (Some(_), false) => ("unstructured", "Unstructured"),
+    };
+    let message = format!("you requested {asked}, but the requested object {is} (*{package}.{name})");
+    Err(Status::new(406, Reason::NotAcceptable, message))
 }
 
 /// Whether there is anything of what `accept` asks for where an action is answered: that has metadata, but no table.
@@ -156,7 +151,7 @@ pub fn action_answer(accept: &str) -> Result<(), Status> {
     if accept.is_empty() { Ok(()) } else { first(accept, fits).ok_or_else(|| not_acceptable(MEDIA_TYPES)) }
 }
 
-/// The same for a watch.
+/// What [`answer`] gives for a watch.
 ///
 /// # Errors
 /// As [`answer`], and 406 where it would be YAML.

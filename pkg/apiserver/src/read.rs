@@ -10,16 +10,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use knarr_schema::patch::json_kind;
 use knarr_schema::{Kind, table};
-use knarr_store::{ReadError, Record, Snapshot};
+use knarr_store::{ReadError, Record, Scope, Snapshot};
 use knarr_types::tree::{Value, json};
 use knarr_types::{Cause, Key, Reason, Revision, Status, StatusDetails};
 
 use crate::app::App;
 use crate::body::{self, Response};
-use crate::negotiate::{Answer, Encoding, Form, fitting_answer};
+use crate::negotiate::{Answer, Encoding, Form, answer, fits};
 use crate::query::Query;
 use crate::request::RequestContext;
-use crate::selection::Selection;
+use crate::selection::{Selection, Selectors};
 use crate::{list_body, list_options, serve_object};
 
 /// How long a read waits for a state that is not there yet.
@@ -30,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(3);
 /// # Errors
 /// 404 where it is not there; what a resourceVersion asks for may not be possible.
 pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
-    let answer = fitting_answer(&context.accept, &context.query, kind, false)?;
+    let answer = answer(&context.accept, &context.query, kind)?;
     if context.query.get("export").is_some() && context.query.is_true("export") && context.info.subresource.is_empty() {
         return Err(Status::bad_request("the export parameter, deprecated since v1.14, is no longer supported"));
     }
@@ -41,6 +41,7 @@ pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Resul
     let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
     let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
     let record = app.one_in_version(kind, record, context.deadline).await?;
+    fits(answer, kind, false)?;
     Ok(body::bytes(200, answer.encoding.media_type(), serve_object::encode_one(kind, &record, answer)))
 }
 
@@ -55,16 +56,43 @@ pub fn namespace_of(kind: &Kind, context: &RequestContext) -> String {
 /// # Errors
 /// What the query asks for may make no sense (400, 422), be gone (410) or not be there yet (504).
 pub async fn list(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
-    let answer = fitting_answer(&context.accept, &context.query, kind, true)?;
-    let page = Page::of(&context.query, kind)?;
-    let snapshot = snapshot(app, kind, &page).await?;
-    let selection = Selection::of(context, kind, &snapshot)?;
+    let answer = answer(&context.accept, &context.query, kind)?;
+    let (page, selection) = asked(app, context, kind)?;
+    let snapshot = snapshot(app, kind, &page).await.map_err(|status| of_one(&page, &selection, status))?;
     let chosen = page.choose(app, context, kind, &snapshot, &selection).await?;
+    fits(answer, kind, true)?;
     let mut meta = chosen.meta(&snapshot, &selection);
     if kind.custom.is_some() && !matches!(answer.form, Form::Table { .. }) && meta.get("continue").is_none() {
         meta["continue"] = "".into();
     }
     Ok(respond(kind, chosen.records, &meta, answer).await)
+}
+
+/// What a list is to be of, judged in upstream's order: the options by themselves, the selectors, and last what
+/// only the store can read: tokens and revisions.
+///
+/// # Errors
+/// 400 and 422 where the query makes no sense.
+pub(crate) fn asked(app: &App, context: &RequestContext, kind: &Kind) -> Result<(Page, Selection), Status> {
+    let query = &context.query;
+    // Lists do without the first, but it must make sense.
+    query.number("timeoutSeconds")?;
+    query.number("limit")?;
+    let selectors = Selectors::parse(query)?;
+    list_options::check_list(query)?;
+    let selection = selectors.select(context, kind, &app.store.snapshot(&kind.storage))?;
+    Ok((Page::of(query, kind)?, selection))
+}
+
+/// The exact state of one object is asked of the store itself, which does not know when to try again.
+fn of_one(page: &Page, selection: &Selection, status: Status) -> Status {
+    let exact = matches!(page.state, State::Exact(_)) && matches!(selection.scope, Scope::Object { .. });
+    match status.details.clone() {
+        Some(details) if exact && status.code == 504 => {
+            status.with_details(StatusDetails { retry_after_seconds: 0, ..*details })
+        }
+        _ => status,
+    }
 }
 
 /// The records of one page.
@@ -79,13 +107,15 @@ pub(crate) struct Chosen {
 
 impl Chosen {
     fn of<'a>(all: impl Iterator<Item = &'a Arc<Record>>, selection: &Selection, limit: Option<usize>) -> Self {
-        let mut selected = all.filter(|record| selection.contains(record));
         let Some(limit) = limit else {
+            let selected = all.filter(|record| selection.contains(record));
             return Self { records: selected.cloned().collect(), more: false, rest: 0 };
         };
-        let records: Vec<_> = selected.by_ref().take(limit).cloned().collect();
-        let more = selected.next().is_some();
-        let rest = if more && selection.is_plain() { 1 + selected.count() } else { 0 };
+        // Upstream does not look ahead for one that is selected: what is left of the collection may be another page.
+        let mut all = all;
+        let records: Vec<_> = all.by_ref().filter(|record| selection.contains(record)).take(limit).cloned().collect();
+        let more = records.len() == limit && all.next().is_some();
+        let rest = if more && selection.is_plain() { 1 + all.count() } else { 0 };
         Self { records, more, rest }
     }
 
@@ -123,6 +153,7 @@ async fn respond(kind: &Kind, records: Vec<Arc<Record>>, meta: &Value, answer: A
             let version = if beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" };
             let item = |tree: &Value| serve_object::formed(kind, tree, answer.form, false);
             let items: Vec<_> = trees.iter().map(item).collect();
+            let items = if items.is_empty() { Value::Null } else { items.into() };
             json!({"kind": "PartialObjectMetadataList", "apiVersion": version, "metadata": meta, "items": items})
         }
         Form::Object => {
@@ -167,19 +198,16 @@ impl Page {
     ///
     /// # Errors
     /// Where it makes no sense.
-    pub(crate) fn of(query: &Query, kind: &Kind) -> Result<Self, Status> {
-        // Lists do without it, but it must make sense.
-        query.number("timeoutSeconds")?;
+    fn of(query: &Query, kind: &Kind) -> Result<Self, Status> {
         let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         // Any state will do: upstream answers from its cache, which knows no pages. Of events it keeps none.
         let cached = query.get("resourceVersion") == Some("0") && &*kind.kind != "Event";
         let limit = limit.filter(|_| !cached);
-        list_options::check_list(query)?;
         if let Some(token) = query.filled("continue") {
+            let Token { state, after, issued } = Token::read(token)?;
             if query.filled("resourceVersion").is_some_and(|v| v != "0") {
                 return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
             }
-            let Token { state, after, issued } = Token::read(token)?;
             if issued.is_some_and(|issued| Timestamp::now().duration_since(issued) > PAGES_LAST) {
                 return Err(expired_continue(Some(&after)));
             }

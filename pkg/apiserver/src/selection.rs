@@ -8,6 +8,7 @@ use knarr_store::{Record, Scope, Snapshot};
 use knarr_types::Status;
 use knarr_types::selector::{FieldSelector, LabelSelector};
 
+use crate::query::Query;
 use crate::read::namespace_of;
 use crate::request::RequestContext;
 
@@ -22,15 +23,35 @@ pub struct Selection {
     stored_name: fn(&str) -> &str,
 }
 
-impl Selection {
-    /// Reads the selectors of a request for a collection of `kind`.
+/// The selectors of a request, read but not yet judged.
+pub(crate) struct Selectors {
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Selectors {
+    /// Reads the query's selectors.
     ///
     /// # Errors
-    /// 400 where a selector makes no sense or names a field that cannot be selected by.
-    pub fn of(context: &RequestContext, kind: &Kind, snapshot: &Snapshot) -> Result<Self, Status> {
-        let text = |name: &str| context.query.get(name).unwrap_or_default();
+    /// 400 where one is none.
+    pub(crate) fn parse(query: &Query) -> Result<Self, Status> {
+        let text = |name: &str| query.get(name).unwrap_or_default();
         let labels = LabelSelector::parse(text("labelSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
         let fields = FieldSelector::parse(text("fieldSelector")).map_err(|e| Status::bad_request(e.to_string()))?;
+        Ok(Self { labels, fields })
+    }
+
+    /// What they select of the objects of `kind`.
+    ///
+    /// # Errors
+    /// 400 where a field of it cannot be selected by.
+    pub(crate) fn select(
+        self,
+        context: &RequestContext,
+        kind: &Kind,
+        snapshot: &Snapshot,
+    ) -> Result<Selection, Status> {
+        let Self { labels, fields } = self;
         for term in fields.terms() {
             if !kind.selectable.iter().any(|f| **f == *term.field) {
                 return Err(not_selectable(kind, &term.field));
@@ -42,7 +63,17 @@ impl Selection {
         };
         let scope = scope(&namespace_of(kind, context), &fields, snapshot);
         let stored_name = if &*kind.group == "events.k8s.io" { core_event_field } else { as_it_is };
-        Ok(Self { scope, labels, fields, stored_name })
+        Ok(Selection { scope, labels, fields, stored_name })
+    }
+}
+
+impl Selection {
+    /// Reads the selectors of a request for a collection of `kind`.
+    ///
+    /// # Errors
+    /// 400 where a selector makes no sense or names a field that cannot be selected by.
+    pub fn of(context: &RequestContext, kind: &Kind, snapshot: &Snapshot) -> Result<Self, Status> {
+        Selectors::parse(&context.query)?.select(context, kind, snapshot)
     }
 
     /// Whether it selects everything in its scope.

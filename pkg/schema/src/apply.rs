@@ -195,7 +195,9 @@ fn check(config: &Object, ty: &Type, kind: &str, manager: &Manager<'_>) -> Resul
         return Err(ApplyError::WrongType(shown_kind(config)));
     }
     let metadata = config.get("metadata");
-    if metadata.and_then(|m| m.get("managedFields")).is_some_and(|list| !list.is_null()) {
+    // What is no list of entries is told by the type.
+    let owners = metadata.and_then(|m| m.get("managedFields")).and_then(Value::as_array);
+    if owners.is_some_and(|list| list.iter().all(Value::is_object)) {
         return Err(ApplyError::ManagedFieldsSent);
     }
     let Some(fault) = typed::validate(config, ty) else { return Ok(()) };
@@ -211,6 +213,9 @@ fn shown_as(config: &Object) -> String {
 
 fn shown_kind(config: &Object) -> String {
     let text = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
+    if text("apiVersion").matches('/').count() > 1 {
+        return "/, Kind=".to_owned();
+    }
     let slash = if text("apiVersion").contains('/') { "" } else { "/" };
     format!("{slash}{}, Kind={}", text("apiVersion"), text("kind"))
 }

@@ -49,8 +49,19 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// each time, as only error messages need it.
 #[must_use]
 pub fn go_type(name: &str, field: &str) -> Option<&'static str> {
+    column(name, field, 8)
+}
+
+/// The structs that Go embeds around a field, from the outside in (`RuleWithOperations.Rule`), where there
+/// are any.
+#[must_use]
+pub fn embedded(name: &str, field: &str) -> Option<&'static str> {
+    column(name, field, 9)
+}
+
+fn column(name: &str, field: &str, number: usize) -> Option<&'static str> {
     let row = find(name)?.rows.lines().find(|row| row.split('\t').next() == Some(field))?;
-    row.split('\t').nth(8).filter(|go| !go.is_empty())
+    row.split('\t').nth(number).filter(|text| !text.is_empty())
 }
 
 /// The fields of a published type in the order in which upstream writes them; none of a type that is not

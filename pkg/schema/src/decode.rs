@@ -4,6 +4,7 @@
 //! One pass over the JSON builds the tree and checks it against the field table. Field names are
 //! case sensitive, as in upstream's decoder; `null` is the same as leaving a field out.
 
+mod again;
 mod base64_text;
 mod fault;
 mod go_json;
@@ -12,6 +13,8 @@ mod kind;
 mod settled;
 mod typed;
 pub mod yaml;
+
+use std::collections::HashSet;
 
 use knarr_types::Object;
 use serde::de::DeserializeSeed;
@@ -149,6 +152,7 @@ fn decode_json(body: &[u8], ty: &Type) -> Result<Decoded, DecodeError> {
     let mut context = Context::default();
     let seed = Typed { ty, context: &mut context };
     let result = seed.deserialize(&mut deserializer).and_then(|object| deserializer.end().map(|()| object));
+    context.error = context.error.map(|fault| fault.with_literal(|number| go_json::literal(&text, number)));
     finish(context, result).map_err(|error| match error {
         // Upstream looks at the syntax of the whole body before it looks at any type.
         Ok(fault) => go_json::syntax_error(&text).map_or(fault, DecodeError::Syntax),
@@ -166,7 +170,9 @@ fn finish<E>(context: Context, result: Result<Option<Object>, E>) -> Result<Deco
         (Some(fault), _) => Err(Ok(DecodeError::Type(fault.to_string()))),
         (None, Err(error)) => Err(Err(error)),
         (None, Ok(object)) => {
-            let faults = context.strict.into_iter().map(|fault| fault.to_string()).collect();
+            let mut told = HashSet::new();
+            let faults = context.strict.into_iter().map(|fault| fault.to_string());
+            let faults = faults.filter(|fault| told.insert(fault.clone())).collect();
             Ok(Decoded { object: object.unwrap_or_default(), faults })
         }
     }

@@ -53,6 +53,9 @@ pub fn table<'a>(
             .sort_by_key(|schema| (schema["spec"]["matchingPrecedence"].as_i64(), schema["metadata"]["name"].as_str()));
     }
     let rows: Vec<Value> = objects.into_iter().map(|object| row(kind, object, include, now)).collect();
+    // Upstream's table for kinds without columns of their own starts without rows.
+    let plain = kind.custom.is_none() && kind.columns.iter().any(|column| &*column.name == "Created At");
+    let rows = if rows.is_empty() && plain { Value::Null } else { rows.into() };
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": columns(kind), "rows": rows,

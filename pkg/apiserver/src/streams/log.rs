@@ -34,11 +34,11 @@ const AS_TEXT: &str = "base64.binary.k8s.io";
 /// 404 without the pod, 400 without the container, 422 for options that make no sense, 503 without the
 /// node; and what the node refuses.
 pub async fn log(app: &App, context: &RequestContext) -> Result<Response, Status> {
-    let pod = super::pod(app, context)?;
     let errors = validate(&context.query)?;
     if !errors.is_empty() {
         return Err(Status::invalid("", "PodLogOptions", &context.info.name, &errors));
     }
+    let pod = super::pod(app, context)?;
     let container = target::container(&pod, context.query.get("container").unwrap_or_default())?;
     // A pod that has no node has said nothing.
     let Ok(target) = Target::of(&pod) else {

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use knarr_admission::Operation;
+use knarr_schema::Kind;
 use knarr_store::{Decision, UpdateError};
 use knarr_types::tree::json;
 use knarr_types::{Key, Object, Reason, ResourceId, Status};
@@ -18,12 +19,29 @@ use crate::write::{propose_error, write_context};
 
 pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let form = body_kind("", "v1", "Binding")?;
-    let (mut binding, mut warnings, dry_run) = decode(app, context, &form, body)?;
+    let (binding, mut warnings, dry_run) = decode(app, context, &form, body)?;
+    match commit(app, context, &form, binding, dry_run).await {
+        Ok(said) => {
+            warnings.extend(said);
+            Ok(done(context, &warnings))
+        }
+        Err(status) => Err(status.with_warnings(&warnings)),
+    }
+}
+
+/// Binds the pod that a binding is about; gives what admission wants the client to know.
+async fn commit(
+    app: &App,
+    context: &RequestContext,
+    form: &Kind,
+    mut binding: Object,
+    dry_run: bool,
+) -> Result<Vec<String>, Status> {
     if context.info.resource == "pods" {
         check_name(context, &binding, "Binding")?;
     }
-    let action = Action { app, context, operation: Operation::Create, body: &form };
-    warnings.extend(action.admit(&mut binding).await?);
+    let action = Action { app, context, operation: Operation::Create, body: form };
+    let said = action.admit(&mut binding).await?;
     check_target(&binding)?;
     let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let pods = ResourceId::new("", "pods");
@@ -40,23 +58,27 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
         })
         .await;
     match result {
-        Ok(_) => Ok(done(context, &warnings)),
+        Ok(_) => Ok(said),
         Err(UpdateError::Refused(status)) => Err(status),
         Err(UpdateError::Store(error)) => Err(propose_error(&pods, &name, &error)),
     }
 }
 
 fn check_target(binding: &Object) -> Result<(), Status> {
-    let plain = |message: &str| Err(Status::new(500, Reason::Unknown, message));
     let target = &binding["target"];
+    let mut faults = Vec::new();
     let kind = target["kind"].as_str().unwrap_or_default();
     if !kind.is_empty() && kind != "Node" {
-        return plain(&format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""));
+        faults.push(format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""));
     }
     if target["name"].as_str().unwrap_or_default().is_empty() {
-        return plain("target.name: Required value");
+        faults.push("target.name: Required value".to_owned());
     }
-    Ok(())
+    match faults.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Status::new(500, Reason::Unknown, one.clone())),
+        many => Err(Status::new(500, Reason::Unknown, format!("[{}]", many.join(", ")))),
+    }
 }
 
 /// Puts the pod on the binding's node. Pure.

@@ -8,6 +8,7 @@ use knarr_admission::Operation;
 use knarr_schema::managed_fields::folded;
 use knarr_schema::{Kind, rules};
 use knarr_store::{Change, Precondition, Proposal, ProposeError};
+use knarr_types::tree::Value;
 use knarr_types::{Object, Reason, Status};
 
 use super::outcome::taken;
@@ -63,14 +64,6 @@ fn sent(write: &Write<'_>, body: &Bytes) -> Result<(Object, Vec<String>), Status
         let why = "create not allowed while custom resource definition is terminating";
         return Err(Status::forbidden(&kind.id(), name, why));
     }
-    let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    if version.parse::<u64>().is_ok_and(|v| v != 0) {
-        let message = "resourceVersion should not be set on objects to be created";
-        return Err(Status::new(500, Reason::Unknown, message));
-    }
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.remove("resourceVersion");
-    }
     Ok((object, warnings))
 }
 
@@ -100,6 +93,7 @@ pub(super) async fn commit_new(
     for attempt in 1.. {
         let mut said = Vec::new();
         let mut object = sent()?;
+        let version = object["metadata"].as_object_mut().and_then(|metadata| metadata.remove("resourceVersion"));
         let finished = finish(write, &mut object, &mut said).await;
         let terms = finished.map_err(|status| status.with_warnings(&said).with_warnings(warnings))?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -109,7 +103,15 @@ pub(super) async fn commit_new(
                 return Err(taken(&write.kind.id(), &there, has_prefix(&object)));
             }
             warnings.append(&mut said);
-            return write.respond_dry(201, &write.rehearsed(object).await?, warnings);
+            let mut object = write.rehearsed(object).await?;
+            if let Some(version) = version {
+                object["metadata"]["resourceVersion"] = version;
+            }
+            return write.respond_dry(201, &object, warnings);
+        }
+        if version.as_ref().and_then(Value::as_str).is_some_and(|text| text.parse::<u64>().is_ok_and(|v| v != 0)) {
+            let message = "resourceVersion should not be set on objects to be created";
+            return Err(Status::new(500, Reason::Unknown, message).with_warnings(&said).with_warnings(warnings));
         }
         let own = Change::Put(key.clone(), write.draft(&object).await?);
         let proposal = Proposal {
@@ -153,7 +155,7 @@ pub(super) async fn finish(
     object["metadata"]["uid"] = new_uid().into();
     object["metadata"]["creationTimestamp"] = seconds(write.now).into();
     stored.normalize_sent(object);
-    if !write.is_apply() {
+    if !write.has_tracked() {
         if let Some(managers) = sent_managers {
             object["metadata"]["managedFields"] = managers;
         }

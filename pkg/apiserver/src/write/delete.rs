@@ -19,9 +19,8 @@ use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
 use crate::query::Query;
-use crate::read::{self, Page};
+use crate::read;
 use crate::request::RequestContext;
-use crate::selection::Selection;
 use crate::serve_object;
 
 /// Answers a delete.
@@ -384,8 +383,7 @@ pub async fn delete_collection(
     kind: &Arc<Kind>,
     body: Bytes,
 ) -> Result<Response, Status> {
-    let page = Page::of(&context.query, kind)?;
-    let selection = Selection::of(context, kind, &app.store.snapshot(&kind.storage))?;
+    let (page, selection) = read::asked(app, context, kind)?;
     let options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
     let warnings = warnings(kind, &options);
     let snapshot = read::snapshot(app, kind, &page).await?;

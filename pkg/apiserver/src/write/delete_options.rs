@@ -47,10 +47,11 @@ impl Said {
     fn in_query(query: &Query) -> Result<Self, Status> {
         Ok(Self {
             grace: query.number("gracePeriodSeconds")?,
+            uid: query.filled("uid").map(str::to_owned),
+            resource_version: query.filled("resourceVersion").map(str::to_owned),
             propagation: query.get("propagationPolicy").map(str::to_owned),
             orphan: query.get("orphanDependents").map(|_| query.is_true("orphanDependents")),
             dry_run: query.all("dryRun").map(Value::from).collect(),
-            ..Self::default()
         })
     }
 
@@ -114,14 +115,19 @@ pub(super) fn dry_run_error(values: &[Value]) -> Option<FieldError> {
     wrong.then(|| FieldError::not_supported(&FieldPath::new("dryRun"), json!(values), &["All"]))
 }
 
+/// Reads a body as options, whatever version it names.
 fn decode(body: &[u8], media: MediaType) -> Result<Value, Status> {
+    let kind = Kind::of_body("", "v1", "DeleteOptions").ok_or_else(|| Status::internal("no DeleteOptions"))?;
+    check_head(body, media)?;
+    let decoded = knarr_schema::decode(body, media, kind.ty.get()).map_err(Status::from)?;
+    Ok(decoded.object)
+}
+
+/// Refuses a body that says it is something else.
+fn check_head(body: &[u8], media: MediaType) -> Result<(), Status> {
     let bad = |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
     let document = match media {
-        MediaType::Protobuf => {
-            let kind = Kind::of_body("", "v1", "DeleteOptions").ok_or_else(|| Status::internal("no DeleteOptions"))?;
-            let decoded = knarr_schema::decode(body, MediaType::Protobuf, kind.ty.get());
-            return decoded.map(|decoded| decoded.object).map_err(Status::from);
-        }
+        MediaType::Protobuf => return Ok(()),
         MediaType::Yaml => {
             let document = knarr_schema::decode::yaml::first_document(body);
             document.map(|document| document.value).map_err(Status::bad_request)?
@@ -135,42 +141,17 @@ fn decode(body: &[u8], media: MediaType) -> Result<Value, Status> {
         return Err(bad(format!("json: cannot unmarshal {kind} into Go value of type {INTO}")));
     }
     let text = |name: &str| document[name].as_str().filter(|text| !text.is_empty());
+    let version = text("apiVersion").unwrap_or("meta.k8s.io/v1");
+    if version.matches('/').count() > 1 {
+        return Err(Status::bad_request(format!("unexpected GroupVersion string: {version}")));
+    }
     let kind = text("kind").unwrap_or("DeleteOptions");
     if matches!(kind, "CreateOptions" | "UpdateOptions") {
         return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
     }
     if kind != "DeleteOptions" {
-        let version = text("apiVersion").unwrap_or("meta.k8s.io/v1");
         return Err(Status::bad_request(format!(
             "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/apis/meta/internalversion/scheme/register.go:27\""
-        )));
-    }
-    check_types(&document)?;
-    Ok(document)
-}
-
-/// Fields of another type than theirs are refused in upstream's words.
-fn check_types(document: &Value) -> Result<(), Status> {
-    type Check = fn(&Value) -> bool;
-    const FIELDS: [(&str, &str, Check); 4] = [
-        ("gracePeriodSeconds", "int64", |v| v.is_i64()),
-        ("orphanDependents", "bool", Value::is_boolean),
-        ("propagationPolicy", "v1.DeletionPropagation", Value::is_string),
-        ("dryRun", "[]string", Value::is_array),
-    ];
-    for (field, wanted, fits) in FIELDS {
-        let value = &document[field];
-        let found = match value {
-            Value::Null => continue,
-            value if fits(value) => continue,
-            Value::Bool(_) => "bool".to_owned(),
-            Value::Number(number) => format!("number {number}"),
-            Value::String(_) => "string".to_owned(),
-            Value::Array(_) => "array".to_owned(),
-            Value::Object(_) => "object".to_owned(),
-        };
-        return Err(Status::bad_request(format!(
-            "json: cannot unmarshal {found} into Go struct field DeleteOptions.{field} of type {wanted}"
         )));
     }
     Ok(())
@@ -188,6 +169,8 @@ mod tests {
     fn a_body_is_all_that_counts_where_there_is_one() {
         let said = options("dryRun=All&gracePeriodSeconds=5&orphanDependents=false", "", "").unwrap();
         assert_eq!((said.dry_run, said.grace, said.not_orphaned), (true, Some(5), true));
+        let said = options("uid=u&resourceVersion=5", "", "").unwrap();
+        assert_eq!((said.uid.as_deref(), said.resource_version.as_deref()), (Some("u"), Some("5")));
         let said = options("dryRun=All&gracePeriodSeconds=5", "", r#"{"gracePeriodSeconds": 7}"#).unwrap();
         assert_eq!((said.dry_run, said.grace), (false, Some(7)));
         let said = options("", "application/yaml", "propagationPolicy: Orphan").unwrap();
@@ -202,6 +185,16 @@ mod tests {
             ("", "", "[]", 400, "cannot unmarshal array into Go value of type struct { APIVersion"),
             ("", "", "x", 400, "invalid character 'x' looking for beginning of value"),
             ("", "", r#"{"kind": "Foo"}"#, 400, "for version \"meta.k8s.io/v1\""),
+            ("", "", r#"{"apiVersion": "a/b/c"}"#, 400, "unexpected GroupVersion string: a/b/c"),
+            ("", "", r#"{"preconditions": "x"}"#, 400, "field DeleteOptions.preconditions of type v1.Preconditions"),
+            (
+                "",
+                "",
+                r#"{"preconditions": {"uid": 1}}"#,
+                400,
+                "field Preconditions.preconditions.uid of type types.UID",
+            ),
+            ("", "", r#"{"dryRun": [1]}"#, 400, "number into Go struct field DeleteOptions.dryRun of type string"),
             ("", "", r#"{"kind": "UpdateOptions"}"#, 400, "cannot be converted to DeleteOptions"),
             (
                 "",

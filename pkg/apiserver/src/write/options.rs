@@ -29,6 +29,10 @@ impl WriteOptions {
     pub fn of(query: &Query, verb: &str, is_apply: bool) -> Result<Self, Status> {
         let mut errors = ErrorList::new();
         let manager = query.get("fieldManager").unwrap_or_default();
+        // A delete has options of its own.
+        if matches!(verb, "delete" | "deletecollection") {
+            return Ok(Self { manager: manager.to_owned(), ..Self::default() });
+        }
         if is_apply && manager.is_empty() {
             errors.push(FieldError::required(&FieldPath::new("fieldManager"), "is required for apply patch"));
         }
@@ -66,8 +70,7 @@ fn options_kind(verb: &str) -> &'static str {
     match verb {
         "create" => "CreateOptions",
         "update" => "UpdateOptions",
-        "patch" => "PatchOptions",
-        _ => "DeleteOptions",
+        _ => "PatchOptions",
     }
 }
 
@@ -87,6 +90,7 @@ mod tests {
             ),
             ("dryRun=x&force=true", "patch", true, &["fieldManager", "dryRun"]),
             ("force=true", "update", false, &[]),
+            ("fieldManager=%09&fieldValidation=y", "delete", false, &[]),
         ] {
             let found = WriteOptions::of(&Query::parse(query), verb, is_apply);
             let causes = found.err().and_then(|status| status.details).map_or(Vec::new(), |details| details.causes);

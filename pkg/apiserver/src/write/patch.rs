@@ -240,27 +240,31 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         new["kind"] = write.kind.kind.to_string().into();
         convert::to_storage(write.kind, &mut new);
         write.kind.default(&mut new);
-        let warnings = twice_applied(&twice, write.options.validation)?;
-        write.place(&mut new, name)?;
-        Ok::<_, Status>((new, warnings))
+        Ok::<_, Status>((new, twice_applied(&twice, write.options.validation)?))
     };
     if write.app.store.get(&key).is_none() {
         if !write.subresource.is_empty() {
             return Err(Status::not_found(&write.kind.id(), name));
         }
         may_create(write)?;
-        let (new, mut warnings) = applied(None)?;
+        let (mut new, mut warnings) = applied(None)?;
         if let Some(uid) = new["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
             let why =
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(Status::conflict(&write.kind.id(), name, &why));
         }
+        write.place(&mut new, name)?;
+        // Whatever revision it names, nothing of it is there.
+        if let Some(metadata) = new["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
         return create::commit_new(write, || Ok(new.clone()), &mut warnings).await;
     }
     commit(write, &key, Vec::new(), |old, said| {
-        check_version(write, &config, old).or_else(|status| if status.code == 422 { Ok(()) } else { Err(status) })?;
         let (mut new, warnings) = applied(Some(old))?;
         said.extend(warnings);
+        write.place(&mut new, name)?;
+        check_version(write, &config, old).or_else(|status| if status.code == 422 { Ok(()) } else { Err(status) })?;
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         Ok(new)
     })
@@ -305,8 +309,9 @@ pub(super) fn is_apply(content_type: &str) -> bool {
 }
 
 impl Write<'_> {
-    /// Whether this write is a server-side apply, which has tracked its owners already.
-    pub(super) fn is_apply(&self) -> bool {
-        self.context.info.verb == "patch" && is_apply(&self.context.content_type)
+    /// Whether this write is a server-side apply or that of a scale, which have tracked their owners already.
+    pub(super) fn has_tracked(&self) -> bool {
+        let applies = self.context.info.verb == "patch" && is_apply(&self.context.content_type);
+        applies || self.subresource == "scale"
     }
 }

@@ -9,7 +9,7 @@ use knarr_schema::apply::apply;
 use knarr_schema::crd::Scale;
 use knarr_schema::managed_fields::folded::unfolded;
 use knarr_schema::managed_fields::scale::{to_parent, to_scale};
-use knarr_schema::managed_fields::{Manager, OneVersion};
+use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::{Kind, MediaType, decode_as};
 use knarr_types::selector::LabelSelector;
 use knarr_types::tree::{Value, json};
@@ -111,8 +111,9 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         return shown(context, kind, written).await;
     }
     let written = commit(&write, &key, Vec::new(), |old, warnings| {
+        let old = &*unfolded(old);
         let current = owned_scale(kind, old);
-        let scale = if context.info.verb == "update" {
+        let mut scale = if context.info.verb == "update" {
             let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
             warnings.extend(said);
             scale
@@ -122,7 +123,9 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             warnings.extend(said);
             scale
         };
-        scaled(kind, old, &scale)
+        let new = scaled(kind, old, &scale)?;
+        track_update(Some(&current), &mut scale, scale_kind.ty.get(), &scale_manager(&write), write.now);
+        Ok(owned_as(&write, old, new, &scale))
     })
     .await?;
     shown(context, kind, written).await
@@ -145,24 +148,30 @@ async fn shown(context: &RequestContext, kind: &Kind, written: Response) -> Resu
 /// A server-side apply of a scale: its owners are those of the workload's replicas.
 async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8]) -> Result<Response, Status> {
     let (config, twice) = configuration(body)?;
-    let replicas = path_of_replicas(write.kind);
-    let api_version = write.kind.api_version();
-    let manager = Manager { api_version: "autoscaling/v1", others: &OneVersion, ..write.manager(&api_version) };
+    let manager = scale_manager(write);
     commit(write, key, Vec::new(), |old, warnings| {
         let old = &*unfolded(old);
-        let owners = old["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
         let current = owned_scale(write.kind, old);
         let ty = scale_kind.ty.get();
         let scale = apply(Some(&current), &config, ty, "Scale", &manager, write.options.force, write.now)
             .map_err(|error| error.to_status())?;
         warnings.extend(twice_applied(&twice, write.options.validation)?);
-        let mut new = scaled(write.kind, old, &scale)?;
-        let shown = scale["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let owners = to_parent(owners, shown, &replicas, &api_version);
-        new["metadata"]["managedFields"] = owners.unwrap_or_default();
-        Ok(new)
+        Ok(owned_as(write, old, scaled(write.kind, old, &scale)?, &scale))
     })
     .await
+}
+
+/// Who writes, as the owners of a scale have it.
+fn scale_manager<'m>(write: &'m Write<'_>) -> Manager<'m> {
+    Manager { api_version: "autoscaling/v1", others: &OneVersion, ..write.manager("autoscaling/v1") }
+}
+
+/// The scaled object with the owners that its scale has.
+fn owned_as(write: &Write<'_>, old: &Object, mut new: Object, scale: &Value) -> Object {
+    let owners = |object: &Value| object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let owners = to_parent(&owners(old), &owners(scale), &path_of_replicas(write.kind), &write.kind.api_version());
+    new["metadata"]["managedFields"] = owners.unwrap_or_default();
+    new
 }
 
 fn path_of_replicas(kind: &Kind) -> Vec<&str> {

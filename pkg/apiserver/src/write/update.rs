@@ -31,7 +31,7 @@ pub async fn update(
 ) -> Result<Response, Status> {
     let write = Write::new(app, context, kind, subresource)?;
     let (mut object, warnings) = write.decode(&body)?;
-    write.place(&mut object, &context.info.name)?;
+    write.place(&mut object, &context.info.name).map_err(|status| status.with_warnings(&warnings))?;
     let key = write.key(&context.info.name);
     if app.store.get(&key).is_none() && kind.rules.allow_create_on_update && subresource.is_empty() {
         may_create(&write)?;
@@ -208,7 +208,7 @@ async fn finish(
         object["metadata"]["managedFields"] = Value::Array(Vec::new());
     }
     // Owners are known by what was sent, as upstream has it: before the strategy takes any of it away.
-    if !write.is_apply() {
+    if !write.has_tracked() {
         write.track(Some(old), object);
     }
     rules::metadata::prepare_update(object, old);

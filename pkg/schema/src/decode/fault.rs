@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::builtin_types;
+
 /// More faults than this are not told.
 const MAX_STRICT_FAULTS: usize = 100;
 
@@ -21,23 +23,26 @@ pub(super) struct Context {
 /// A field that is unknown or came twice.
 pub(super) struct StrictFault {
     duplicate: bool,
+    /// What leads to the object around it, each key with a dot before it: `.spec.ports[0]`.
     path: String,
+    name: String,
 }
 
 /// A value that its field does not take.
 pub(super) enum ValueFault {
-    /// Of another type: reading goes on, the first one counts.
+    /// Of another type.
     Type {
         /// The innermost struct around it.
         holder: Option<String>,
-        /// The fields that lead to it from the root, without indices and keys of maps.
+        /// The fields that lead to it from the root, without indices and keys of maps, but with the
+        /// names of the structs that Go embeds.
         path: String,
         /// What it is: `string`, `number 1.5`.
         value: String,
         /// What it should be, as Go names it.
         wanted: String,
-        /// It is the field's own value, not one inside it.
-        direct: bool,
+        /// How many lists and maps are between the field and it.
+        inside: usize,
     },
     /// Refused by its type's own reader, in that reader's words.
     Refused(String),
@@ -69,7 +74,11 @@ impl Context {
     /// Puts the step in front of the paths of what was found since the mark.
     pub fn prefix(&mut self, since: Mark, step: Step<'_>) {
         for fault in self.strict.iter_mut().skip(since.strict) {
-            fault.path = join(step, &fault.path);
+            let path = &fault.path;
+            fault.path = match step {
+                Step::Field(_, name) | Step::Key(name) => format!(".{name}{path}"),
+                Step::Index(i) => format!("[{i}]{path}"),
+            };
         }
         if self.errors != since.errors
             && let Some(fault) = &mut self.error
@@ -88,54 +97,78 @@ impl Context {
 
     fn strict_fault(&mut self, duplicate: bool, name: &str) {
         if self.strict.len() < MAX_STRICT_FAULTS {
-            self.strict.push(StrictFault { duplicate, path: name.to_owned() });
+            self.strict.push(StrictFault { duplicate, path: String::new(), name: name.to_owned() });
         }
     }
 
-    /// A value of another type; reading goes on.
+    /// A value of another type; reading goes on, and the first one counts.
     pub fn wrong_type(&mut self, value: impl Into<String>, wanted: impl Into<String>) {
         if self.error.is_none() {
-            let (value, wanted) = (value.into(), wanted.into());
-            self.error = Some(ValueFault::Type { holder: None, path: String::new(), value, wanted, direct: true });
-            self.errors += 1;
+            self.fail(ValueFault::of_type(value, wanted));
         }
     }
 
-    /// A value that ends the pass.
-    pub fn refuse(&mut self, why: String) {
-        self.error = Some(ValueFault::Refused(why));
+    /// Text that is refused; reading goes on, and the first fault counts.
+    pub fn wrong_text(&mut self, why: String) {
+        if self.error.is_none() {
+            self.fail(ValueFault::Refused(why));
+        }
+    }
+
+    /// A value that ends the pass; it counts more than what was found before.
+    pub fn fail(&mut self, fault: ValueFault) {
+        self.error = Some(fault);
         self.errors += 1;
     }
 }
 
 impl ValueFault {
+    /// A value that is not what its type is read from.
+    pub fn of_type(value: impl Into<String>, wanted: impl Into<String>) -> Self {
+        Self::Type { holder: None, path: String::new(), value: value.into(), wanted: wanted.into(), inside: 0 }
+    }
+
+    /// Puts a number as the body has it in the place of one as it is printed.
+    pub fn with_literal(mut self, literal: impl FnOnce(&str) -> Option<String>) -> Self {
+        if let Self::Type { value, .. } = &mut self
+            && let Some(found) = value.strip_prefix("number ").and_then(literal)
+        {
+            *value = format!("number {found}");
+        }
+        self
+    }
+
     fn prefix(&mut self, step: Step<'_>) {
-        let Self::Type { holder, path, wanted, direct, .. } = self else { return };
+        let Self::Type { holder, path, wanted, inside, .. } = self else { return };
         let Step::Field(owner, name) = step else {
-            *direct = false;
+            *inside += 1;
             return;
         };
         if holder.is_none() {
             *holder = Some(owner.rsplit('.').next().unwrap_or_default().to_owned());
-            if *direct && let Some(go) = crate::builtin_types::go_type(owner, name) {
+            let named = builtin_types::go_type(owner, name);
+            if let Some(go) = named.and_then(|go| (0..*inside).try_fold(go, |go, _| element(go))) {
                 go.clone_into(wanted);
             }
         }
-        *path = if path.is_empty() { name.to_owned() } else { format!("{name}.{path}") };
+        let embedded = builtin_types::embedded(owner, name);
+        let steps = embedded.into_iter().chain([name]).chain(Some(&**path).filter(|path| !path.is_empty()));
+        *path = steps.collect::<Vec<_>>().join(".");
     }
 }
 
-fn join(step: Step<'_>, rest: &str) -> String {
-    let head = match step {
-        Step::Field(_, name) | Step::Key(name) => name.to_owned(),
-        Step::Index(i) => format!("[{i}]"),
-    };
-    if rest.is_empty() || rest.starts_with('[') { head + rest } else { format!("{head}.{rest}") }
+/// The type of the elements of a list or map, by their names in Go; `None` of a type with a name of its own.
+fn element(go: &str) -> Option<&str> {
+    go.strip_prefix("[]").or_else(|| go.strip_prefix("map[")?.split_once(']').map(|(_, value)| value))
 }
 
 impl fmt::Display for StrictFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} field {:?}", if self.duplicate { "duplicate" } else { "unknown" }, self.path)
+        let what = if self.duplicate { "duplicate" } else { "unknown" };
+        match self.path.strip_prefix('.').unwrap_or(&self.path) {
+            "" => write!(f, "{what} field {:?}", self.name),
+            path => write!(f, "{what} field {:?}", format!("{path}.{}", self.name)),
+        }
     }
 }
 

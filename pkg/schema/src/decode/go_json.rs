@@ -20,6 +20,27 @@ pub(super) fn syntax_error(text: &str) -> Option<String> {
     Scanner { text, at: 0 }.scan().err()
 }
 
+/// The first number of a JSON text that prints as that one, as the text has it: `1e3` for `1000.0`.
+pub(super) fn literal(text: &str, printed: &str) -> Option<String> {
+    let wanted: f64 = printed.parse().ok()?;
+    let mut scanner = Scanner { text, at: 0 };
+    while let Some(next) = scanner.peek() {
+        let start = scanner.at;
+        match next {
+            '"' => scanner.string().ok()?,
+            '-' | '0'..='9' => {
+                scanner.number().ok()?;
+                let literal = &text[start..scanner.at];
+                if literal.parse::<f64>() == Ok(wanted) {
+                    return Some(literal.to_owned());
+                }
+            }
+            _ => scanner.at += next.len_utf8(),
+        }
+    }
+    None
+}
+
 struct Scanner<'a> {
     text: &'a str,
     at: usize,

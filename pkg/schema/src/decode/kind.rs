@@ -274,7 +274,13 @@ fn head_of(body: &Value) -> Result<Head, String> {
         Some(Value::String(text)) => Ok(Some(text.to_string()).filter(|text| !text.is_empty())),
         Some(other) => Err(fault(type_word(other), &format!("struct field .{name} of type string"))),
     };
-    Ok(Head { api_version: text("apiVersion")?, kind: text("kind")? })
+    let version = text("apiVersion")?;
+    if let Some(version) = version.as_ref().filter(|version| version.matches('/').count() > 1) {
+        return Err(format!("unexpected GroupVersion string: {version}"));
+    }
+    // The group of the oldest kinds has no name, but may be written as such.
+    let version = version.map(|version| version.strip_prefix('/').map_or(version.clone(), str::to_owned));
+    Ok(Head { api_version: version.filter(|version| !version.is_empty()), kind: text("kind")? })
 }
 
 fn type_word(value: &Value) -> &'static str {

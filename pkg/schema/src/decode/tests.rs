@@ -106,12 +106,73 @@ fn values_of_a_wrong_type_are_told_as_go_tells_them() {
             r#"{"metadata":"x"}"#,
             "string into Go struct field ConfigMap.metadata of type v1.ObjectMeta",
         ),
+        (
+            "",
+            "PersistentVolume",
+            r#"{"spec":{"hostPath":5}}"#,
+            "number into Go struct field PersistentVolumeSpec.spec.PersistentVolumeSource.hostPath of type v1.HostPathVolumeSource",
+        ),
+        (
+            "",
+            "PersistentVolumeClaim",
+            r#"{"spec":{"accessModes":"x"}}"#,
+            "string into Go struct field PersistentVolumeClaimSpec.spec.accessModes of type []v1.PersistentVolumeAccessMode",
+        ),
+        (
+            "",
+            "PersistentVolumeClaim",
+            r#"{"spec":{"accessModes":[5]}}"#,
+            "number into Go struct field PersistentVolumeClaimSpec.spec.accessModes of type v1.PersistentVolumeAccessMode",
+        ),
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingAdmissionPolicy",
+            r#"{"spec":{"matchConstraints":{"resourceRules":[{"apiVersions":5}]}}}"#,
+            "number into Go struct field NamedRuleWithOperations.spec.matchConstraints.resourceRules.RuleWithOperations.Rule.apiVersions of type []string",
+        ),
+        // The number is told as the body has it; a reader of its own ends the pass, and counts more.
+        (
+            "apps",
+            "Deployment",
+            r#"{"spec":{"replicas":1e3}}"#,
+            "number 1e3 into Go struct field DeploymentSpec.spec.replicas of type int32",
+        ),
+        (
+            "",
+            "ConfigMap",
+            r#"{"immutable":5,"metadata":{"creationTimestamp":5},"data":5}"#,
+            "number into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+        ),
     ] {
         let version = "v1";
         let want =
             format!("{kind} in version {version:?} cannot be handled as a {kind}: json: cannot unmarshal {want}");
         assert_eq!(read(group, kind, body).unwrap_err(), want);
     }
+}
+
+#[test]
+fn what_is_no_quantity_is_told_as_one_that_is_wrong() {
+    for value in ["true", "[]", "{}", "\"x\"", "\"\""] {
+        let body = format!(r#"{{"spec":{{"capacity":{{"storage":{value}}}}}}}"#);
+        let refused = read("", "PersistentVolume", &body).unwrap_err();
+        assert!(refused.contains("quantities must match the regular expression"), "{refused}");
+    }
+}
+
+#[test]
+fn a_field_that_comes_again_is_read_into_what_was_there() {
+    let body = r#"{"metadata":{"name":"a"},"metadata":{"labels":{"x":"1"}},"data":{"a":"1"},"data":{"b":"2"},
+        "data":{"b":"3"},"":1}"#;
+    let (object, warnings) = read("", "ConfigMap", body).unwrap();
+    assert_eq!(warnings, ["duplicate field \"metadata\"", "duplicate field \"data\"", "unknown field \"\""]);
+    assert_eq!(
+        object,
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "labels": {"x": "1"}},
+            "data": {"a": "1", "b": "3"}})
+    );
+    let (_, warnings) = read("", "Pod", r#"{"spec":{"containers":[{"":1}]}}"#).unwrap();
+    assert_eq!(warnings, ["unknown field \"spec.containers[0].\""]);
 }
 
 #[test]

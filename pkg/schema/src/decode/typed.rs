@@ -8,8 +8,8 @@ use knarr_types::tree::{Map, Number, Text, Value};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::fault::{Context, Step};
-use super::{base64_text, go_time};
+use super::fault::{Context, Step, ValueFault};
+use super::{again, base64_text, go_time};
 use crate::field_table::{Struct, Type, TypeRef};
 
 /// Reads one value of a type. Gives `None` for `null` and for what the type does not take (then the
@@ -38,7 +38,7 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
         Ok(matches!(self.ty, Type::Any).then_some(Value::Null))
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
         match self.ty {
             Type::Any | Type::Boolean => Ok(Some(Value::Bool(value))),
             _ => self.mismatch("bool"),
@@ -63,7 +63,10 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
             Type::Quantity => canonical_quantity(value),
             Type::Time => go_time::canonical_time(value),
             Type::MicroTime => go_time::canonical_micro_time(value),
-            Type::Bytes => base64_text::canonical(value.to_owned()),
+            Type::Bytes => {
+                let read = base64_text::canonical(value.to_owned()).map_err(|why| self.context.wrong_text(why));
+                return Ok(read.ok().map(Value::from));
+            }
             _ => return self.mismatch("string"),
         };
         match read {
@@ -126,13 +129,26 @@ impl Typed<'_, '_> {
         if fits { Ok(Some(Value::Number(number))) } else { self.mismatch(format!("number {number}")) }
     }
 
-    fn mismatch<E>(self, value: impl Into<String>) -> Result<Option<Value>, E> {
-        self.context.wrong_type(value, go_type(self.ty));
-        Ok(None)
+    /// A value of another type. Types with a reader of their own end the pass.
+    fn mismatch<E: Error>(self, value: impl Into<String>) -> Result<Option<Value>, E> {
+        match self.ty {
+            Type::Quantity => {
+                let why = canonical_quantity("").err().unwrap_or_default();
+                self.refuse(why)
+            }
+            Type::Time | Type::MicroTime | Type::Duration | Type::IntOrString => {
+                self.context.fail(ValueFault::of_type(value, go_type(self.ty)));
+                Err(E::custom("refused"))
+            }
+            _ => {
+                self.context.wrong_type(value, go_type(self.ty));
+                Ok(None)
+            }
+        }
     }
 
     fn refuse<E: Error>(self, why: String) -> Result<Option<Value>, E> {
-        self.context.refuse(why);
+        self.context.fail(ValueFault::Refused(why));
         Err(E::custom("refused"))
     }
 }
@@ -175,14 +191,17 @@ fn read_struct<'de, A: MapAccess<'de>>(fields: &Struct, mut map: A, context: &mu
         match key {
             FieldKey::Known(i) => {
                 let field = &fields.fields[i];
-                if seen.insert(i) {
+                let again = seen.insert(i);
+                if again {
                     context.duplicate(&field.name);
                 }
                 let mark = context.mark();
                 let read = map.next_value_seed(Typed { ty: field.ty.get(), context });
                 context.prefix(mark, Step::Field(&fields.name, &field.name));
-                if let Some(value) = read? {
-                    tree.insert(&*field.name, value);
+                match (read?, again) {
+                    (Some(value), false) => drop(tree.insert(&*field.name, value)),
+                    (read, true) => again::read_again(fields, field, read, &mut tree),
+                    (None, false) => {}
                 }
             }
             FieldKey::Unknown(name) if fields.preserve_unknown => {
@@ -245,7 +264,7 @@ pub(crate) fn zero(ty: &Type) -> Value {
     match ty {
         Type::Boolean => Value::Bool(false),
         Type::Integer { .. } | Type::Number | Type::IntOrString => Value::Number(0.into()),
-        Type::String | Type::Duration => Value::String(Text::default()),
+        Type::String | Type::Duration | Type::Bytes => Value::String(Text::default()),
         Type::Quantity => Value::String("0".into()),
         Type::Struct(_) => Value::Object(Map::new()),
         _ => Value::Null,

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-//! YAML to a tree, as upstream turns YAML into JSON first.
+//! YAML to a tree, as upstream turns YAML into JSON first: YAML 1.1 by the rules of go-yaml's second version.
 //!
-//! Aliases are bounded by the parser (a document that repeats more than it holds is refused).
+//! The parser gives events; they are made into nodes, which aliases share, and the nodes into a tree. What aliases
+//! repeat is bounded as go-yaml bounds it.
 
-mod duplicates;
+mod nodes;
+mod read;
+mod scalar;
 
 use std::fmt;
 
 use knarr_types::Object;
 use knarr_types::tree::{Map, Number, Value};
+use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 
 /// More open brackets than this are refused.
 const MAX_FLOW_DEPTH: usize = 10_000;
@@ -30,20 +33,19 @@ pub struct Document {
 /// Where it is not YAML: `yaml: line 2: mapping values are not allowed in this context`.
 pub fn first_document(body: &[u8]) -> Result<Document, String> {
     let text = String::from_utf8_lossy(body);
-    let mut document = Document::default();
     // JSON is YAML, and what kubectl sends as YAML is JSON: its parser takes a tenth of the time and of the memory.
-    if let Some(Ok((value, duplicates))) = text.trim_start().starts_with('{').then(|| from_json(&text)) {
-        let twice = !duplicates.is_empty();
-        return Ok(Document { value, duplicates: twice.then(|| duplicates::told(&text)) });
+    if let Some(Ok((value, duplicates))) = text.trim_start().starts_with('{').then(|| from_json(&text))
+        && duplicates.is_empty()
+    {
+        return Ok(Document { value, duplicates: None });
     }
     if nests_too_deep(&text) {
         return Err(format!("yaml: exceeded max depth of {MAX_FLOW_DEPTH}"));
     }
-    let Some(first) = serde_norway::Deserializer::from_str(&text).next() else { return Ok(document) };
-    let mut twice = Vec::new();
-    document.value = Tree { path: "", duplicates: &mut twice }.deserialize(first).map_err(|e| in_go_words(&e))?;
-    document.duplicates = (!twice.is_empty()).then(|| duplicates::told(&text));
-    Ok(document)
+    let Some(nodes) = nodes::first(&text)? else { return Ok(Document::default()) };
+    let (value, twice) = read::tree(&nodes)?;
+    let duplicates = (!twice.is_empty()).then(|| format!("yaml: unmarshal errors:\n{}", twice.join("\n")));
+    Ok(Document { value, duplicates })
 }
 
 /// The same of JSON: a tree, and what comes twice in it.
@@ -69,29 +71,6 @@ fn nests_too_deep(text: &str) -> bool {
             }
             depth > MAX_FLOW_DEPTH
         })
-}
-
-/// go-yaml gives no column, no context, and the line only where it is not the first: for the
-/// scanner the line itself, for the parser the one before it.
-fn in_go_words(error: &serde_norway::Error) -> String {
-    let full = error.to_string();
-    let problem = full.split(", while ").next().unwrap_or(&full);
-    let (problem, place) = problem.split_once(" at line ").unwrap_or((problem, ""));
-    let line = error.location().map(|l| l.line()).or_else(|| place.split(' ').next().and_then(|n| n.parse().ok()));
-    let parser = [
-        "did not find expected node content",
-        "did not find expected ',' or ']'",
-        "did not find expected ',' or '}'",
-        "did not find expected key",
-        "did not find expected '-' indicator",
-        "did not find expected <document start>",
-    ];
-    let line = match line {
-        Some(line) if parser.contains(&problem) => line - 1,
-        Some(line) if line > 1 => line,
-        _ => 0,
-    };
-    if line == 0 { format!("yaml: {problem}") } else { format!("yaml: line {line}: {problem}") }
 }
 
 /// Builds a tree of anything, and tells keys that come twice.
@@ -165,7 +144,7 @@ impl<'de> Visitor<'de> for Tree<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut tree = Map::new();
-        while let Some(Key(key)) = map.next_key()? {
+        while let Some(key) = map.next_key::<String>()? {
             let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
             let value = map.next_value_seed(Tree { path: &path, duplicates: self.duplicates })?;
             if tree.insert(key, value).is_some() {
@@ -173,27 +152,6 @@ impl<'de> Visitor<'de> for Tree<'_> {
             }
         }
         Ok(Value::Object(tree))
-    }
-
-    /// A value with a tag of its own (`!foo`): the tag says nothing to us.
-    fn visit_enum<A: serde::de::EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
-        use serde::de::VariantAccess as _;
-        let (_tag, value): (String, _) = data.variant()?;
-        value.newtype_variant_seed(self)
-    }
-}
-
-/// A key as text: YAML also allows numbers, booleans and null.
-struct Key(String);
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut none = Vec::new();
-        match (Tree { path: "", duplicates: &mut none }).deserialize(deserializer)? {
-            Value::String(text) => Ok(Self(text.into())),
-            value @ (Value::Number(_) | Value::Bool(_) | Value::Null) => Ok(Self(value.to_string())),
-            value => Err(D::Error::custom(format!("unsupported map key: {value}"))),
-        }
     }
 }
 
@@ -203,8 +161,8 @@ mod tests {
 
     #[test]
     fn the_first_document_counts() {
-        let document = first_document(b"---\na: 1\nb: [x, {y: ~}]\n---\nc: 2\n").unwrap();
-        assert_eq!(document.value, knarr_types::tree::json!({"a": 1, "b": ["x", {"y": null}]}));
+        let document = first_document(b"---\na: 1\nb: [x, {z: ~}]\n---\nc: 2\n").unwrap();
+        assert_eq!(document.value, knarr_types::tree::json!({"a": 1, "b": ["x", {"z": null}]}));
         assert_eq!(first_document(b"").unwrap().value, Value::Null);
         assert_eq!(first_document(b"# nothing\n").unwrap().value, Value::Null);
         assert_eq!(

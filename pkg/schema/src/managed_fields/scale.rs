@@ -40,24 +40,19 @@ pub fn to_scale(parent: &[Value], replicas: &[&str]) -> Option<Value> {
 #[must_use]
 pub fn to_parent(parent: &[Value], scale: &[Value], replicas: &[&str], version: &str) -> Option<Value> {
     let (Ok(mut entries), Ok(scale)) = (Entries::parse(parent), Entries::parse(scale)) else { return None };
-    let owns = |entry: &Entry<'_>, of: &Entry<'_>| {
-        (&entry.id.operation, &entry.id.manager, &entry.id.subresource)
-            == (&of.id.operation, &of.id.manager, &of.id.subresource)
-    };
     let mut owners: Vec<Entry<'_>> =
         scale.iter().filter(|entry| entry.fields.contains(&path(&IN_SCALE))).cloned().collect();
     let taken = only(replicas);
     for entry in entries.iter_mut().filter(|entry| entry.fields.contains(&path(replicas))) {
-        match owners.iter().position(|owner| owns(owner, entry)) {
+        // An updater's name has its version in it, so that it is another one in the scale: it loses the replicas, and
+        // gets them back by its other name.
+        match owners.iter().position(|owner| owner.id == entry.id) {
             Some(at) => drop(owners.swap_remove(at)),
             None => entry.fields = entry.fields.difference(&taken),
         }
     }
     entries.retain_owners();
-    for mut owner in owners {
-        if !owner.id.version.is_empty() {
-            owner.id.version = version.into();
-        }
+    for owner in owners {
         entries.add(Entry { id: owner.id, version: version.into(), time: None, fields: only(replicas) });
     }
     entries.publish()
@@ -91,5 +86,17 @@ mod tests {
         assert!(after[0].get("time").is_none());
         assert_eq!(after[1], entry("m1", "Apply", "apps/v1", json!({"f:spec": {"f:paused": {}}})));
         assert_eq!(after[2]["manager"], "u");
+    }
+
+    #[test]
+    fn an_updater_of_the_replicas_is_split_by_any_write_of_the_scale() {
+        let names = ["spec", "replicas"];
+        let fields = json!({"f:spec": {"f:replicas": {}, "f:paused": {}}});
+        let parent = [entry("u", "Update", "apps/v1", fields)];
+        let shown = to_scale(&parent, &names).unwrap();
+        let after = to_parent(&parent, shown.as_array().unwrap(), &names, "apps/v1").unwrap();
+        let halves: Vec<_> = after.as_array().unwrap().iter().map(|half| half["fieldsV1"].clone()).collect();
+        assert_eq!(halves, [json!({"f:spec": {"f:replicas": {}}}), json!({"f:spec": {"f:paused": {}}})]);
+        assert_eq!((&after[0]["apiVersion"], &after[0]["time"]), (&json!("apps/v1"), &Value::Null));
     }
 }

@@ -13,10 +13,7 @@ use super::names;
 
 pub(super) static NAMESPACE: Rules = Rules {
     default: |namespace| {
-        let name = namespace["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        if !name.is_empty() {
-            object(object(namespace, "metadata"), "labels")[knarr_types::labels::METADATA_NAME] = json!(name);
-        }
+        name_label(namespace);
         fill::empty(object(namespace, "status"), "phase", "Active");
     },
     prepare_create,
@@ -38,8 +35,17 @@ pub(super) static NAMESPACE: Rules = Rules {
 
 const KUBERNETES: &str = "kubernetes";
 
+/// A namespace is selected by its name; one that is yet to get its name gets the label with it.
+fn name_label(namespace: &mut Object) {
+    let name = namespace["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if !name.is_empty() {
+        object(object(namespace, "metadata"), "labels")[knarr_types::labels::METADATA_NAME] = json!(name);
+    }
+}
+
 /// A new namespace is active, and its content is deleted before it goes.
 fn prepare_create(namespace: &mut Object) {
+    name_label(namespace);
     namespace["status"] = json!({"phase": "Active"});
     let spec = object(namespace, "spec");
     let mut finalizers = spec["finalizers"].as_array().cloned().unwrap_or_default();

@@ -139,6 +139,7 @@ fn of_template(spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
         warnings.extend(variables(&container));
     }
     warnings.extend(ports(spec));
+    warnings.extend(port_names(spec));
     if spec.int("terminationGracePeriodSeconds") < 0 {
         let why = "must be >= 0; negative values are invalid and will be treated as 1";
         warnings.push(format!("{}: {why}", spec.get("terminationGracePeriodSeconds").path));
@@ -311,6 +312,27 @@ fn ports(spec: &At<'_>) -> Vec<String> {
     warnings
 }
 
+/// Names of ports that come again: whoever selects by name gets the first.
+fn port_names(spec: &At<'_>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut seen: Vec<At<'_>> = Vec::new();
+    for port in containers::all(spec).iter().flat_map(|container| container.items("ports")) {
+        let name = port.str("name");
+        if name.is_empty() {
+            continue;
+        }
+        match seen.iter().find(|other| other.str("name") == name) {
+            Some(other) => warnings.push(format!(
+                "{}: duplicate port name {name:?} with {other}, services and probes that select ports by name will use {other}",
+                port.path,
+                other = other.path,
+            )),
+            None => seen.push(port),
+        }
+    }
+    warnings
+}
+
 fn affinity_selectors(spec: &At<'_>) -> Vec<String> {
     let mut warnings = Vec::new();
     for kind in ["podAffinity", "podAntiAffinity"] {
@@ -337,6 +359,17 @@ mod tests {
             format!("env[{index}]: hides previous definition of \"A\", which may be dropped when using apply")
         };
         assert_eq!(variables(&At::root(&container)), [hidden(2), hidden(3)]);
+    }
+
+    #[test]
+    fn names_of_ports_are_compared_across_containers() {
+        let named = |name: &str| json!({"ports": [{"containerPort": 80, "name": name}]});
+        let spec = json!({"containers": [named("a"), named(""), named("a")]});
+        let other = "containers[0].ports[0]";
+        let want = format!(
+            "containers[2].ports[0]: duplicate port name \"a\" with {other}, services and probes that select ports by name will use {other}"
+        );
+        assert_eq!(port_names(&At::root(&spec)), [want]);
     }
 
     #[test]

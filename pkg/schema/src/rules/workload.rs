@@ -132,5 +132,8 @@ pub fn within_replicas(status: &At<'_>, fields: &[&str]) -> ErrorList {
 /// A selector must stay as it is.
 pub fn immutable_selector(new: &Object, old: &Object) -> Option<FieldError> {
     let (new, old) = (At::root(new).get("spec.selector"), At::root(old).get("spec.selector"));
-    (!same(new.value, old.value)).then(|| new.invalid_as(selectors::shown(&new), "field is immutable"))
+    (!same(new.value, old.value)).then(|| match new.value.is_null() {
+        true => new.invalid("field is immutable"),
+        false => new.invalid_as(selectors::shown(&new), "field is immutable"),
+    })
 }

@@ -74,7 +74,5 @@ fn push_text(to: &mut String, text: &str) {
 
 fn default_of<'t>(item: &'t TypeRef, key: &str) -> Option<&'t Value> {
     let Type::Struct(known) = item.get() else { return None };
-    let field = known.field(key)?;
-    // A required field's published default is its zero value, which the list's type does not know.
-    field.default.as_ref().filter(|_| !field.required)
+    known.field(key)?.default.as_ref()
 }

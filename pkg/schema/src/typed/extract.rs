@@ -7,7 +7,7 @@ use super::elements::element_of;
 use super::{Shape, field};
 use crate::field_set::{Element, FieldSet};
 use crate::field_table::{Struct, Type, TypeRef};
-use crate::patch::go_text::plain;
+use crate::patch::go_text::{in_go, plain};
 
 /// The paths that an applied object claims.
 #[must_use]
@@ -164,7 +164,7 @@ pub fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(number) if number.as_i64().is_none() => "float64",
         Value::Number(_) => "int64",
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
@@ -173,8 +173,5 @@ pub fn go_type(value: &Value) -> &'static str {
 }
 
 fn go_struct(value: &Value) -> String {
-    match value {
-        Value::String(text) => format!("&value.valueUnstructured{{Value:{text:?}}}"),
-        other => format!("&value.valueUnstructured{{Value:{}}}", plain(other)),
-    }
+    format!("&value.valueUnstructured{{Value:{}}}", in_go(value))
 }

@@ -55,6 +55,15 @@ fn duplicates_and_unknown_fields_are_refused() {
             json!({"ports": [{"port": 80}, {"port": 80}]}),
             ".ports: duplicate entries for key [port=80,protocol=\"TCP\"]",
         ),
+        // Keys that are left out count with their default, also those that must be there.
+        (
+            json!({"ports": [{"name": "a"}, {"name": "b"}]}),
+            ".ports: duplicate entries for key [port=0,protocol=\"TCP\"]",
+        ),
+        (
+            json!({"clusterIP": [1, null]}),
+            ".clusterIP: expected string, got &value.valueUnstructured{Value:[]interface {}{1, interface {}(nil)}}",
+        ),
         (json!({"zzz": 1}), ".zzz: field not declared in schema"),
         (json!({"clusterIP": 1}), ".clusterIP: expected string, got &value.valueUnstructured{Value:1}"),
     ] {

@@ -113,13 +113,10 @@ fn without_duplicates(mut values: Vec<Value>) -> Vec<Value> {
 pub(super) fn ordered(list: Vec<Value>, order: &[Value], server_order: &[Value], key: &str) -> Outcome<Vec<Value>> {
     let by_key = !key.is_empty();
     if by_key {
-        for element in list.iter().chain(order).chain(server_order) {
-            match element {
-                Value::Object(members) if members.contains_key(key) => {}
-                Value::Object(_) => return no_merge_key(element, key),
-                other => return expected("map[string]interface {}", other),
-            }
-        }
+        check_keys(&list, key)?;
+        list.iter().try_for_each(|element| look_up(order, element, key))?;
+        check_keys(order, key)?;
+        check_keys(server_order, key)?;
     }
     let same = |a: &Value, b: &Value| if by_key { a.get(key) == b.get(key) } else { a == b };
     let place = |order: &[Value], value: &Value| order.iter().position(|other| same(value, other));
@@ -141,6 +138,27 @@ pub(super) fn ordered(list: Vec<Value>, order: &[Value], server_order: &[Value],
     Ok(woven)
 }
 
+/// The elements are objects that have the key.
+fn check_keys(list: &[Value], key: &str) -> Outcome<()> {
+    for element in list {
+        match element {
+            Value::Object(members) if members.contains_key(key) => {}
+            Value::Object(_) => return no_merge_key(element, key),
+            other => return expected("map[string]interface {}", other),
+        }
+    }
+    Ok(())
+}
+
+/// What comes before the element in an order are objects.
+fn look_up(order: &[Value], element: &Value, key: &str) -> Outcome<()> {
+    let before = order.iter().take_while(|other| other.get(key).is_none_or(|value| Some(value) != element.get(key)));
+    match before.enumerate().find(|(_, other)| !other.is_object()) {
+        Some((at, _)) => failed(format!("value for key {at} is not a map")),
+        None => Ok(()),
+    }
+}
+
 /// The elements of a patch's list come in the order that the patch sets.
 pub(super) fn check_order(patch: &[Value], order: &[Value], key: &str) -> Outcome<()> {
     if patch.is_empty() || order.is_empty() {
@@ -151,12 +169,15 @@ pub(super) fn check_order(patch: &[Value], order: &[Value], key: &str) -> Outcom
         if !key.is_empty() && !element.is_object() {
             return expected("map[string]interface {}", element);
         }
-        if element.get(DIRECTIVE).is_none() {
+        let deletes = !key.is_empty() && element.get(DIRECTIVE).is_some_and(|directive| directive == "delete");
+        if !deletes {
             named.push(element);
         }
     }
     let mut rest = named.into_iter().peekable();
     for wanted in order {
+        // Other directives have no place in the order, but must not come after its end.
+        while rest.next_if(|element| element.get(DIRECTIVE).is_some()).is_some() {}
         let Some(element) = rest.peek() else { break };
         let same = if key.is_empty() {
             *element == wanted
