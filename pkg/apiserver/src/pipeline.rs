@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT, WARNING};
 use http::{HeaderMap, Request};
 use hyper::body::Body as _;
 use knarr_schema::Kind;
@@ -170,7 +170,13 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
     let Some(warning) = kind.deprecation() else { return answer };
     app.metrics.parts.deprecated(info);
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &context.accept));
+    // Said before anything about the request itself is known.
+    let others: Vec<_> = response.headers().get_all(WARNING).iter().cloned().collect();
+    response.headers_mut().remove(WARNING);
     body::warn(&mut response, &[warning.to_owned()]);
+    for other in others {
+        response.headers_mut().append(WARNING, other);
+    }
     Ok(response)
 }
 

@@ -12,6 +12,7 @@ pub mod convert;
 pub mod crd;
 pub mod decode;
 pub mod discovery;
+pub mod empties;
 pub mod encode;
 pub mod field_set;
 pub mod field_table;

@@ -59,6 +59,9 @@ impl Pass {
     }
 
     fn fields(&mut self, tree: &mut Map, fields: &Struct) {
+        if fields.name.starts_with("io.k8s.api.core.") {
+            round_resources(tree, fields);
+        }
         // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
         let empty_is_none = fields.name.starts_with("io.k8s.api.");
         tree.retain(|name, value| match fields.position(name) {
@@ -80,8 +83,8 @@ impl Pass {
         if value.is_null() {
             return false;
         }
-        // A struct that is there is there, whatever is in it.
-        let collection = !matches!(field.ty.get(), Type::Struct(_));
+        // A struct that is there is there, whatever is in it, and so is what may be anything.
+        let collection = !matches!(field.ty.get(), Type::Struct(_) | Type::Any);
         if empty_is_none && collection && field.emission == Emission::Null && is_empty_collection(value) {
             self.kept |= self.keeps_empty;
             return self.keeps_empty;
@@ -100,6 +103,18 @@ impl Pass {
                 self.value(&mut value, ty);
                 Some(value)
             }
+        }
+    }
+}
+
+/// Lists of resources count in thousandths: less is rounded up.
+fn round_resources(tree: &mut Map, fields: &Struct) {
+    for (name, value) in tree.iter_mut() {
+        let Some(amounts) = value.as_object_mut() else { continue };
+        let Some(Type::Map { value: ty, .. }) = fields.field(name).map(|field| field.ty.get()) else { continue };
+        if matches!(ty.get(), Type::Quantity) {
+            let rounded = |text: &str| text.parse::<Quantity>().ok().map(|amount| amount.in_thousandths().to_string());
+            amounts.values_mut().for_each(|amount| rewrite(amount, rounded));
         }
     }
 }
@@ -179,9 +194,12 @@ mod tests {
     #[test]
     fn amounts_and_times_have_one_form() {
         let quota = json!({"metadata": {"creationTimestamp": "2024-01-01T02:00:00.5+02:00"},
-            "spec": {"hard": {"cpu": "0.5", "memory": 1024}}});
+            "spec": {"hard": {"cpu": "0.5", "memory": 1024, "pods": "1n"}}});
         let quota = normal("io.k8s.api.core.v1.ResourceQuota", quota);
-        assert_eq!(quota["spec"]["hard"], json!({"cpu": "500m", "memory": "1024"}));
+        assert_eq!(quota["spec"]["hard"], json!({"cpu": "500m", "memory": "1024", "pods": "1m"}));
+        let class = json!({"handler": "h", "overhead": {"podFixed": {"cpu": "1n"}}});
+        let class = normal("io.k8s.api.node.v1.RuntimeClass", class);
+        assert_eq!(class["overhead"]["podFixed"], json!({"cpu": "1n"}));
         assert_eq!(quota["metadata"]["creationTimestamp"], "2024-01-01T00:00:00Z");
     }
 }

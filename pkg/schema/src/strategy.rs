@@ -63,6 +63,13 @@ impl Kind {
         }
     }
 
+    /// Writes down when this change came about, where the kind has a place for it.
+    pub fn stamp(&self, new: &mut Object, old: &Object, subresource: &str, now: &str) {
+        if self.custom.is_none() {
+            (self.rules.stamp)(new, old, subresource, now);
+        }
+    }
+
     /// All that is wrong with a new object.
     #[must_use]
     pub fn check_create(&self, object: &Object) -> ErrorList {
@@ -71,7 +78,8 @@ impl Kind {
 
     fn find_create_faults(&self, object: &Object) -> ErrorList {
         let Some(custom) = &self.custom else {
-            return rules::check_create(self.rules, self.namespaced, object);
+            let errors = rules::check_create(self.rules, self.namespaced, object);
+            return rules::go_values::print(errors, self.ty.get());
         };
         let mut errors = rules::metadata::validate_generic(object, self.namespaced, rules::names::dns_subdomain_name);
         errors.extend(custom.validate(object));
@@ -94,7 +102,10 @@ impl Kind {
             None if &*self.group == "apiextensions.k8s.io" => {
                 errors.extend((self.rules.validate_update)(new, old, subresource));
             }
-            None => return rules::check_update(self.rules, new, old, subresource),
+            None => {
+                let errors = rules::check_update(self.rules, new, old, subresource);
+                return rules::go_values::print(errors, self.ty.get());
+            }
         }
         errors
     }
@@ -111,8 +122,9 @@ impl Kind {
             None if old.is_some_and(|old| !self.warns_of(object, old)) => Vec::new(),
             None => {
                 let mut warnings = faults_of(|| (self.rules.warnings)(object));
-                // Nothing can be done about the name any more.
-                warnings.retain(|text| old.is_none() || !text.starts_with("metadata.name: "));
+                // Nothing can be done any more about what cannot change.
+                let fixed = ["metadata.name: ", "spec.addressType: "];
+                warnings.retain(|text| old.is_none() || !fixed.iter().any(|field| text.starts_with(field)));
                 warnings
             }
         }

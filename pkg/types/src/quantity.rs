@@ -17,7 +17,7 @@ enum Format {
     Exponent,
 }
 
-/// An amount, exact to a billionth; what is smaller is rounded up. At most 2^63 - 1.
+/// An amount, exact to a billionth; what is smaller is rounded up. One in powers of 1024 is at most 2^63 - 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Quantity {
     nanos: i128,
@@ -36,7 +36,9 @@ pub enum QuantityError {
 }
 
 const NANO: i128 = 1_000_000_000;
-const MAX: i128 = i64::MAX as i128 * NANO;
+const BINARY_MAX: i128 = i64::MAX as i128 * NANO;
+/// The most that is told apart: far more than upstream's own sums bear.
+const MAX: i128 = 10_i128.pow(36);
 /// Units by powers of 1000, from a billionth up.
 const DECIMAL: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
 /// Units by powers of 1024.
@@ -61,7 +63,7 @@ impl Quantity {
     /// So many bytes, written in powers of 1024.
     #[must_use]
     pub fn from_bytes(bytes: u64) -> Self {
-        Self { nanos: (i128::from(bytes) * NANO).min(MAX), format: Format::Binary }
+        Self { nanos: (i128::from(bytes) * NANO).min(BINARY_MAX), format: Format::Binary }
     }
 
     /// In units, rounded away from zero.
@@ -74,6 +76,12 @@ impl Quantity {
     #[must_use]
     pub fn milli_value(self) -> i64 {
         saturated(divide_up(self.nanos, NANO / 1000))
+    }
+
+    /// The next amount that is a number of thousandths, away from zero.
+    #[must_use]
+    pub fn in_thousandths(self) -> Self {
+        Self { nanos: divide_up(self.nanos, NANO / 1000) * (NANO / 1000), ..self }
     }
 
     /// In billionths of a unit, exact.
@@ -151,6 +159,7 @@ impl FromStr for Quantity {
             return Err(QuantityError::Number);
         }
         let magnitude = scale.apply(whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+        let magnitude = if format == Format::Binary { magnitude.min(BINARY_MAX) } else { magnitude };
         let format = if format == Format::Binary && magnitude < NANO { Format::Decimal } else { format };
         Ok(Self { nanos: if text.starts_with('-') { -magnitude } else { magnitude }, format })
     }
@@ -290,7 +299,8 @@ mod tests {
             ("5.", "5"),
             ("+3", "3"),
             ("-1Ki", "-1Ki"),
-            ("100E", "9223372036854775807"),
+            ("100E", "100E"),
+            ("8Ei", "9223372036854775807"),
             ("0001", "1"),
             ("1.000000000001", "1000000001n"),
         ] {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use knarr_admission::{Lookup as _, Operation};
-use knarr_schema::Kind;
 use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Decision, UpdateError};
@@ -30,27 +29,23 @@ const DISRUPTED_MAX: usize = 2000;
 
 pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let form = body_kind(GROUP, "v1", "Eviction")?;
-    let (eviction, mut warnings, dry_run) = decode(app, context, &form, body)?;
-    match evict(app, context, &form, eviction, dry_run).await {
-        Ok(said) => {
-            warnings.extend(said);
-            Ok(done(context, &warnings))
-        }
+    let (mut eviction, mut warnings, dry_run) = decode(app, context, &form, body)?;
+    let action = Action { app, context, operation: Operation::Create, body: &form };
+    match evict(&action, &mut eviction, dry_run, &mut warnings).await {
+        Ok(()) => Ok(done(context, &warnings)),
         Err(status) => Err(status.with_warnings(&warnings)),
     }
 }
 
-/// Evicts the pod that the path names; gives what admission wants the client to know.
 async fn evict(
-    app: &Arc<App>,
-    context: &RequestContext,
-    form: &Kind,
-    mut eviction: Object,
+    action: &Action<'_>,
+    eviction: &mut Object,
     dry_run: bool,
-) -> Result<Vec<String>, Status> {
-    check_name(context, &eviction, "Eviction")?;
-    let action = Action { app, context, operation: Operation::Create, body: form };
-    let said = action.admit(&mut eviction).await?;
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
+    let (app, context) = (action.app, action.context);
+    check_name(context, eviction, "Eviction")?;
+    warnings.extend(action.admit(eviction).await?);
     let (namespace, name) = (&context.info.namespace, &context.info.name);
     let registry = app.registry.load();
     let kind = registry.by_resource("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
@@ -70,7 +65,7 @@ async fn evict(
     let mut delete = context.clone();
     delete.info.subresource.clear();
     delete.info.verb = "delete";
-    write::evict(app, &delete, kind, options, condition).await.map(|_| said)
+    write::evict(app, &delete, kind, options, condition).await.map(|_| ())
 }
 
 /// The budget that has a say about a pod. Pure.

@@ -64,6 +64,9 @@ fn sent(write: &Write<'_>, body: &Bytes) -> Result<(Object, Vec<String>), Status
         let why = "create not allowed while custom resource definition is terminating";
         return Err(Status::forbidden(&kind.id(), name, why));
     }
+    if &*kind.kind == "LimitRange" && object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
+        object["metadata"]["name"] = new_uid().into();
+    }
     Ok((object, warnings))
 }
 
@@ -87,14 +90,14 @@ pub(crate) fn suffix() -> String {
 /// attempt.
 pub(super) async fn commit_new(
     write: &Write<'_>,
-    mut sent: impl FnMut() -> Result<Object, Status>,
+    mut sent: impl FnMut() -> Result<Object, Status> + Send,
     warnings: &mut Vec<String>,
 ) -> Result<Response, Status> {
     for attempt in 1.. {
         let mut said = Vec::new();
         let mut object = sent()?;
         let version = object["metadata"].as_object_mut().and_then(|metadata| metadata.remove("resourceVersion"));
-        let finished = finish(write, &mut object, &mut said).await;
+        let finished = finish(write, &mut object, &mut said, &mut sent).await;
         let terms = finished.map_err(|status| status.with_warnings(&said).with_warnings(warnings))?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = write.key(name);
@@ -143,11 +146,13 @@ fn has_prefix(object: &Object) -> bool {
     object["metadata"]["generateName"].as_str().is_some_and(|prefix| !prefix.is_empty())
 }
 
-/// All that happens to a new object before it is stored; gives what it is to be stored with.
-pub(super) async fn finish(
+/// All that happens to a new object before it is stored; gives what it is to be stored with. `sent` gives it as
+/// it was decoded.
+async fn finish(
     write: &Write<'_>,
     object: &mut Object,
     warnings: &mut Vec<String>,
+    sent: &mut (dyn FnMut() -> Result<Object, Status> + Send),
 ) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
     let sent_managers = object["metadata"].get("managedFields").cloned();
@@ -177,9 +182,10 @@ pub(super) async fn finish(
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
     let loose = stored.normalize_sent(object);
-    allocation::foresee(write, object)?;
+    allocation::foresee(write, object, None)?;
     let errors = write.check_create(object);
     if !errors.is_empty() {
+        let errors = write.shown_as_sent(errors, object, sent, |object| write.check_create(object));
         return Err(super::invalid(kind, &name, &errors));
     }
     if loose {

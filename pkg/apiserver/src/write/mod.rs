@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use knarr_admission::{Lookup, Operation};
 use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::managed_fields::{Manager, folded, manager_name, reset_fields_of, track_folded};
-use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as};
+use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as, empties};
 use knarr_store::{Author, Draft, Lane, ProposeError, Record, WriteContext};
 use knarr_types::tree::Value;
 use knarr_types::{ErrorList, Key, Object, Status};
@@ -200,6 +200,22 @@ impl<'a> Write<'a> {
         match self.in_own_form(object).zip(self.in_own_form(old)) {
             Some((new, old)) => self.kind.check_update(&new, &old, self.subresource),
             None => self.stored.check_update(object, old, self.subresource),
+        }
+    }
+
+    /// These faults with what they show as it was sent.
+    fn shown_as_sent(
+        &self,
+        faults: ErrorList,
+        object: &Object,
+        sent: &mut (dyn FnMut() -> Result<Object, Status> + Send),
+        check: impl Fn(&Object) -> ErrorList,
+    ) -> ErrorList {
+        match sent() {
+            Ok(sent) if self.kind.custom.is_none() => {
+                empties::shown_as_sent(faults, object, &sent, self.stored.ty.get(), check)
+            }
+            _ => faults,
         }
     }
 

@@ -110,25 +110,50 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         let written = apply_scale(&write, &key, &scale_kind, &body).await?;
         return shown(context, kind, written).await;
     }
+    let sent = if context.info.verb == "update" {
+        let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
+        about(&scale, &key.namespace, &key.name).map_err(|status| status.with_warnings(&said))?;
+        Some((scale, said))
+    } else {
+        None
+    };
     let written = commit(&write, &key, Vec::new(), |old, warnings| {
         let old = &*unfolded(old);
         let current = owned_scale(kind, old);
-        let mut scale = if context.info.verb == "update" {
-            let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
-            warnings.extend(said);
-            scale
-        } else {
-            let patch = Document::of(&context.content_type, &body, write.options.validation)?;
-            let (scale, said) = patch.apply(app, &scale_kind, &current, write.options.validation)?;
-            warnings.extend(said);
-            scale
+        let (mut scale, said) = match &sent {
+            Some(sent) => sent.clone(),
+            None => {
+                let patch = Document::of(&context.content_type, &body, write.options.validation)?;
+                patch.apply(app, &scale_kind, &current, write.options.validation)?
+            }
         };
+        warnings.extend(said);
         let new = scaled(kind, old, &scale)?;
         track_update(Some(&current), &mut scale, scale_kind.ty.get(), &scale_manager(&write), write.now);
         Ok(owned_as(&write, old, new, &scale))
     })
     .await?;
     shown(context, kind, written).await
+}
+
+/// The scale that was sent is of the workload in the path.
+fn about(scale: &Value, namespace: &str, name: &str) -> Result<(), Status> {
+    let sent = scale["metadata"]["namespace"].as_str().unwrap_or_default();
+    if !sent.is_empty() && sent != namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(why));
+    }
+    let sent = scale["metadata"]["name"].as_str().unwrap_or_default();
+    if sent.is_empty() {
+        let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
+        return Err(Status::bad_request(why));
+    }
+    if sent != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({sent}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
 }
 
 /// The scale of the workload that a write was answered with, and what that warned of.
@@ -198,21 +223,7 @@ pub(super) fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object,
         let key = Key::new(kind.storage.clone(), old["metadata"]["namespace"].as_str().unwrap_or_default(), name);
         return Err(Status::conflict(&kind.id(), name, &storage_key::uid_mismatch(&key, uid, actual)));
     }
-    let sent = scale["metadata"]["namespace"].as_str().unwrap_or_default();
-    if !sent.is_empty() && sent != old["metadata"]["namespace"].as_str().unwrap_or_default() {
-        let why = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(Status::bad_request(why));
-    }
-    let sent = scale["metadata"]["name"].as_str().unwrap_or_default();
-    if sent.is_empty() {
-        let why = format!("the name of the object ({name} based on URL) was undeterminable: name must be provided");
-        return Err(Status::bad_request(why));
-    }
-    if sent != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({sent}) does not match the name on the URL ({name})"
-        )));
-    }
+    about(scale, old["metadata"]["namespace"].as_str().unwrap_or_default(), name)?;
     let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
     if !version.is_empty()
         && version != "0"

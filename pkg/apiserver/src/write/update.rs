@@ -108,7 +108,7 @@ pub(super) async fn commit(
         let record = write.app.store.get(key).ok_or_else(not_found)?;
         let old = write.current_folded(&record).await?;
         let mut new = change(&old, &mut warnings)?;
-        finish(write, &mut new, &old, &mut warnings).await?;
+        finish(write, &mut new, &old, &mut warnings, &mut || change(&old, &mut Vec::new())).await?;
         new = write.rehearsed(new).await?;
         new["metadata"]["resourceVersion"] = record.revision.to_string().into();
         return write.respond_dry(200, &new, &warnings);
@@ -158,7 +158,7 @@ async fn run(
             let record = current.ok_or_else(not_found)?;
             let old = write.current_folded(&record).await?;
             let mut new = change(&old, &mut said).map_err(|status| status.with_warnings(&said))?;
-            let finished = finish(write, &mut new, &old, &mut said).await;
+            let finished = finish(write, &mut new, &old, &mut said, &mut || change(&old, &mut Vec::new())).await;
             let mut terms = finished.map_err(|status| status.with_warnings(&said))?;
             *turn.lock() = terms.turn.take();
             if is_over(&new) {
@@ -192,12 +192,14 @@ fn is_over(object: &Object) -> bool {
     !metadata["deletionTimestamp"].is_null() && none && grace == 0 && (object["kind"] != "Namespace" || spec_finalizers)
 }
 
-/// All that happens to a changed object before it is stored; gives what the store must check besides.
+/// All that happens to a changed object before it is stored; gives what the store must check besides. `sent`
+/// gives it as it was asked for.
 async fn finish(
     write: &Write<'_>,
     object: &mut Object,
     old: &Object,
     warnings: &mut Vec<String>,
+    sent: &mut (dyn FnMut() -> Result<Object, Status> + Send),
 ) -> Result<Terms, Status> {
     let (kind, stored) = (write.kind, &*write.stored);
     // In its one form, so that the strategy does not take other words for a change. An empty list of owners,
@@ -223,10 +225,13 @@ async fn finish(
         stored.default(object);
     }
     stored.prepare_update(object, old, write.subresource);
+    stored.stamp(object, old, write.subresource, &seconds(write.now));
     crate::escalation::check(write, object, Some(old))?;
     knarr_admission::set_condition_times(&request, object, &seconds(write.now));
+    allocation::foresee(write, object, Some(old))?;
     let errors = write.check_update(object, old);
     if !errors.is_empty() {
+        let errors = write.shown_as_sent(errors, object, sent, |object| write.check_update(object, old));
         return Err(super::invalid(kind, name, &errors));
     }
     if write.subresource.is_empty() {

@@ -91,8 +91,10 @@ pub fn interface_address(address: &At<'_>) -> ErrorList {
 
 /// What is wrong with an address that traffic is sent to from outside.
 pub fn not_special(address: &At<'_>) -> ErrorList {
-    let Ok(parsed) = address.text().parse::<IpAddr>() else {
-        return vec![address.invalid_as(address.text(), "must be a valid IP address")];
+    let text = address.text();
+    let parsed = text.parse().or_else(|_| without_leading_zeros(text).parse().map(IpAddr::V4));
+    let Ok(parsed) = parsed.map(|parsed: IpAddr| parsed.to_canonical()) else {
+        return vec![address.invalid_as(text, "must be a valid IP address")];
     };
     let mut errors = ErrorList::new();
     if parsed.is_unspecified() {

@@ -8,7 +8,7 @@ use knarr_types::{ErrorList, FieldError, Object};
 use super::Rules;
 use super::at::At;
 use super::conditions::conditions;
-use super::fill::{self, each, empty, object, unset};
+use super::fill::{self, each, object, unset};
 use super::names;
 use super::policy_expressions;
 use super::security::one_of;
@@ -72,7 +72,7 @@ fn match_defaults(matching: &mut knarr_types::tree::Value) {
     object(matching, "namespaceSelector");
     object(matching, "objectSelector");
     for list in ["resourceRules", "excludeResourceRules"] {
-        each(matching, list).for_each(|rule| empty(rule, "scope", "*"));
+        each(matching, list).for_each(|rule| unset(rule, "scope", "*"));
     }
 }
 

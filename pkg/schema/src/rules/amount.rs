@@ -30,7 +30,10 @@ impl Amount {
 
     /// No part of one, to the thousandth.
     pub fn is_whole(self) -> bool {
-        self.0 / (NANO / 1000) % 1000 == 0
+        // As upstream counts thousandths: rounded up, in 64 bits.
+        let (thousandth, rest) = (NANO / 1000, self.0 % (NANO / 1000));
+        let milli = self.0 / thousandth + if rest == 0 { 0 } else { self.0.signum() };
+        u64::try_from(milli & i128::from(u64::MAX)).is_ok_and(|low| low.cast_signed() % 1000 == 0)
     }
 
     /// In whole units, rounded away from zero.
@@ -64,6 +67,8 @@ mod tests {
             assert_eq!(Amount::parse(a), Amount::parse(b), "{a} {b}");
         }
         assert_eq!(Amount::parse("1x"), None);
-        assert!(!Amount::parse("1500m").is_some_and(Amount::is_whole));
+        for (text, whole) in [("1500m", false), ("1n", false), ("2k", true), ("12345678901234567890", false)] {
+            assert_eq!(Amount::parse(text).map(Amount::is_whole), Some(whole), "{text}");
+        }
     }
 }

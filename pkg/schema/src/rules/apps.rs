@@ -2,7 +2,6 @@
 
 //! Deployments, ReplicaSets, ReplicationControllers, pod templates and controller revisions.
 
-use knarr_types::tree::json;
 use knarr_types::{ErrorList, FieldError, Object};
 
 use super::Rules;
@@ -124,8 +123,9 @@ pub(super) static POD_TEMPLATE: Rules = Rules {
 pub(super) static CONTROLLER_REVISION: Rules = Rules {
     validate: controller_revision,
     validate_update: |new, old, _| {
-        let mut errors = controller_revision(new);
-        errors.extend(metadata::immutable(&At::root(new).get("data"), &At::root(old).get("data")));
+        let revision = At::root(new);
+        let mut errors = not_negative(&revision, &["revision"]);
+        errors.extend(metadata::immutable(&revision.get("data"), &At::root(old).get("data")));
         errors
     },
     judges_changes_whole: true,
@@ -170,7 +170,7 @@ fn strategy(strategy: &At<'_>) -> ErrorList {
             errors
         }
         _ => {
-            let shown = go_print::structure(strategy.value, &[("Type", "type$"), ("RollingUpdate", "rollingUpdate")]);
+            let shown = go_print::of_type(strategy.value, "io.k8s.api.apps.v1.DeploymentStrategy");
             vec![FieldError::not_supported(&strategy.path, shown, &["Recreate", "RollingUpdate"])]
         }
     }
@@ -183,10 +183,10 @@ fn deployment_status(status: &At<'_>, before: &At<'_>) -> ErrorList {
             "observedGeneration",
             "replicas",
             "updatedReplicas",
-            "terminatingReplicas",
             "readyReplicas",
             "availableReplicas",
             "unavailableReplicas",
+            "terminatingReplicas",
             "collisionCount",
         ],
     );
@@ -210,7 +210,14 @@ fn replica_set(set: &Object) -> ErrorList {
 fn replica_status(status: &At<'_>) -> ErrorList {
     let mut errors = not_negative(
         status,
-        &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
+        &[
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "observedGeneration",
+            "terminatingReplicas",
+        ],
     );
     errors.extend(within_replicas(status, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"]));
     if status.int("availableReplicas") > status.int("readyReplicas") {
@@ -243,12 +250,11 @@ fn replication_controller(controller: &Object) -> ErrorList {
 
 fn controller_revision(revision: &Object) -> ErrorList {
     let revision = At::root(revision);
-    let mut errors = ErrorList::new();
+    let mut errors = not_negative(&revision, &["revision"]);
     if !revision.has("data") {
         errors.push(revision.get("data").required("data is mandatory"));
     } else if !revision.raw("data").is_object() {
-        errors.push(revision.get("data").invalid_as(json!({}), "data must be a valid JSON object"));
+        errors.push(revision.get("data").required("data must be a valid JSON object"));
     }
-    errors.extend(not_negative(&revision, &["revision"]));
     errors
 }

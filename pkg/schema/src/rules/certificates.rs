@@ -88,7 +88,7 @@ fn spec(spec: &At<'_>) -> ErrorList {
     let request = spec.get("request");
     let decoded = STANDARD.decode(request.text()).unwrap_or_default();
     if let Err(why) = pem::certificate_request(&decoded) {
-        errors.push(request.invalid_as(request.text(), why));
+        errors.push(request.invalid(why));
     }
     let usages = spec.items("usages");
     if usages.is_empty() {

@@ -47,7 +47,21 @@ pub(super) static SECRET: Rules = Rules {
     ..Rules::DEFAULT
 };
 
-pub(super) static SERVICE_ACCOUNT: Rules = Rules { judges_changes_whole: true, ..Rules::DEFAULT };
+pub(super) static SERVICE_ACCOUNT: Rules = Rules {
+    prepare_create: clean_secrets,
+    prepare_update: |new, _, _| clean_secrets(new),
+    judges_changes_whole: true,
+    ..Rules::DEFAULT
+};
+
+/// Secrets are known by their names alone.
+fn clean_secrets(account: &mut Object) {
+    for secret in fill::each(account, "secrets") {
+        let name = secret["name"].as_str().filter(|name| !name.is_empty()).map(Value::from);
+        *secret =
+            name.map(|name| knarr_types::tree::json!({"name": name})).unwrap_or_else(|| knarr_types::tree::json!({}));
+    }
+}
 
 /// The most bytes that all values together may take.
 const MAX_BYTES: usize = 1024 * 1024;

@@ -198,7 +198,7 @@ fn resize_policy(container: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
             }
         }
         if pod.restart_policy == "Never" && restart != "NotRequired" {
-            errors.push(list.invalid_as(restart, "must be 'NotRequired' when `restartPolicy` is 'Never'"));
+            errors.push(list.invalid_as(restart, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"));
         }
     }
     errors

@@ -19,10 +19,15 @@ pub(super) static ENDPOINTS: Rules = Rules {
         }
     },
     validate: |endpoints| subsets(&At::root(endpoints)),
-    validate_update: |new, _, _| subsets(&At::root(new)),
+    // Older versions took what is wrong today.
+    validate_update: |new, old, _| match same(&new["subsets"], &old["subsets"]) {
+        true => ErrorList::new(),
+        false => subsets(&At::root(new)),
+    },
     warnings: subset_warnings,
     deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     allow_create_on_update: true,
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -47,10 +52,10 @@ pub(super) static ENDPOINT_SLICE: Rules = Rules {
             fill::generation(new, before + 1);
         }
     },
-    validate: |slice| endpoint_slice(&At::root(slice)),
+    validate: |slice| endpoint_slice(&At::root(slice), false),
     validate_update: |new, old, _| {
         let slice = At::root(new);
-        let mut errors = endpoint_slice(&slice);
+        let mut errors = endpoint_slice(&slice, same(&new["endpoints"], &old["endpoints"]));
         errors.extend(metadata::immutable(&slice.get("addressType"), &At::root(old).get("addressType")));
         errors
     },
@@ -140,9 +145,14 @@ fn app_protocol(port: &At<'_>) -> ErrorList {
     if protocol.is_set() { protocol.faults(names::qualified_name(protocol.text())) } else { ErrorList::new() }
 }
 
-fn endpoint_slice(slice: &At<'_>) -> ErrorList {
+/// What is wrong with a slice; endpoints that were there before are let be, as older versions took them.
+fn endpoint_slice(slice: &At<'_>, endpoints_stay: bool) -> ErrorList {
     let kind = slice.get("addressType");
     let mut errors: ErrorList = required_one_of(&kind, &["FQDN", "IPv4", "IPv6"]).into_iter().collect();
+    errors.extend(slice_ports(slice));
+    if endpoints_stay {
+        return errors;
+    }
     if slice.len("endpoints") > 1000 {
         errors.push(FieldError::too_many(&slice.get("endpoints").path, slice.len("endpoints"), 1000));
         return errors;
@@ -151,7 +161,6 @@ fn endpoint_slice(slice: &At<'_>) -> ErrorList {
         errors.extend(slice_addresses(&endpoint, kind.text()));
         errors.extend(slice_endpoint(&endpoint));
     }
-    errors.extend(slice_ports(slice));
     errors
 }
 
@@ -186,10 +195,12 @@ fn slice_ip(list: &At<'_>, address: &At<'_>, kind: &str) -> ErrorList {
         return faults;
     }
     let right_family = if kind == "IPv4" { addresses::is_ipv4 } else { addresses::is_ipv6 };
+    let mut errors = ErrorList::new();
     if !right_family(address.text()) {
-        return vec![list.invalid_as(address.text(), format!("must be an {kind} address"))];
+        errors.push(list.invalid_as(address.text(), format!("must be an {kind} address")));
     }
-    addresses::not_special(address)
+    errors.extend(addresses::not_special(address));
+    errors
 }
 
 fn slice_endpoint(endpoint: &At<'_>) -> ErrorList {

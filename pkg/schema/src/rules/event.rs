@@ -19,6 +19,7 @@ pub(super) static EVENT: Rules = Rules {
     validate_update: |new, _, _| legacy(&At::root(new), &CORE),
     fields: |event| fields(event, &CORE),
     allow_create_on_update: true,
+    judges_metadata_twice: false,
     ..Rules::DEFAULT
 };
 

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use knarr_types::{ErrorList, FieldError, FieldPath};
+use knarr_types::{ErrorList, FieldError, FieldPath, Shown};
 
 use super::Rules;
 use super::at::At;
@@ -73,7 +73,7 @@ fn spec(spec: &At<'_>) -> ErrorList {
     let backend_at = spec.get("defaultBackend");
     if spec.len("rules") == 0 && !backend_at.is_set() {
         let message = "either `defaultBackend` or `rules` must be specified";
-        errors.push(spec.invalid_as(spec.raw("rules").clone(), message));
+        errors.push(spec.invalid_as(Shown::Printed(spec.raw("rules").to_string()), message));
     }
     if backend_at.is_set() {
         errors.extend(backend(&backend_at));

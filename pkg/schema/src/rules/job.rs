@@ -3,11 +3,12 @@
 //! Jobs (`pkg/registry/batch/job/strategy.go`, `pkg/apis/batch/validation`).
 
 use knarr_types::tree::{Value, json};
-use knarr_types::{ErrorList, FieldError, FieldErrorType, Object, Shown};
+use knarr_types::{ErrorList, FieldError, FieldErrorType, Object};
 
 use super::Rules;
 use super::at::{At, same};
 use super::fill::{self, each, empty, object, unset};
+use super::go_print;
 use super::ingress::domain_prefixed_path;
 use super::job_policies;
 use super::job_status;
@@ -17,7 +18,6 @@ use super::pod_spec;
 use super::pod_warnings;
 use super::selectors;
 use super::workload::{self, not_negative, template_defaults};
-use super::{go_diff, go_print};
 
 pub(super) static JOB: Rules = Rules {
     default,
@@ -269,10 +269,11 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
 fn template_change(spec: &At<'_>, old_spec: &At<'_>, stands_still: bool) -> Option<FieldError> {
     let (template, before) = (spec.get("template"), old_spec.raw("template"));
     let pod = template.get("spec");
-    let own = || go_diff::shown(pod.value, "io.k8s.api.core.v1.PodSpec");
+    let own = || go_print::of_type(pod.value, "io.k8s.api.core.v1.PodSpec");
     if !stands_still {
         let changed = !same(template.value, before);
-        return changed.then(|| template.invalid_as(whole_template(&template, &own()), metadata::IMMUTABLE));
+        let shown = || go_print::of_type(template.value, "io.k8s.api.core.v1.PodTemplateSpec");
+        return changed.then(|| template.invalid_as(shown(), metadata::IMMUTABLE));
     }
     let (mut compared, mut before) = (pod.value.clone(), before["spec"].clone());
     for field in ["nodeSelector", "tolerations", "schedulingGates"] {
@@ -293,16 +294,7 @@ fn template_change(spec: &At<'_>, old_spec: &At<'_>, stands_still: bool) -> Opti
         }
     }
     let changed = !same(&compared, &before);
-    changed.then(|| pod.invalid_as(Shown::Printed(own()), metadata::IMMUTABLE))
-}
-
-/// Its metadata stands among its own fields.
-fn whole_template(template: &At<'_>, spec: &str) -> Shown {
-    let metadata = go_print::of_type(template.raw("metadata"), "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-    let metadata = metadata.to_string();
-    let metadata = metadata.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
-    let comma = if metadata.is_empty() { "" } else { "," };
-    Shown::Printed(format!("{{{metadata}{comma}\"Spec\":{spec}}}"))
+    changed.then(|| pod.invalid_as(own(), metadata::IMMUTABLE))
 }
 
 /// The job is suspended and has no pods: it never started, or says that it stopped.

@@ -108,8 +108,7 @@ pub fn success(spec: &At<'_>) -> ErrorList {
         return ErrorList::new();
     }
     if spec.str("completionMode") != "Indexed" {
-        let shown = super::go_print::structure(policy.value, &[("Rules", "rules")]);
-        return vec![policy.invalid_as(shown, "requires indexed completion mode")];
+        return vec![policy.invalid("requires indexed completion mode")];
     }
     let list = policy.get("rules");
     let mut errors = ErrorList::new();

@@ -2,6 +2,7 @@
 
 //! What every object's metadata must be (`k8s.io/apimachinery/pkg/api/validation/objectmeta.go`).
 
+use knarr_types::field_error::is_printable;
 use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
 
@@ -11,6 +12,10 @@ use super::names::{self, NameCheck};
 
 /// The most bytes that keys and values of all annotations may take together.
 const ANNOTATIONS_MAX_BYTES: usize = 256 * 1024;
+/// The longest name of one who owns fields.
+const MANAGER_MAX_BYTES: usize = 128;
+/// The longest name of what it wrote through.
+const SUBRESOURCE_MAX_BYTES: usize = 256;
 const ORPHAN: &str = knarr_types::labels::FINALIZER_ORPHAN;
 const FOREGROUND: &str = knarr_types::labels::FINALIZER_FOREGROUND;
 
@@ -292,6 +297,7 @@ fn no_new_finalizers(metadata: &At<'_>, before: &At<'_>) -> Option<FieldError> {
         return None;
     }
     new.sort_unstable();
+    new.dedup();
     let shown: Vec<_> = new.iter().map(|f| format!("{f:?}")).collect();
     Some(metadata.get("finalizers").forbidden(format!(
         "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
@@ -309,6 +315,16 @@ fn managed_fields(metadata: &At<'_>) -> ErrorList {
         let fields_type = entry.get("fieldsType");
         if !["", "FieldsV1"].contains(&fields_type.text()) {
             errors.push(fields_type.invalid("must be `FieldsV1`"));
+        }
+        let manager = entry.get("manager");
+        if manager.text().len() > MANAGER_MAX_BYTES {
+            errors.push(FieldError::too_long(&manager.path, MANAGER_MAX_BYTES));
+        }
+        if !manager.text().chars().all(is_printable) {
+            errors.push(manager.invalid("should only contain printable characters"));
+        }
+        if entry.str("subresource").len() > SUBRESOURCE_MAX_BYTES {
+            errors.push(FieldError::too_long(&entry.get("subresource").path, SUBRESOURCE_MAX_BYTES));
         }
     }
     errors

@@ -94,11 +94,12 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
 #[must_use]
 pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
     let mut faults = too_many_characters(value, 253);
-    if !value.split('.').all(|label| is_label(&label.replace('_', "a"))) {
-        let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+    let is_name = |label: &str| is_label(&label.strip_prefix('_').unwrap_or(label).replace('_', "-"));
+    if !value.split('.').all(is_name) {
+        let message = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
         faults.push(pattern(
             message,
-            r"[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?(\.[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?)*",
+            r"_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*",
             &["example.com"],
         ));
     }
@@ -252,7 +253,7 @@ pub fn port_name(value: &str) -> Vec<String> {
     if value.len() > 15 {
         faults.push("must be no more than 15 characters".to_owned());
     }
-    if !value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
         faults.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
     if !value.bytes().any(|b| b.is_ascii_lowercase()) {

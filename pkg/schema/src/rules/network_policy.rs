@@ -10,7 +10,6 @@ use super::Rules;
 use super::addresses;
 use super::at::{At, same};
 use super::fill::{self, each, empty, object, unset};
-use super::go_print;
 use super::names;
 use super::probes;
 use super::security::one_of;
@@ -41,12 +40,10 @@ pub(super) static IP_ADDRESS: Rules = Rules {
     name: canonical_ip,
     validate: |address| parent_ref(&At::root(address).get("spec.parentRef")),
     validate_update: |new, old, _| {
-        const FIELDS: &[(&str, &str)] =
-            &[("Group", "group$"), ("Resource", "resource$"), ("Namespace", "namespace$"), ("Name", "name$")];
         let (parent, before) = (At::root(new).get("spec.parentRef"), At::root(old).get("spec.parentRef"));
         let mut errors = parent_ref(&parent);
         if !same(parent.value, before.value) {
-            errors.push(parent.invalid_as(go_print::structure(parent.value, FIELDS), "field is immutable"));
+            errors.push(parent.invalid("field is immutable"));
         }
         errors
     },
@@ -63,13 +60,18 @@ pub(super) static SERVICE_CIDR: Rules = Rules {
         if subresource == "status" {
             return ErrorList::new();
         }
-        let (list, before) = (At::root(new).get("spec.cidrs"), At::root(old).get("spec.cidrs"));
-        let (new, old) = (At::root(new).items("spec.cidrs"), super::at::strings(before.value));
-        if new.len() < old.len() {
-            return vec![list.invalid("field is immutable")];
+        let spec = At::root(new).get("spec");
+        let (new, old) = (spec.items("cidrs"), At::root(old).strings("spec.cidrs"));
+        let grown = (old.len(), new.len()) == (1, 2);
+        if old.len() != new.len() && !grown {
+            return vec![spec.get("cidrs").invalid("field is immutable")];
         }
         let changed = new.iter().zip(old).filter(|(new, old)| new.text() != *old);
-        changed.map(|(new, _)| new.invalid("field is immutable")).collect()
+        let mut errors: ErrorList = changed.map(|(new, _)| new.invalid("field is immutable")).collect();
+        if grown {
+            errors.extend(service_cidr(&spec));
+        }
+        errors
     },
     ..Rules::DEFAULT
 };

@@ -20,11 +20,27 @@ const FEATURE_FORM: &str = "must start with an UpperCamelCase segment, with subs
 
 pub(super) static NODE: Rules = Rules {
     default,
+    prepare_create: |node| {
+        drop_field(node, "spec", "configSource");
+        drop_field(node, "status", "config");
+    },
     prepare_update: |new, old, subresource| {
-        fill::keep(new, old, if subresource == "status" { "spec" } else { "status" })
+        // Where nodes get their configuration from is a feature that is gone.
+        if subresource == "status" {
+            fill::keep(new, old, "spec");
+            if old["status"]["config"].is_null() {
+                drop_field(new, "status", "config");
+            }
+        } else {
+            fill::keep(new, old, "status");
+            if old["spec"]["configSource"].is_null() {
+                drop_field(new, "spec", "configSource");
+            }
+        }
     },
     validate: |node| validate(&At::root(node)),
     validate_update,
+    warnings,
     fields: |node| vec![("spec.unschedulable", At::root(node).flag("spec.unschedulable").to_string())],
     judges_changes_whole: true,
     ..Rules::DEFAULT
@@ -41,6 +57,25 @@ fn default(node: &mut Object) {
     if node["status"]["capacity"].is_object() && node["status"]["allocatable"].is_null() {
         node["status"]["allocatable"] = node["status"]["capacity"].clone();
     }
+}
+
+fn drop_field(node: &mut Object, part: &str, field: &str) {
+    if let Some(part) = fill::at(node, part) {
+        fill::remove(part, field);
+    }
+}
+
+fn warnings(node: &Object) -> Vec<String> {
+    let spec = At::root(node).get("spec");
+    let mut warnings = Vec::new();
+    if spec.has("configSource") {
+        warnings.push("spec.configSource: the feature is removed".to_owned());
+    }
+    if !spec.str("externalID").is_empty() {
+        warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+    }
+    warnings.extend(spec.items("podCIDRs").iter().filter_map(addresses::cidr_warning));
+    warnings
 }
 
 fn validate(node: &At<'_>) -> ErrorList {
@@ -125,6 +160,9 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         }
     }
     errors.extend(taints(&node));
+    if node.str("spec.externalID") != before.str("spec.externalID") {
+        errors.push(node.get("spec.externalID").forbidden("may not be updated"));
+    }
     errors
 }
 

@@ -35,6 +35,11 @@ pub(super) static PERSISTENT_VOLUME: Rules = Rules {
     prepare_update: |new, old, subresource| {
         fill::keep(new, old, if subresource == "status" { "spec" } else { "status" });
     },
+    stamp: |new, old, subresource, now| {
+        if subresource == "status" {
+            phase_time(&mut new["status"], &old["status"], now);
+        }
+    },
     validate: |volume| self::volume(&At::root(volume)),
     validate_update,
     warnings,
@@ -65,6 +70,17 @@ const SOURCES: &[&str] = &[
     "storageos",
     "csi",
 ];
+
+/// When the phase changed last: kept where it did not, now where it did and the client does not say when.
+fn phase_time(status: &mut Value, before: &Value, now: &str) {
+    const FIELD: &str = "lastPhaseTransitionTime";
+    let (same_phase, unset) = (status["phase"] == before["phase"], status[FIELD].is_null());
+    if same_phase && unset {
+        fill::keep(status, before, FIELD);
+    } else if !same_phase && (unset || status[FIELD] == before[FIELD]) {
+        status[FIELD] = now.into();
+    }
+}
 
 fn volume(volume: &At<'_>) -> ErrorList {
     let name = volume.str("metadata.name");
@@ -315,4 +331,24 @@ fn warnings(volume: &Object) -> Vec<String> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_says_when_its_phase_changed() {
+        let before = json!({"phase": "Pending", "lastPhaseTransitionTime": "t0"});
+        for (status, want) in [
+            (json!({"phase": "Pending"}), "t0"),
+            (json!({"phase": "Bound"}), "t1"),
+            (json!({"phase": "Bound", "lastPhaseTransitionTime": "t0"}), "t1"),
+            (json!({"phase": "Bound", "lastPhaseTransitionTime": "t2"}), "t2"),
+        ] {
+            let mut new = status.clone();
+            phase_time(&mut new, &before, "t1");
+            assert_eq!(new["lastPhaseTransitionTime"], want, "{status}");
+        }
+    }
 }

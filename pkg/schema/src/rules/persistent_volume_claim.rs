@@ -40,11 +40,15 @@ fn prepare_create(claim: &mut Object) {
     claim["status"] = knarr_types::tree::json!({"phase": "Pending"});
     let spec = fill::object(claim, "spec");
     drop_foreign_source(spec);
-    // A source of a kind that cannot fill a volume is dropped, as if it had never been given.
+    drop_odd_source(spec);
+    mirror_data_source(spec);
+}
+
+/// A source of a kind that cannot fill a volume is dropped, as if it had never been given.
+fn drop_odd_source(spec: &mut Value) {
     if spec["dataSourceRef"].is_null() && !spec["dataSource"].is_null() && !is_core_source(&spec["dataSource"]) {
         fill::remove(spec, "dataSource");
     }
-    mirror_data_source(spec);
 }
 
 /// A source in another namespace is behind a switch that is off.
@@ -67,7 +71,10 @@ fn is_core_source(source: &Value) -> bool {
 fn mirror_data_source(spec: &mut Value) {
     if spec["dataSource"].is_object() && spec["dataSourceRef"].is_null() {
         spec["dataSourceRef"] = spec["dataSource"].clone();
-    } else if spec["dataSourceRef"].is_object() && spec["dataSource"].is_null() {
+    } else if spec["dataSourceRef"].is_object()
+        && spec["dataSource"].is_null()
+        && spec["dataSourceRef"]["namespace"].as_str().unwrap_or_default().is_empty()
+    {
         let reference = spec["dataSourceRef"].clone();
         spec["dataSource"] = reference;
     }
@@ -81,6 +88,9 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
         let spec = fill::object(new, "spec");
         if old["spec"]["dataSourceRef"].is_null() {
             drop_foreign_source(spec);
+        }
+        if old["spec"]["dataSource"].is_null() {
+            drop_odd_source(spec);
         }
         mirror_data_source(spec);
     }

@@ -318,7 +318,7 @@ fn immutable_rest(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
         if let Some(affinity) = fill::at(&mut munged, "affinity") {
             fill::keep(affinity, old_spec.raw("affinity"), "nodeAffinity");
         }
-        if same(&munged["affinity"], &json!({})) && !old_spec.has("affinity") {
+        if munged["affinity"] == json!({}) && !old_spec.has("affinity") {
             fill::remove(&mut munged, "affinity");
         }
     }

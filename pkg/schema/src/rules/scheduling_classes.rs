@@ -59,6 +59,7 @@ pub(super) static RUNTIME_CLASS: Rules = Rules {
 pub(super) static POD_DISRUPTION_BUDGET: Rules = Rules {
     // Upstream asks of its metadata only what it asks of all.
     name: names::path_segment_name,
+    judges_metadata_twice: false,
     prepare_create: fill::first_generation,
     prepare_update: fill::spec_and_status,
     validate: |budget| disruption_budget(&At::root(budget).get("spec")),
@@ -114,12 +115,7 @@ fn runtime_class(class: &At<'_>) -> ErrorList {
     } else {
         errors.extend(handler.faults(names::dns1123_label(handler.text())));
     }
-    let limits = class.get("overhead").path.child("limits");
-    for (name, amount) in class.entries("overhead.podFixed") {
-        let amount = amount.named(limits.key(name));
-        errors.extend(resources::container_resource_name(name, &amount));
-        errors.extend(resources::quantity(name, &amount));
-    }
+    errors.extend(resources::overhead(&class.get("overhead.podFixed").named(class.get("overhead").path)));
     let scheduling_at = class.get("scheduling");
     errors.extend(metadata::labels(&scheduling_at.get("nodeSelector")));
     errors.extend(scheduling::tolerations(&scheduling_at));
@@ -136,16 +132,9 @@ fn runtime_class(class: &At<'_>) -> ErrorList {
 }
 
 fn disruption_budget(spec: &At<'_>) -> ErrorList {
-    const FIELDS: &[(&str, &str)] = &[
-        ("MinAvailable", "minAvailable"),
-        ("Selector", "selector"),
-        ("MaxUnavailable", "maxUnavailable"),
-        ("UnhealthyPodEvictionPolicy", "unhealthyPodEvictionPolicy"),
-    ];
     let mut errors = ErrorList::new();
     if spec.has("minAvailable") && spec.has("maxUnavailable") {
-        let shown = go_print::structure_of_values(spec.value, FIELDS);
-        errors.push(spec.invalid_as(shown, "minAvailable and maxUnavailable cannot be both set"));
+        errors.push(spec.invalid("minAvailable and maxUnavailable cannot be both set"));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         let at = spec.get(field);

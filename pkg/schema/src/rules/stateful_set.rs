@@ -2,7 +2,7 @@
 
 //! StatefulSets and DaemonSets.
 
-use knarr_types::tree::json;
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, Object};
 
 use super::Rules;
@@ -33,7 +33,7 @@ pub(super) static STATEFUL_SET: Rules = Rules {
         workload::prepare_update(new, old, subresource);
     },
     name: names::dns_label_name,
-    validate: |set| stateful_set(set, true),
+    validate: |set| stateful_set(set, Judged::New),
     validate_update: stateful_update,
     warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
     has_generation: true,
@@ -70,8 +70,8 @@ pub(super) static DAEMON_SET: Rules = Rules {
         if subresource == "status" {
             return daemon_status(&At::root(new).get("status"), &At::root(old).get("status"));
         }
-        let mut errors = daemon_set(new);
-        errors.extend(immutable_selector(new, old));
+        let mut errors: ErrorList = immutable_selector(new, old).into_iter().collect();
+        errors.extend(daemon_set(new));
         errors
     },
     warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
@@ -125,7 +125,16 @@ fn stateful_defaults(set: &mut Object) {
     }
 }
 
-fn stateful_set(set: &Object, is_new: bool) -> ErrorList {
+/// How much of a set is judged: what cannot change, or was wrong before, is let be.
+#[derive(Clone, Copy, PartialEq)]
+enum Judged {
+    New,
+    Changed,
+    /// Its pods' spec was wrong already.
+    ButForPods,
+}
+
+fn stateful_set(set: &Object, judged: Judged) -> ErrorList {
     let spec = At::root(set).get("spec");
     let mut errors = ErrorList::new();
     let policy = spec.get("podManagementPolicy");
@@ -137,40 +146,57 @@ fn stateful_set(set: &Object, is_new: bool) -> ErrorList {
     for field in ["whenDeleted", "whenScaled"] {
         errors.extend(required_one_of(&retention.get(field), &["Retain", "Delete"]));
     }
-    errors.extend(not_negative(&spec, &["replicas", "minReadySeconds"]));
-    errors.extend(not_negative(&spec.get("ordinals"), &["start"]));
-    // Of an old set they cannot change.
-    for claim in spec.items("volumeClaimTemplates").iter().filter(|_| is_new) {
+    for claim in spec.items("volumeClaimTemplates").iter().filter(|_| judged == Judged::New) {
         errors.extend(persistent_volume_claim::spec(&claim.get("spec")));
     }
-    errors.extend(required_selector(&spec, "statefulset"));
-    errors.extend(stateful_template(&spec));
-    errors.extend(always_restarting(&spec.get("template"), "StatefulSet"));
-    errors.extend(not_negative(&spec, &["revisionHistoryLimit"]));
+    errors.extend(not_negative(&spec, &["replicas", "minReadySeconds"]));
+    errors.extend(not_negative(&spec.get("ordinals"), &["start"]));
     let service = spec.get("serviceName");
-    if !service.text().is_empty() {
+    if judged == Judged::New && !service.text().is_empty() {
         errors.extend(service.faults(names::dns1123_label(service.text())));
     }
+    errors.extend(required_selector(&spec, "statefulset"));
+    errors.extend(stateful_template(&spec, judged));
+    errors.extend(always_restarting(&spec.get("template"), "StatefulSet"));
     errors
 }
 
-/// The volumes that its claims will bring are not in the template, so its spec is left to the pods.
-fn stateful_template(spec: &At<'_>) -> ErrorList {
+/// The template with what each pod will have of its own: the claims' volumes, no hostname, no subdomain.
+fn stateful_template(spec: &At<'_>, judged: Judged) -> ErrorList {
     let (selector, template) = (spec.get("selector"), spec.get("template"));
     let labels = template.get("metadata.labels");
     let mut errors = ErrorList::new();
     if !selectors::label_selector(&selector).is_empty() {
-        return vec![selector.invalid_as("", "invalid label selector")];
+        return vec![selector.invalid_as(selectors::shown(&selector), "")];
     }
     let selects_all = selector.is_set() && selectors::is_empty(&selector);
     if !selects_all && (!selector.is_set() || !selectors::matches(&selector, &labels)) {
         errors.push(labels.invalid("`selector` does not match template `labels`"));
+    }
+    if judged != Judged::ButForPods {
+        let completed = completed_template(spec);
+        errors.extend(pod_spec::template(&At::new(&completed, template.path.clone())));
     }
     errors.extend(metadata::labels(&labels.named(template.path.child("labels"))));
     let annotations = template.get("metadata.annotations").named(template.path.child("annotations"));
     errors.extend(metadata::annotations(&annotations));
     errors.extend(pod_annotations::of_pod(&annotations, &template.get("spec")));
     errors
+}
+
+fn completed_template(spec: &At<'_>) -> Value {
+    let mut template = spec.raw("template").clone();
+    let claims = spec.items("volumeClaimTemplates");
+    let Some(pod) = fill::at(&mut template, "spec") else { return template };
+    ["hostname", "subdomain"].iter().for_each(|field| fill::remove(pod, field));
+    if claims.is_empty() {
+        return template;
+    }
+    let names: Vec<_> = claims.iter().map(|claim| claim.str("metadata.name")).collect();
+    let own = each(pod, "volumes").filter(|volume| !names.contains(&volume["name"].as_str().unwrap_or_default()));
+    let claimed = names.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+    pod["volumes"] = Value::Array(claimed.chain(own.map(std::mem::take).collect::<Vec<_>>()).collect());
+    template
 }
 
 fn stateful_strategy(strategy: &At<'_>) -> ErrorList {
@@ -184,7 +210,7 @@ fn stateful_strategy(strategy: &At<'_>) -> ErrorList {
         "OnDelete" => ErrorList::new(),
         "RollingUpdate" => not_negative(&rolling, &["partition"]),
         _ => {
-            let shown = go_print::structure(strategy.value, &[("Type", "type$"), ("RollingUpdate", "rollingUpdate")]);
+            let shown = go_print::of_type(strategy.value, "io.k8s.api.apps.v1.StatefulSetUpdateStrategy");
             vec![strategy.invalid_as(shown, "must be 'RollingUpdate' or 'OnDelete'")]
         }
     }
@@ -215,7 +241,8 @@ fn stateful_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         errors.extend(not_decremented(&status, &before, "collisionCount"));
         return errors;
     }
-    let mut errors = stateful_set(new, false);
+    let was_wrong = !stateful_set(old, Judged::Changed).is_empty();
+    let mut errors = stateful_set(new, if was_wrong { Judged::ButForPods } else { Judged::Changed });
     let mut munged = new["spec"].clone();
     for field in [
         "replicas",
@@ -271,7 +298,7 @@ fn daemon_strategy(strategy: &At<'_>) -> ErrorList {
             errors
         }
         _ => {
-            let shown = go_print::structure(strategy.value, &[("Type", "type$"), ("RollingUpdate", "rollingUpdate")]);
+            let shown = go_print::of_type(strategy.value, "io.k8s.api.apps.v1.DaemonSetUpdateStrategy");
             vec![FieldError::not_supported(&strategy.path, shown, &["RollingUpdate", "OnDelete"])]
         }
     }

@@ -20,6 +20,9 @@ use super::security::one_of;
 use super::selectors;
 use super::volumes::{csi_driver_name, require};
 
+/// A field of CSI drivers behind a switch that is off.
+const SWITCHED_OFF: &str = "preventPodSchedulingIfMissing";
+
 pub(super) static STORAGE_CLASS: Rules = Rules {
     default: |class| {
         unset(class, "reclaimPolicy", "Delete");
@@ -67,10 +70,12 @@ pub(super) static CSI_DRIVER: Rules = Rules {
         unset(spec, "requiresRepublish", false);
         unset(spec, "seLinuxMount", false);
     },
+    prepare_create: |driver| fill::remove(object(driver, "spec"), SWITCHED_OFF),
     prepare_update: |new, old, _| {
-        if !same(&new["spec"]["tokenRequests"], &old["spec"]["tokenRequests"]) || !same(&new["spec"], &old["spec"]) {
-            fill::bump_generation(new, old, &["spec"]);
+        if old["spec"][SWITCHED_OFF].is_null() {
+            fill::remove(object(new, "spec"), SWITCHED_OFF);
         }
+        fill::bump_generation(new, old, &["spec"]);
     },
     validate: |driver| csi_driver(&At::root(driver).get("spec")),
     validate_update: |new, old, _| {
@@ -133,12 +138,7 @@ pub(super) static VOLUME_ATTACHMENT: Rules = Rules {
             fill::keep(new, old, "status");
         }
     },
-    validate: |attachment| {
-        let attachment = At::root(attachment);
-        let mut errors = volume_attachment(&attachment);
-        errors.extend(new_attachment(&attachment.get("spec")));
-        errors
-    },
+    validate: |attachment| volume_attachment(&At::root(attachment)),
     validate_update: |new, old, subresource| {
         let (attachment, before) = (At::root(new), At::root(old));
         if subresource == "status" {
@@ -147,7 +147,7 @@ pub(super) static VOLUME_ATTACHMENT: Rules = Rules {
         let mut errors = volume_attachment(&attachment);
         let spec = attachment.get("spec");
         if !same(spec.value, before.raw("spec")) {
-            errors.push(spec.invalid_as(shown_attachment(&spec), "field is immutable"));
+            errors.push(spec.invalid("field is immutable"));
         }
         errors
     },
@@ -230,9 +230,10 @@ fn allowed_topologies(class: &At<'_>) -> ErrorList {
                 errors.push(key.duplicate());
             }
         }
-        if terms.contains(&keys) {
-            errors.push(FieldError::duplicate(&term.get("matchLabelExpressions").path, ""));
-        }
+        // Upstream compares with as many empty terms as there are terms, too.
+        let before = terms.iter().filter(|term| **term == keys).count();
+        let twice = before + if keys.is_empty() { class.len("allowedTopologies") } else { 0 };
+        errors.extend(vec![FieldError::duplicate(&term.get("matchLabelExpressions").path, ""); twice]);
         terms.push(keys);
     }
     errors
@@ -313,6 +314,10 @@ fn csi_driver(spec: &At<'_>) -> ErrorList {
     if period.value.as_i64().is_some_and(|seconds| seconds < 10) {
         errors.push(period.invalid("must be greater than or equal to 10 seconds"));
     }
+    let tokens = spec.get("serviceAccountTokenInSecrets");
+    if tokens.is_set() && spec.len("tokenRequests") == 0 {
+        errors.push(tokens.invalid("serviceAccountTokenInSecrets is set but no tokenRequests are specified"));
+    }
     errors
 }
 
@@ -353,10 +358,7 @@ fn csi_drivers(node: &At<'_>) -> ErrorList {
 fn volume_attachment(attachment: &At<'_>) -> ErrorList {
     let spec = attachment.get("spec");
     let (attacher, source) = (spec.get("attacher"), spec.get("source"));
-    let mut errors = ErrorList::new();
-    if attacher.text().is_empty() {
-        errors.push(attacher.required(""));
-    }
+    let mut errors = csi_driver_name(&attacher);
     match (source.has("persistentVolumeName"), source.has("inlineVolumeSpec")) {
         (false, false) => {
             errors.push(source.required("must specify exactly one of inlineVolumeSpec and persistentVolumeName"))
@@ -373,12 +375,6 @@ fn volume_attachment(attachment: &At<'_>) -> ErrorList {
     }
     errors.extend(spec.get("nodeName").faults(names::dns1123_subdomain(spec.str("nodeName"))));
     errors.extend(attachment_status(attachment));
-    errors
-}
-
-/// What only this version asks for, and only of what is new.
-fn new_attachment(spec: &At<'_>) -> ErrorList {
-    let mut errors = csi_driver_name(&spec.get("attacher"));
     let volume = spec.get("source.persistentVolumeName");
     if volume.is_set() {
         errors.extend(volume.faults(names::dns1123_subdomain(volume.text())));
@@ -406,13 +402,6 @@ fn attachment_status(attachment: &At<'_>) -> ErrorList {
         }
     }
     errors
-}
-
-fn shown_attachment(spec: &At<'_>) -> knarr_types::Shown {
-    let source = [("PersistentVolumeName", "persistentVolumeName"), ("InlineVolumeSpec", "inlineVolumeSpec")];
-    let source = go_print::structure(spec.raw("source"), &source);
-    let (attacher, node) = (json!(spec.str("attacher")), json!(spec.str("nodeName")));
-    knarr_types::Shown::Printed(format!("{{\"Attacher\":{attacher},\"Source\":{source},\"NodeName\":{node}}}"))
 }
 
 fn storage_capacity(capacity: &At<'_>) -> ErrorList {
@@ -470,11 +459,11 @@ mod tests {
     }
 
     #[test]
-    fn an_attachment_that_is_there_keeps_its_attacher() {
+    fn an_attachment_that_is_there_is_judged_as_a_new_one() {
         let old = json!({"metadata": {"labels": {"a": "b"}},
             "spec": {"attacher": "Bad_", "nodeName": "n", "source": {"persistentVolumeName": "v"}}});
         assert_eq!((VOLUME_ATTACHMENT.validate)(&old).len(), 1);
-        assert!((VOLUME_ATTACHMENT.validate_update)(&old, &old, "").is_empty());
+        assert_eq!((VOLUME_ATTACHMENT.validate_update)(&old, &old, "").len(), 1);
         let mut new = old.clone();
         new["metadata"]["labels"]["a"] = json!("c");
         new["status"] = json!({"attached": true});

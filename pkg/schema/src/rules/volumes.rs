@@ -209,7 +209,7 @@ pub fn downward_file(file: &At<'_>) -> ErrorList {
 pub fn csi_driver_name(driver: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     if driver.text().is_empty() {
-        errors.push(driver.required(""));
+        return vec![driver.required("")];
     }
     if driver.text().len() > 63 {
         errors.push(FieldError::too_long(&driver.path, 63));

@@ -8,7 +8,7 @@ use knarr_types::{ErrorList, FieldError, Object, Shown};
 
 use super::Rules;
 use super::at::At;
-use super::fill::{self, each, empty, object, unset};
+use super::fill::{self, each, object, unset};
 use super::names;
 use super::policy_expressions;
 use super::security::one_of;
@@ -44,7 +44,7 @@ fn default(hooks: &mut Object, mutating: bool) {
         if let Some(service) = fill::at(hook, "clientConfig.service") {
             unset(service, "port", 443);
         }
-        each(hook, "rules").for_each(|rule| empty(rule, "scope", "*"));
+        each(hook, "rules").for_each(|rule| unset(rule, "scope", "*"));
     }
 }
 
@@ -261,7 +261,10 @@ fn webhook_url(url: &At<'_>) -> ErrorList {
 }
 
 fn service_reference(service: &At<'_>) -> ErrorList {
-    let mut errors = super::volumes::require(service, &["name", "namespace"]);
+    // Upstream takes each for the other here.
+    let missing = |field: &str, shown: &str| service.str(field).is_empty().then(|| service.get(shown).required(""));
+    let mut errors: ErrorList =
+        [missing("namespace", "name"), missing("name", "namespace")].into_iter().flatten().collect();
     let port = service.get("port");
     for fault in names::port_number(service.int("port")) {
         errors.push(port.invalid(format!("port is not valid: {fault}")));

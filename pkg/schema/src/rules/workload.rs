@@ -116,7 +116,7 @@ pub fn plain_number(value: &At<'_>) -> i64 {
 pub fn not_decremented(new: &At<'_>, old: &At<'_>, field: &str) -> Option<FieldError> {
     let (now, was) = (new.get(field), old.opt_int(field)?);
     let value = now.value.as_i64();
-    (value.is_none_or(|value| value < was)).then(|| now.invalid("cannot be decremented"))
+    (value.is_none_or(|value| value < was)).then(|| now.invalid_as(value.unwrap_or_default(), "cannot be decremented"))
 }
 
 /// `fields` of a status must not exceed `status.replicas`.

@@ -14,14 +14,11 @@ use knarr_types::tree::Value;
 use super::Rules;
 use super::at::{At, same};
 use super::fill::{self, each, empty};
-use super::go_print;
 use super::metadata;
 use super::resources;
 use super::volumes::template_metadata;
 use parts::{configuration, list};
 use selector::selector;
-
-const CLAIM_SPEC: &str = "io.k8s.api.resource.v1.ResourceClaimSpec";
 
 pub(super) static DEVICE_CLASS: Rules = Rules {
     prepare_create: |class| fill::generation(class, 1),
@@ -53,11 +50,7 @@ pub(super) static RESOURCE_CLAIM: Rules = Rules {
         if subresource == "status" {
             return status::update(&claim, &before);
         }
-        let (spec, old_spec) = (claim.get("spec"), before.raw("spec"));
-        if same(spec.value, old_spec) {
-            return ErrorList::new();
-        }
-        vec![spec.invalid_as(go_print::of_type(spec.value, CLAIM_SPEC), metadata::IMMUTABLE)]
+        metadata::immutable(&claim.get("spec"), &before.get("spec")).into_iter().collect()
     },
     ..Rules::DEFAULT
 };
@@ -74,13 +67,11 @@ pub(super) static RESOURCE_CLAIM_TEMPLATE: Rules = Rules {
         errors
     },
     validate_update: |new, old, _| {
-        let spec = At::root(new).get("spec");
-        if same(spec.value, At::root(old).raw("spec")) {
-            return ErrorList::new();
-        }
-        let shown = go_print::of_type(spec.value, "io.k8s.api.resource.v1.ResourceClaimTemplateSpec");
-        vec![spec.invalid_as(shown, metadata::IMMUTABLE)]
+        let mut errors = (RESOURCE_CLAIM_TEMPLATE.validate)(new);
+        errors.extend(metadata::immutable(&At::root(new).get("spec"), &At::root(old).get("spec")));
+        errors
     },
+    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 pub(super) static RESOURCE_SLICE: Rules = Rules {

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//! Faults of whole objects in upstream's words and order, kind by kind.
+
+use knarr_types::tree::{Value, json};
+use knarr_types::{ErrorList, Object};
+
+use crate::Registry;
+
+/// What a new object of that kind is told, its defaults filled in before.
+fn told_of_new(group: &str, kind: &str, spec: &Value) -> Vec<String> {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind(group, "v1", kind).unwrap();
+    let mut object = made(spec);
+    kind.default(&mut object);
+    kind.normalize(&mut object);
+    kind.prepare_create(&mut object);
+    texts(kind.check_create(&object))
+}
+
+/// What a change of an object of that kind is told.
+fn told_of_change(group: &str, kind: &str, old: &Value, new: &Value) -> Vec<String> {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind(group, "v1", kind).unwrap();
+    let [old, mut new] = [old, new].map(|spec| {
+        let mut object = made(spec);
+        kind.default(&mut object);
+        kind.normalize(&mut object);
+        object
+    });
+    kind.prepare_update(&mut new, &old, "");
+    texts(kind.check_update(&new, &old, ""))
+}
+
+fn made(fields: &Value) -> Object {
+    let mut object = json!({"metadata": {"name": "x"}});
+    for (name, value) in fields.as_object().unwrap() {
+        object[&**name] = value.clone();
+    }
+    object
+}
+
+/// Paths and words; namespaces are left to the server.
+fn texts(faults: ErrorList) -> Vec<String> {
+    let told = faults.iter().filter(|fault| fault.path.as_str() != "metadata.namespace");
+    told.map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_stateful_set_is_judged_with_the_volumes_of_its_claims() {
+    let set = |template: Value, claims: Value| {
+        json!({"spec": {"selector": {"matchLabels": {"a": "b"}}, "volumeClaimTemplates": claims,
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": template}}})
+    };
+    let claim = json!([{"metadata": {"name": "d"}, "spec": {"accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": "1"}}}}]);
+    let pod = json!({"hostname": "Bad_", "containers": [{"name": "c", "image": "i",
+        "volumeMounts": [{"name": "d", "mountPath": "/d"}]}]});
+    let (path, spec) = ("spec.template.spec.containers", set(pod.clone(), claim));
+    assert_eq!(told_of_new("apps", "StatefulSet", &spec), Vec::<String>::new());
+    assert_eq!(
+        told_of_new("apps", "StatefulSet", &set(pod, json!([]))),
+        [format!("{path}[0].volumeMounts[0].name: Not found: \"d\"")]
+    );
+    let empty = set(json!({}), json!([]));
+    assert_eq!(told_of_new("apps", "StatefulSet", &empty), [format!("{path}: Required value")]);
+    // What was wrong before is let be.
+    assert_eq!(told_of_change("apps", "StatefulSet", &empty, &empty), Vec::<String>::new());
+}
+
+#[test]
+fn new_objects_are_told_what_is_wrong_with_them() {
+    let hook = |service: Value| {
+        json!({"webhooks": [{"name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": {"service": service}}]})
+    };
+    let at = "webhooks[0].clientConfig.service";
+    for (group, kind, fields, want) in [
+        // Upstream takes name and namespace for each other here.
+        (
+            "admissionregistration.k8s.io",
+            "ValidatingWebhookConfiguration",
+            hook(json!({"name": "n"})),
+            vec![format!("{at}.name: Required value")],
+        ),
+        (
+            "storage.k8s.io",
+            "StorageClass",
+            json!({"provisioner": "p", "allowedTopologies": [{}]}),
+            vec!["allowedTopologies[0].matchLabelExpressions: Duplicate value: \"\"".to_owned()],
+        ),
+        (
+            "storage.k8s.io",
+            "CSIDriver",
+            json!({"spec": {"serviceAccountTokenInSecrets": true, "preventPodSchedulingIfMissing": true}}),
+            vec![
+                "spec.serviceAccountTokenInSecrets: Invalid value: true: serviceAccountTokenInSecrets is set but no \
+                 tokenRequests are specified"
+                    .to_owned(),
+            ],
+        ),
+        (
+            "storage.k8s.io",
+            "VolumeAttachment",
+            json!({"spec": {"nodeName": "n", "source": {"persistentVolumeName": "v"}}}),
+            vec!["spec.attacher: Required value".to_owned()],
+        ),
+        (
+            "apps",
+            "ControllerRevision",
+            json!({"data": [], "revision": -1}),
+            vec![
+                "revision: Invalid value: -1: must be greater than or equal to 0".to_owned(),
+                "data: Required value: data must be a valid JSON object".to_owned(),
+            ],
+        ),
+        (
+            "node.k8s.io",
+            "RuntimeClass",
+            json!({"handler": "h", "overhead": {"podFixed": {"hugepages-2Mi": "2Mi"}}}),
+            vec!["overhead: Forbidden: HugePages require cpu or memory".to_owned()],
+        ),
+        (
+            "discovery.k8s.io",
+            "EndpointSlice",
+            json!({"addressType": "IPv4", "ports": [{"protocol": "X"}], "endpoints": [{"addresses": ["::1"]}]}),
+            vec![
+                "ports[0].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"".to_owned(),
+                "endpoints[0].addresses: Invalid value: \"::1\": must be an IPv4 address".to_owned(),
+                "endpoints[0].addresses[0]: Invalid value: \"::1\": may not be in the loopback range (127.0.0.0/8, \
+                 ::1/128)"
+                    .to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(told_of_new(group, kind, &fields), want, "{kind}");
+    }
+}
+
+#[test]
+fn changes_are_told_what_may_not_change() {
+    let pod = json!({"containers": [{"name": "c", "image": "i"}]});
+    let daemons = |more: Value| {
+        json!({"spec": {"selector": {"matchLabels": more},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": pod}}})
+    };
+    for (group, kind, old, new, want) in [
+        (
+            "apps",
+            "DaemonSet",
+            daemons(json!({"a": "b"})),
+            daemons(json!({"c": "d"})),
+            vec![
+                "spec.selector: Invalid value: {\"matchLabels\":{\"c\":\"d\"}}: field is immutable",
+                "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template \
+                 `labels`",
+            ],
+        ),
+        (
+            "",
+            "Node",
+            json!({"spec": {}}),
+            json!({"spec": {"externalID": "e", "configSource": {}}}),
+            vec!["spec.externalID: Forbidden: may not be updated"],
+        ),
+        (
+            "networking.k8s.io",
+            "ServiceCIDR",
+            json!({"spec": {"cidrs": ["10.0.0.0/24"]}}),
+            json!({"spec": {"cidrs": ["10.0.0.0/24", "fd00::/112", "10.1.0.0/24"]}}),
+            vec!["spec.cidrs: Invalid value: [\"10.0.0.0/24\",\"fd00::/112\",\"10.1.0.0/24\"]: field is immutable"],
+        ),
+        (
+            "networking.k8s.io",
+            "ServiceCIDR",
+            json!({"spec": {"cidrs": ["10.0.0.0/24"]}}),
+            json!({"spec": {"cidrs": ["10.0.0.0/24", "fd00::/112"]}}),
+            vec![],
+        ),
+    ] {
+        assert_eq!(told_of_change(group, kind, &old, &new), want, "{kind}");
+    }
+}
+
+#[test]
+fn secrets_of_an_account_are_known_by_their_names_alone() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("", "v1", "ServiceAccount").unwrap();
+    let mut account = json!({"metadata": {"name": "x"}, "secrets": [{"name": "s", "uid": "u"}, {"kind": "Secret"}]});
+    kind.prepare_create(&mut account);
+    assert_eq!(account["secrets"], json!([{"name": "s"}, {}]));
+}
