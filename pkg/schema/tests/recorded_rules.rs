@@ -104,10 +104,11 @@ fn change(path: &str, step: &Value, objects: &BTreeMap<String, Value>) -> Option
     let mut new = decoded(&patched).ok()?;
     (rules.default)(&mut new);
     let version = old["apiVersion"].as_str()?.rsplit('/').next()?;
-    knarr_schema::normalize_sent(&mut new, KINDS.by_kind(&group, version, &kind)?.ty.get());
+    let row = KINDS.by_kind(&group, version, &kind)?;
+    knarr_schema::normalize_sent(&mut new, row.ty.get());
     rules::metadata::prepare_update(&mut new, &old);
     (rules.prepare_update)(&mut new, &old, subresource);
-    let mut errors = rules::check_update(rules, &new, &old, subresource);
+    let mut errors = row.check_update(&new, &old, subresource);
     if errors.is_empty() && kind == "Service" {
         errors = rules::service::settle_families(&mut new);
     }
@@ -217,7 +218,12 @@ fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) 
     }
     let text = judged.to_string().replace("${id}", "id").replace("${ns}", "ns").replace("<random>", "x");
     let judged: Value = serde_json::from_str(&text).expect("still JSON");
-    let mut errors = rules::check_create(rules, namespaced, &judged);
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let row = KINDS.by_kind(&group, version, &kind).filter(|row| row.namespaced == namespaced);
+    let mut errors = match row {
+        Some(row) => row.check_create(&judged),
+        None => rules::check_create(rules, namespaced, &judged),
+    };
     if errors.is_empty() {
         (rules.complete)(&mut object);
     }

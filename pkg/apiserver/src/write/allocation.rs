@@ -38,24 +38,20 @@ fn is_service(write: &Write<'_>) -> bool {
     write.kind.group.is_empty() && &*write.kind.kind == "Service" && write.subresource.is_empty()
 }
 
-/// Whether a Service can have the addresses and node ports that it names: upstream finds out before it judges
-/// the rest of it.
-pub(super) fn foresee(write: &Write<'_>, object: &Object, old: Option<&Object>) -> Result<(), Status> {
-    if !is_service(write) || !names_what_it_needs(&object["spec"]) {
+/// Whether a new Service can have the node ports that it names: upstream finds out before it judges the rest of it.
+pub(super) fn foresee(write: &Write<'_>, object: &Object) -> Result<(), Status> {
+    let names_one = |ports: &Vec<Value>| ports.iter().any(|port| !port["nodePort"].is_null());
+    if !is_service(write) || !object["spec"]["ports"].as_array().is_some_and(names_one) {
         return Ok(());
     }
-    match give(write, &mut object.clone(), old) {
-        Err(status) if status.code == 422 => Err(status),
+    let is_of_ports = |status: &Status| {
+        let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
+        causes.first().is_some_and(|cause| cause.field.starts_with("spec.ports["))
+    };
+    match give(write, &mut object.clone(), None) {
+        Err(status) if is_of_ports(&status) => Err(status),
         _ => Ok(()),
     }
-}
-
-fn names_what_it_needs(spec: &Value) -> bool {
-    let names_one = |ports: &Vec<Value>| ports.iter().any(|port| !port["nodePort"].is_null());
-    let address = spec["clusterIP"].as_str().unwrap_or_default();
-    spec["ports"].as_array().is_some_and(names_one)
-        || !["", "None"].contains(&address)
-        || ["clusterIPs", "ipFamilies", "ipFamilyPolicy"].iter().any(|field| !spec[*field].is_null())
 }
 
 /// Gives a Service what it lacks and takes what it no longer has.

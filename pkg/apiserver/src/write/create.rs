@@ -182,7 +182,7 @@ async fn finish(
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
     let loose = stored.normalize_sent(object);
-    allocation::foresee(write, object, None)?;
+    allocation::foresee(write, object)?;
     let errors = write.check_create(object);
     if !errors.is_empty() {
         let errors = write.shown_as_sent(errors, object, sent, |object| write.check_create(object));

@@ -228,7 +228,6 @@ async fn finish(
     stored.stamp(object, old, write.subresource, &seconds(write.now));
     crate::escalation::check(write, object, Some(old))?;
     knarr_admission::set_condition_times(&request, object, &seconds(write.now));
-    allocation::foresee(write, object, Some(old))?;
     let errors = write.check_update(object, old);
     if !errors.is_empty() {
         let errors = write.shown_as_sent(errors, object, sent, |object| write.check_update(object, old));

@@ -3,7 +3,7 @@
 //! Claims for storage (`pkg/registry/core/persistentvolumeclaim`, ValidatePersistentVolumeClaim).
 
 use knarr_types::tree::Value;
-use knarr_types::{ErrorList, FieldError, Object};
+use knarr_types::{ErrorList, FieldError, Object, Shown};
 
 use super::Rules;
 use super::amount::Amount;
@@ -175,7 +175,7 @@ fn data_sources(spec: &At<'_>) -> ErrorList {
         }
     }
     if spec.has("dataSource") && spec.has("dataSourceRef") && !same(spec.raw("dataSource"), spec.raw("dataSourceRef")) {
-        errors.push(spec.invalid_as(knarr_types::tree::json!({}), "must match dataSourceRef"));
+        errors.push(spec.invalid_as(Shown::Printed("{}".to_owned()), "must match dataSourceRef"));
     }
     errors
 }
