@@ -93,7 +93,7 @@ spec:
 fn objects_go_with_a_custom_owner(kubectl: &Kubectl) {
     kubectl.apply(SHIPS);
     kubectl.run(&["wait", "--for=condition=Established", "crd/ships.example.com", "--timeout=30s"]);
-    kubectl.apply("{apiVersion: example.com/v1, kind: Ship, metadata: {name: cog}}");
+    kubectl.apply("---\n{apiVersion: example.com/v1, kind: Ship, metadata: {name: cog}}");
     kubectl.run(&["create", "configmap", "cargo"]);
     let patch = owned_by("Ship", "example.com/v1", "cog", &uid(kubectl, "ship", "cog"));
     kubectl.run(&["patch", "configmap", "cargo", "--type=merge", "-p", &patch]);
@@ -101,7 +101,7 @@ fn objects_go_with_a_custom_owner(kubectl: &Kubectl) {
     gone(kubectl, &["configmap", "cargo"]);
 
     kubectl.run(&["create", "namespace", "harbour"]);
-    kubectl.apply("{apiVersion: example.com/v1, kind: Ship, metadata: {name: hulk, namespace: harbour}}");
+    kubectl.apply("---\n{apiVersion: example.com/v1, kind: Ship, metadata: {name: hulk, namespace: harbour}}");
     kubectl.run(&["delete", "namespace", "harbour", "--timeout=90s"]);
     assert_eq!(kubectl.run(&["get", "ships", "-A", "-o", "name"]), "", "custom objects end with their namespace");
     kubectl.run(&["delete", "crd", "ships.example.com", "--timeout=60s"]);
@@ -111,7 +111,7 @@ fn a_namespace_ends_pods_first(kubectl: &Kubectl, image: &str) {
     kubectl.run(&["create", "namespace", "ordered"]);
     kubectl.run(&["create", "configmap", "settings", "-n", "ordered"]);
     kubectl.apply(&format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: held, namespace: ordered, finalizers: [example.com/held]}}, \
+        "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: held, namespace: ordered, finalizers: [example.com/held]}}, \
          spec: {{terminationGracePeriodSeconds: 0, containers: [{{name: c, image: '{image}', command: [sleep, '3600']}}]}}}}"
     ));
     kubectl.run(&["delete", "namespace", "ordered", "--wait=false"]);

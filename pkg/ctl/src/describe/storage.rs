@@ -120,7 +120,7 @@ fn source(page: &mut Page, spec: &Value) {
     }
     if *field == "csi" {
         let attributes = map(&source["volumeAttributes"]).unwrap_or_default();
-        let lines: Vec<_> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let lines: Vec<_> = attributes.iter().map(|(key, value)| format!("    {key}={value}")).collect();
         page.field(2, "VolumeAttributes", lines.first().map_or("<none>", String::as_str));
         lines.iter().skip(1).for_each(|line| page.line(2, format_args!("\t{line}")));
     }
