@@ -134,6 +134,8 @@ fn requests_that_make_no_sense_are_refused() {
     }
     let warned = kubectl.try_run(&["apply", "--validate=warn", "-f", "-"], &typo);
     assert!(warned.code == 0 && warned.err.contains("unknown field \"dta\""), "{warned:?}");
+    let taken = kubectl.try_run(&["create", "--validate=warn", "-f", "-"], &typo);
+    assert!(taken.err.contains("already exists") && taken.err.contains("unknown field \"dta\""), "{taken:?}");
     let wrong = kubectl.try_run(&["apply", "-f", "-"], &CONFIG_MAP.replace("{color: blue}", "[color]"));
     assert!(wrong.code != 0 && wrong.err.contains("data"), "{wrong:?}");
     let kind = kubectl.try_run(&["apply", "-f", "-"], &CONFIG_MAP.replace("ConfigMap", "ConfgMap"));

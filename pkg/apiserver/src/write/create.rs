@@ -58,11 +58,11 @@ pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body:
 fn sent(write: &Write<'_>, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
     let kind = write.kind;
     let (mut object, warnings) = write.decode(body)?;
-    write.place(&mut object, "")?;
+    write.place(&mut object, "").map_err(|status| status.with_warnings(&warnings))?;
     if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let why = "create not allowed while custom resource definition is terminating";
-        return Err(Status::forbidden(&kind.id(), name, why));
+        return Err(Status::forbidden(&kind.id(), name, why).with_warnings(&warnings));
     }
     if &*kind.kind == "LimitRange" && object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
         object["metadata"]["name"] = new_uid().into();
@@ -98,12 +98,13 @@ pub(super) async fn commit_new(
         let mut object = sent()?;
         let version = object["metadata"].as_object_mut().and_then(|metadata| metadata.remove("resourceVersion"));
         let finished = finish(write, &mut object, &mut said, &mut sent).await;
-        let terms = finished.map_err(|status| status.with_warnings(&said).with_warnings(warnings))?;
+        let told = |status: Status, said: &[String]| status.with_warnings(said).with_warnings(warnings);
+        let terms = finished.map_err(|status| told(status, &said))?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let key = write.key(name);
         if write.options.dry_run {
             if let Some(there) = write.app.store.get(&key) {
-                return Err(taken(&write.kind.id(), &there, has_prefix(&object)));
+                return Err(told(taken(&write.kind.id(), &there, has_prefix(&object)), &said));
             }
             warnings.append(&mut said);
             let mut object = write.rehearsed(object).await?;
@@ -114,7 +115,7 @@ pub(super) async fn commit_new(
         }
         if version.as_ref().and_then(Value::as_str).is_some_and(|text| text.parse::<u64>().is_ok_and(|v| v != 0)) {
             let message = "resourceVersion should not be set on objects to be created";
-            return Err(Status::new(500, Reason::Unknown, message).with_warnings(&said).with_warnings(warnings));
+            return Err(told(Status::new(500, Reason::Unknown, message), &said));
         }
         let own = Change::Put(key.clone(), write.draft(&object).await?);
         let proposal = Proposal {
@@ -133,9 +134,9 @@ pub(super) async fn commit_new(
             // What the object counts on was written since it was looked at: look again.
             Err(error) if terms::is_stale(&error, &key) && attempt < allocation::ATTEMPTS => {}
             Err(ProposeError::AlreadyExists(there)) if there.key == key => {
-                return Err(taken(&write.kind.id(), &there, has_prefix(&object)));
+                return Err(told(taken(&write.kind.id(), &there, has_prefix(&object)), &said));
             }
-            Err(error) => return Err(failed(write.kind, &key, &error)),
+            Err(error) => return Err(told(failed(write.kind, &key, &error), &said)),
         }
     }
     Err(Status::internal("unreachable: attempts are bounded"))

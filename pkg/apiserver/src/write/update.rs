@@ -103,14 +103,9 @@ pub(super) async fn commit(
     mut warnings: Vec<String>,
     change: impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status> + Sync,
 ) -> Result<Response, Status> {
-    let not_found = || Status::not_found(&write.kind.id(), &key.name);
     if write.options.dry_run {
-        let record = write.app.store.get(key).ok_or_else(not_found)?;
-        let old = write.current_folded(&record).await?;
-        let mut new = change(&old, &mut warnings)?;
-        finish(write, &mut new, &old, &mut warnings, &mut || change(&old, &mut Vec::new())).await?;
-        new = write.rehearsed(new).await?;
-        new["metadata"]["resourceVersion"] = record.revision.to_string().into();
+        let rehearsed = rehearse(write, key, &mut warnings, change).await;
+        let new = rehearsed.map_err(|status| status.with_warnings(&warnings))?;
         return write.respond_dry(200, &new, &warnings);
     }
     for attempt in 1.. {
@@ -125,10 +120,28 @@ pub(super) async fn commit(
             }
             Err(UpdateError::Store(error)) if terms::is_stale(&error, key) && attempt < allocation::ATTEMPTS => {}
             Err(UpdateError::Refused(status)) => return Err(status.with_warnings(&warnings)),
-            Err(UpdateError::Store(error)) => return Err(failed(write.kind, key, &error)),
+            Err(UpdateError::Store(error)) => {
+                return Err(failed(write.kind, key, &error).with_warnings(&warnings));
+            }
         }
     }
-    Err(not_found())
+    Err(Status::not_found(&write.kind.id(), &key.name))
+}
+
+/// What [`commit`] would make of the newest state.
+async fn rehearse(
+    write: &Write<'_>,
+    key: &Key,
+    warnings: &mut Vec<String>,
+    change: impl Fn(&Object, &mut Vec<String>) -> Result<Object, Status> + Sync,
+) -> Result<Object, Status> {
+    let record = write.app.store.get(key).ok_or_else(|| Status::not_found(&write.kind.id(), &key.name))?;
+    let old = write.current_folded(&record).await?;
+    let mut new = change(&old, warnings)?;
+    finish(write, &mut new, &old, warnings, &mut || change(&old, &mut Vec::new())).await?;
+    new = write.rehearsed(new).await?;
+    new["metadata"]["resourceVersion"] = record.revision.to_string().into();
+    Ok(new)
 }
 
 /// What came of a write.
