@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the server publishes about itself: discovery, OpenAPI, its version.
 
-mod openapi_v2;
+mod openapi;
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use http::header::{ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{ETAG, HeaderValue, VARY};
 use http::{HeaderMap, Method};
-use knarr_schema::{Registry, discovery, openapi};
+use knarr_schema::{Registry, discovery};
 use knarr_types::Status;
 use knarr_types::tree::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::negotiate::{MEDIA_TYPES, OBJECT_ROUTE, encoding, not_acceptable, routed};
-use crate::query::Query;
 use crate::request::RequestContext;
 use crate::{health, route, serve_object};
 
@@ -31,6 +30,9 @@ pub fn serve(
     headers: &HeaderMap,
 ) -> Option<Result<Response, Status>> {
     let registry = app.registry.load();
+    if let Some(answer) = openapi::serve(&registry, context, headers) {
+        return Some(Ok(answer));
+    }
     let path = context.info.path.trim_matches('/');
     let parts: Vec<&str> = path.split('/').collect();
     let served = match parts.as_slice() {
@@ -44,16 +46,6 @@ pub fn serve(
         ["api", version] => Served::of(discovery::resource_list(&registry, "", version)),
         ["apis", group] => Served::of(discovery::group(&registry, group)),
         ["apis", group, version] => Served::of(discovery::resource_list(&registry, group, version)),
-        ["openapi", "v2"] if openapi_v2::wants_protobuf(headers) => {
-            let outline = openapi_v2::outline(&format!("v1.{KUBERNETES_MINOR}"));
-            Served::Ready(Ok(body::bytes(200, openapi_v2::PROTOBUF, Bytes::from(outline))))
-        }
-        ["openapi", "v2"] => Served::Ready(Ok(with_etag(&openapi::document_v2(&registry), headers))),
-        ["openapi", "v3"] => Served::Json(openapi::index(&registry)),
-        ["openapi", "v3", "api", version] => Served::Ready(openapi_v3(&registry, "", version, &context.query, headers)),
-        ["openapi", "v3", "apis", group, version] => {
-            Served::Ready(openapi_v3(&registry, group, version, &context.query, headers))
-        }
         [".well-known", "openid-configuration"] => Served::Json(openid(app)),
         ["openid", "v1", "jwks"] => Served::Json(app.authenticator.keys().jwks().into()),
         _ => return None,
@@ -174,32 +166,12 @@ fn aggregated(registry: &Registry, core: bool, headers: &HeaderMap) -> Result<Re
     Ok(response)
 }
 
-fn openapi_v3(
-    registry: &Registry,
-    group: &str,
-    version: &str,
-    query: &Query,
-    headers: &HeaderMap,
-) -> Result<Response, Status> {
-    let Some(document) = openapi::document(registry, group, version) else {
-        let mut missing = Response::default();
-        *missing.status_mut() = http::StatusCode::NOT_FOUND;
-        return Ok(missing);
-    };
-    let mut response = with_etag(&document, headers);
-    if query.filled("hash").is_some_and(|hash| hash == openapi::document_hash(registry, group, version)) {
-        let for_ever = HeaderValue::from_static("public, immutable");
-        response.headers_mut().insert(http::header::CACHE_CONTROL, for_ever);
-    }
-    Ok(response)
-}
-
 /// The document with a tag of its content; 304 where the client has it already.
 fn with_etag(document: &Value, headers: &HeaderMap) -> Response {
     let bytes = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
     let tag = format!("\"{}\"", hex::encode_upper(&digest.as_ref()[..32]));
-    let same = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let same = openapi::is_known(headers, &tag);
     let mut response = body::bytes(200, "application/json", if same { Bytes::new() } else { bytes });
     if same {
         *response.status_mut() = http::StatusCode::NOT_MODIFIED;

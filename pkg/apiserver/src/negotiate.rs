@@ -206,6 +206,16 @@ fn first<T>(accept: &str, fits: impl Fn(&Clause<'_>, Encoding) -> Option<T>) -> 
     pairs.filter(|(clause, encoding)| clause.covers(*encoding)).find_map(|(clause, encoding)| fits(clause, encoding))
 }
 
+/// Of these media types the one that the client likes best; the first one where it does not say.
+pub fn prefers<'t>(accept: &str, types: &[&'t str]) -> Option<&'t str> {
+    let clauses = Clause::all(if accept.is_empty() { "*/*" } else { accept });
+    let covers = |clause: &Clause<'_>, name: &str| {
+        let (ty, subtype) = name.split_once('/').unwrap_or_default();
+        (clause.ty == "*" || clause.ty == ty) && (clause.subtype == "*" || clause.subtype == subtype)
+    };
+    clauses.iter().find_map(|clause| types.iter().copied().find(|name| covers(clause, name)))
+}
+
 /// One of the things that a client accepts.
 #[derive(Debug)]
 struct Clause<'a> {

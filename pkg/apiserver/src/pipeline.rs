@@ -70,7 +70,8 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
     if let Some(id) = id {
         response.headers_mut().insert(AUDIT_ID, id);
     }
-    response.headers_mut().insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    let own = response.headers_mut().entry(http::header::CACHE_CONTROL);
+    own.or_insert(HeaderValue::from_static("no-cache, private"));
     if head {
         *response.body_mut() = Body::empty();
     }

@@ -59,6 +59,12 @@ pub fn embedded(name: &str, field: &str) -> Option<&'static str> {
     column(name, field, 9)
 }
 
+/// How a field is published to merge, where it is: lists that say nothing are atomic all the same.
+#[must_use]
+pub fn merge(name: &str, field: &str) -> Option<&'static str> {
+    column(name, field, 5)
+}
+
 fn column(name: &str, field: &str, number: usize) -> Option<&'static str> {
     let row = find(name)?.rows.lines().find(|row| row.split('\t').next() == Some(field))?;
     row.split('\t').nth(number).filter(|text| !text.is_empty())
@@ -83,6 +89,12 @@ impl NamedType {
             let mut parts = text.split('/');
             Some((parts.next()?, parts.next()?, parts.next()?))
         })
+    }
+
+    /// It is anything, of any form.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.flags == "any" && matches!(self.get(), Type::Any)
     }
 
     /// What it is; read on the first call.

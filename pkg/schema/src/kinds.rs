@@ -169,6 +169,26 @@ impl Kind {
         self.subresources.iter().find(|s| &*s.name == name)
     }
 
+    /// A delete that is done is answered with a Status: that of most kinds. Those with a grace answer with the object.
+    #[must_use]
+    pub fn deletes_with_status(&self) -> bool {
+        let own = match &*self.group {
+            "" => &[
+                "Pod",
+                "Service",
+                "ServiceAccount",
+                "PersistentVolume",
+                "PersistentVolumeClaim",
+                "ResourceQuota",
+                "PodTemplate",
+            ][..],
+            "storage.k8s.io" => &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment", "VolumeAttributesClass"],
+            "resource.k8s.io" => &["ResourceClaim", "ResourceClaimTemplate", "DeviceClass", "ResourceSlice"],
+            _ => &[],
+        };
+        !own.contains(&&*self.kind)
+    }
+
     /// How an object of it in that namespace is kept: nodes' heartbeats are Leases that need no disk.
     #[must_use]
     pub fn tier_in(&self, namespace: &str) -> Tier {

@@ -1,84 +1,259 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The OpenAPI documents of the kinds, made when they are asked for and not kept.
 //!
-//! They hold what kubectl and other clients look for: the types with their merge rules, which kind
-//! each is, and the operations with their query parameters. Descriptions are left out but for what every
-//! custom resource has.
+//! They are made from the tables of kinds, types, parameters and words; no document is stored. A document is written
+//! path by path and schema by schema, so that only its bytes are in memory as a whole.
 
 mod custom_schema;
-mod descriptions;
+mod extras;
+mod gnostic;
+mod names;
+mod operation;
+mod parameters;
 mod paths;
+mod plain_paths;
 mod schema;
+mod versions;
+mod words;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use knarr_types::tree::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha512};
 
 use crate::kinds::{Kind, Registry};
-use schema::{Dialect, Schemas};
+use operation::{Route, Shared};
+use schema::{About, Dialect, Schemas};
 
 /// What stays the same for all registries of one build.
-static BUILD_HASH: LazyLock<String> = LazyLock::new(|| {
-    let types = Sha256::digest(include_str!("../data/types.tsv"));
-    format!("{}{}", env!("CARGO_PKG_VERSION"), hex::encode(types))
+static BUILD_HASH: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut hasher = Sha512::new();
+    hasher.update(env!("CARGO_PKG_VERSION"));
+    hasher.update(include_str!("../data/types.tsv"));
+    hasher.update(include_str!("../data/openapi-parameters.tsv"));
+    hasher.update(include_str!("../data/openapi-extras.tsv"));
+    hasher.update(words::COMPRESSED);
+    hasher.finalize().to_vec()
 });
+
+/// What a document of version 3 is about, by its name in the index.
+enum Place<'n> {
+    /// `version`, `openid/v1/jwks`: one path.
+    Alone(&'n str),
+    /// `apis`.
+    Groups,
+    /// `api` and `apis/apps`.
+    Group(&'n str),
+    /// `api/v1` and `apis/apps/v1`.
+    Version(&'n str, &'n str),
+}
 
 /// `GET /openapi/v3`: where the documents are, with a hash that changes when they do.
 #[must_use]
 pub fn index(registry: &Registry) -> Value {
-    let mut paths = Map::new();
-    for (group, version) in group_versions(registry) {
-        let path = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-        let hash = hash(&kinds_of(registry, &group, &version));
-        let url = format!("/openapi/v3/{path}?hash={hash}");
-        paths.insert(path, json!({ "serverRelativeURL": url }));
+    let mut names: Vec<String> = plain_paths::alone().map(str::to_owned).collect();
+    names.push("apis".to_owned());
+    for kind in registry.iter() {
+        let root = root(&kind.group, &kind.version);
+        names.push(root[1..].to_owned());
+        // Groups of custom resources alone have no document of their own.
+        if kind.custom.is_none() {
+            names.extend(root[1..].rsplit_once('/').map(|(group, _)| group.to_owned()));
+        }
     }
+    names.sort();
+    names.dedup();
+    let entry = |name: String| {
+        let hash = document_hash(registry, &name);
+        let url = format!("/openapi/v3/{name}?hash={hash}");
+        (name, json!({ "serverRelativeURL": url }))
+    };
+    let paths: Map = names.into_iter().map(entry).collect();
     json!({ "paths": paths })
 }
 
-/// The hash in the index of that group and version, for answers that may be cached for good.
+/// The hash in the index of the document of that name, for answers that may be cached for good.
 #[must_use]
-pub fn document_hash(registry: &Registry, group: &str, version: &str) -> String {
-    hash(&kinds_of(registry, group, version))
+pub fn document_hash(registry: &Registry, name: &str) -> String {
+    match Place::of(name) {
+        Place::Version(group, version) => hash(name, &kinds_of(registry, group, version)),
+        _ => hash(name, &[]),
+    }
 }
 
-/// `GET /openapi/v3/api/v1` and `GET /openapi/v3/apis/GROUP/VERSION`; `None` where there is no such version.
+/// Whether the index has that name.
 #[must_use]
-pub fn document(registry: &Registry, group: &str, version: &str) -> Option<Value> {
-    let kinds = kinds_of(registry, group, version);
-    if kinds.is_empty() {
+pub fn has_document(registry: &Registry, name: &str) -> bool {
+    let mut builtin = registry.iter().filter(|kind| kind.custom.is_none());
+    match Place::of(name) {
+        Place::Version(group, version) => !kinds_of(registry, group, version).is_empty(),
+        Place::Group(group) => builtin.any(|kind| *kind.group == *group),
+        Place::Groups => true,
+        Place::Alone(name) => plain_paths::alone().any(|known| known == name),
+    }
+}
+
+/// The hash of the document of version 2.
+#[must_use]
+pub fn document_v2_hash(registry: &Registry) -> String {
+    hash("", &registry.iter().collect::<Vec<_>>())
+}
+
+/// The JSON of `GET /openapi/v3/NAME`; `None` where the index does not have that name.
+#[must_use]
+pub fn document(registry: &Registry, name: &str) -> Option<Vec<u8>> {
+    if !has_document(registry, name) {
         return None;
     }
-    let mut schemas = Schemas::new(Dialect::V3);
-    let paths = paths::of_kinds(&kinds, &mut schemas);
-    Some(json!({
-        "openapi": "3.0.0",
-        "info": { "title": "Kubernetes", "version": "v1.36.0" },
-        "paths": paths,
-        "components": { "schemas": schemas.finish() },
-    }))
+    let place = Place::of(name);
+    let kinds = match place {
+        Place::Version(group, version) => kinds_of(registry, group, version),
+        _ => Vec::new(),
+    };
+    let custom = kinds.iter().any(|kind| kind.custom.is_some());
+    let about = match place {
+        Place::Version(group, version) if !custom => About::Version(group.to_owned(), version.to_owned()),
+        _ => About::Custom,
+    };
+    let mut schemas = Schemas::new(Dialect::V3, about, json_of);
+    let mut routes: Vec<Route> = kinds.iter().flat_map(|kind| paths::of_kind(kind, &mut schemas)).collect();
+    match place {
+        Place::Alone(name) => routes.extend(plain_paths::of_name(name, &mut schemas)),
+        Place::Groups => routes.push(plain_paths::of_groups(&mut schemas)),
+        Place::Group(group) => routes.push(plain_paths::of_group(group, &mut schemas)),
+        Place::Version(group, version) if !custom => routes.push(plain_paths::of_version(group, version, &mut schemas)),
+        Place::Version(..) => {}
+    }
+    let paths = written(routes, Dialect::V3, json_of, &mut Shared::default());
+    let schemas = schemas.finish();
+    let mut components = Vec::new();
+    if !schemas.is_empty() {
+        components.push(("schemas", object(schemas)));
+    }
+    if !custom {
+        components.push(("securitySchemes", json_of(&json!({ "BearerToken": bearer_token() }))));
+    }
+    Some(object([
+        ("openapi", json_of(&"3.0.0".into())),
+        ("info", json_of(&if custom { custom_info() } else { info() })),
+        ("paths", object(paths)),
+        ("components", object(components)),
+    ]))
 }
 
-/// `GET /openapi/v2`: all kinds in one Swagger document.
+/// The JSON of `GET /openapi/v2`: all kinds in one Swagger document.
 #[must_use]
-pub fn document_v2(registry: &Registry) -> Value {
-    let kinds: Vec<&Arc<Kind>> = registry.iter().collect();
-    let mut schemas = Schemas::new(Dialect::V2);
-    let paths = paths::of_kinds(&kinds, &mut schemas);
-    json!({
-        "swagger": "2.0",
-        "info": { "title": "Kubernetes", "version": "v1.36.0" },
-        "paths": paths,
-        "definitions": schemas.finish(),
-    })
+pub fn document_v2(registry: &Registry) -> Vec<u8> {
+    let mut schemas = Schemas::new(Dialect::V2, About::All, json_of);
+    let mut shared = Shared::default();
+    let paths = written(all_routes(registry, &mut schemas), Dialect::V2, json_of, &mut shared);
+    let parameters = shared.0.iter().map(|(name, parameter)| (name, json_of(parameter)));
+    object([
+        ("swagger", json_of(&"2.0".into())),
+        ("info", json_of(&info())),
+        ("paths", object(paths)),
+        ("definitions", object(schemas.finish())),
+        ("parameters", object(parameters)),
+        ("securityDefinitions", json_of(&json!({ "BearerToken": bearer_token() }))),
+        ("security", json_of(&asked())),
+    ])
 }
 
-fn group_versions(registry: &Registry) -> Vec<(Arc<str>, Arc<str>)> {
-    let mut all: Vec<_> = registry.iter().map(|kind| (kind.group.clone(), kind.version.clone())).collect();
-    all.sort();
-    all.dedup();
-    all
+/// The same document in protobuf, for clients that ask for nothing else.
+#[must_use]
+pub fn document_v2_protobuf(registry: &Registry) -> Vec<u8> {
+    let mut schemas = Schemas::new(Dialect::V2, About::All, gnostic::schema);
+    let mut shared = Shared::default();
+    let paths = written(all_routes(registry, &mut schemas), Dialect::V2, gnostic::path_item, &mut shared);
+    let definitions = schemas.finish();
+    let parameters = shared.0.into_iter().map(|(name, one)| (name, gnostic::parameter(&one))).collect();
+    fn members(of: &BTreeMap<String, Vec<u8>>) -> Vec<(&str, &[u8])> {
+        of.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect()
+    }
+    let parts = [(8, 2, members(&paths)), (9, 1, members(&definitions)), (10, 1, members(&parameters))];
+    gnostic::document(&info(), parts, [&asked(), &json!({ "BearerToken": bearer_token() })])
+}
+
+impl<'n> Place<'n> {
+    fn of(name: &'n str) -> Self {
+        let mut parts = name.splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("apis"), Some(group), Some(version)) => Self::Version(group, version),
+            (Some("apis"), Some(group), None) => Self::Group(group),
+            (Some("apis"), None, None) => Self::Groups,
+            (Some("api"), Some(version), None) => Self::Version("", version),
+            (Some("api"), None, None) => Self::Group(""),
+            _ => Self::Alone(name),
+        }
+    }
+}
+
+/// `/api/v1` and `/apis/apps/v1`.
+fn root(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") }
+}
+
+/// The paths of all documents.
+fn all_routes(registry: &Registry, schemas: &mut Schemas) -> Vec<Route> {
+    let mut routes: Vec<Route> = registry.iter().flat_map(|kind| paths::of_kind(kind, schemas)).collect();
+    let mut versions: Vec<_> =
+        registry.iter().filter(|kind| kind.custom.is_none()).map(|kind| (&kind.group, &kind.version)).collect();
+    versions.sort();
+    versions.dedup();
+    routes.extend(versions.iter().map(|(group, version)| plain_paths::of_version(group, version, schemas)));
+    versions.dedup_by_key(|(group, _)| *group);
+    routes.extend(versions.iter().map(|(group, _)| plain_paths::of_group(group, schemas)));
+    routes.push(plain_paths::of_groups(schemas));
+    routes.extend(plain_paths::alone().filter_map(|name| plain_paths::of_name(name, schemas)));
+    routes
+}
+
+/// The paths as the document has them, sorted.
+fn written(
+    routes: Vec<Route>,
+    dialect: Dialect,
+    encode: fn(&Value) -> Vec<u8>,
+    shared: &mut Shared,
+) -> BTreeMap<String, Vec<u8>> {
+    routes.into_iter().map(|route| (route.path.clone(), encode(&route.write(dialect, shared)))).collect()
+}
+
+fn info() -> Value {
+    json!({ "title": "Kubernetes", "version": "1.36" })
+}
+
+/// That of documents of custom resources.
+fn custom_info() -> Value {
+    json!({ "title": "Kubernetes CRD Swagger", "version": "v0.1.0" })
+}
+
+/// What clients have to show.
+fn asked() -> Value {
+    json!([{ "BearerToken": [] }])
+}
+
+fn bearer_token() -> Value {
+    json!({ "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header" })
+}
+
+fn json_of(value: &Value) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// The JSON of an object of what is JSON already.
+fn object<N: AsRef<str>>(members: impl IntoIterator<Item = (N, Vec<u8>)>) -> Vec<u8> {
+    let mut text = vec![b'{'];
+    for (name, value) in members {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        text.extend(json_of(&name.as_ref().into()));
+        text.push(b':');
+        text.extend(value);
+    }
+    text.push(b'}');
+    text
 }
 
 fn kinds_of<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a Arc<Kind>> {
@@ -86,9 +261,10 @@ fn kinds_of<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a A
 }
 
 /// Of what the document is made from, which is cheaper than the document.
-fn hash(kinds: &[&Arc<Kind>]) -> String {
-    let mut hasher = Sha256::new();
-    hasher.update(BUILD_HASH.as_bytes());
+fn hash(name: &str, kinds: &[&Arc<Kind>]) -> String {
+    let mut hasher = Sha512::new();
+    hasher.update(&*BUILD_HASH);
+    hasher.update(name);
     for kind in kinds {
         hasher.update(format!("{} {:?} {:?} ", kind.resource, kind.verbs, kind.subresources));
         match &kind.custom {
@@ -114,10 +290,13 @@ mod tests {
         }
     }
 
+    fn read(bytes: &[u8]) -> Value {
+        serde_json::from_slice(bytes).unwrap()
+    }
+
     fn assert_whole(document: &Value) {
         let mut found = Vec::new();
         refs(document, &mut found);
-        assert!(!found.is_empty());
         for reference in found {
             let pointer = reference.strip_prefix('#').unwrap();
             assert!(document.pointer(pointer).is_some(), "{reference}");
@@ -128,16 +307,16 @@ mod tests {
     fn every_document_holds_what_it_refers_to() {
         let registry = Registry::builtin();
         let index = index(&registry);
-        assert_eq!(index["paths"].as_object().unwrap().len(), group_versions(&registry).len());
-        for (group, version) in group_versions(&registry) {
-            assert_whole(&document(&registry, &group, &version).unwrap());
+        for name in index["paths"].as_object().unwrap().keys() {
+            assert_whole(&read(&document(&registry, name).unwrap()));
         }
-        assert_whole(&document_v2(&registry));
+        assert!(document(&registry, "apis/apps/v9").is_none() && document(&registry, "none").is_none());
+        assert_whole(&read(&document_v2(&registry)));
     }
 
     #[test]
     fn kubectl_finds_the_kind_its_merge_rules_and_field_validation() {
-        let document = document(&Registry::builtin(), "apps", "v1").unwrap();
+        let document = read(&document(&Registry::builtin(), "apis/apps/v1").unwrap());
         let deployment = &document["components"]["schemas"]["io.k8s.api.apps.v1.Deployment"];
         let gvk = json!([{"group": "apps", "version": "v1", "kind": "Deployment"}]);
         assert_eq!(deployment["x-kubernetes-group-version-kind"], gvk);
@@ -162,7 +341,7 @@ mod tests {
         });
         let registry = Registry::builtin().with(crate::crd::kinds_of(&definition));
         let forms = |group: &str, path: &str| {
-            let document = document(&registry, group, "v1").unwrap();
+            let document = read(&document(&registry, &format!("apis/{group}/v1")).unwrap());
             let content = &document["paths"][path]["patch"]["requestBody"]["content"];
             content.as_object().unwrap().keys().cloned().collect::<Vec<_>>()
         };
@@ -178,7 +357,7 @@ mod tests {
         let mut kind = (**registry.by_kind("apps", "v1", "Deployment").unwrap()).clone();
         kind.resource = "others".into();
         let more = registry.with([Arc::new(kind)]);
-        assert_ne!(document_hash(&registry, "apps", "v1"), document_hash(&more, "apps", "v1"));
-        assert_eq!(document_hash(&registry, "", "v1"), document_hash(&more, "", "v1"));
+        assert_ne!(document_hash(&registry, "apis/apps/v1"), document_hash(&more, "apis/apps/v1"));
+        assert_eq!(document_hash(&registry, "api/v1"), document_hash(&more, "api/v1"));
     }
 }

@@ -9,7 +9,7 @@ mod decode;
 mod encode;
 mod envelope;
 mod message;
-mod wire;
+pub(crate) mod wire;
 
 pub use decode::{Fault, read};
 pub use encode::{put_json, put_tree};

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests made up from the server's own OpenAPI v3: openapi.py KUBECONFIG SEED COUNT.
 
-Each operation of each document gets about COUNT requests: bodies that follow the schema, mostly, and bodies, patches and
+Each document is one that clients can be made from. Each of its operations gets about COUNT requests: bodies that follow the schema, mostly, and bodies, patches and
 parameters that do not. No answer may be a server's failure, except those that are meant. The same seed makes the same
 requests. The checks that need no schema come at the end: everything that was stored can still be listed in every form.
 """
@@ -93,7 +93,7 @@ class Maker:
     """Makes up values by the schemas of one document."""
 
     def __init__(self, document):
-        self.schemas = document["components"]["schemas"]
+        self.schemas = document["components"].get("schemas", {})
 
     def resolve(self, schema):
         while True:
@@ -199,10 +199,10 @@ def spoiled(text):
                         b"k8s\x00" + text[:cut], b"k8s\x00\x0a\xff\xff\xff\xff\x0f", text.replace(b'"a"', b'"a":"a","a"')])
 
 
-def query(operation):
+def query(item, operation):
     chosen = {}
-    for parameter in operation.get("parameters", []):
-        if chance(0.15):
+    for parameter in item.get("parameters", []) + operation.get("parameters", []):
+        if parameter["in"] == "query" and chance(0.15):
             name = parameter["name"]
             pool = QUERIES.get(name) or (["true", "false", "x"] if parameter["schema"]["type"] == "boolean" else STRINGS)
             chosen[name] = DICE.choice(pool)
@@ -212,7 +212,8 @@ def query(operation):
     return "?" + urllib.parse.urlencode(chosen) if chosen else ""
 
 
-def request(maker, path, method, operation):
+def request(maker, path, item, method):
+    operation = item[method]
     kind = operation.get("x-kubernetes-group-version-kind", {})
     name = DICE.choice(NAMES if chance(0.95) else ["A_b", "%00", "x" * 300, "..", "a%2fb"])
     where = path.replace("{namespace}", "default" if chance(0.95) else "none").replace("{name}", name)
@@ -222,13 +223,14 @@ def request(maker, path, method, operation):
         form = DICE.choice(FORMS)
         answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
         body, headers["Content-Type"] = json.dumps(maker.patch(form, answer, kind, name)).encode(), form
-        where += query(operation) or ("?fieldManager=one&force=true" if "apply" in form else "")
+        where += query(item, operation) or ("?fieldManager=one&force=true" if "apply" in form else "")
     else:
-        schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+        content = operation.get("requestBody", {}).get("content", {})
+        schema = content.get("application/json", content.get("*/*", {})).get("schema")
         if schema is not None:
             made = maker.body(schema, kind, name if method == "put" else None, chance(0.6))
             body, headers["Content-Type"] = json.dumps(made).encode(), "application/json"
-        where += query(operation)
+        where += query(item, operation)
     if body is not None and chance(0.05):
         body = spoiled(body)
         headers["Content-Type"] = DICE.choice([*FORMS, "application/json", "application/yaml", "application/vnd.kubernetes.protobuf", "x"])
@@ -253,6 +255,41 @@ def is_meant(status, text):
     return any(words.encode() in text.replace(b'\\"', b'"') for words in MEANT.get(status, []))
 
 
+def references(value):
+    """All that a document refers to."""
+    if isinstance(value, dict):
+        yield from ([value["$ref"]] if isinstance(value.get("$ref"), str) else [])
+        for inner in value.values():
+            yield from references(inner)
+    if isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def unusable(document):
+    """What would stop those who make clients from a document."""
+    schemas = document["components"].get("schemas", {})
+    missing = {to for to in references(document) if to.rsplit("/", 1)[1] not in schemas}
+    yield from (f"{to} is referred to and not there" for to in sorted(missing))
+    seen = collections.Counter()
+    for path, item in document["paths"].items():
+        for method in item.keys() - {"parameters"}:
+            operation, where = item[method], f"{method} {path}"
+            seen[operation["operationId"]] += 1
+            given = item.get("parameters", []) + operation.get("parameters", [])
+            in_path = {one["name"] for one in given if one["in"] == "path" and one["required"]}
+            if in_path != {part[1:-1] for part in path.split("/") if part.startswith("{")}:
+                yield f"{where}: the path has other parameters than {in_path}"
+            keys = [(one["name"], one["in"]) for one in given]
+            if len(keys) != len(set(keys)) or not all(one["description"] and one["schema"]["type"] for one in given):
+                yield f"{where}: parameters are there twice, or say nothing"
+            if not operation["tags"] or not operation["description"] or "401" not in operation["responses"]:
+                yield f"{where}: it says too little"
+            if not all(answer.get("content") for code, answer in operation["responses"].items() if code != "401"):
+                yield f"{where}: it answers with nothing"
+    yield from (f"{name} is the name of several operations" for name, count in seen.items() if count > 1)
+
+
 def try_document(server, document, faults, answers):
     """Rounds through all operations, so that what one makes the others meet; deletes are rarer."""
     maker = Maker(document)
@@ -261,9 +298,10 @@ def try_document(server, document, faults, answers):
             for method, operation in operations.items():
                 # What goes through to pods and nodes answers what those answer.
                 passes_on = path.endswith(("/proxy", "/proxy/{path}", "/exec", "/attach", "/portforward"))
-                if method == "parameters" or passes_on or (method == "delete" and chance(0.8)):
+                # The old paths of watches never end.
+                if method == "parameters" or passes_on or "/watch/" in path or (method == "delete" and chance(0.8)):
                     continue
-                where, body, headers = request(maker, path, method, operation)
+                where, body, headers = request(maker, path, operations, method)
                 status, text = server.ask(method.upper(), where, body, headers)
                 answers[status] += 1
                 if status >= 500 and not is_meant(status, text):
@@ -286,6 +324,8 @@ def main():
     server, faults, answers = Server(KUBECONFIG), [], collections.Counter()
     index = json.loads(server.ask("GET", "/openapi/v3")[1])["paths"]
     documents = [json.loads(server.ask("GET", entry["serverRelativeURL"])[1]) for entry in index.values()]
+    for name, document in zip(index, documents):
+        faults.extend(f"{name}: {fault}" for fault in unusable(document))
     for document in documents:
         if document.get("paths"):
             try_document(server, document, faults, answers)

@@ -80,7 +80,7 @@ async fn run(
     let deleted = delete_one(&write, &options, &context.info.name).await?;
     // Who asked in the old way is told in the old way that dependents go first.
     let code = if !deleted.gone && options.not_orphaned { 202 } else { 200 };
-    if deleted.gone && answers_status(kind) {
+    if deleted.gone && kind.deletes_with_status() {
         let metadata = &deleted.object["metadata"];
         let mut details = json!({"name": metadata["name"], "kind": &*kind.resource, "uid": metadata["uid"]});
         if !kind.group.is_empty() {
@@ -93,25 +93,6 @@ async fn run(
         return Ok(response);
     }
     write.respond_dry(code, &deleted.object, &deleted.warnings)
-}
-
-/// Most kinds answer a delete that is done with a Status; those with a grace answer with the object.
-fn answers_status(kind: &Kind) -> bool {
-    let own = match &*kind.group {
-        "" => &[
-            "Pod",
-            "Service",
-            "ServiceAccount",
-            "PersistentVolume",
-            "PersistentVolumeClaim",
-            "ResourceQuota",
-            "PodTemplate",
-        ][..],
-        "storage.k8s.io" => &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment", "VolumeAttributesClass"],
-        "resource.k8s.io" => &["ResourceClaim", "ResourceClaimTemplate", "DeviceClass", "ResourceSlice"],
-        _ => &[],
-    };
-    !own.contains(&&*kind.kind)
 }
 
 /// What a delete makes of an object.

@@ -4,12 +4,12 @@
 
 use knarr_types::tree::{Map, Value, json};
 
-use super::descriptions;
+use super::words::{EMBEDDED_API_VERSION, EMBEDDED_KIND};
 
-/// Says what a resource has whatever its schema says.
-pub(super) fn resource(schema: &mut Value, metadata: &Value) {
-    schema["properties"]["apiVersion"] = json!({ "type": "string", "description": descriptions::API_VERSION });
-    schema["properties"]["kind"] = json!({ "type": "string", "description": descriptions::KIND });
+/// Says what a resource has whatever its schema says, with the words of its `apiVersion` and `kind`.
+pub(super) fn resource(schema: &mut Value, metadata: &Value, api_version: &str, kind: &str) {
+    schema["properties"]["apiVersion"] = json!({ "type": "string", "description": api_version });
+    schema["properties"]["kind"] = json!({ "type": "string", "description": kind });
     schema["properties"]["metadata"] = metadata.clone();
 }
 
@@ -20,7 +20,7 @@ pub(super) fn embedded(schema: &mut Value, metadata: &Value, v2: bool) {
     if !is("x-kubernetes-embedded-resource") || (v2 && is("x-kubernetes-preserve-unknown-fields")) {
         return;
     }
-    resource(schema, metadata);
+    resource(schema, metadata, EMBEDDED_API_VERSION, EMBEDDED_KIND);
     let mut required = schema["required"].as_array().cloned().unwrap_or_default();
     for name in ["kind", "apiVersion"] {
         if !required.iter().any(|known| known == name) {
@@ -54,7 +54,7 @@ pub(super) fn only_v2(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else { return };
     let is = |fields: &Map, name: &str| fields.get(name).is_some_and(|value| *value == true);
     let remove = |fields: &mut Map, names: &[&str]| names.iter().for_each(|name| drop(fields.remove(name)));
-    remove(fields, &["allOf", "anyOf", "oneOf", "not"]);
+    remove(fields, &["allOf", "anyOf", "oneOf", "not", "default"]);
     if is(fields, "nullable") {
         remove(fields, &["type", "nullable", "items", "properties"]);
     }

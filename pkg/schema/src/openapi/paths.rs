@@ -1,189 +1,326 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The operations on kinds, with the parameters that clients look for.
+//! The operations on the objects of a kind: which paths there are, and what each is called, takes and gives.
+//!
+//! Names and words are upstream's, as clients are generated from them: `k8s.io/apiserver/pkg/endpoints` for built-in
+//! kinds, `k8s.io/apiextensions-apiserver/pkg/controller/openapi` for custom ones, which have neither protobuf nor the
+//! old paths of watches.
 
 use std::sync::Arc;
 
-use knarr_types::tree::{Map, Value, json};
+use knarr_types::tree::{Value, json};
 
-use super::schema::{Dialect, Schemas};
+use super::names::{api_name, operation_name, tag, title};
+use super::operation::{Body, Operation, Route};
+use super::parameters::{self, Parameter, named};
+use super::schema::Schemas;
 use crate::kinds::{Kind, Subresource};
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-/// Parameters of every write.
-const WRITE: [(&str, &str); 3] = [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
-/// Parameters of lists and watches, and of deletes of collections.
-const LIST: [(&str, &str); 10] = [
-    ("allowWatchBookmarks", "boolean"),
-    ("continue", "string"),
-    ("fieldSelector", "string"),
-    ("labelSelector", "string"),
-    ("limit", "integer"),
-    ("resourceVersion", "string"),
-    ("resourceVersionMatch", "string"),
-    ("sendInitialEvents", "boolean"),
-    ("timeoutSeconds", "integer"),
-    ("watch", "boolean"),
+const ANYTHING: &[&str] = &["*/*"];
+/// What objects are written in.
+pub(super) const OBJECT: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const CUSTOM: &[&str] = &["application/json", "application/yaml"];
+const LOG: &[&str] = &["text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const COLLECTION: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
 ];
-const DELETE: [(&str, &str); 4] = [
-    ("dryRun", "string"),
-    ("gracePeriodSeconds", "integer"),
-    ("orphanDependents", "boolean"),
-    ("propagationPolicy", "string"),
+const PATCHES: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
 ];
+/// Clients choose the form of a patch by what is listed: a custom object has no strategies.
+const CUSTOM_PATCHES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+/// What a proxy passes on.
+const PROXIED: &[&str] = &["get", "put", "post", "delete", "options", "head", "patch"];
 
-/// The `paths` of a document, with the schemas of what they take and give.
-pub(super) fn of_kinds(kinds: &[&Arc<Kind>], schemas: &mut Schemas) -> Map {
-    for name in ["Status", "DeleteOptions", "WatchEvent"] {
-        schemas.published(&format!("{META}.{name}"));
-    }
-    let mut paths = Map::new();
-    for kind in kinds {
-        let object = schemas.kind(kind);
-        let root = if kind.group.is_empty() { "/api".to_owned() } else { format!("/apis/{}", kind.group) };
-        let root = format!("{root}/{}", kind.version);
-        let folder = if kind.namespaced { format!("{root}/namespaces/{{namespace}}") } else { root.clone() };
-        let collection = format!("{folder}/{}", kind.resource);
-        let list = schemas.list(kind).unwrap_or_else(|| json!({ "type": "object" }));
-        let dialect = schemas.dialect;
-        insert(&mut paths, dialect, &collection, collection_operations(kind, &object, &list, dialect));
-        insert(&mut paths, dialect, &format!("{collection}/{{name}}"), object_operations(kind, &object, dialect));
-        if kind.namespaced && kind.has_verb("list") {
-            let everywhere = operation(kind_name(kind), "list", &LIST, None, &list, dialect);
-            insert(&mut paths, dialect, &format!("{root}/{}", kind.resource), vec![("get", everywhere)]);
+/// What is done with objects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Action {
+    List,
+    Create,
+    DeleteCollection,
+    Get,
+    Update,
+    Patch,
+    Delete,
+    WatchList,
+    Watch,
+    Connect(&'static str),
+}
+
+/// Plans the paths of one kind.
+struct Planner<'a> {
+    kind: &'a Kind,
+    tag: Arc<str>,
+    /// `CoreV1`.
+    api: String,
+    schemas: &'a mut Schemas,
+}
+
+/// All paths of a kind, with the schemas of what they take and give.
+pub(super) fn of_kind(kind: &Kind, schemas: &mut Schemas) -> Vec<Route> {
+    let api = api_name(&kind.group, &kind.version);
+    let mut planner = Planner { kind, tag: tag(&kind.group, &kind.version).into(), api, schemas };
+    let root = super::root(&kind.group, &kind.version);
+    let scope = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
+    let resource = &kind.resource;
+    let object = format!("{root}/{scope}{resource}/{{name}}");
+    let mut routes = vec![
+        planner.route(
+            format!("{root}/{scope}{resource}"),
+            None,
+            "",
+            &[Action::List, Action::Create, Action::DeleteCollection],
+        ),
+        planner.route(object.clone(), None, "", &[Action::Get, Action::Update, Action::Patch, Action::Delete]),
+    ];
+    for sub in &kind.subresources {
+        let path = format!("{object}/{}", sub.name);
+        let actions = actions_below(sub);
+        if sub.name.as_ref() == "proxy" {
+            routes.push(planner.route(format!("{path}/{{path}}"), Some(sub), "WithPath", &actions));
         }
-        for sub in &kind.subresources {
-            let operations = sub_operations(kind, sub, &object, schemas);
-            insert(&mut paths, dialect, &format!("{collection}/{{name}}/{}", sub.name), operations);
-        }
+        routes.push(planner.route(path, Some(sub), "", &actions));
     }
-    paths
-}
-
-fn insert(paths: &mut Map, dialect: Dialect, path: &str, operations: Vec<(&str, Value)>) {
-    if operations.is_empty() {
-        return;
+    if kind.namespaced && kind.has_verb("list") {
+        routes.push(planner.route(format!("{root}/{resource}"), None, EVERYWHERE, &[Action::List]));
     }
-    let in_path = ["name", "namespace"].into_iter().filter(|name| path.contains(&format!("{{{name}}}")));
-    let parameters: Vec<Value> = in_path
-        .map(|name| match dialect {
-            Dialect::V2 => json!({ "name": name, "in": "path", "required": true, "type": "string" }),
-            Dialect::V3 => json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
-        })
-        .collect();
-    let mut entry: Map = operations.into_iter().map(|(method, op)| (method.to_owned(), op)).collect();
-    if !parameters.is_empty() {
-        entry.insert("parameters", json!(parameters));
-    }
-    paths.insert(path.to_owned(), Value::Object(entry));
-}
-
-fn kind_name(kind: &Kind) -> Value {
-    json!({ "group": kind.group, "version": kind.version, "kind": kind.kind })
-}
-
-fn collection_operations(kind: &Kind, object: &Value, list: &Value, dialect: Dialect) -> Vec<(&'static str, Value)> {
-    let name = || kind_name(kind);
-    let all = [
-        ("create", "post", operation(name(), "post", &WRITE, Some(object), object, dialect)),
-        ("list", "get", operation(name(), "list", &LIST, None, list, dialect)),
-        ("deletecollection", "delete", operation(name(), "deletecollection", &LIST, None, list, dialect)),
-    ];
-    allowed(&kind.verbs, all)
-}
-
-fn object_operations(kind: &Kind, object: &Value, dialect: Dialect) -> Vec<(&'static str, Value)> {
-    let op = |action, parameters, body| operation(kind_name(kind), action, parameters, body, object, dialect);
-    let all = [
-        ("get", "get", op("get", &[], None)),
-        ("update", "put", op("put", &WRITE, Some(object))),
-        ("patch", "patch", patch(kind_name(kind), object, kind.custom.is_some(), dialect)),
-        ("delete", "delete", op("delete", &DELETE, None)),
-    ];
-    allowed(&kind.verbs, all)
-}
-
-fn sub_operations(kind: &Kind, sub: &Subresource, own: &Value, schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
-    let name = json!({ "group": sub.group, "version": sub.version, "kind": sub.kind });
-    let other = match &*sub.kind {
-        "Scale" => schemas.published("io.k8s.api.autoscaling.v1.Scale"),
-        "Eviction" => schemas.published("io.k8s.api.policy.v1.Eviction"),
-        "Binding" => schemas.published("io.k8s.api.core.v1.Binding"),
-        "TokenRequest" => schemas.published("io.k8s.api.authentication.v1.TokenRequest"),
-        same if *same == *kind.kind => Some(own.clone()),
-        _ => None,
-    };
-    let object = other.unwrap_or_else(|| json!({ "type": "string" }));
-    let dialect = schemas.dialect;
-    let op = |action, parameters, body| operation(name.clone(), action, parameters, body, &object, dialect);
-    let all = [
-        ("create", "post", op("post", &WRITE, Some(&object))),
-        ("get", "get", op("get", &[], None)),
-        ("update", "put", op("put", &WRITE, Some(&object))),
-        ("patch", "patch", patch(name.clone(), &object, kind.custom.is_some(), dialect)),
-    ];
-    allowed(&sub.verbs, all)
-}
-
-fn allowed<const N: usize>(
-    verbs: &[Arc<str>],
-    all: [(&'static str, &'static str, Value); N],
-) -> Vec<(&'static str, Value)> {
-    let allowed = all.into_iter().filter(|(verb, _, _)| verbs.iter().any(|v| &**v == *verb));
-    allowed.map(|(_, method, operation)| (method, operation)).collect()
-}
-
-/// The patch of an object. Clients choose its form by what is listed: a custom object has no strategies.
-fn patch(kind: Value, object: &Value, custom: bool, dialect: Dialect) -> Value {
-    let parameters = [WRITE[0], WRITE[1], WRITE[2], ("force", "boolean")];
-    let mut operation = operation(kind, "patch", &parameters, None, object, dialect);
-    let mut types = vec!["application/json-patch+json", "application/merge-patch+json"];
-    if !custom {
-        types.push("application/strategic-merge-patch+json");
-    }
-    types.push("application/apply-patch+yaml");
-    match dialect {
-        Dialect::V2 => operation["consumes"] = json!(types),
-        Dialect::V3 => {
-            let content: Map =
-                types.iter().map(|ty| ((*ty).to_owned(), json!({ "schema": { "type": "object" } }))).collect();
-            operation["requestBody"] = json!({ "required": true, "content": content });
+    if kind.has_verb("watch") && kind.custom.is_none() {
+        routes.push(planner.route(format!("{root}/watch/{scope}{resource}"), None, "", &[Action::WatchList]));
+        routes.push(planner.route(format!("{root}/watch/{scope}{resource}/{{name}}"), None, "", &[Action::Watch]));
+        if kind.namespaced {
+            routes.push(planner.route(format!("{root}/watch/{resource}"), None, EVERYWHERE, &[Action::WatchList]));
         }
     }
-    operation
+    routes.retain(|route| !route.operations.is_empty());
+    routes
 }
 
-/// One operation on a kind.
-fn operation(
-    kind: Value,
-    action: &str,
-    parameters: &[(&str, &str)],
-    body: Option<&Value>,
-    answer: &Value,
-    dialect: Dialect,
-) -> Value {
-    let query = |(name, ty): &(&str, &str)| match dialect {
-        Dialect::V2 => json!({ "name": name, "in": "query", "type": ty, "uniqueItems": true }),
-        Dialect::V3 => json!({ "name": name, "in": "query", "schema": { "type": ty, "uniqueItems": true } }),
-    };
-    let mut parameters: Vec<Value> = parameters.iter().map(query).collect();
-    let content = |schema: &Value| json!({ "application/json": { "schema": schema } });
-    let mut operation = json!({ "x-kubernetes-action": action, "x-kubernetes-group-version-kind": kind });
-    match dialect {
-        Dialect::V2 => {
-            if let Some(body) = body {
-                parameters.push(json!({ "name": "body", "in": "body", "required": true, "schema": body }));
+const EVERYWHERE: &str = "ForAllNamespaces";
+
+fn actions_below(sub: &Subresource) -> Vec<Action> {
+    match &*sub.name {
+        "proxy" => PROXIED.iter().copied().map(Action::Connect).collect(),
+        "exec" | "attach" | "portforward" => vec![Action::Connect("get"), Action::Connect("post")],
+        _ => vec![Action::Get, Action::Update, Action::Patch, Action::Create],
+    }
+}
+
+impl Action {
+    /// By which `Kind::verbs` allow it.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Create => "create",
+            Self::DeleteCollection => "deletecollection",
+            Self::Get => "get",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::WatchList | Self::Watch => "watch",
+            Self::Connect(_) => "",
+        }
+    }
+
+    /// The method, `x-kubernetes-action`, and what names and words begin with.
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::List => ("get", "list", "list"),
+            Self::Create => ("post", "post", "create"),
+            Self::DeleteCollection => ("delete", "deletecollection", "delete"),
+            Self::Get => ("get", "get", "read"),
+            Self::Update => ("put", "put", "replace"),
+            Self::Patch => ("patch", "patch", "patch"),
+            Self::Delete => ("delete", "delete", "delete"),
+            Self::WatchList => ("get", "watchlist", "watch"),
+            Self::Watch => ("get", "watch", "watch"),
+            Self::Connect(method) => (method, "connect", "connect"),
+        }
+    }
+
+    fn takes_list_options(self) -> bool {
+        matches!(self, Self::List | Self::WatchList | Self::Watch)
+    }
+}
+
+impl Planner<'_> {
+    fn route(&mut self, path: String, sub: Option<&Subresource>, suffix: &str, actions: &[Action]) -> Route {
+        let verbs = sub.map_or(&self.kind.verbs, |sub| &sub.verbs);
+        let allowed =
+            |action: &&Action| matches!(action, Action::Connect(_)) || verbs.iter().any(|v| **v == *action.verb());
+        let actions: Vec<Action> = actions.iter().filter(allowed).copied().collect();
+        let operations = actions.into_iter().map(|action| self.operation(action, &path, sub, suffix)).collect();
+        Route { path, operations }
+    }
+
+    fn operation(&mut self, action: Action, path: &str, sub: Option<&Subresource>, suffix: &str) -> Operation {
+        let (method, said, _) = action.words();
+        let object = self.object(sub);
+        let custom = self.kind.custom.is_some();
+        let streams = matches!(action, Action::Connect(_));
+        let body = match action {
+            Action::Create | Action::Update => Some(Body { schema: object.clone(), required: true }),
+            Action::Patch => Some(Body { schema: self.meta("Patch"), required: true }),
+            Action::Delete => Some(Body { schema: self.meta("DeleteOptions"), required: false }),
+            Action::DeleteCollection if !custom => Some(Body { schema: self.meta("DeleteOptions"), required: false }),
+            _ => None,
+        };
+        let codes: &[u16] = match action {
+            Action::Create => &[200, 201, 202],
+            Action::Update => &[200, 201],
+            Action::Patch if !custom => &[200, 201],
+            Action::Delete => &[200, 202],
+            _ => &[200],
+        };
+        Operation {
+            method,
+            id: self.id(action, sub, suffix),
+            tag: Arc::clone(&self.tag),
+            description: self.description(action, sub),
+            action: Some((said, self.kind_name(sub))),
+            parameters: self.parameters(action, path, sub),
+            body,
+            consumes: match (action, custom) {
+                (Action::Patch, true) => CUSTOM_PATCHES,
+                (Action::Patch, false) => PATCHES,
+                (_, true) => CUSTOM,
+                (_, false) => ANYTHING,
+            },
+            produces: match action {
+                _ if streams => ANYTHING,
+                _ if custom => CUSTOM,
+                _ if is_log(sub) => LOG,
+                _ if action.takes_list_options() => COLLECTION,
+                _ => OBJECT,
+            },
+            codes,
+            answer: self.answer(action, object, streams || is_log(sub)),
+        }
+    }
+
+    /// `readCoreV1NamespacedPodLog`.
+    fn id(&self, action: Action, sub: Option<&Subresource>, suffix: &str) -> String {
+        let (_, _, verb) = action.words();
+        let before = match action {
+            Action::DeleteCollection => "Collection".to_owned(),
+            Action::Connect(method) => title(method),
+            _ => String::new(),
+        };
+        let namespaced = if self.kind.namespaced && suffix != EVERYWHERE { "Namespaced" } else { "" };
+        let below = sub.map(|sub| title(&sub.name)).unwrap_or_default();
+        let list = if action == Action::WatchList { "List" } else { "" };
+        let rest = operation_name(&format!("{before}{namespaced}{}{below}{list}{suffix}", self.kind.kind), true);
+        format!("{verb}{}{rest}", self.api)
+    }
+
+    fn description(&self, action: Action, sub: Option<&Subresource>) -> String {
+        let kind = &self.kind.kind;
+        let article = article(kind);
+        let below = sub.map_or_else(String::new, |sub| format!("{} of ", sub.name));
+        match action {
+            Action::List if self.kind.custom.is_none() && self.kind.has_verb("watch") => {
+                format!("list or watch objects of kind {kind}")
             }
-            operation["responses"] = json!({ "200": { "description": "OK", "schema": answer } });
+            Action::List => format!("list objects of kind {kind}"),
+            Action::Create => format!("create {below}{article}{kind}"),
+            Action::DeleteCollection => format!("delete collection of {kind}"),
+            Action::Get => format!("read {below}the specified {kind}"),
+            Action::Update => format!("replace {below}the specified {kind}"),
+            Action::Patch => format!("partially update {below}the specified {kind}"),
+            Action::Delete => format!("delete {article}{kind}"),
+            Action::WatchList => format!(
+                "watch individual changes to a list of {kind}. deprecated: use the 'watch' parameter with a list operation instead."
+            ),
+            Action::Watch => format!(
+                "watch changes to an object of kind {kind}. deprecated: use the 'watch' parameter with a list operation \
+                 instead, filtered to a single item with the 'fieldSelector' parameter."
+            ),
+            Action::Connect(method) => format!("connect {} requests to {below}{kind}", method.to_uppercase()),
         }
-        Dialect::V3 => {
-            if let Some(body) = body {
-                operation["requestBody"] = json!({ "required": true, "content": content(body) });
+    }
+
+    /// The kind that is told: of what a path below an object takes. A custom object is its own scale.
+    fn kind_name(&self, sub: Option<&Subresource>) -> Value {
+        match sub {
+            Some(sub) if self.kind.custom.is_none() => {
+                json!({ "group": sub.group, "version": sub.version, "kind": sub.kind })
             }
-            operation["responses"] = json!({ "200": { "description": "OK", "content": content(answer) } });
+            _ => json!({ "group": self.kind.group, "version": self.kind.version, "kind": self.kind.kind }),
         }
     }
-    if !parameters.is_empty() {
-        operation["parameters"] = json!(parameters);
+
+    fn parameters(&self, action: Action, path: &str, sub: Option<&Subresource>) -> Vec<Parameter> {
+        let custom = self.kind.custom.is_some();
+        let names = match action {
+            Action::List | Action::WatchList | Action::Watch => parameters::LIST.to_vec(),
+            Action::Create | Action::Update => parameters::WRITE.to_vec(),
+            Action::Patch => parameters::PATCH.to_vec(),
+            Action::Delete => parameters::DELETE.to_vec(),
+            Action::DeleteCollection if custom => parameters::LIST.to_vec(),
+            Action::DeleteCollection => parameters::of_delete_collection(),
+            Action::Get if custom => vec!["resourceVersion"],
+            Action::Get | Action::Connect(_) => sub.map_or(&[][..], |sub| parameters::of_stream(&sub.name)).to_vec(),
+        };
+        let pretty = (!matches!(action, Action::Connect(_)) && !is_log(sub)).then_some("pretty");
+        let in_path = ["{namespace}", "{path}"].into_iter().filter(|part| path.contains(part));
+        let place = match (action, sub) {
+            (Action::Patch, _) => "patch",
+            (Action::Connect(_), Some(sub)) if &*sub.name == "proxy" => &self.kind.resource,
+            (_, Some(sub)) => &sub.name,
+            _ => "",
+        };
+        let mut parameters: Vec<_> =
+            names.into_iter().chain(pretty).chain(in_path).filter_map(|name| named(name, place)).collect();
+        if path.contains("{name}") {
+            let kind = sub.filter(|_| !custom).map_or(&self.kind.kind, |sub| &sub.kind);
+            parameters.push(Parameter::object_name(kind));
+        }
+        parameters
     }
-    operation
+
+    fn answer(&mut self, action: Action, object: Value, text: bool) -> Value {
+        match action {
+            _ if text => json!({ "type": "string" }),
+            Action::List => self.schemas.list(self.kind).unwrap_or(object),
+            Action::Watch | Action::WatchList => self.meta("WatchEvent"),
+            Action::DeleteCollection => self.meta("Status"),
+            Action::Delete if self.kind.deletes_with_status() => self.meta("Status"),
+            _ => object,
+        }
+    }
+
+    /// What is at a path.
+    fn object(&mut self, sub: Option<&Subresource>) -> Value {
+        let other = match sub.map(|sub| &*sub.kind) {
+            Some("Scale") => self.schemas.published("io.k8s.api.autoscaling.v1.Scale"),
+            Some("Eviction") => self.schemas.published("io.k8s.api.policy.v1.Eviction"),
+            Some("Binding") => self.schemas.published("io.k8s.api.core.v1.Binding"),
+            Some("TokenRequest") => self.schemas.published("io.k8s.api.authentication.v1.TokenRequest"),
+            _ => None,
+        };
+        other.unwrap_or_else(|| self.schemas.kind(self.kind))
+    }
+
+    fn meta(&mut self, name: &str) -> Value {
+        self.schemas.published(&format!("{META}.{name}")).unwrap_or_else(|| json!({ "type": "object" }))
+    }
+}
+
+fn is_log(sub: Option<&Subresource>) -> bool {
+    sub.is_some_and(|sub| &*sub.name == "log")
+}
+
+/// `a ` or `an `; plurals have none.
+fn article(noun: &str) -> &'static str {
+    if noun.ends_with('s') && !noun.ends_with("ss") {
+        return "";
+    }
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an " } else { "a " }
 }

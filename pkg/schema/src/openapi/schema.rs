@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use knarr_types::tree::{Map, Value, json};
 
-use super::{custom_schema, descriptions};
+use super::words::{self, Words};
+use super::{custom_schema, extras, versions};
 use crate::builtin_types::{self, NamedType};
 use crate::crd::Custom;
 use crate::field_table::{Field, ListMerge, Struct, Type, TypeRef};
@@ -26,13 +27,29 @@ pub(super) enum Dialect {
 /// The schemas of a document, grown as they are referred to.
 pub(super) struct Schemas {
     pub dialect: Dialect,
-    done: BTreeMap<String, Value>,
+    /// How the document is written.
+    encode: fn(&Value) -> Vec<u8>,
+    words: Words,
+    /// The versions that the document is about, where it is not about all.
+    about: About,
+    done: BTreeMap<String, Vec<u8>>,
     waiting: Vec<&'static NamedType>,
 }
 
+/// What a document is about.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum About {
+    /// All groups.
+    All,
+    /// A version of a built-in group.
+    Version(String, String),
+    /// A version of custom resources.
+    Custom,
+}
+
 impl Schemas {
-    pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, done: BTreeMap::new(), waiting: Vec::new() }
+    pub fn new(dialect: Dialect, about: About, encode: fn(&Value) -> Vec<u8>) -> Self {
+        Self { dialect, encode, words: Words::unpack(), about, done: BTreeMap::new(), waiting: Vec::new() }
     }
 
     /// A schema that refers to a kind's type; makes one of its own for a CRD's.
@@ -49,7 +66,7 @@ impl Schemas {
                     schema["x-kubernetes-group-version-kind"] =
                         json!([{ "group": kind.group, "version": kind.version, "kind": kind.kind }]);
                     selectable(&mut schema, kind);
-                    self.done.insert(name.clone(), schema);
+                    self.done.insert(name.clone(), (self.encode)(&schema));
                 }
                 self.reference(&name)
             }
@@ -64,20 +81,29 @@ impl Schemas {
     }
 
     fn custom_list(&mut self, kind: &Kind) -> Value {
-        let name = format!("{}List", custom_name(kind));
+        const CONVENTIONS: &str =
+            "More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
+        let name = format!("{}.{}", custom_package(kind), kind.list_kind);
         if !self.done.contains_key(&name) {
-            let (item, metadata) = (self.kind(kind), self.published(&format!("{META}.ListMeta")));
+            let item = self.kind(kind);
+            let metadata = self.published(&format!("{META}.ListMeta")).unwrap_or_default();
+            let [api_version, own_kind] = self.words_of_resources();
             let mut schema = json!({
                 "type": "object", "required": ["items"],
+                "description": format!("{} is a list of {}", kind.list_kind, kind.kind),
                 "properties": {
-                    "apiVersion": { "type": "string" }, "kind": { "type": "string" }, "metadata": metadata,
-                    "items": { "type": "array", "items": item },
+                    "items": {
+                        "type": "array", "items": item,
+                        "description": format!("List of {}. {CONVENTIONS}", kind.resource),
+                    },
                 },
                 "x-kubernetes-group-version-kind":
                     [{ "group": kind.group, "version": kind.version, "kind": kind.list_kind }],
             });
+            let metadata = self.described(metadata, words::LIST_METADATA);
+            custom_schema::resource(&mut schema, &metadata, &api_version, &own_kind);
             selectable(&mut schema, kind);
-            self.done.insert(name.clone(), schema);
+            self.done.insert(name.clone(), (self.encode)(&schema));
         }
         self.reference(&name)
     }
@@ -88,24 +114,23 @@ impl Schemas {
         let v2 = self.dialect == Dialect::V2;
         // Clients would refuse fields that are not listed.
         if !schema.is_object() || (v2 && schema["x-kubernetes-preserve-unknown-fields"] == true) {
-            schema = json!({ "type": "object" });
-        } else {
-            let metadata = self.metadata();
-            custom_schema::unfold(&mut schema);
-            if v2 {
-                custom_schema::only_v2(&mut schema);
-            }
-            custom_schema::embedded(&mut schema, &metadata, v2);
-            custom_schema::resource(&mut schema, &metadata);
+            return json!({ "type": "object" });
         }
+        let metadata = self.published(OBJECT_META).unwrap_or_default();
+        let metadata = self.described(metadata, words::METADATA);
+        custom_schema::unfold(&mut schema);
+        if v2 {
+            custom_schema::only_v2(&mut schema);
+        }
+        custom_schema::embedded(&mut schema, &metadata, v2);
+        let [api_version, kind] = self.words_of_resources();
+        custom_schema::resource(&mut schema, &metadata, &api_version, &kind);
         schema
     }
 
-    /// A custom resource's metadata.
-    fn metadata(&mut self) -> Value {
-        let mut reference = self.published(OBJECT_META).unwrap_or_default();
-        describe(&mut reference, descriptions::METADATA, self.dialect);
-        reference
+    /// What `apiVersion` and `kind` say in every resource.
+    fn words_of_resources(&self) -> [String; 2] {
+        ["apiVersion", "kind"].map(|field| self.words.of_field("*", field).unwrap_or_default())
     }
 
     /// A reference to the published type of that full name, if there is one.
@@ -113,29 +138,35 @@ impl Schemas {
         builtin_types::find(name).map(|named| self.refer(named))
     }
 
-    /// All schemas, with all that they refer to.
-    pub fn finish(mut self) -> BTreeMap<String, Value> {
+    /// All schemas as they are written, with all that they refer to.
+    pub fn finish(mut self) -> BTreeMap<String, Vec<u8>> {
         while let Some(named) = self.waiting.pop() {
             if !self.done.contains_key(named.name()) {
-                let mut schema = self.of(named.get());
-                if named.name() == OBJECT_META {
-                    for (name, field) in schema["properties"].as_object_mut().into_iter().flatten() {
-                        if let Some(text) = descriptions::of_metadata(name) {
-                            describe(field, text, self.dialect);
-                        }
-                    }
-                }
-                let kinds: Vec<Value> = named
-                    .kinds()
-                    .map(|(group, version, kind)| json!({ "group": group, "version": version, "kind": kind }))
-                    .collect();
-                if !kinds.is_empty() {
-                    schema["x-kubernetes-group-version-kind"] = Value::Array(kinds);
-                }
-                self.done.insert(named.name().to_owned(), schema);
+                let schema = self.of_named(named);
+                self.done.insert(named.name().to_owned(), (self.encode)(&schema));
             }
         }
         self.done
+    }
+
+    fn of_named(&mut self, named: &'static NamedType) -> Value {
+        let mut schema = if named.is_free() { json!({}) } else { self.of(named.get()) };
+        extras::add(&mut schema, named.name(), "");
+        if let Some(text) = self.words.of_type(named.name()) {
+            schema["description"] = text.into();
+        }
+        let group_version =
+            |(group, version): &(&str, &str), kind: &str| json!({ "group": group, "version": version, "kind": kind });
+        let kinds: Vec<Value> = match named.name().rsplit('.').next().unwrap_or_default() {
+            kind @ ("WatchEvent" | "DeleteOptions") => {
+                versions::of_all_kinds(&self.about).iter().map(|version| group_version(version, kind)).collect()
+            }
+            _ => named.kinds().map(|(group, version, kind)| group_version(&(group, version), kind)).collect(),
+        };
+        if !kinds.is_empty() {
+            schema["x-kubernetes-group-version-kind"] = Value::Array(kinds);
+        }
+        schema
     }
 
     fn refer(&mut self, named: &'static NamedType) -> Value {
@@ -173,11 +204,7 @@ impl Schemas {
             Type::Quantity => json!({ "type": "string" }),
             Type::Time | Type::MicroTime => json!({ "type": "string", "format": "date-time" }),
             Type::Bytes => json!({ "type": "string", "format": "byte" }),
-            Type::List { item, merge } => {
-                let mut schema = json!({ "type": "array", "items": self.of_ref(item) });
-                list_merge(&mut schema, merge);
-                schema
-            }
+            Type::List { item, .. } => json!({ "type": "array", "items": self.of_ref(item) }),
             Type::Map { value, atomic } => {
                 let mut schema = json!({ "type": "object", "additionalProperties": self.of_ref(value) });
                 if *atomic {
@@ -193,10 +220,11 @@ impl Schemas {
         let mut schema = json!({ "type": "object" });
         if !fields.fields.is_empty() {
             let properties: Map =
-                fields.fields.iter().map(|field| (field.name.to_string(), self.of_field(field))).collect();
+                fields.fields.iter().map(|field| (field.name.to_string(), self.of_field(fields, field))).collect();
             schema["properties"] = Value::Object(properties);
         }
-        let required: Vec<&str> = fields.fields.iter().filter(|f| f.required).map(|f| &*f.name).collect();
+        let is_required = |name: &&str| fields.field(name).is_some_and(|field| field.required);
+        let required: Vec<&str> = builtin_types::written_order(&fields.name).filter(is_required).collect();
         if !required.is_empty() {
             schema["required"] = json!(required);
         }
@@ -212,9 +240,13 @@ impl Schemas {
         schema
     }
 
-    fn of_field(&mut self, field: &Field) -> Value {
+    fn of_field(&mut self, owner: &Struct, field: &Field) -> Value {
         let mut extra = Map::new();
-        if let Some(default) = &field.default {
+        if let Some(text) = self.words.of_field(&owner.name, &field.name) {
+            extra.insert("description", text.into());
+        }
+        // Version 2 has none: clients would put them into what they send.
+        if let Some(default) = field.default.as_ref().filter(|_| self.dialect == Dialect::V3) {
             extra.insert("default", default.clone());
         }
         if !field.values.is_empty() {
@@ -229,24 +261,30 @@ impl Schemas {
             extra.insert("x-kubernetes-patch-merge-key", json!(key));
         }
         let mut schema = self.of_ref(&field.ty);
-        // Beside a reference OpenAPI 3.0 allows nothing.
-        if !extra.is_empty() && self.dialect == Dialect::V3 && schema.get("$ref").is_some() {
-            schema = json!({ "allOf": [schema] });
+        if let (Type::List { merge, .. }, Some(_)) = (field.ty.get(), builtin_types::merge(&owner.name, &field.name)) {
+            list_merge(&mut schema, merge);
+        }
+        if !extra.is_empty() {
+            schema = self.beside_reference(schema);
         }
         if let Some(schema) = schema.as_object_mut() {
             schema.append(&mut extra);
         }
+        extras::add(&mut schema, &owner.name, &field.name);
         schema
     }
-}
 
-/// Says in words what a schema is.
-fn describe(schema: &mut Value, text: &str, dialect: Dialect) {
-    // Beside a reference OpenAPI 3.0 allows nothing.
-    if dialect == Dialect::V3 && schema.get("$ref").is_some() {
-        *schema = json!({ "allOf": [schema.take()] });
+    /// Beside a reference OpenAPI 3.0 allows nothing.
+    fn beside_reference(&self, schema: Value) -> Value {
+        if self.dialect == Dialect::V3 && schema.get("$ref").is_some() { json!({ "allOf": [schema] }) } else { schema }
     }
-    schema["description"] = text.into();
+
+    /// The schema with words.
+    fn described(&self, schema: Value, text: &str) -> Value {
+        let mut schema = self.beside_reference(schema);
+        schema["description"] = text.into();
+        schema
+    }
 }
 
 /// The fields that selectors may name beside those of every kind.
@@ -272,7 +310,10 @@ fn list_merge(schema: &mut Value, merge: &ListMerge) {
 
 /// `com.example.v1.Widget` for `example.com/v1` and `Widget`.
 fn custom_name(kind: &Kind) -> String {
-    let mut parts: Vec<&str> = kind.group.split('.').rev().collect();
-    parts.extend([&*kind.version, &*kind.kind]);
+    format!("{}.{}", custom_package(kind), kind.kind)
+}
+
+fn custom_package(kind: &Kind) -> String {
+    let parts: Vec<&str> = kind.group.split('.').rev().chain([&*kind.version]).collect();
     parts.join(".")
 }

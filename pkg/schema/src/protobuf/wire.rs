@@ -6,7 +6,7 @@ use super::decode::Fault;
 
 /// How a value lies in the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WireType {
+pub(crate) enum WireType {
     Varint,
     Fixed64,
     Bytes,
@@ -17,19 +17,19 @@ pub(super) enum WireType {
 }
 
 /// Reads from a message's bytes.
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// The next number and how its value lies.
-    pub(super) fn tag(&mut self) -> Result<(u32, WireType), Fault> {
+    pub(crate) fn tag(&mut self) -> Result<(u32, WireType), Fault> {
         let tag = self.varint()?;
         let number = u32::try_from(tag >> 3).map_err(|_| Fault::Overflow)?;
         let wire = match tag & 7 {
@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         Ok((number, wire))
     }
 
-    pub(super) fn varint(&mut self) -> Result<u64, Fault> {
+    pub(crate) fn varint(&mut self) -> Result<u64, Fault> {
         let mut value = 0;
         for (at, byte) in self.0.iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f) << (7 * at);
@@ -59,7 +59,7 @@ impl<'a> Reader<'a> {
         Err(if self.0.len() < 10 { Fault::Eof } else { Fault::Overflow })
     }
 
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Fault> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Fault> {
         let length = usize::try_from(self.varint()?).map_err(|_| Fault::Length)?;
         if i64::try_from(length).is_err() {
             return Err(Fault::Length);
@@ -67,7 +67,7 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    pub(super) fn fixed64(&mut self) -> Result<u64, Fault> {
+    pub(crate) fn fixed64(&mut self) -> Result<u64, Fault> {
         let bytes = self.take(8)?;
         Ok(bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
     }
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a value that nobody wants.
-    pub(super) fn skip(&mut self, wire: WireType) -> Result<(), Fault> {
+    pub(crate) fn skip(&mut self, wire: WireType) -> Result<(), Fault> {
         // Groups may lie in groups, so what is open is counted.
         let mut wire = wire;
         let mut open = 0_u32;
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Writes a varint.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -110,7 +110,7 @@ pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Writes a number and that its value is a varint, 8 bytes, or bytes with their length.
-pub(super) fn put_tag(out: &mut Vec<u8>, number: u32, wire: WireType) {
+pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, wire: WireType) {
     let wire = match wire {
         WireType::Varint => 0,
         WireType::Fixed64 => 1,
@@ -124,20 +124,20 @@ pub(super) fn put_tag(out: &mut Vec<u8>, number: u32, wire: WireType) {
 
 /// Writes a whole number; negative ones take ten bytes.
 #[allow(clippy::cast_sign_loss, reason = "a negative number is written as its two's complement")]
-pub(super) fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
+pub(crate) fn put_integer(out: &mut Vec<u8>, number: u32, value: i64) {
     put_tag(out, number, WireType::Varint);
     put_varint(out, value as u64);
 }
 
 /// Writes bytes with their length.
-pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     put_tag(out, number, WireType::Bytes);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Writes what `fill` writes, with its length in front.
-pub(super) fn put_nested<T>(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+pub(crate) fn put_nested<T>(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     put_tag(out, number, WireType::Bytes);
     // Most messages are short: one byte is left for the length, and room made where that is too little.
     out.push(0);
@@ -155,6 +155,6 @@ pub(super) fn put_nested<T>(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&m
 }
 
 /// How many bytes a varint takes.
-pub(super) const fn varint_length(value: u64) -> usize {
+pub(crate) const fn varint_length(value: u64) -> usize {
     (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
 }
