@@ -7,6 +7,8 @@ mod agent;
 mod config;
 mod down;
 mod edge;
+mod heap;
+mod page_faults;
 mod program_text;
 mod rest;
 mod server;
@@ -99,7 +101,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Edge(args) => edge::run(args).map(|()| ExitCode::SUCCESS),
         Command::Down(args) => down::run(&args),
         Command::Ctl(args) => {
-            let runtime = runtime(1, || {})?;
+            let runtime = runtime(1, || {}, || {})?;
             let code = runtime.block_on(ctl(*args));
             // Something may still read the keyboard: it is not waited for until a key is hit.
             runtime.shutdown_background();
@@ -137,17 +139,24 @@ fn serving(otlp_endpoint: Option<&str>) -> anyhow::Result<(telemetry::Guard, tok
     let work = Arc::new(rest::Work::default());
     let noted = Arc::clone(&work);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let runtime = runtime(threads, move || noted.note())?;
+    let heaps = Arc::new(heap::Heaps::default());
+    let asked = Arc::clone(&heaps);
+    let runtime = runtime(threads, move || noted.note(), move || asked.waiting())?;
     let telemetry = runtime.block_on(async { telemetry::start(otlp_endpoint) })?;
-    runtime.spawn(program_text::release_at_rest(work));
+    runtime.spawn(program_text::release_at_rest(work, heaps));
     Ok((telemetry, runtime))
 }
 
-fn runtime(threads: usize, woken: impl Fn() + Send + Sync + 'static) -> anyhow::Result<tokio::runtime::Runtime> {
+fn runtime(
+    threads: usize,
+    woken: impl Fn() + Send + Sync + 'static,
+    waiting: impl Fn() + Send + Sync + 'static,
+) -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .max_blocking_threads(32)
         .on_thread_unpark(woken)
+        .on_thread_park(waiting)
         .enable_all()
         .build()?)
 }

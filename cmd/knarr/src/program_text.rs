@@ -6,12 +6,15 @@
 
 #![allow(unsafe_code, reason = "madvise takes addresses; these are of code, which the file still has")]
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use rustix::mm::{Advice, madvise};
 
+use crate::heap::Heaps;
+use crate::page_faults::map_single_pages;
 use crate::rest::Work;
 
 /// After this the start is over, and what it ran is not run again.
@@ -19,16 +22,25 @@ const SETTLED: Duration = Duration::from_secs(3);
 /// From so many bytes of files in memory on it is worth it.
 const WORTH: u64 = 16 << 20;
 
-/// Gives the code back once the start is over, and each time that work has come to rest.
-pub async fn release_at_rest(work: Arc<Work>) {
+/// Gives code and free memory back once the start is over, and each time that work has come to rest.
+pub async fn release_at_rest(work: Arc<Work>, heaps: Arc<Heaps>) {
     tokio::time::sleep(SETTLED).await;
+    // Not before: a start touches most pages around those that it runs.
+    let _mapped_so_while_it_runs = single_pages();
     give_back();
+    heaps.collect();
     loop {
         work.rested(processor_time).await;
+        heaps.collect();
         if mapped_bytes() > WORTH {
             give_back();
         }
     }
+}
+
+fn single_pages() -> Option<OwnedFd> {
+    let mapped = own_text().and_then(|text| Ok(map_single_pages(&text)?));
+    mapped.inspect_err(|error| tracing::debug!(%error, "code is mapped with what is around it")).ok()
 }
 
 /// What of files is in the process's memory, the program's own first of all (proc(5)).
@@ -59,10 +71,8 @@ fn give_back() {
 /// Unmaps the pages of the executable's code and constants until they are needed again; gives the size of the
 /// mappings.
 fn release() -> std::io::Result<usize> {
-    let program = std::env::current_exe()?;
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
     let mut released = 0;
-    for (start, length) in text_of(&maps, &program.to_string_lossy()) {
+    for (start, length) in own_text()? {
         // SAFETY: the range is a private mapping of a file that nobody may write, nor could since the program was
         // linked: code (r-xp), or the segment of constants that begins the file (see `text_of`). What is dropped
         // comes back from the file, byte for byte, when it is run or read again (madvise(2)).
@@ -70,6 +80,13 @@ fn release() -> std::io::Result<usize> {
         released += length;
     }
     Ok(released)
+}
+
+/// Where this program's code and constants are.
+fn own_text() -> std::io::Result<Vec<(usize, usize)>> {
+    let program = std::env::current_exe()?;
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    Ok(text_of(&maps, &program.to_string_lossy()))
 }
 
 /// The mappings of a file's code and constants in the text of `/proc/PID/maps` (proc(5)): address and length. Of those
@@ -107,6 +124,7 @@ mod tests {
     fn a_program_goes_on_without_its_code() {
         assert!(mapped_bytes() > 0 && processor_time() > Duration::ZERO);
         assert!(release().unwrap() > 0);
+        let _watcher = single_pages();
         assert!(release().unwrap() > 0);
     }
 }
