@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use knarr_auth::{Attributes, Decision, UserInfo};
 use knarr_types::Status;
 
@@ -21,6 +21,9 @@ const GROUP: &str = "authentication.k8s.io";
 const ANONYMOUS: &str = "system:anonymous";
 const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
+const USER: HeaderName = HeaderName::from_static("impersonate-user");
+const UID: HeaderName = HeaderName::from_static("impersonate-uid");
+const GROUPS: HeaderName = HeaderName::from_static("impersonate-group");
 /// From how many parts of a kind on, a permission for all of them is looked for first.
 const MANY: usize = 4;
 
@@ -76,10 +79,10 @@ pub fn impersonate(app: &App, user: UserInfo, headers: &HeaderMap, asked: &Attri
 
 /// The user that the headers name, without what follows from it.
 fn of_headers(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
-    let texts = |name: &str| headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned);
-    let name = texts("impersonate-user").next().unwrap_or_default();
-    let uid = texts("impersonate-uid").next().unwrap_or_default();
-    let groups: Vec<String> = texts("impersonate-group").collect();
+    let texts = |name: &HeaderName| headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).map(str::to_owned);
+    let name = texts(&USER).next().unwrap_or_default();
+    let uid = texts(&UID).next().unwrap_or_default();
+    let groups: Vec<String> = texts(&GROUPS).collect();
     let mut extra = BTreeMap::<String, Vec<String>>::new();
     for (key, value) in headers {
         if let (Some(key), Ok(value)) = (key.as_str().strip_prefix("impersonate-extra-"), value.to_str()) {

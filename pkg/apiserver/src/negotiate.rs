@@ -99,12 +99,17 @@ pub struct Answer {
     pub encoding: Encoding,
 }
 
+/// The most frequent ways to ask for an object as it is, in JSON.
+fn is_default(accept: &str) -> bool {
+    matches!(accept, "" | "*/*" | "application/json")
+}
+
 /// The best of what `accept` asks for that there is of objects of `kind`.
 ///
 /// # Errors
 /// 406 where nothing of it is, 400 where `includeObject` makes no sense.
 pub fn answer(accept: &str, query: &Query, kind: &Kind) -> Result<Answer, Status> {
-    if accept.is_empty() {
+    if is_default(accept) {
         return Ok(Answer::default());
     }
     let fits = |clause: &Clause<'_>, encoding| form(clause, encoding, kind).map(|form| Answer { form, encoding });
@@ -326,7 +331,7 @@ pub fn body_media(content_type: &str) -> Result<MediaType, Status> {
 pub fn routed(accept: &str, types: &[&str]) -> Result<(), Status> {
     let plain = |clause: &str| clause.split(';').next().unwrap_or_default().trim().to_owned();
     let accepted = |name: String| name == "*/*" || types.contains(&name.as_str());
-    if accept.is_empty() || accept.split(',').map(plain).any(accepted) {
+    if is_default(accept) || accept.split(',').map(plain).any(accepted) {
         return Ok(());
     }
     let message = format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", "));

@@ -66,7 +66,7 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &accept));
     begun.end(response.status().as_u16(), started.elapsed(), response.body().size_hint().exact());
     traces::answered(&span, response.status());
-    let id = id.or_else(|| HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()).ok());
+    let id = id.or_else(|| new_id());
     if let Some(id) = id {
         response.headers_mut().insert(AUDIT_ID, id);
     }
@@ -85,8 +85,8 @@ async fn run(
     query: Query,
     is_long: bool,
 ) -> Result<Response, Status> {
-    let context = admitted(app, &request, info, query)?;
-    let answer = dispatch(app, &context, request);
+    let (context, kind) = admitted(app, &request, info, query)?;
+    let answer = dispatch(app, &context, kind, request);
     if is_long || !context.info.is_resource || context.info.below() == "log" {
         return answer.await;
     }
@@ -99,14 +99,23 @@ async fn run(
     })
 }
 
-/// The request with its user, if nothing speaks against it before its body is read.
-fn admitted(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) -> Result<RequestContext, Status> {
+/// The request with its user, if nothing speaks against it before its body is read, and the kind it is about.
+fn admitted(
+    app: &App,
+    request: &Request<Body>,
+    info: RequestInfo,
+    query: Query,
+) -> Result<(RequestContext, Option<Arc<Kind>>), Status> {
     let context = context(app, request, info, query)?;
     let info = &context.info;
-    if let Some(kind) = app.registry.load().by_resource(&info.group, &info.version, &info.resource) {
+    if !info.is_resource {
+        return Ok((context, None));
+    }
+    let kind = app.registry.load().by_resource(&info.group, &info.version, &info.resource).cloned();
+    if let Some(kind) = &kind {
         route::check(&context, kind, request.method())?;
     }
-    Ok(context)
+    Ok((context, kind))
 }
 
 fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) -> Result<RequestContext, Status> {
@@ -126,6 +135,11 @@ fn context(app: &App, request: &Request<Body>, info: RequestInfo, query: Query) 
         deadline,
         query,
     })
+}
+
+/// A name for a request whose client gave it none.
+fn new_id() -> Option<HeaderValue> {
+    HeaderValue::from_str(uuid::Uuid::new_v4().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer())).ok()
 }
 
 /// Whether the body is a configuration to apply.
@@ -150,7 +164,12 @@ fn deadline(info: &RequestInfo, query: &Query) -> Result<Duration, Status> {
     Ok(asked.map_or(DEADLINE, |asked| asked.min(DEADLINE)))
 }
 
-async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
+async fn dispatch(
+    app: &Arc<App>,
+    context: &RequestContext,
+    kind: Option<Arc<Kind>>,
+    request: Request<Body>,
+) -> Result<Response, Status> {
     let info = &context.info;
     if !info.is_resource {
         if let Some(answer) = documents::serve(app, context, request.method(), request.headers()) {
@@ -163,11 +182,8 @@ async fn dispatch(app: &Arc<App>, context: &RequestContext, request: Request<Bod
             .await
             .unwrap_or_else(|| route::missing(&app.registry.load(), &info.path));
     }
-    let registry = app.registry.load_full();
-    let Some(kind) = registry.by_resource(&info.group, &info.version, &info.resource) else {
-        return route::missing(&registry, &info.path);
-    };
-    let answer = of_kind(app, context, kind, request).await;
+    let Some(kind) = kind else { return route::missing(&app.registry.load(), &info.path) };
+    let answer = of_kind(app, context, &kind, request).await;
     let Some(warning) = kind.deprecation() else { return answer };
     app.metrics.parts.deprecated(info);
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &context.accept));

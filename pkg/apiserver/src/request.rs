@@ -74,7 +74,8 @@ impl RequestInfo {
             Method::OPTIONS => "options",
             _ => "",
         };
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        // Parts are short: a look at each letter is quicker than a search.
+        let parts: Vec<&str> = path.trim_matches('/').split(['/']).collect();
         let (group, version, rest) = match parts.as_slice() {
             ["api", version, rest @ ..] => ("", *version, rest),
             ["apis", group, version, rest @ ..] => (*group, *version, rest),

@@ -203,9 +203,9 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Registry {
     kinds: Arc<Vec<Arc<Kind>>>,
-    /// Positions in `kinds`, sorted by group, version and plural.
+    /// Positions in `kinds`, sorted by plural, group and version: plurals differ soonest.
     by_resource: Arc<[usize]>,
-    /// Positions in `kinds`, sorted by group, version and kind.
+    /// Positions in `kinds`, sorted by kind, group and version.
     by_kind: Arc<[usize]>,
 }
 
@@ -243,21 +243,21 @@ impl Registry {
     /// The kind at that path.
     #[must_use]
     pub fn by_resource(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Kind>> {
-        self.find(&self.by_resource, resource_key, [group, version, resource])
+        self.find(&self.by_resource, resource_key, [resource, group, version])
     }
 
     /// The kind of that name.
     #[must_use]
     pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
-        self.find(&self.by_kind, kind_key, [group, version, kind])
+        self.find(&self.by_kind, kind_key, [kind, group, version])
     }
 
     /// The kind of that plural in the first version of the group that has it.
     #[must_use]
     pub fn by_plural(&self, group: &str, resource: &str) -> Option<&Arc<Kind>> {
-        let start = self.by_resource.partition_point(|at| *self.kinds[*at].group < *group);
-        let rest = self.by_resource[start..].iter().map(|at| &self.kinds[*at]);
-        rest.take_while(|kind| *kind.group == *group).find(|kind| *kind.resource == *resource)
+        let before = |at: &usize| resource_key(&self.kinds[*at]) < [resource, group, ""];
+        let first = &self.kinds[*self.by_resource.get(self.by_resource.partition_point(before))?];
+        (*first.resource == *resource && *first.group == *group).then_some(first)
     }
 
     /// All of them, in the order in which they are published.
@@ -271,11 +271,11 @@ impl Registry {
 }
 
 fn resource_key(kind: &Kind) -> [&str; 3] {
-    [&kind.group, &kind.version, &kind.resource]
+    [&kind.resource, &kind.group, &kind.version]
 }
 
 fn kind_key(kind: &Kind) -> [&str; 3] {
-    [&kind.group, &kind.version, &kind.kind]
+    [&kind.kind, &kind.group, &kind.version]
 }
 
 /// Reads a row of `data/kinds.tsv`.

@@ -43,7 +43,7 @@ impl Pass {
                 let ty = item.get();
                 items.iter_mut().for_each(|item| self.inner(item, ty));
             }
-            (Type::Quantity, value) => rewrite(value, |text| text.parse::<Quantity>().ok().map(|q| q.to_string())),
+            (Type::Quantity, value) => rewrite_amount(value, |amount| amount),
             (Type::Time, value) => rewrite(value, |text| go_time::canonical_time(text).ok()),
             (Type::MicroTime, value) => rewrite(value, |text| go_time::canonical_micro_time(text).ok()),
             _ => {}
@@ -113,9 +113,15 @@ fn round_resources(tree: &mut Map, fields: &Struct) {
         let Some(amounts) = value.as_object_mut() else { continue };
         let Some(Type::Map { value: ty, .. }) = fields.field(name).map(|field| field.ty.get()) else { continue };
         if matches!(ty.get(), Type::Quantity) {
-            let rounded = |text: &str| text.parse::<Quantity>().ok().map(|amount| amount.in_thousandths().to_string());
-            amounts.values_mut().for_each(|amount| rewrite(amount, rounded));
+            amounts.values_mut().for_each(|amount| rewrite_amount(amount, Quantity::in_thousandths));
         }
+    }
+}
+
+/// An amount in its one form, after this was done with it, which leaves plain ones as they are.
+fn rewrite_amount(value: &mut Value, change: impl Fn(Quantity) -> Quantity) {
+    if !value.as_str().is_some_and(Quantity::is_plain) {
+        rewrite(value, |text| text.parse().ok().map(|amount| change(amount).to_string()));
     }
 }
 

@@ -48,6 +48,15 @@ impl Quantity {
     /// Nothing.
     pub const ZERO: Self = Self { nanos: 0, format: Format::Decimal };
 
+    /// Whether the text is an amount in its one form, as far as that is seen at once: up to three digits and a unit.
+    #[must_use]
+    pub fn is_plain(text: &str) -> bool {
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = text.len() - unit.len();
+        matches!(unit, "" | "m" | "k" | "M" | "G" | "Ki" | "Mi" | "Gi")
+            && (text == "0" || ((1..=3).contains(&digits) && !text.starts_with('0')))
+    }
+
     /// So many units.
     #[must_use]
     pub fn from_value(value: i64) -> Self {
@@ -268,6 +277,8 @@ impl fmt::Display for QuantityError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -305,6 +316,17 @@ mod tests {
             ("1.000000000001", "1000000001n"),
         ] {
             assert_eq!(text.parse::<Quantity>().unwrap().to_string(), want, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_plain_is_in_its_one_form(text in "[-+]?[0-9]{0,4}(\\.[0-9])?[mkKMGi]{0,2}") {
+            if Quantity::is_plain(&text) {
+                let amount: Quantity = text.parse().unwrap();
+                prop_assert_eq!(amount.to_string(), text.clone());
+                prop_assert_eq!(amount.in_thousandths().to_string(), text);
+            }
         }
     }
 

@@ -71,6 +71,7 @@ pub fn to_value(value: impl serde::Serialize) -> Result<Value, serde_json::Error
 
 impl Value {
     /// What is at this name of a map or this position of a list.
+    #[inline]
     pub fn get(&self, index: impl Index) -> Option<&Value> {
         index.of(self)
     }

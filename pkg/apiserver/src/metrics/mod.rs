@@ -11,11 +11,12 @@ mod series;
 mod text;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use foldhash::quality::RandomState;
 use parking_lot::RwLock;
 
 use crate::app::App;
@@ -98,7 +99,7 @@ fn upstream_verb(verb: &str) -> &'static str {
 /// What is counted.
 pub struct Metrics {
     hasher: RandomState,
-    series: RwLock<HashMap<u64, Arc<Series>>>,
+    series: RwLock<HashMap<u64, Arc<Series>, RandomState>>,
     /// Requests that are worked on: those that read, and those that write.
     inflight: [AtomicI64; 2],
     sources: RwLock<Vec<Source>>,
@@ -110,7 +111,7 @@ pub struct Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             series: RwLock::default(),
             inflight: Default::default(),
             sources: RwLock::default(),

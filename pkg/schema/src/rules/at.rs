@@ -39,12 +39,19 @@ impl<'a> At<'a> {
     }
 
     /// The value at this dotted path below.
+    #[inline]
     pub fn raw(&self, fields: &str) -> &'a Value {
-        if self.value.is_null() {
-            return &NULL;
+        if has_byte(fields, b'.') { self.far(fields) } else { self.value.get(fields).unwrap_or(&NULL) }
+    }
+
+    fn far(&self, fields: &str) -> &'a Value {
+        let mut value = self.value;
+        // Names are short: a look at each letter is quicker than a search.
+        for field in fields.split(['.']) {
+            let Some(below) = value.get(field) else { return &NULL };
+            value = below;
         }
-        let step = |value: &'a Value, field: &str| value.get(field).unwrap_or(&NULL);
-        if has_byte(fields, b'.') { fields.split('.').fold(self.value, step) } else { step(self.value, fields) }
+        value
     }
 
     /// Something is there.
@@ -84,9 +91,9 @@ impl<'a> At<'a> {
 
     /// The elements of the list at this path below.
     pub fn items(&self, fields: &str) -> Vec<At<'a>> {
-        let list = self.get(fields);
-        let elements = list.value.as_array().map(Vec::as_slice).unwrap_or_default();
-        elements.iter().enumerate().map(|(i, value)| At { value, path: list.path.index(i) }).collect()
+        let Some(elements) = self.raw(fields).as_array() else { return Vec::new() };
+        let path = self.path.child(fields);
+        elements.iter().enumerate().map(|(i, value)| At { value, path: path.index(i) }).collect()
     }
 
     /// The entries of the map at this path below, in the order of their keys.

@@ -21,6 +21,7 @@ pub trait Index {
 }
 
 impl Index for str {
+    #[inline]
     fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
         value.as_object()?.get(self)
     }
@@ -61,6 +62,7 @@ impl Index for usize {
 macro_rules! as_index {
     ($([$($generic:tt)*] $name:ty,)+) => {$(
         impl $($generic)* Index for $name {
+            #[inline]
             fn of<'v>(&self, value: &'v Value) -> Option<&'v Value> {
                 (**self).of(value)
             }
@@ -86,6 +88,7 @@ as_index! {
 impl<I: Index> ops::Index<I> for Value {
     type Output = Value;
 
+    #[inline]
     fn index(&self, index: I) -> &Value {
         index.of(self).unwrap_or(&NULL)
     }

@@ -62,9 +62,15 @@ impl Map {
     }
 
     /// The value of a name.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&Value> {
+        self.get_behind(front(name), name)
+    }
+
+    /// The value of a name with that front: a name in the code is a number before it runs.
+    fn get_behind(&self, front: u64, name: &str) -> Option<&Value> {
         match &self.0 {
-            Entries::List(list) => find(list, name).map(|at| &list[at].2),
+            Entries::List(list) => find(list, front, name).map(|at| &list[at].2),
             Entries::Tree(tree) => tree.get(name),
         }
     }
@@ -72,7 +78,7 @@ impl Map {
     /// The value of a name, to change it.
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
         match &mut self.0 {
-            Entries::List(list) => find(list, name).map(|at| &mut list[at].2),
+            Entries::List(list) => find(list, front(name), name).map(|at| &mut list[at].2),
             Entries::Tree(tree) => tree.get_mut(name),
         }
     }
@@ -100,7 +106,7 @@ impl Map {
     /// Takes a name out; gives back its value.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         match &mut self.0 {
-            Entries::List(list) => find(list, name).map(|at| list.remove(at).2),
+            Entries::List(list) => find(list, front(name), name).map(|at| list.remove(at).2),
             Entries::Tree(tree) => tree.remove(name),
         }
     }
@@ -165,8 +171,7 @@ impl Map {
 
 /// Where a name is in a list. Most lists are short and most lookups miss: those end at the first name behind it.
 #[inline]
-fn find(list: &[Slot], name: &str) -> Option<usize> {
-    let front = front(name);
+fn find(list: &[Slot], front: u64, name: &str) -> Option<usize> {
     let start = list.iter().position(|(f, ..)| *f >= front)?;
     let alike = list[start..].iter().take_while(|(f, ..)| *f == front);
     alike.zip(start..).find(|((_, n, _), _)| is_same_behind_front(n, name)).map(|(_, at)| at)
