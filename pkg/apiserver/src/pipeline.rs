@@ -66,7 +66,7 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
     let mut response = answer.unwrap_or_else(|status| body::status(&status, &accept));
     begun.end(response.status().as_u16(), started.elapsed(), response.body().size_hint().exact());
     traces::answered(&span, response.status());
-    let id = id.or_else(|| new_id());
+    let id = id.or_else(new_id);
     if let Some(id) = id {
         response.headers_mut().insert(AUDIT_ID, id);
     }
