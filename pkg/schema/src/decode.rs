@@ -14,6 +14,7 @@ mod settled;
 mod typed;
 pub mod yaml;
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use knarr_types::Object;
@@ -133,7 +134,7 @@ pub fn warnings(faults: Vec<String>) -> Vec<String> {
 /// # Errors
 /// Where the body is not JSON, in the words of upstream's decoder.
 pub fn decode_strictly(body: &[u8]) -> Result<(Object, Vec<String>), DecodeError> {
-    let text = String::from_utf8_lossy(body);
+    let text = text_of(body);
     yaml::from_json(&text).map_err(|error| syntax_error(&text, &error))
 }
 
@@ -142,12 +143,17 @@ pub fn decode_strictly(body: &[u8]) -> Result<(Object, Vec<String>), DecodeError
 /// # Errors
 /// Where the body is not JSON, in the words of upstream's decoder.
 pub fn decode_any(body: &[u8]) -> Result<Object, DecodeError> {
-    let text = String::from_utf8_lossy(body);
+    let text = text_of(body);
     serde_json::from_str(&text).map_err(|error| syntax_error(&text, &error))
 }
 
+/// The text of a body; what is no UTF-8 is replaced, as Go does. Nearly all are, and that is seen quickly.
+fn text_of(body: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed)
+}
+
 fn decode_json(body: &[u8], ty: &Type) -> Result<Decoded, DecodeError> {
-    let text = String::from_utf8_lossy(body);
+    let text = text_of(body);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let mut context = Context::default();
     let seed = Typed { ty, context: &mut context };

@@ -64,7 +64,8 @@ impl Pass {
         }
         // Kinds that upstream stores as protobuf lose the difference between an empty list and none.
         let empty_is_none = fields.name.starts_with("io.k8s.api.");
-        tree.retain(|name, value| match fields.position(name) {
+        let mut position = fields.fields.positions();
+        tree.retain(|name, value| match position(name) {
             Some(at) => self.keep_set(value, &fields.fields[at], empty_is_none),
             None => fields.preserve_unknown,
         });

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use knarr_types::tree::Value;
 
 use crate::field_set::Element;
-use crate::field_table::{Emission, ListMerge, Struct, Type, TypeRef};
+use crate::field_table::{Emission, Field, ListMerge, Struct, Type, TypeRef};
 
 pub use compare::{Comparison, compare};
 pub use extract::{extract, go_type, name_fields, validate};
@@ -60,15 +60,26 @@ impl<'t> Shape<'t> {
     /// How the value of a field is walked.
     pub(crate) fn field(self, name: &str) -> Self {
         match self {
-            Self::Struct(known) => match known.field(name) {
-                Some(field) => match field.ty.get() {
-                    Type::Struct(known) if field.granular => Self::Struct(known),
-                    _ => Self::of(&field.ty),
-                },
-                None => Self::Deduced,
-            },
+            Self::Struct(known) => known.field(name).map_or(Self::Deduced, Self::of_field),
             Self::Map(value) => Self::of(value),
             _ => Self::Deduced,
+        }
+    }
+
+    /// The same for fields whose names come in order.
+    pub(crate) fn fields(self) -> impl FnMut(&str) -> Self {
+        let known = if let Self::Struct(known) = self { Some(known) } else { None };
+        let mut position = known.map(|known| (known, known.fields.positions()));
+        move |name| match &mut position {
+            Some((known, position)) => position(name).map_or(Self::Deduced, |at| Self::of_field(&known.fields[at])),
+            None => self.field(name),
+        }
+    }
+
+    fn of_field(field: &'t Field) -> Self {
+        match field.ty.get() {
+            Type::Struct(known) if field.granular => Self::Struct(known),
+            _ => Self::of(&field.ty),
         }
     }
 

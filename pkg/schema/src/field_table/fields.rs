@@ -23,7 +23,21 @@ impl Fields {
     #[must_use]
     pub fn position(&self, name: &str) -> Option<usize> {
         let wanted = front(name);
-        let start = self.fronts.partition_point(|front| *front < wanted);
+        self.named(self.fronts.partition_point(|front| *front < wanted), wanted, name)
+    }
+
+    /// Where the fields of names are that come in order: what is before the last one is not looked at again.
+    pub fn positions(&self) -> impl FnMut(&str) -> Option<usize> + '_ {
+        let mut start = 0;
+        move |name| {
+            let wanted = front(name);
+            start += self.fronts[start..].iter().take_while(|front| **front < wanted).count();
+            self.named(start, wanted, name)
+        }
+    }
+
+    /// Where the field of that name and front is, if `start` is where that front would be.
+    fn named(&self, start: usize, wanted: u64, name: &str) -> Option<usize> {
         let alike = self.fronts[start..].iter().take_while(|front| **front == wanted);
         alike.zip(start..).map(|(_, at)| at).find(|at| is_same_behind_front(&self.list[*at].name, name))
     }
@@ -90,9 +104,14 @@ mod tests {
             other in "(metadata)?[a-c\0é]{0,9}",
         ) {
             let fields = Fields::from(names.iter().rev().map(|name| field(name)).collect::<Vec<_>>());
+            let mut in_order = fields.positions();
             for (at, name) in names.iter().enumerate() {
                 prop_assert_eq!(fields.position(name), Some(at));
+                prop_assert_eq!(in_order(name), Some(at));
             }
+            let mut in_order = fields.positions();
+            prop_assert_eq!(in_order(&other).is_some(), names.contains(&other));
+            prop_assert!(names.iter().filter(|name| **name >= other).all(|name| in_order(name).is_some()));
             prop_assert_eq!(fields.position(&other).is_some(), names.contains(&other));
         }
     }

@@ -20,7 +20,7 @@ pub fn object<'a>(value: &'a mut Value, field: &str) -> &'a mut Value {
 
 /// The object at a dotted path, where there is one.
 pub fn at<'a>(value: &'a mut Value, fields: &str) -> Option<&'a mut Value> {
-    fields.split('.').try_fold(value, |value, field| value.get_mut(field)).filter(|value| !value.is_null())
+    fields.split(['.']).try_fold(value, |value, field| value.get_mut(field)).filter(|value| !value.is_null())
 }
 
 /// The elements of the list at `field`.
@@ -30,8 +30,9 @@ pub fn each<'a>(value: &'a mut Value, field: &str) -> impl Iterator<Item = &'a m
 
 /// Sets `field` where it was never set: a pointer in Go.
 pub fn unset(value: &mut Value, field: &str, default: impl Into<Value>) {
-    if value[field].is_null() {
-        value[field] = default.into();
+    let slot = &mut value[field];
+    if slot.is_null() {
+        *slot = default.into();
     }
 }
 

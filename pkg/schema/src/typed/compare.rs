@@ -78,6 +78,7 @@ impl<'a> Walk<'a> {
         if before.peek().is_none() && after.peek().is_none() {
             return false;
         }
+        let mut shape_of = shape.fields();
         loop {
             let (name, old, new) = match (before.peek(), after.peek()) {
                 (None, None) => return true,
@@ -87,7 +88,7 @@ impl<'a> Walk<'a> {
                 (_, Some(a)) => (a.0, None, after.next()),
             };
             self.path.push(field(name));
-            self.values(old.map(|(_, value)| value), new.map(|(_, value)| value), shape.field(name));
+            self.values(old.map(|(_, value)| value), new.map(|(_, value)| value), shape_of(name));
             self.path.pop();
         }
     }
@@ -155,8 +156,9 @@ fn whole<'a>(value: &'a Value, shape: Shape<'_>) -> FieldSet<'a> {
         }
         (shape, Value::Object(fields)) => {
             set = FieldSet::with_capacity(fields.len());
+            let mut shape_of = shape.fields();
             for (name, value) in fields {
-                set.push(field(name), true, whole(value, shape.field(name)));
+                set.push(field(name), true, whole(value, shape_of(name)));
             }
         }
         _ => {}

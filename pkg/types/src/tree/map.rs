@@ -12,6 +12,9 @@ use super::{NULL, Text, Value};
 /// How many entries a list holds before it becomes a B-tree.
 const LIST_MAX: usize = 64;
 
+/// How many entries are walked rather than halved, to find one.
+const WALKED_MAX: usize = 8;
+
 /// Values by name, in the order of their names.
 #[derive(Clone, Default)]
 pub struct Map(Entries);
@@ -86,6 +89,7 @@ impl Map {
     /// Gives a name a value; gives back the one it had.
     pub fn insert(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
         let name = name.into();
+        self.make_room(&name);
         let list = match &mut self.0 {
             Entries::Tree(tree) => return tree.insert(name, value),
             Entries::List(list) => list,
@@ -93,14 +97,20 @@ impl Map {
         let front = front(&name);
         match search(list, front, &name) {
             Ok(at) => return Some(std::mem::replace(&mut list[at].2, value)),
-            Err(at) if list.len() < LIST_MAX => list.insert(at, (front, name, value)),
-            Err(_) => {
-                let mut tree: BTreeMap<_, _> = std::mem::take(list).into_iter().map(|(_, n, v)| (n, v)).collect();
-                tree.insert(name, value);
-                self.0 = Entries::Tree(Box::new(tree));
-            }
+            Err(at) => list.insert(at, (front, name, value)),
         }
         None
+    }
+
+    /// Makes a list that is full a B-tree, unless it has the name.
+    fn make_room(&mut self, name: &str) {
+        if let Entries::List(list) = &mut self.0
+            && list.len() == LIST_MAX
+            && find(list, front(name), name).is_none()
+        {
+            let entries = std::mem::take(list).into_iter().map(|(_, name, value)| (name, value));
+            self.0 = Entries::Tree(Box::new(entries.collect()));
+        }
     }
 
     /// Takes a name out; gives back its value.
@@ -118,10 +128,18 @@ impl Map {
 
     /// The value of a name, which is `null` from now on where there was none.
     pub(super) fn get_or_insert_null(&mut self, name: &str) -> &mut Value {
-        if !self.contains_key(name) {
-            self.insert(name, Value::Null);
+        self.make_room(name);
+        match &mut self.0 {
+            Entries::Tree(tree) => tree.entry(name.into()).or_insert(Value::Null),
+            Entries::List(list) => {
+                let front = front(name);
+                let at = search(list, front, name).unwrap_or_else(|at| {
+                    list.insert(at, (front, name.into(), Value::Null));
+                    at
+                });
+                &mut list[at].2
+            }
         }
-        self.get_mut(name).expect("it was there, or was put there in the line above")
     }
 
     /// Keeps what the function says.
@@ -172,7 +190,11 @@ impl Map {
 /// Where a name is in a list. Most lists are short and most lookups miss: those end at the first name behind it.
 #[inline]
 fn find(list: &[Slot], front: u64, name: &str) -> Option<usize> {
-    let start = list.iter().position(|(f, ..)| *f >= front)?;
+    let start = if list.len() > WALKED_MAX {
+        list.partition_point(|(f, ..)| *f < front)
+    } else {
+        list.iter().position(|(f, ..)| *f >= front)?
+    };
     let alike = list[start..].iter().take_while(|(f, ..)| *f == front);
     alike.zip(start..).find(|((_, n, _), _)| is_same_behind_front(n, name)).map(|(_, at)| at)
 }
