@@ -56,6 +56,19 @@ impl Workload {
     }
 }
 
+/// A condition as the other kind has it: in the same fields.
+macro_rules! same_condition {
+    ($condition:ident as $other:ident) => {
+        $other {
+            last_transition_time: $condition.last_transition_time,
+            message: $condition.message,
+            reason: $condition.reason,
+            status: $condition.status,
+            type_: $condition.type_,
+        }
+    };
+}
+
 /// A ReplicationController, seen as a ReplicaSet.
 #[must_use]
 pub fn as_set(controller: &ReplicationController) -> ReplicaSet {
@@ -66,13 +79,7 @@ pub fn as_set(controller: &ReplicationController) -> ReplicaSet {
         selector: LabelSelector { match_labels: spec.selector, match_expressions: None },
         template: spec.template,
     });
-    let condition = |c: ReplicationControllerCondition| ReplicaSetCondition {
-        last_transition_time: c.last_transition_time,
-        message: c.message,
-        reason: c.reason,
-        status: c.status,
-        type_: c.type_,
-    };
+    let condition = |c: ReplicationControllerCondition| same_condition!(c as ReplicaSetCondition);
     let status = status.map(|status| ReplicaSetStatus {
         available_replicas: status.available_replicas,
         conditions: status.conditions.map(|all| all.into_iter().map(condition).collect()),
@@ -87,13 +94,7 @@ pub fn as_set(controller: &ReplicationController) -> ReplicaSet {
 
 /// The way back, for a write of the status: the rest of what is written there does not count.
 fn with_status(set: ReplicaSet) -> ReplicationController {
-    let condition = |c: ReplicaSetCondition| ReplicationControllerCondition {
-        last_transition_time: c.last_transition_time,
-        message: c.message,
-        reason: c.reason,
-        status: c.status,
-        type_: c.type_,
-    };
+    let condition = |c: ReplicaSetCondition| same_condition!(c as ReplicationControllerCondition);
     let status = set.status.map(|status| ReplicationControllerStatus {
         available_replicas: status.available_replicas,
         conditions: status.conditions.map(|all| all.into_iter().map(condition).collect()),
