@@ -123,6 +123,14 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// Writes its published form as JSON.
+    fn write(&self, text: &mut Vec<u8>) {
+        match self {
+            Self::Field(name) => json::prefixed(text, "f:", name),
+            Self::Item(item) => json::text(text, item),
+        }
+    }
+
     fn published(&self) -> String {
         match self {
             Self::Field(name) => ["f:", name].concat(),
@@ -215,10 +223,7 @@ impl<'a> FieldSet<'a> {
             if at > 0 || itself {
                 text.push(b',');
             }
-            match &node.element {
-                Element::Field(name) => json::prefixed(text, "f:", name),
-                Element::Item(item) => json::text(text, item),
-            }
+            node.element.write(text);
             if node.below.is_empty() {
                 text.extend_from_slice(b":{}");
             } else {
@@ -227,6 +232,15 @@ impl<'a> FieldSet<'a> {
             }
         }
         text.push(b'}');
+    }
+
+    /// What the published form of a set has somewhere if a path of it begins as one of this set does: `"f:status"`.
+    pub(crate) fn fronts(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.nodes.iter().map(|node| {
+            let mut text = Vec::new();
+            node.element.write(&mut text);
+            text
+        })
     }
 
     /// It has no path.

@@ -116,7 +116,7 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
         return;
     }
     let kept = kept.as_ref().unwrap_or(&Owners::NONE);
-    let mut entries = list.entries().or_else(|_| kept.entries()).unwrap_or_default();
+    let mut entries = list.touched_entries(manager, &found).or_else(|_| kept.entries()).unwrap_or_default();
     let for_others = forget_gone(&mut entries, old, manager).and_then(|()| comparisons(&entries, old, new, manager));
     // As upstream: better no owners than wrong ones.
     let Ok(for_others) = for_others else { return };

@@ -4,10 +4,14 @@
 use std::borrow::Cow;
 
 use knarr_types::tree::{Map, Value};
+use memchr::memmem;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::{MAX_UPDATE_MANAGERS, Manager};
 use crate::encode::json;
 use crate::field_set::FieldSet;
+use crate::typed::Comparison;
 
 /// How a manager came to own its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +45,8 @@ pub(crate) struct Entry<'a> {
     pub version: Cow<'a, str>,
     pub time: Option<Cow<'a, str>>,
     pub fields: FieldSet<'a>,
+    /// The text of its fields where no write touches them; `fields` is empty then.
+    untouched: Option<Cow<'a, str>>,
 }
 
 /// The managers of an object.
@@ -83,11 +89,11 @@ struct Published<'a> {
     #[serde(borrow)]
     time: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    fields_v1: FieldSet<'a>,
+    fields_v1: Option<&'a RawValue>,
 }
 
 impl<'a> Published<'a> {
-    /// The entry, if it makes sense; `index` is for messages.
+    /// The entry without its fields, if it makes sense; `index` is for messages.
     fn check(self, index: usize) -> Result<Entry<'a>, EntryError> {
         let operation = match &*self.operation {
             "Apply" => Operation::Apply,
@@ -104,7 +110,7 @@ impl<'a> Published<'a> {
         }
         let version = if operation == Operation::Apply { "".into() } else { self.api_version.clone() };
         let id = Id { operation, manager: self.manager, version, subresource: self.subresource };
-        Ok(Entry { id, version: self.api_version, time: self.time, fields: self.fields_v1 })
+        Ok(Entry::new(id, self.api_version, self.time, FieldSet::default()))
     }
 }
 
@@ -164,7 +170,7 @@ impl<'a> Entries<'a> {
                 operation: text("operation"),
                 subresource: text("subresource"),
                 time: entry.get("time").and_then(Value::as_str).map(Cow::Borrowed),
-                fields_v1: FieldSet::default(),
+                fields_v1: None,
             };
             let fields = FieldSet::parse(entry.get("fieldsV1").unwrap_or(&Value::Null))?;
             entries.add(Entry { fields, ..published.check(index)? });
@@ -174,10 +180,42 @@ impl<'a> Entries<'a> {
 
     /// Reads the text of `managedFields` as [`Entries::fold`] writes it.
     pub(crate) fn read(text: &'a str) -> Result<Self, EntryError> {
+        Self::read_where(text, |_, _, _| true)
+    }
+
+    /// The same for a write by that manager that changed no more than what was found: who owns nothing near it keeps
+    /// the text of its fields. Nearly all of them do: a status belongs to one manager, a spec to another.
+    pub(crate) fn read_touched(
+        text: &'a str,
+        manager: &Manager<'_>,
+        found: &Comparison<'_>,
+    ) -> Result<Self, EntryError> {
+        let touched: Vec<_> =
+            [&found.added, &found.modified, &found.removed].into_iter().flat_map(FieldSet::fronts).collect();
+        Self::read_where(text, |entry, fields, count| {
+            let is_near = |front: &Vec<u8>| memmem::find(fields.as_bytes(), front).is_some();
+            // Managers of other versions, and those that become one for being too many, are looked into.
+            *entry.manager == *manager.name
+                || *entry.api_version != *manager.api_version
+                || count >= MAX_UPDATE_MANAGERS
+                || touched.iter().any(is_near)
+        })
+    }
+
+    /// Reads the fields of the entries (of so many) about which `is_read` says so.
+    fn read_where(text: &'a str, is_read: impl Fn(&Published<'a>, &str, usize) -> bool) -> Result<Self, EntryError> {
         let list: Vec<Published<'a>> = serde_json::from_str(text)?;
-        let mut entries = Self { all: Vec::with_capacity(list.len() + 1) };
+        let count = list.len();
+        let mut entries = Self { all: Vec::with_capacity(count + 1) };
         for (index, entry) in list.into_iter().enumerate() {
-            entries.add(entry.check(index)?);
+            let fields = entry.fields_v1.map_or("{}", RawValue::get);
+            let is_read = is_read(&entry, fields, count);
+            let entry = entry.check(index)?;
+            entries.add(if is_read {
+                Entry { fields: serde_json::from_str(fields)?, ..entry }
+            } else {
+                Entry { untouched: Some(fields.into()), ..entry }
+            });
         }
         Ok(entries)
     }
@@ -262,7 +300,7 @@ impl<'a> Entries<'a> {
 
     /// Drops managers that own nothing.
     pub(crate) fn retain_owners(&mut self) {
-        self.all.retain(|entry| !entry.fields.is_empty());
+        self.all.retain(|entry| entry.untouched.is_some() || !entry.fields.is_empty());
     }
 
     /// Gives paths to a manager, beside those it has.
@@ -273,7 +311,7 @@ impl<'a> Entries<'a> {
                 entry.fields = std::mem::take(&mut entry.fields).union(paths);
                 entry.time = time;
             }
-            None => self.all.push(Entry { id, version: version.into(), time, fields: paths }),
+            None => self.all.push(Entry::new(id, version.into(), time, paths)),
         }
     }
 
@@ -284,7 +322,7 @@ impl<'a> Entries<'a> {
                 entry.fields = paths;
                 entry.version = version.into();
             }
-            None => self.all.push(Entry { id, version: version.into(), time: None, fields: paths }),
+            None => self.all.push(Entry::new(id, version.into(), None, paths)),
         }
     }
 
@@ -338,7 +376,16 @@ impl<'a> Entries<'a> {
     }
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
+    pub(crate) const fn new(
+        id: Id<'a>,
+        version: Cow<'a, str>,
+        time: Option<Cow<'a, str>>,
+        fields: FieldSet<'a>,
+    ) -> Self {
+        Self { id, version, time, fields, untouched: None }
+    }
+
     fn into_owned(self) -> Entry<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         let id = Id {
@@ -347,7 +394,13 @@ impl Entry<'_> {
             version: owned(self.id.version),
             subresource: owned(self.id.subresource),
         };
-        Entry { id, version: owned(self.version), time: self.time.map(owned), fields: self.fields.into_owned() }
+        Entry {
+            id,
+            version: owned(self.version),
+            time: self.time.map(owned),
+            fields: self.fields.into_owned(),
+            untouched: self.untouched.map(owned),
+        }
     }
 
     /// Writes it as canonical JSON.
@@ -359,7 +412,10 @@ impl Entry<'_> {
         member(text, "{\"apiVersion\":", &self.version);
         member(text, ",\"fieldsType\":", "FieldsV1");
         text.extend_from_slice(b",\"fieldsV1\":");
-        self.fields.write(text);
+        match &self.untouched {
+            Some(fields) => text.extend_from_slice(fields.as_bytes()),
+            None => self.fields.write(text),
+        }
         member(text, ",\"manager\":", &self.id.manager);
         member(text, ",\"operation\":", self.id.operation.as_str());
         if !self.id.subresource.is_empty() {

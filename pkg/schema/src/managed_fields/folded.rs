@@ -15,7 +15,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::Manager;
 use super::entries::{Entries, EntryError};
+use crate::typed::Comparison;
 
 /// The entries as an object has them.
 #[derive(Clone, Debug)]
@@ -84,6 +86,18 @@ impl<'a> Owners<'a> {
         match self {
             Self::Listed(list) => Entries::parse(list),
             Self::Folded(text) => Entries::read(text),
+        }
+    }
+
+    /// The same for a write by that manager that changed no more than what was found.
+    pub(crate) fn touched_entries(
+        &self,
+        manager: &Manager<'_>,
+        found: &Comparison<'_>,
+    ) -> Result<Entries<'_>, EntryError> {
+        match self {
+            Self::Listed(list) => Entries::parse(list),
+            Self::Folded(text) => Entries::read_touched(text, manager, found),
         }
     }
 

@@ -30,7 +30,7 @@ pub fn to_scale(parent: &[Value], replicas: &[&str]) -> Option<Value> {
         if !id.version.is_empty() {
             id.version = SCALE_VERSION.into();
         }
-        shown.add(Entry { id, version: SCALE_VERSION.into(), time: entry.time.clone(), fields: only(&IN_SCALE) });
+        shown.add(Entry::new(id, SCALE_VERSION.into(), entry.time.clone(), only(&IN_SCALE)));
     }
     shown.publish()
 }
@@ -53,7 +53,7 @@ pub fn to_parent(parent: &[Value], scale: &[Value], replicas: &[&str], version: 
     }
     entries.retain_owners();
     for owner in owners {
-        entries.add(Entry { id: owner.id, version: version.into(), time: None, fields: only(replicas) });
+        entries.add(Entry::new(owner.id, version.into(), None, only(replicas)));
     }
     entries.publish()
 }

@@ -2,6 +2,7 @@
 //! Managed fields: who owns what after each kind of write.
 
 use knarr_types::tree::json;
+use proptest::prelude::*;
 
 use super::*;
 use crate::field_table::TypeRef;
@@ -92,4 +93,37 @@ fn managers_are_named_by_parameter_or_user_agent() {
     assert_eq!(manager_name("", "kubectl/v1.36.0 (linux/amd64)"), "kubectl");
     assert_eq!(manager_name("", ""), "");
     assert_eq!(manager_name("", &"é".repeat(100)).len(), 128);
+}
+
+type Track = fn(Option<&Object>, &mut Object, &Type, &Manager<'_>, Timestamp);
+
+proptest! {
+    #[test]
+    fn folded_owners_come_out_as_listed_ones(
+        writes in prop::collection::vec((0..13_usize, 0..4_usize, 0..3_u8, prop::bool::weighted(0.1)), 1..30)
+    ) {
+        let ty = ty("io.k8s.api.core.v1.ConfigMap");
+        let mut listed = write(None, json!({"a": "1"}), "m0", 0);
+        let mut folded = folded::read_folded(listed.to_string().as_bytes()).unwrap();
+        for (at, (name, field, value, of_old_version)) in writes.into_iter().enumerate() {
+            let name = format!("m{name}");
+            let manager = Manager { api_version: if of_old_version { "v0" } else { "v1" }, ..manager(&name) };
+            let track_listed: Track = track_update;
+            for (object, track) in [(&mut listed, track_listed), (&mut folded, track_folded)] {
+                let mut new = object.clone();
+                let path = [&["data", "a"][..], &["data", "b"], &["metadata", "labels"], &["immutable"]][field];
+                let value = match (field, value) {
+                    (_, 0) => Value::Null,
+                    (0 | 1, value) => value.to_string().into(),
+                    (2, value) => json!({"l": value.to_string()}),
+                    (_, value) => (value == 1).into(),
+                };
+                let place = path.iter().fold(&mut new, |place, step| &mut place[*step]);
+                *place = value;
+                track(Some(object), &mut new, ty.get(), &manager, now(at as i64));
+                *object = new;
+            }
+            prop_assert_eq!(&*folded::unfolded(&folded), &listed);
+        }
+    }
 }
