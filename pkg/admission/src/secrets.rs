@@ -34,7 +34,9 @@ pub(crate) fn limited(spec: &Value, account: &Value, name: &str) -> Option<Strin
     let (mountable, pullable) = (names("secrets"), names("imagePullSecrets"));
     let suffix = format!("is not allowed because service account {name} does not reference that");
     let unknown = |secret: &&str| !mountable.contains(*secret);
-    let mut volumes = list(spec, "volumes").filter_map(|v| v["secret"]["secretName"].as_str());
+    let mut volumes = list(spec, "volumes")
+        .filter(|v| v["secret"].is_object())
+        .map(|v| v["secret"]["secretName"].as_str().unwrap_or_default());
     if let Some(secret) = volumes.find(unknown) {
         return Some(format!("volume with secret.secretName=\"{secret}\" {suffix} secret"));
     }

@@ -81,7 +81,7 @@ pub(crate) fn asked(app: &App, context: &RequestContext, kind: &Kind) -> Result<
     let selectors = Selectors::parse(query)?;
     list_options::check_list(query)?;
     let selection = selectors.select(context, kind, &app.store.snapshot(&kind.storage))?;
-    Ok((Page::of(query, kind)?, selection))
+    Ok((Page::of(query, kind, context.info.verb == "deletecollection")?, selection))
 }
 
 /// The exact state of one object is asked of the store itself, which does not know when to try again.
@@ -194,11 +194,12 @@ enum State {
 }
 
 impl Page {
-    /// Reads the query of a list of `kind`.
+    /// Reads the query of a list of `kind`; `in_pages` where upstream itself goes from page to page, whatever the client
+    /// asks for.
     ///
     /// # Errors
     /// Where it makes no sense.
-    fn of(query: &Query, kind: &Kind) -> Result<Self, Status> {
+    fn of(query: &Query, kind: &Kind, in_pages: bool) -> Result<Self, Status> {
         let limit = query.number("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         // Any state will do: upstream answers from its cache, which knows no pages. Of events it keeps none.
         let cached = query.get("resourceVersion") == Some("0") && &*kind.kind != "Event";
@@ -221,7 +222,7 @@ impl Page {
                 match query.filled("resourceVersionMatch") {
                     Some("Exact") => State::Exact(revision),
                     // A page of an exact state, as clients from before resourceVersionMatch mean it.
-                    None if limit.is_some() && revision != Revision::ZERO => State::Exact(revision),
+                    None if (limit.is_some() || in_pages) && revision != Revision::ZERO => State::Exact(revision),
                     _ => State::NotOlderThan(revision),
                 }
             }
@@ -437,7 +438,7 @@ mod tests {
         let pods = registry.by_kind("", "v1", "Pod").unwrap();
         let page = |ago: SignedDuration| {
             let token = token(7, "n", "a", Some(Timestamp::now() - ago));
-            Page::of(&Query::parse(&format!("continue={token}")), pods)
+            Page::of(&Query::parse(&format!("continue={token}")), pods, false)
         };
         assert_eq!(page(SignedDuration::from_mins(4)).unwrap().state, State::Continued(Revision(7)));
         let late = page(SignedDuration::from_mins(6)).unwrap_err();

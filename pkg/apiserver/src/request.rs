@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::Method;
 use knarr_auth::{Attributes, Fields, UserInfo};
-use knarr_types::selector::FieldSelector;
+use knarr_types::selector::{FieldSelector, LabelSelector};
 
 use crate::query::Query;
 
@@ -118,7 +118,11 @@ impl RequestInfo {
             info.subresource.clear();
         }
         if matches!(info.verb, "list" | "watch" | "deletecollection") && !one {
-            info.select(query.get("fieldSelector").unwrap_or_default());
+            let labels = query.get("labelSelector").unwrap_or_default();
+            // Options of which one cannot be read are taken for none.
+            if LabelSelector::parse(labels).is_ok() {
+                info.select(query.get("fieldSelector").unwrap_or_default());
+            }
         }
         info
     }

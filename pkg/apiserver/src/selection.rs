@@ -68,14 +68,6 @@ impl Selectors {
 }
 
 impl Selection {
-    /// Reads the selectors of a request for a collection of `kind`.
-    ///
-    /// # Errors
-    /// 400 where a selector makes no sense or names a field that cannot be selected by.
-    pub fn of(context: &RequestContext, kind: &Kind, snapshot: &Snapshot) -> Result<Self, Status> {
-        Selectors::parse(&context.query)?.select(context, kind, snapshot)
-    }
-
     /// Whether it selects everything in its scope.
     #[must_use]
     pub fn is_plain(&self) -> bool {

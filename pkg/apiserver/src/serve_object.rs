@@ -216,6 +216,14 @@ pub fn draft(kind: &Kind, object: &Object) -> Draft {
     draft_as_is(kind, &object)
 }
 
+/// A draft that no update makes, so that the first one is a change: marked by a field without a name, which no selector
+/// can ask for.
+#[must_use]
+pub fn unread(draft: Draft) -> Draft {
+    let mark = ("".into(), "unread".into());
+    Draft { fields: std::iter::once(mark).chain(draft.fields).collect(), ..draft }
+}
+
 /// An object as the store takes it, in the version that it is in.
 #[must_use]
 pub fn draft_as_is(kind: &Kind, object: &Object) -> Draft {

@@ -28,7 +28,7 @@ use crate::negotiate::{Answer, Encoding, Form, stream_answer};
 use crate::query::Query;
 use crate::read::{PATIENCE, parse_revision, read_error};
 use crate::request::RequestContext;
-use crate::selection::Selection;
+use crate::selection::{Selection, Selectors};
 use crate::{list_options, serve_object};
 
 /// How long a watch lasts that names no time: between this and twice as long, as upstream.
@@ -37,6 +37,8 @@ const LEAST_LIFE: Duration = Duration::from_secs(1800);
 const CONVERSION_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a client that allows bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before the end of a watch such a client gets its last one.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// What marks the end of the initial events.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -56,10 +58,12 @@ enum Start {
 pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = stream_answer(&context.accept, &context.query, kind)?;
     context.query.number("limit")?;
+    // What cannot be read is told before what contradicts itself.
+    let selectors = Selectors::parse(&context.query)?;
     list_options::check_watch(&context.query)?;
     let life = life(&context.query)?;
     let snapshot = app.store.snapshot(&kind.storage);
-    let selection = Selection::of(context, kind, &snapshot)?;
+    let selection = selectors.select(context, kind, &snapshot)?;
     let (start, at_least) = start(&context.query)?;
     if let Some(revision) = at_least {
         app.store.not_older_than(&kind.storage, revision, PATIENCE).await.map_err(|e| read_error(&e))?;
@@ -99,7 +103,7 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
         watcher,
         columns: first.is_empty(),
         end,
-        timer: Box::pin(sleep_until(if bookmarks { end.min(Instant::now() + BOOKMARK_EVERY) } else { end })),
+        timer: Box::pin(sleep_until(if bookmarks { next_bookmark(Instant::now(), end) } else { end })),
         open: app.metrics.series(&Asked::of(&context.info, &context.query, false)).open(),
     };
     follower.open.sent(first.len() as u64);
@@ -113,6 +117,12 @@ fn respond(answer: Answer, stream: impl Stream<Item = Bytes> + Send + 'static) -
     let media = http::HeaderValue::from_static(answer.encoding.stream_type());
     response.headers_mut().insert(http::header::CONTENT_TYPE, media);
     response
+}
+
+/// When the next bookmark is due, or the end: one comes shortly before, from which the client can go on.
+fn next_bookmark(now: Instant, end: Instant) -> Instant {
+    let last = end.checked_sub(LAST_BOOKMARK).filter(|last| *last > now);
+    last.unwrap_or(end).min(now + BOOKMARK_EVERY)
 }
 
 fn life(query: &Query) -> Result<Duration, Status> {
@@ -175,7 +185,7 @@ impl Follower {
                     if now >= self.end {
                         return None;
                     }
-                    self.timer.as_mut().reset(self.end.min(now + BOOKMARK_EVERY));
+                    self.timer.as_mut().reset(next_bookmark(now, self.end));
                     match watcher.bookmark() {
                         Some(revision) => {
                             let columns = std::mem::take(&mut self.columns);
@@ -389,6 +399,15 @@ mod tests {
         let event: Value = serde_json::from_slice(&bookmark(kind, answer, Revision(7), initial_end, true)).unwrap();
         assert_eq!(event["type"], "BOOKMARK");
         event["object"].clone()
+    }
+
+    #[test]
+    fn the_last_bookmark_comes_shortly_before_the_end() {
+        let now = Instant::now();
+        let after = |seconds: u64| now + Duration::from_secs(seconds);
+        for (end, want) in [(1, 1), (2, 2), (10, 8), (61, 59), (600, 60)] {
+            assert_eq!(next_bookmark(now, after(end)), after(want), "{end}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod base64_text;
 mod fault;
 mod go_json;
 pub mod go_time;
+mod head;
 mod kind;
 mod settled;
 mod typed;
@@ -23,7 +24,8 @@ use serde::de::DeserializeSeed;
 use crate::field_table::Type;
 use crate::{builtin_types, protobuf};
 use fault::Context;
-pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched, internal_package};
+pub use head::internal_package;
+pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched};
 use typed::Typed;
 pub(crate) use typed::{shortest, zero};
 

@@ -8,7 +8,7 @@ mod yaml;
 use knarr_types::Object;
 use knarr_types::tree::{Text, Value};
 
-pub use as_patched::{Opened, as_patched};
+pub use as_patched::{Opened, as_merged, as_patched};
 pub use yaml::to_yaml;
 
 use json::entry;

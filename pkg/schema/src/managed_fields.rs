@@ -35,6 +35,7 @@ pub fn reset_fields_of(kind: &str, subresource: &str, has_status: bool) -> &'sta
             | "FlowSchema"
             | "PriorityLevelConfiguration"
             | "ResourceClaim"
+            | "ServiceCIDR"
             | "ValidatingAdmissionPolicy"
             | "VolumeAttachment",
         ) => &[&["spec"], &["metadata"]],
@@ -96,7 +97,7 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let through_subresource = !manager.subresource.is_empty();
     let list = match &sent {
         Some(sent) if !through_subresource && sent.is_reset() => &Owners::NONE,
-        Some(sent) if !through_subresource => sent,
+        Some(sent) if !through_subresource && (sent.is_folded() || sent.entries().is_ok()) => sent,
         _ => kept.as_ref().unwrap_or(&Owners::NONE),
     };
     // Nobody has been tracked since they were forgotten: that goes on until the first apply.
@@ -111,6 +112,10 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let old = old.or(empty.as_ref()).unwrap_or(&Value::Null);
     let mut found = typed::compare(old, new, ty);
     strip_server_fields(&mut found);
+    // As upstream: better no owners than wrong ones.
+    if !found.is_empty() && !typed::tells_apart(new, ty) {
+        return;
+    }
     if found.is_empty() && kept.as_ref().is_some_and(|kept| kept.same(list)) {
         put(new, kept.map(Owners::into_value));
         return;
@@ -118,7 +123,6 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let kept = kept.as_ref().unwrap_or(&Owners::NONE);
     let mut entries = list.touched_entries(manager, &found).or_else(|_| kept.entries()).unwrap_or_default();
     let for_others = forget_gone(&mut entries, old, manager).and_then(|()| comparisons(&entries, old, new, manager));
-    // As upstream: better no owners than wrong ones.
     let Ok(for_others) = for_others else { return };
     record(&mut entries, found, &for_others, manager, now);
     entries.cap(MAX_UPDATE_MANAGERS);

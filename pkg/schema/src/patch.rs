@@ -15,7 +15,7 @@ use knarr_types::{Object, Reason, Status, StatusDetails};
 
 pub use json::{MAX_OPERATIONS, check_json_patch, json_patch};
 pub use restore::restore_fault;
-pub use strategic::strategic_merge_patch;
+pub use strategic::{spent_patch, strategic_merge_patch};
 
 /// A patch that was not applied. `Display` gives upstream's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

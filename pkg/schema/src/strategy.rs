@@ -70,6 +70,12 @@ impl Kind {
         }
     }
 
+    /// These faults of an object of the kind, with what they show printed as upstream prints it.
+    #[must_use]
+    pub fn printed(&self, faults: ErrorList) -> ErrorList {
+        rules::go_values::print(faults, self.ty.get())
+    }
+
     /// All that is wrong with a new object.
     #[must_use]
     pub fn check_create(&self, object: &Object) -> ErrorList {
@@ -93,19 +99,17 @@ impl Kind {
     }
 
     fn find_update_faults(&self, new: &Object, old: &Object, subresource: &str) -> ErrorList {
+        if self.custom.is_none() && &*self.group != "apiextensions.k8s.io" {
+            let errors = rules::check_update(self.rules, new, old, subresource);
+            return rules::go_values::print(errors, self.ty.get());
+        }
         // Upstream judges metadata for every kind and once more for these.
         let mut errors = rules::metadata::validate_contents(new);
         errors.extend(rules::metadata::validate_update(new, old));
         errors.extend(rules::metadata::validate_update(new, old));
         match &self.custom {
             Some(custom) => errors.extend(custom.validate_update(new, old, subresource)),
-            None if &*self.group == "apiextensions.k8s.io" => {
-                errors.extend((self.rules.validate_update)(new, old, subresource));
-            }
-            None => {
-                let errors = rules::check_update(self.rules, new, old, subresource);
-                return rules::go_values::print(errors, self.ty.get());
-            }
+            None => errors.extend((self.rules.validate_update)(new, old, subresource)),
         }
         errors
     }
@@ -164,35 +168,5 @@ impl Kind {
     #[must_use]
     pub fn has_generation(&self) -> bool {
         self.custom.is_some() || self.rules.has_generation
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use knarr_types::tree::json;
-
-    use crate::kinds::Registry;
-
-    #[test]
-    fn wrong_labels_show_how_often_upstream_judges_metadata() {
-        let registry = Registry::builtin();
-        for (group, kind, times) in [
-            ("", "ConfigMap", 4),
-            ("", "ResourceQuota", 3),
-            ("", "Service", 4),
-            ("apiextensions.k8s.io", "CustomResourceDefinition", 3),
-            ("apps", "ControllerRevision", 4),
-            ("apps", "DaemonSet", 3),
-            ("apps", "ReplicaSet", 3),
-            ("rbac.authorization.k8s.io", "Role", 4),
-        ] {
-            let kind = registry.by_kind(group, "v1", kind).unwrap();
-            let old = json!({"kind": kind.kind, "metadata": {"name": "x"}});
-            let mut new = old.clone();
-            new["metadata"]["labels"] = json!({"a b": "c"});
-            let errors = kind.check_update(&new, &old, "");
-            let given = errors.iter().filter(|error| error.to_string().starts_with("metadata.labels")).count();
-            assert_eq!(given, times, "{}", kind.kind);
-        }
     }
 }

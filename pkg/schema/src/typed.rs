@@ -19,6 +19,7 @@ use crate::field_set::Element;
 use crate::field_table::{Emission, Field, ListMerge, Struct, Type, TypeRef};
 
 pub use compare::{Comparison, compare};
+pub use elements::tells_apart;
 pub use extract::{extract, go_type, name_fields, validate};
 pub use merge::merge;
 pub use remove::remove;

@@ -75,12 +75,29 @@ pub async fn proxy(app: &Arc<App>, context: &RequestContext, request: Request<Bo
             forward(through(&way, port).await?, path, request).await
         }
         _ => {
-            found(app, "services", &info.namespace, named.name)?;
-            let address = service_address::find(&**app, &info.namespace, named.name, named.port)
-                .map_err(|why| Status::new(503, Reason::ServiceUnavailable, why))?;
+            let address = service_endpoint(app, &info.namespace, &info.name, &named)?;
             to_endpoint(app, &info.namespace, &address, path, request).await
         }
     }
+}
+
+/// One of those behind a service; `id` is how the path calls it. As upstream, what the Endpoints say is told first.
+fn service_endpoint(app: &App, namespace: &str, id: &str, named: &Named<'_>) -> Result<Address, Status> {
+    let unavailable = |why: String| Status::new(503, Reason::ServiceUnavailable, why);
+    let nobody = |whom: &str| unavailable(format!("no endpoints available for service {whom:?}"));
+    if let Ok(number) = named.port.parse::<i64>() {
+        let service = found(app, "services", namespace, named.name)?;
+        let mut ports = service["spec"]["ports"].as_array().into_iter().flatten();
+        if !ports.any(|port| port["port"].as_i64() == Some(number)) {
+            return Err(unavailable(format!("no service port {number} found for service {:?}", named.name)));
+        }
+    }
+    let endpoints = app.get("", "endpoints", namespace, named.name);
+    let endpoints = endpoints.ok_or_else(|| Status::not_found(&ResourceId::new("", "services"), named.name))?;
+    if endpoints["subsets"].as_array().is_none_or(Vec::is_empty) {
+        return Err(nobody(named.name));
+    }
+    service_address::find(app, namespace, named.name, named.port).map_err(|_| nobody(id))
 }
 
 fn found(app: &App, resource: &str, namespace: &str, name: &str) -> Result<Arc<Object>, Status> {

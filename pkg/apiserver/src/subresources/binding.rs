@@ -39,6 +39,8 @@ async fn commit(
 ) -> Result<Vec<String>, Status> {
     if context.info.resource == "pods" {
         check_name(context, &binding, "Binding")?;
+    } else if binding["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
     }
     let action = Action { app, context, operation: Operation::Create, body: form };
     let said = action.admit(&mut binding).await?;

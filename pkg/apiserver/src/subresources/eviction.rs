@@ -12,7 +12,7 @@ use knarr_schema::normalize;
 use knarr_store::{Decision, UpdateError};
 use knarr_types::selector::LabelSelector;
 use knarr_types::tree::json;
-use knarr_types::{Cause, Key, Object, Reason, ResourceId, Status, StatusDetails};
+use knarr_types::{Cause, ErrorList, FieldError, FieldPath, Key, Object, Reason, ResourceId, Status, StatusDetails};
 
 use super::{body_kind, check_name, decode, done};
 use crate::actions::Action;
@@ -61,7 +61,17 @@ async fn evict(
         "lastTransitionTime": seconds(Timestamp::now()),
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
     });
-    let options = if options.is_null() { Bytes::new() } else { options.to_string().into() };
+    if options["ignoreStoreReadErrorWithClusterBreakingPotential"] == true {
+        let path = FieldPath::new("deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential");
+        let why = "can not be set for pod eviction, try after removing the option";
+        let errors = ErrorList::from([FieldError::invalid(&path, true, why)]);
+        return Err(Status::invalid(GROUP, "Eviction", name, &errors));
+    }
+    let mut options = if options.is_null() { json!({}) } else { options.clone() };
+    if dry_run {
+        options["dryRun"] = json!(["All"]);
+    }
+    let options = options.to_string().into();
     let mut delete = context.clone();
     delete.info.subresource.clear();
     delete.info.verb = "delete";

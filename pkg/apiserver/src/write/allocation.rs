@@ -38,20 +38,25 @@ fn is_service(write: &Write<'_>) -> bool {
     write.kind.group.is_empty() && &*write.kind.kind == "Service" && write.subresource.is_empty()
 }
 
-/// Whether a new Service can have the node ports that it names: upstream finds out before it judges the rest of it.
+/// Whether a new Service can have the addresses and node ports that it names: upstream finds out before it judges the
+/// rest of it.
 pub(super) fn foresee(write: &Write<'_>, object: &Object) -> Result<(), Status> {
-    let names_one = |ports: &Vec<Value>| ports.iter().any(|port| !port["nodePort"].is_null());
-    if !is_service(write) || !object["spec"]["ports"].as_array().is_some_and(names_one) {
+    let spec = &object["spec"];
+    let names_port = |ports: &Vec<Value>| ports.iter().any(|port| !port["nodePort"].is_null());
+    let names_one =
+        ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].iter().any(|name| !spec[*name].is_null())
+            || spec["ports"].as_array().is_some_and(names_port);
+    if !is_service(write) || !names_one {
         return Ok(());
     }
-    let is_of_ports = |status: &Status| {
-        let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
-        causes.first().is_some_and(|cause| cause.field.starts_with("spec.ports["))
-    };
-    match give(write, &mut object.clone(), None) {
-        Err(status) if is_of_ports(&status) => Err(status),
-        _ => Ok(()),
+    let errors = rules::service::judge_addresses(object);
+    if !errors.is_empty() {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(super::invalid(write.kind, name, &write.kind.printed(errors)));
     }
+    give(write, &mut object.clone(), None)
+        .map(drop)
+        .or_else(|status| if status.code == 422 { Err(status) } else { Ok(()) })
 }
 
 /// Gives a Service what it lacks and takes what it no longer has.

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::body::Response;
 use crate::negotiate::body_media;
 use crate::request::RequestContext;
+use crate::serve_object;
 
 /// How often a generated name may be taken before the client is told.
 const NAME_ATTEMPTS: usize = 8;
@@ -117,7 +118,11 @@ pub(super) async fn commit_new(
             let message = "resourceVersion should not be set on objects to be created";
             return Err(told(Status::new(500, Reason::Unknown, message), &said));
         }
-        let own = Change::Put(key.clone(), write.draft(&object).await?);
+        let mut draft = write.draft(&object).await?;
+        if write.stored.rules.changes_when_read {
+            draft = serve_object::unread(draft);
+        }
+        let own = Change::Put(key.clone(), draft);
         let proposal = Proposal {
             preconditions: [vec![Precondition::Absent(key.clone())], terms.preconditions].concat(),
             changes: std::iter::once(own).chain(terms.changes).collect(),

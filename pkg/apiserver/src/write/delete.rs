@@ -266,8 +266,10 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
         if !is_namespace {
             metadata["deletionGracePeriodSeconds"] = grace.into();
         }
-        if kind.has_generation() && !pending {
-            metadata["generation"] = (metadata["generation"].as_i64().unwrap_or_default() + 1).into();
+        // Whoever counts changes, or says that it does.
+        let generation = metadata["generation"].as_i64().unwrap_or_default();
+        if generation > 0 && !pending {
+            metadata["generation"] = (generation + 1).into();
         }
     }
     if is_namespace {

@@ -140,7 +140,10 @@ fn check_head(body: &[u8], media: MediaType) -> Result<(), Status> {
         let kind = json_kind(&document);
         return Err(bad(format!("json: cannot unmarshal {kind} into Go value of type {INTO}")));
     }
-    let text = |name: &str| document[name].as_str().filter(|text| !text.is_empty());
+    // Their names are read in any case, as Go reads them.
+    let members = || document.as_object().into_iter().flatten();
+    let member = |name: &str| members().rfind(|(key, _)| key.eq_ignore_ascii_case(name));
+    let text = |name: &str| member(name)?.1.as_str().filter(|text| !text.is_empty());
     let version = text("apiVersion").unwrap_or("meta.k8s.io/v1");
     if version.matches('/').count() > 1 {
         return Err(Status::bad_request(format!("unexpected GroupVersion string: {version}")));

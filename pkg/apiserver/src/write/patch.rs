@@ -8,11 +8,11 @@ use bytes::Bytes;
 use knarr_schema::apply::apply;
 use knarr_schema::convert;
 use knarr_schema::decode::{self, PatchedFault};
-use knarr_schema::encode::{Opened, as_patched};
+use knarr_schema::encode::{Opened, as_merged, as_patched};
 use knarr_schema::field_table::Type;
 use knarr_schema::managed_fields::folded;
 use knarr_schema::patch::{
-    self, PatchError, check_json_patch, json_patch, merge_patch, restore_fault, strategic_merge_patch,
+    self, PatchError, check_json_patch, json_patch, merge_patch, restore_fault, spent_patch, strategic_merge_patch,
 };
 use knarr_schema::{FieldValidation, Kind};
 use knarr_types::tree::Value;
@@ -92,6 +92,7 @@ pub(super) fn check_custom_form(content_type: &str) -> Result<(), Status> {
 pub(super) struct Document {
     form: Form,
     value: Value,
+    text: Bytes,
     /// What came twice in it, or is no member of an operation.
     faults: Vec<String>,
     /// It may read or change `metadata.managedFields`.
@@ -103,11 +104,11 @@ impl Document {
     ///
     /// # Errors
     /// Where it is no JSON, or the media type is none of patches.
-    pub(super) fn of(content_type: &str, body: &[u8], validation: FieldValidation) -> Result<Self, Status> {
+    pub(super) fn of(content_type: &str, body: &Bytes, validation: FieldValidation) -> Result<Self, Status> {
         Self::read(form(content_type)?, body, validation)
     }
 
-    fn read(form: Form, body: &[u8], validation: FieldValidation) -> Result<Self, Status> {
+    fn read(form: Form, body: &Bytes, validation: FieldValidation) -> Result<Self, Status> {
         let strict = validation != FieldValidation::Ignore;
         let (value, mut faults) =
             aside(body, || decode::decode_strictly(body)).map_err(|error| match (form, strict) {
@@ -120,7 +121,7 @@ impl Document {
             faults.iter_mut().for_each(|fault| fault.insert_str(0, "json patch "));
         }
         let reaches_owners = reaches_owners(&value);
-        Ok(Self { form, value, faults, reaches_owners })
+        Ok(Self { form, value, text: body.clone(), faults, reaches_owners })
     }
 
     /// What the patch makes of an object, and what to warn of.
@@ -182,9 +183,15 @@ impl Document {
     fn unreadable(&self, kind: &Kind, before: &Object, after: &Object, why: &str) -> Status {
         let shown = match self.form {
             Form::Json | Form::Merge if !after.is_object() => after.to_string(),
-            Form::Json => as_patched(before, after, kind.ty.get(), &Opened::by_operations(&self.value)),
-            Form::Merge => as_patched(before, after, kind.ty.get(), &Opened::by_merge(&self.value)),
-            _ => patch::printed(&self.value),
+            Form::Json => {
+                let opened = Opened::by_operations(&String::from_utf8_lossy(&self.text));
+                as_patched(before, after, kind.ty.get(), &opened)
+            }
+            Form::Merge => {
+                let text = serde_json::from_slice(&self.text);
+                text.map_or_else(|_| after.to_string(), |patch| as_merged(before, patch, kind.ty.get()))
+            }
+            _ => patch::printed(&spent_patch(before, &self.value, kind.ty.get())),
         };
         let error = FieldError::invalid(&FieldPath::new("patch"), shown, why);
         Status::invalid("", "", "", &ErrorList::from([error]))

@@ -124,7 +124,8 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             Some(sent) => sent.clone(),
             None => {
                 let patch = Document::of(&context.content_type, &body, write.options.validation)?;
-                patch.apply(app, &scale_kind, &current, write.options.validation)?
+                // Patches do not see who owns what.
+                patch.apply(app, &scale_kind, &scale_of(kind, old), write.options.validation)?
             }
         };
         warnings.extend(said);

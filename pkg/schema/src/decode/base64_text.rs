@@ -17,6 +17,11 @@ pub(super) fn canonical(text: String) -> Result<String, String> {
     }
 }
 
+/// Bytes as text.
+pub(super) fn encoded(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
 fn lenient() -> base64::engine::GeneralPurpose {
     let config = base64::engine::GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
     base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, config)

@@ -2,12 +2,13 @@
 //! A request's body as an object of the kind that its path names: the whole of what upstream's
 //! handlers say before they look at the object itself.
 
-use knarr_types::tree::Value;
-use knarr_types::{GroupVersion, Object, Status};
+use knarr_types::{Object, Status};
 
+use super::head::{Head, Mismatch};
 use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, decode_protobuf, warnings, yaml};
-use crate::builtin_types::of_kind;
+use crate::builtin_types::NamedType;
 use crate::crd::{self, Custom};
+use crate::field_table::Type;
 use crate::kinds::{Kind, Registry};
 use crate::protobuf::{self, Envelope};
 
@@ -22,21 +23,6 @@ pub enum FieldValidation {
     /// The request is refused.
     Strict,
 }
-
-/// Versions that upstream still knows but serves no more.
-const NO_LONGER_SERVED: [(&str, &str); 8] = [
-    ("extensions", "v1beta1"),
-    ("apps", "v1beta1"),
-    ("apps", "v1beta2"),
-    ("batch", "v1beta1"),
-    ("policy", "v1beta1"),
-    ("networking.k8s.io", "v1beta1"),
-    ("storage.k8s.io", "v1beta1"),
-    ("rbac.authorization.k8s.io", "v1beta1"),
-];
-
-/// The groups that once had a Scale of their own.
-const SCALES: [&str; 2] = ["apps", "extensions"];
 
 /// How many bytes of a body are shown in an error.
 const SHOWN: usize = 30;
@@ -71,26 +57,35 @@ pub fn decode_as(
     }
     let opened = open(body, media).map_err(unrecognized)?;
     let head = match &opened {
-        Opened::Json => head_of(&decode_head(body).map_err(unrecognized)?),
-        Opened::Yaml(document) => head_of(&document.value),
-        Opened::Protobuf(envelope) => Ok(Head::of(envelope)),
+        Opened::Json => head_in_json(body, kind),
+        Opened::Yaml(document) => Head::of(&document.value, kind),
+        Opened::Protobuf(envelope) => Head::new(&envelope.api_version, &envelope.kind, kind),
     };
     let head = head.map_err(unrecognized)?;
-    check_kind(kind, registry, &head)?;
     let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
-    let mut decoded = match opened {
-        Opened::Json => decode_json(body, kind.ty.get()),
-        Opened::Yaml(document) => check(document.value, kind.ty.get()).map(|decoded| Decoded {
-            faults: document.duplicates.into_iter().chain(decoded.faults).collect(),
-            ..decoded
-        }),
-        Opened::Protobuf(envelope) => decode_protobuf(envelope.object, kind.ty.get()),
+    let mismatch = head.mismatch(kind, registry);
+    if let Some(Mismatch::NoVersion) = mismatch {
+        let shown = String::from_utf8_lossy(body);
+        return Err(refused(&format!("Object 'apiVersion' is missing in '{shown}'")));
     }
-    .map_err(|error| refused(&error))?;
+    // It is read as what it says that it is, where that is known, before anybody asks whether that fits.
+    let ty = match &mismatch {
+        Some(Mismatch::OtherKind(_, ty)) => ty.map(NamedType::get),
+        _ => Some(kind.ty.get()),
+    };
+    let decoded = ty.map(|ty| read(body, opened, ty)).transpose().map_err(|error| refused(&error))?;
+    if let Some(Mismatch::OtherKind(why, _)) = mismatch {
+        return Err(refused(&why));
+    }
+    let mut decoded = decoded.unwrap_or_default();
     if validation == FieldValidation::Strict
         && let Some(error) = decoded.strict_error()
     {
         return Err(refused(&error));
+    }
+    if let Some(Mismatch::OtherVersion(why)) = mismatch {
+        let told = if validation == FieldValidation::Warn { warnings(decoded.faults) } else { Vec::new() };
+        return Err(Status::bad_request(why).with_warnings(&told));
     }
     if let Some(fields) = decoded.object.as_object_mut() {
         fields.insert("apiVersion", kind.api_version().into());
@@ -98,6 +93,27 @@ pub fn decode_as(
     }
     let warnings = if validation == FieldValidation::Warn { warnings(decoded.faults) } else { Vec::new() };
     Ok((decoded.object, warnings))
+}
+
+/// Reads an opened body as a value of that type.
+fn read(body: &[u8], opened: Opened<'_>, ty: &Type) -> Result<Decoded, DecodeError> {
+    match opened {
+        Opened::Json => decode_json(body, ty),
+        Opened::Yaml(document) => check(document.value, ty).map(|decoded| Decoded {
+            faults: document.duplicates.into_iter().chain(decoded.faults).collect(),
+            ..decoded
+        }),
+        Opened::Protobuf(envelope) => decode_protobuf(envelope.object, ty),
+    }
+}
+
+/// What a body in JSON says that it is, without a tree of the rest.
+fn head_in_json(body: &[u8], kind: &Kind) -> Result<Head, String> {
+    Head::in_json(body, kind).unwrap_or_else(|| {
+        // Not an object, or no JSON at all.
+        let body = decode_any(body).map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
+        Head::of(&body, kind)
+    })
 }
 
 /// Reads JSON that says it is what its path says, and in which nothing is wrong. Nearly all bodies are so: only the
@@ -149,17 +165,27 @@ pub fn decode_patched(
 }
 
 fn patched_builtin(kind: &Kind, registry: &Registry, object: Object) -> Result<Decoded, PatchedFault> {
-    let head = head_of(&object).map_err(PatchedFault::Unreadable)?;
-    if head.api_version.is_none() {
+    let head = Head::of(&object, kind).map_err(PatchedFault::Unreadable)?;
+    if object["apiVersion"].as_str().is_none_or(str::is_empty) {
         // Without a version upstream reads its internal one, whose fields have other names.
         let unknown = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind");
         let faults = unknown.map(|(name, _)| format!("unknown field {name:?}")).collect();
         return Ok(Decoded { object: knarr_types::tree::json!({"metadata": {}}), faults });
     }
-    match mismatch(kind, registry, &head) {
+    match head.mismatch(kind, registry) {
         None => {}
-        Some(Mismatch::OtherVersion(why)) => return Err(PatchedFault::Refused(Status::bad_request(why))),
-        Some(Mismatch::OtherKind(why)) => return Err(PatchedFault::Unreadable(why)),
+        Some(Mismatch::NoVersion) => {
+            return Err(PatchedFault::Unreadable(format!("Object 'apiVersion' is missing in '{object}'")));
+        }
+        Some(Mismatch::OtherVersion(why)) => {
+            check(object, kind.ty.get()).map_err(|error| PatchedFault::Unreadable(error.to_string()))?;
+            return Err(PatchedFault::Refused(Status::bad_request(why)));
+        }
+        Some(Mismatch::OtherKind(why, ty)) => {
+            let read = ty.map(|ty| check(object, ty.get()));
+            let fault = read.and_then(|read| read.err()).map_or(why, |error| error.to_string());
+            return Err(PatchedFault::Unreadable(fault));
+        }
     }
     let mut decoded = check(object, kind.ty.get()).map_err(|error| PatchedFault::Unreadable(error.to_string()))?;
     decoded.object["apiVersion"] = kind.api_version().into();
@@ -175,11 +201,11 @@ fn decode_custom(
     media: MediaType,
     validation: FieldValidation,
 ) -> Result<(Object, Vec<String>), Status> {
-    let head = Head { api_version: None, kind: None };
+    let own = Head { group: kind.group.to_string(), version: kind.version.to_string(), kind: kind.kind.to_string() };
     if media == MediaType::Protobuf {
         let why = "object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be \
                    encoded to a protobuf message";
-        return Err(cannot_be_handled(&head, kind, &why));
+        return Err(cannot_be_handled(&own, kind, &why));
     }
     let unrecognized = |why: String| {
         Status::bad_request(format!(
@@ -189,7 +215,7 @@ fn decode_custom(
         ))
     };
     if media == MediaType::Json {
-        head_of(&decode_head(body).map_err(unrecognized)?).map_err(unrecognized)?;
+        head_in_json(body, kind).map_err(unrecognized)?;
     }
     let parsed = crd::decode::parse(body, media).map_err(unrecognized)?;
     let head_fault =
@@ -197,7 +223,7 @@ fn decode_custom(
     if let Some(fault) = head_fault.clone().filter(|_| parsed.object["kind"].as_str().is_none_or(str::is_empty)) {
         return Err(fault);
     }
-    let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&head, kind, why);
+    let refused = |why: &dyn std::fmt::Display| cannot_be_handled(&own, kind, why);
     let (object, faults) = crd::decode::coerce(custom, parsed).map_err(|why| refused(&why))?;
     let decoded = Decoded { object, faults };
     if validation == FieldValidation::Strict
@@ -231,124 +257,8 @@ fn open(body: &[u8], media: MediaType) -> Result<Opened<'_>, String> {
     })
 }
 
-/// What a body says that it is; what it leaves out is as the path says.
-struct Head {
-    api_version: Option<String>,
-    kind: Option<String>,
-}
-
-impl Head {
-    fn of(envelope: &Envelope<'_>) -> Self {
-        let filled = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        Self { api_version: filled(&envelope.api_version), kind: filled(&envelope.kind) }
-    }
-}
-
-/// Only `apiVersion` and `kind` of a body, without a tree of the rest.
-fn decode_head(body: &[u8]) -> Result<Value, String> {
-    #[derive(serde::Deserialize)]
-    struct Fields {
-        #[serde(rename = "apiVersion")]
-        api_version: Option<Value>,
-        kind: Option<Value>,
-    }
-    match serde_json::from_slice(body) {
-        Ok(Fields { api_version, kind }) => Ok(knarr_types::tree::json!({ "apiVersion": api_version, "kind": kind })),
-        // Not an object, a field that comes twice, or no JSON at all.
-        Err(_) => decode_any(body).map_err(|error| format!("couldn't get version/kind; json parse error: {error}")),
-    }
-}
-
-fn head_of(body: &Value) -> Result<Head, String> {
-    const INTO: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
-    let fault = |what: &str, into: &str| {
-        format!("couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go {into}")
-    };
-    let fields = match body {
-        Value::Object(fields) => fields,
-        Value::Null => return Ok(Head { api_version: None, kind: None }),
-        other => return Err(fault(type_word(other), &format!("value of type {INTO}"))),
-    };
-    let text = |name: &str| match fields.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.to_string()).filter(|text| !text.is_empty())),
-        Some(other) => Err(fault(type_word(other), &format!("struct field .{name} of type string"))),
-    };
-    let version = text("apiVersion")?;
-    if let Some(version) = version.as_ref().filter(|version| version.matches('/').count() > 1) {
-        return Err(format!("unexpected GroupVersion string: {version}"));
-    }
-    // The group of the oldest kinds has no name, but may be written as such.
-    let version = version.map(|version| version.strip_prefix('/').map_or(version.clone(), str::to_owned));
-    Ok(Head { api_version: version.filter(|version| !version.is_empty()), kind: text("kind")? })
-}
-
-fn type_word(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-/// Refuses a body that says it is something else.
-fn check_kind(kind: &Kind, registry: &Registry, head: &Head) -> Result<(), Status> {
-    match mismatch(kind, registry, head) {
-        None => Ok(()),
-        Some(Mismatch::OtherVersion(why)) => Err(Status::bad_request(why)),
-        Some(Mismatch::OtherKind(why)) => Err(cannot_be_handled(head, kind, &why)),
-    }
-}
-
-/// What a body says that it is, and its path does not; in words for the client.
-enum Mismatch {
-    OtherVersion(String),
-    OtherKind(String),
-}
-
-fn mismatch(kind: &Kind, registry: &Registry, head: &Head) -> Option<Mismatch> {
-    let api_version = head.api_version.clone().unwrap_or_else(|| kind.api_version());
-    let name = head.kind.as_deref().unwrap_or(&kind.kind);
-    if api_version == kind.api_version() && name == &*kind.kind {
-        return None;
-    }
-    let group_version = GroupVersion::parse(&api_version).unwrap_or_else(|| GroupVersion::new("", ""));
-    let (group, version) = (&*group_version.group, &*group_version.version);
-    let resource = registry.by_kind(group, version, name);
-    let own_group = group == &*kind.group || (name == "Scale" && SCALES.contains(&group));
-    let was_served = name == &*kind.kind && own_group && NO_LONGER_SERVED.contains(&(group, version));
-    if was_served || resource.is_some_and(|other| other.storage == kind.storage) {
-        return Some(Mismatch::OtherVersion(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
-            kind.api_version()
-        )));
-    }
-    Some(Mismatch::OtherKind(if resource.is_some() || of_kind(group, version, name).is_some() {
-        let package = internal_package(&kind.group);
-        format!("converting ({version}.{name}) to ({package}.{}): unknown conversion", kind.kind)
-    } else {
-        format!(
-            "no kind {name:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        )
-    }))
-}
-
-/// The name of the group's package inside upstream: `core`, `rbac`, `apps`.
-#[must_use]
-pub fn internal_package(group: &str) -> &str {
-    match group {
-        "" | "events.k8s.io" => "core",
-        group => group.split('.').next().unwrap_or(group),
-    }
-}
-
 fn cannot_be_handled(head: &Head, kind: &Kind, why: &dyn std::fmt::Display) -> Status {
-    let api_version = head.api_version.clone().unwrap_or_else(|| kind.api_version());
-    let version = api_version.rsplit('/').next().unwrap_or_default();
-    let name = head.kind.as_deref().unwrap_or(&kind.kind);
+    let Head { version, kind: name, .. } = head;
     Status::bad_request(format!("{name} in version {version:?} cannot be handled as a {}: {why}", kind.kind))
 }
 

@@ -17,7 +17,7 @@ fn read(group: &str, kind: &str, body: &str) -> Result<(Object, Vec<String>), St
 #[test]
 fn unknown_and_duplicate_fields_are_told_in_the_order_of_the_body() {
     let body =
-        r#"{"metadata":{"name":"a","name":"b","lables":{}},"spec":{"ports":[{"port":80,"foo":{"a":1}}]},"Kind":"x"}"#;
+        r#"{"metadata":{"name":"a","name":"b","lables":{}},"spec":{"ports":[{"port":80,"foo":{"a":1}}]},"Kinds":"x"}"#;
     let (object, warnings) = read("", "Service", body).unwrap();
     assert_eq!(
         warnings,
@@ -25,7 +25,7 @@ fn unknown_and_duplicate_fields_are_told_in_the_order_of_the_body() {
             "duplicate field \"metadata.name\"",
             "unknown field \"metadata.lables\"",
             "unknown field \"spec.ports[0].foo\"",
-            "unknown field \"Kind\""
+            "unknown field \"Kinds\""
         ]
     );
     assert_eq!(

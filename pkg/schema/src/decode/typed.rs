@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 use super::fault::{Context, Step, ValueFault};
 use super::{again, base64_text, go_time};
 use crate::field_table::{Struct, Type, TypeRef};
+use crate::patch::json_kind;
 
 /// Reads one value of a type. Gives `None` for `null` and for what the type does not take (then the
 /// context has an error).
@@ -80,6 +81,7 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
         let item = match self.ty {
             Type::List { item, .. } => item,
             Type::Any => &any,
+            Type::Bytes => return self.bytes(seq),
             _ => {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 return self.mismatch("array");
@@ -112,6 +114,23 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
 }
 
 impl Typed<'_, '_> {
+    /// Bytes may be sent as a list of numbers, too.
+    fn bytes<'de, A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<Value>, A::Error> {
+        let mut bytes: Vec<u8> = Vec::new();
+        while let Some(element) = seq.next_element::<Value>()? {
+            let number = element.as_u64().and_then(|number| u8::try_from(number).ok());
+            if number.is_none() && !element.is_null() {
+                let mark = self.context.mark();
+                let kind = json_kind(&element);
+                let shown = if kind == "number" { format!("number {element}") } else { kind.to_owned() };
+                self.context.wrong_type(shown, "uint8");
+                self.context.prefix(mark, Step::Index(bytes.len()));
+            }
+            bytes.push(number.unwrap_or_default());
+        }
+        Ok(Some(base64_text::encoded(&bytes).into()))
+    }
+
     fn number<E: Error>(self, number: Number) -> Result<Option<Value>, E> {
         let fits = match self.ty {
             Type::Any => true,

@@ -6,61 +6,178 @@
 use std::collections::BTreeMap;
 
 use knarr_types::tree::Value;
+use serde_json::value::RawValue;
 
 use crate::builtin_types::written_order;
 use crate::field_table::Type;
 
-/// What a patch reaches into, by key or index.
+/// What the operations of a JSON patch reach into, by key or index.
 #[derive(Debug, Default)]
-pub struct Opened(BTreeMap<String, Opened>);
+pub struct Opened {
+    below: BTreeMap<String, Opened>,
+    origin: Option<Origin>,
+}
+
+/// Where a value comes from that an operation put there.
+#[derive(Debug)]
+enum Origin {
+    /// Out of the patch, as it was written there.
+    Patch(String),
+    /// From another place in the object.
+    Place(Vec<String>),
+}
 
 impl Opened {
-    /// By a merge patch: objects that it merges.
+    /// What the paths of these operations lead through, and what they put there.
     #[must_use]
-    pub fn by_merge(patch: &Value) -> Self {
-        let members = patch.as_object().into_iter().flatten().filter(|(_, value)| value.is_object());
-        Self(members.map(|(name, value)| (name.to_string(), Self::by_merge(value))).collect())
-    }
-
-    /// By the operations of a JSON patch: what their paths lead through.
-    #[must_use]
-    pub fn by_operations(patch: &Value) -> Self {
+    pub fn by_operations(patch: &str) -> Self {
         let mut root = Self::default();
-        for operation in patch.as_array().into_iter().flatten() {
-            for path in ["path", "from"].iter().filter_map(|name| operation.get(*name)?.as_str()) {
-                let mut at = &mut root;
-                let steps = path.rsplit_once('/').map_or("", |(above, _)| above);
-                for step in steps.split('/').skip(1) {
-                    at = at.0.entry(step.replace("~1", "/").replace("~0", "~")).or_default();
-                }
+        for operation in serde_json::from_str::<Vec<BTreeMap<String, &RawValue>>>(patch).unwrap_or_default() {
+            let text = |name: &str| serde_json::from_str::<String>(operation.get(name)?.get()).ok();
+            let (path, from) = (text("path").map(|path| steps(&path)), text("from").map(|from| steps(&from)));
+            if let Some((_, above)) = from.as_ref().and_then(|from| from.split_last()) {
+                root.at(above);
+            }
+            let Some(path) = path else { continue };
+            let Some((last, above)) = path.split_last() else { continue };
+            let origin = match (text("op").as_deref(), operation.get("value"), from) {
+                (Some("add" | "replace"), Some(value), _) => Some(Origin::Patch(compact(value.get()))),
+                (Some("move" | "copy"), _, Some(from)) => Some(Origin::Place(from)),
+                _ => None,
+            };
+            let above = root.at(above);
+            if origin.is_some() {
+                above.below.insert(last.clone(), Self { origin, ..Self::default() });
             }
         }
         root
     }
+
+    fn at(&mut self, path: &[String]) -> &mut Self {
+        path.iter().fold(self, |at, step| at.below.entry(step.clone()).or_default())
+    }
+
+    fn item(&self, at: usize, length: usize) -> Option<&Self> {
+        self.below.get(&at.to_string()).or_else(|| self.below.get("-").filter(|_| at + 1 == length))
+    }
 }
 
-/// The text of `after`, which a patch has made of `before`.
+fn steps(path: &str) -> Vec<String> {
+    path.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+/// The text of what a merge patch makes of `before`: what the patch brings stands as it was written there, but for
+/// spaces, and for objects that are opened to be merged or to have their nulls taken out.
 #[must_use]
-pub fn as_patched(before: &Value, after: &Value, ty: &Type, opened: &Opened) -> String {
+pub fn as_merged(before: &Value, patch: &RawValue, ty: &Type) -> String {
     let mut text = String::new();
-    write(&mut text, Some(before), after, Some(ty), Some(opened));
-    // As Go's encoder: none of these stands outside of a text.
+    merged(&mut text, Some(before), patch, Some(ty));
+    escaped(&text)
+}
+
+fn merged(text: &mut String, before: Option<&Value>, patch: &RawValue, ty: Option<&Type>) {
+    let raw = patch.get();
+    if let Ok(patch) = serde_json::from_str::<BTreeMap<String, &RawValue>>(raw) {
+        let old = before.and_then(Value::as_object);
+        let kept = old.into_iter().flatten().filter(|(name, _)| !patch.contains_key(name.as_str()));
+        let mut members: BTreeMap<&str, Option<&RawValue>> = kept.map(|(name, _)| (name.as_str(), None)).collect();
+        let brought = patch.iter().filter(|(_, value)| value.get() != "null");
+        members.extend(brought.map(|(name, value)| (name.as_str(), Some(*value))));
+        return list(text, '{', '}', members.into_iter(), |text, (name, value)| {
+            key(text, name);
+            let before = old.and_then(|old| old.get(name));
+            match value {
+                Some(value) => merged(text, before, value, field(ty, name)),
+                None => as_written(text, before.unwrap_or(&Value::Null), field(ty, name)),
+            }
+        });
+    }
+    match serde_json::from_str::<Vec<&RawValue>>(raw) {
+        Ok(items) if !before.is_some_and(Value::is_object) => {
+            list(text, '[', ']', items.into_iter(), |text, value| merged(text, None, value, None));
+        }
+        Ok(_) => text.push_str(&compact(raw)),
+        Err(_) => text.push_str(raw),
+    }
+}
+
+/// JSON without the spaces between its parts.
+fn compact(json: &str) -> String {
+    let (mut inside, mut escaped) = (false, false);
+    let keep = |c: &char| {
+        let kept = inside || !c.is_ascii_whitespace();
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if inside => escaped = true,
+            '"' => inside = !inside,
+            _ => {}
+        }
+        kept
+    };
+    json.chars().filter(keep).collect()
+}
+
+/// As Go's encoder: none of these stands outside of a text.
+fn escaped(text: &str) -> String {
     text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }
 
-fn write(text: &mut String, before: Option<&Value>, after: &Value, ty: Option<&Type>, opened: Option<&Opened>) {
-    match (after, opened) {
-        (Value::Object(members), Some(opened)) => list(text, '{', '}', members.iter(), |text, (name, value)| {
-            key(text, name);
-            let before = before.and_then(|b| b.get(name));
-            write(text, before, value, field(ty, name), opened.0.get(name.as_str()));
-        }),
-        (Value::Array(items), Some(opened)) => list(text, '[', ']', items.iter().enumerate(), |text, (at, value)| {
-            let before = before.and_then(|b| b.get(at));
-            write(text, before, value, item(ty), opened.0.get(&at.to_string()));
-        }),
-        (value, _) if before == Some(value) => as_written(text, value, ty),
-        (value, _) => text.push_str(&value.to_string()),
+/// The text of `after`, which a JSON patch has made of `before`.
+#[must_use]
+pub fn as_patched(before: &Value, after: &Value, ty: &Type, opened: &Opened) -> String {
+    let mut text = String::new();
+    Patched { ty }.write(&mut text, Some(before), after, Some(ty), Some(opened));
+    escaped(&text)
+}
+
+/// The type of the whole object.
+struct Patched<'t> {
+    ty: &'t Type,
+}
+
+impl Patched<'_> {
+    fn write(
+        &self,
+        text: &mut String,
+        before: Option<&Value>,
+        after: &Value,
+        ty: Option<&Type>,
+        opened: Option<&Opened>,
+    ) {
+        let origin = opened.filter(|opened| opened.below.is_empty()).and_then(|opened| opened.origin.as_ref());
+        match (after, opened) {
+            (value, _) if let Some(written) = origin.and_then(|origin| self.written(value, origin)) => {
+                text.push_str(&written);
+            }
+            (Value::Object(members), Some(opened)) => list(text, '{', '}', members.iter(), |text, (name, value)| {
+                key(text, name);
+                let before = before.and_then(|b| b.get(name));
+                self.write(text, before, value, field(ty, name), opened.below.get(name.as_str()));
+            }),
+            (Value::Array(items), Some(opened)) => {
+                list(text, '[', ']', items.iter().enumerate(), |text, (at, value)| {
+                    let before = before.and_then(|b| b.get(at));
+                    self.write(text, before, value, item(ty), opened.item(at, items.len()));
+                });
+            }
+            (value, _) if before == Some(value) => as_written(text, value, ty),
+            (value, _) => text.push_str(&value.to_string()),
+        }
+    }
+
+    /// A value as it was written where it comes from, if it is that still.
+    fn written(&self, value: &Value, origin: &Origin) -> Option<String> {
+        match origin {
+            Origin::Patch(text) => {
+                serde_json::from_str::<Value>(text).is_ok_and(|sent| sent == *value).then(|| text.clone())
+            }
+            Origin::Place(path) => {
+                let ty = path.iter().try_fold(self.ty, |ty, step| item(Some(ty)).or_else(|| field(Some(ty), step)));
+                let mut text = String::new();
+                as_written(&mut text, value, ty);
+                Some(text)
+            }
+        }
     }
 }
 
@@ -142,10 +259,9 @@ mod tests {
 
     #[test]
     fn what_a_merge_reaches_into_is_sorted_and_the_rest_stays_in_the_order_of_structs() {
-        let patch = json!({"spec": {"replicas": "<x>"}});
-        let after = crate::patch::merge_patch(object(), &patch).unwrap();
+        let patch = serde_json::from_str(r#"{"spec": {"replicas": "<x>"}}"#).unwrap();
         assert_eq!(
-            as_patched(&object(), &after, deployment(), &Opened::by_merge(&patch)),
+            as_merged(&object(), patch, deployment()),
             "{\"apiVersion\":\"apps/v1\",\"kind\":\"Deployment\",\"metadata\":{\"name\":\"d\",\"namespace\":\"n\",\
              \"uid\":\"u\"},\"spec\":{\"replicas\":\"\\u003cx\\u003e\",\"strategy\":{\"type\":\"RollingUpdate\",\
              \"rollingUpdate\":{}}}}"
@@ -153,13 +269,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_merge_brings_stands_as_it_was_written() {
+        let before = json!({"a": {"x": 1}, "b": [1], "c": "d"});
+        for (patch, want) in [
+            (r#"{"a": [ {"z": 1, "b": "\u00e9 \" x"} ]}"#, r#"{"a":[{"z":1,"b":"\u00e9 \" x"}],"b":[1],"c":"d"}"#),
+            (r#"{"b": [ {"z": 1, "b": null} ], "c": 1.50}"#, r#"{"a":{"x":1},"b":[{"z":1}],"c":1.50}"#),
+            (r#"{"c": {"z": 1, "b": {"y": null}}, "a": null}"#, r#"{"b":[1],"c":{"b":{},"z":1}}"#),
+        ] {
+            let raw = serde_json::from_str(patch).unwrap();
+            assert_eq!(as_merged(&before, raw, &Type::Any), want, "{patch}");
+        }
+    }
+
+    #[test]
     fn what_the_paths_of_operations_lead_through_is_sorted() {
-        let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"a~b": 1}}]);
-        let after = crate::patch::json_patch(object(), &patch).unwrap();
-        let text = as_patched(&object(), &after, deployment(), &Opened::by_operations(&patch));
+        let patched = |patch: &str| {
+            let after = crate::patch::json_patch(object(), &serde_json::from_str(patch).unwrap()).unwrap();
+            as_patched(&object(), &after, deployment(), &Opened::by_operations(patch))
+        };
+        let text = patched(r#"[{"op": "add", "path": "/metadata/labels", "value": {"b": 2, "a~b": 1}}]"#);
         assert!(
-            text.contains("\"metadata\":{\"labels\":{\"a~b\":1},\"name\":\"d\",\"namespace\":\"n\",\"uid\":\"u\"}"),
+            text.contains(
+                "\"metadata\":{\"labels\":{\"b\":2,\"a~b\":1},\"name\":\"d\",\"namespace\":\"n\",\"uid\":\"u\"}"
+            ),
             "{text}"
         );
+        // What is copied keeps the order of its struct, what is opened loses it.
+        let text = patched(
+            r#"[{"op": "copy", "from": "/spec/strategy", "path": "/spec/paused"},
+                {"op": "add", "path": "/spec/strategy/x", "value": 1}]"#,
+        );
+        assert!(text.contains(r#""paused":{"type":"RollingUpdate","rollingUpdate":{}}"#), "{text}");
+        assert!(text.contains(r#""strategy":{"rollingUpdate":{},"type":"RollingUpdate","x":1}"#), "{text}");
     }
 }

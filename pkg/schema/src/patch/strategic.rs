@@ -10,8 +10,10 @@ use super::go_text::{as_text, go_type, plain};
 use crate::field_table::{PatchStrategy, Type};
 
 mod lists;
+mod spent;
 
 use lists::{merge_lists, ordered};
+pub use spent::spent_patch;
 
 type Members = Map;
 type Outcome<T> = Result<T, PatchError>;

@@ -9,6 +9,7 @@ use super::Rules;
 use super::at::At;
 use super::conditions::conditions;
 use super::fill::{self, each, object, unset};
+use super::judging::Judging;
 use super::names;
 use super::policy_expressions;
 use super::security::one_of;
@@ -52,6 +53,7 @@ const OF_POLICIES: Rules = Rules {
     prepare_update: fill::spec_and_bare_status,
     has_generation: true,
     allow_unconditional_update: false,
+    judging: Judging::WHOLE.with_any_finalizers(),
     ..Rules::DEFAULT
 };
 const OF_BINDINGS: Rules = Rules {
@@ -64,6 +66,7 @@ const OF_BINDINGS: Rules = Rules {
     prepare_update: |new, old, _| fill::bump_generation(new, old, &["spec"]),
     has_generation: true,
     allow_unconditional_update: false,
+    judging: Judging::WHOLE.with_any_finalizers(),
     ..Rules::DEFAULT
 };
 

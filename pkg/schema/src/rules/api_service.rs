@@ -10,6 +10,7 @@ use knarr_types::tree::{Value, json};
 use super::Rules;
 use super::at::At;
 use super::fill::{self, unset};
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 use super::volumes::require;
@@ -43,7 +44,7 @@ pub(super) static API_SERVICE: Rules = Rules {
         _ => validate(&At::root(new)),
     },
     allow_unconditional_update: false,
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE.with_any_finalizers(),
     ..Rules::DEFAULT
 };
 
@@ -64,7 +65,7 @@ fn validate(service: &At<'_>) -> ErrorList {
     let (group, version) = (spec.get("group"), spec.get("version"));
     let mut errors = ErrorList::new();
     let (name, wanted) = (service.get("metadata.name"), format!("{}.{}", version.text(), group.text()));
-    if name.text() != wanted {
+    if !name.text().is_empty() && name.text() != wanted {
         errors.push(name.invalid(format!("must be `spec.version+\".\"+spec.group`: {wanted:?}")));
     }
     if group.text().is_empty() && version.text() != "v1" {

@@ -9,6 +9,7 @@ use super::at::{At, same};
 use super::disabled;
 use super::fill::{self, empty, object, unset};
 use super::go_print;
+use super::judging::Judging;
 use super::metadata;
 use super::pod_spec;
 use super::pod_warnings;
@@ -128,7 +129,7 @@ pub(super) static CONTROLLER_REVISION: Rules = Rules {
         errors.extend(metadata::immutable(&revision.get("data"), &At::root(old).get("data")));
         errors
     },
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 

@@ -12,6 +12,7 @@ use super::Rules;
 use super::at::{At, same};
 use super::containers::required_one_of;
 use super::fill;
+use super::judging::Judging;
 use super::names;
 use super::pem;
 
@@ -23,10 +24,10 @@ pub(super) static CERTIFICATE_SIGNING_REQUEST: Rules = Rules {
     prepare_update,
     // Whatever it is called, the name only must fit into a path.
     name: |_, _| Vec::new(),
-    judges_changes_whole: true,
     validate: |request| spec(&At::root(request).get("spec")),
     validate_update,
     fields: |request| vec![("spec.signerName", At::root(request).str("spec.signerName").to_owned())],
+    judging: Judging { status: Judging::WHOLE_THEN_CHANGE.update, ..Judging::WHOLE_THEN_CHANGE },
     ..Rules::DEFAULT
 };
 

@@ -10,6 +10,7 @@ use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 use super::Rules;
 use super::at::{At, same};
 use super::fill::{self, empty};
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 
@@ -20,7 +21,7 @@ pub(super) static CONFIG_MAP: Rules = Rules {
         errors.extend(config_map(&At::root(new)));
         errors
     },
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 
@@ -43,14 +44,14 @@ pub(super) static SECRET: Rules = Rules {
         errors
     },
     fields: |secret| vec![("type", At::root(secret).str("type").to_owned())],
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 
 pub(super) static SERVICE_ACCOUNT: Rules = Rules {
     prepare_create: clean_secrets,
     prepare_update: |new, _, _| clean_secrets(new),
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 

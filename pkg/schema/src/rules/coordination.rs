@@ -7,6 +7,7 @@ use knarr_types::{ErrorList, Object};
 use super::Rules;
 use super::at::At;
 use super::fill;
+use super::judging::Judging;
 use super::metadata::NOT_NEGATIVE;
 
 pub(super) static LEASE: Rules = Rules {
@@ -16,6 +17,7 @@ pub(super) static LEASE: Rules = Rules {
     validate_update: |new, _, _| validate(new),
     allow_create_on_update: true,
     allow_unconditional_update: false,
+    judging: Judging::CHANGE.with_any_finalizers(),
     ..Rules::DEFAULT
 };
 

@@ -12,6 +12,7 @@ use super::cron;
 use super::disabled;
 use super::fill::{self, empty, object, unset};
 use super::job;
+use super::judging::Judging;
 use super::pod_warnings;
 use super::workload::{not_negative, template_defaults};
 
@@ -44,6 +45,7 @@ pub(super) static CRON_JOB: Rules = Rules {
         warnings
     },
     has_generation: true,
+    judging: Judging { status: &[], ..Judging::CHANGE },
     ..Rules::DEFAULT
 };
 

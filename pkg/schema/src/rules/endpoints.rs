@@ -9,6 +9,7 @@ use super::addresses;
 use super::at::{At, same};
 use super::containers::required_one_of;
 use super::fill::{self, each, empty, unset};
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 
@@ -27,7 +28,7 @@ pub(super) static ENDPOINTS: Rules = Rules {
     warnings: subset_warnings,
     deprecation: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     allow_create_on_update: true,
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 
@@ -61,6 +62,7 @@ pub(super) static ENDPOINT_SLICE: Rules = Rules {
     },
     warnings: slice_warnings,
     has_generation: true,
+    judging: Judging::WHOLE,
     ..Rules::DEFAULT
 };
 

@@ -10,6 +10,7 @@ use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
 use super::Rules;
 use super::at::{At, same};
 use super::go_print;
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 
@@ -19,7 +20,7 @@ pub(super) static EVENT: Rules = Rules {
     validate_update: |new, _, _| legacy(&At::root(new), &CORE),
     fields: |event| fields(event, &CORE),
     allow_create_on_update: true,
-    judges_metadata_twice: false,
+    judging: Judging::NEVER,
     ..Rules::DEFAULT
 };
 
@@ -28,6 +29,7 @@ pub(super) static NEW_EVENT: Rules = Rules {
     validate_update: |new, old, _| update_new(&At::root(new), &At::root(old)),
     fields: |event| fields(event, &EVENTS),
     allow_create_on_update: true,
+    judging: Judging::NEVER,
     ..Rules::DEFAULT
 };
 
@@ -119,9 +121,10 @@ fn reported(event: &At<'_>, naming: &Naming) -> ErrorList {
     errors
 }
 
-fn validate_new(event: &Object) -> ErrorList {
-    let event = At::root(event);
+fn validate_new(object: &Object) -> ErrorList {
+    let event = At::root(object);
     let mut errors = legacy(&event, &EVENTS);
+    errors.extend(metadata::validate_create(object, true, names::dns_subdomain_name));
     errors.extend(series(&event));
     if !event.has("eventTime") {
         errors.push(event.get("eventTime").required(""));
@@ -180,6 +183,8 @@ fn update_new(event: &At<'_>, before: &At<'_>) -> ErrorList {
         ("reportingInstance", "reportingInstance"),
     ];
     let mut errors = legacy(event, &EVENTS);
+    errors.extend(metadata::validate_update(event.value, before.value));
+    errors.extend(metadata::kube_finalizers(&event.get("metadata")));
     if !same(event.raw("series"), before.raw("series")) {
         errors.extend(series(event));
     }

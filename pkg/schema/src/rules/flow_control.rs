@@ -12,6 +12,7 @@ use super::at::{At, same, strings};
 use super::containers::required_one_of;
 use super::fill::{self, empty, object, unset};
 use super::go_print;
+use super::judging::Judging;
 use super::names;
 use super::security::one_of;
 use super::volumes::require;
@@ -27,6 +28,7 @@ pub(super) static FLOW_SCHEMA: Rules = Rules {
     },
     allow_unconditional_update: false,
     has_generation: true,
+    judging: Judging::WHOLE,
     ..Rules::DEFAULT
 };
 
@@ -55,6 +57,7 @@ pub(super) static PRIORITY_LEVEL: Rules = Rules {
     },
     allow_unconditional_update: false,
     has_generation: true,
+    judging: Judging::WHOLE,
     ..Rules::DEFAULT
 };
 

@@ -170,10 +170,25 @@ pub fn structure(value: &Value, fields: &[(&str, &str)]) -> Shown {
                 None => published.strip_suffix('#').map_or((*published, "null"), |name| (name, "0")),
             };
             let field = value.get(name).filter(|field| !field.is_null());
-            format!("\"{go}\":{}", field.map_or_else(|| zero.to_owned(), capitalised))
+            format!("\"{go}\":{}", field.map_or_else(|| zero.to_owned(), |field| named(name, field)))
         })
         .collect();
     Shown::Printed(format!("{{{}}}", shown.join(",")))
+}
+
+/// A nested struct, with all that it has where its name says what that is.
+fn named(name: &str, value: &Value) -> String {
+    const PROFILE: &[(&str, &str)] = &[("Type", "type$"), ("LocalhostProfile", "localhostProfile")];
+    const LABELS: &[(&str, &str)] = &[("User", "user$"), ("Role", "role$"), ("Type", "type$"), ("Level", "level$")];
+    let fields = match name {
+        "seccompProfile" | "appArmorProfile" => PROFILE,
+        "seLinuxOptions" => LABELS,
+        _ => return capitalised(value),
+    };
+    match structure(value, fields) {
+        Shown::Printed(text) => text,
+        _ => capitalised(value),
+    }
 }
 
 /// Nested structs print with capitals too.
@@ -182,7 +197,7 @@ fn capitalised(value: &Value) -> String {
         Value::Object(map) => {
             let fields: Vec<_> = map
                 .iter()
-                .map(|(key, value)| format!("\"{}\":{}", go_names::go_name(key), capitalised(value)))
+                .map(|(key, value)| format!("\"{}\":{}", go_names::go_name(key), named(key, value)))
                 .collect();
             format!("{{{}}}", fields.join(","))
         }

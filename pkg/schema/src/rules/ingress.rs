@@ -9,6 +9,7 @@ use knarr_types::{ErrorList, FieldError, FieldPath, Shown};
 use super::Rules;
 use super::at::At;
 use super::fill::{self, empty};
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 use super::security::one_of;
@@ -34,7 +35,7 @@ pub(super) static INGRESS: Rules = Rules {
         if deprecated { vec![message.to_owned()] } else { Vec::new() }
     },
     has_generation: true,
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 
@@ -55,7 +56,7 @@ pub(super) static INGRESS_CLASS: Rules = Rules {
         errors
     },
     has_generation: true,
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 

@@ -12,6 +12,7 @@ use super::go_print;
 use super::ingress::domain_prefixed_path;
 use super::job_policies;
 use super::job_status;
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 use super::pod_spec;
@@ -20,6 +21,7 @@ use super::selectors;
 use super::workload::{self, not_negative, template_defaults};
 
 pub(super) static JOB: Rules = Rules {
+    changes_when_read: true,
     default,
     prepare_create,
     complete: labels_from_template,
@@ -34,7 +36,7 @@ pub(super) static JOB: Rules = Rules {
     },
     fields: |job| vec![("status.successful", At::root(job).int("status.succeeded").to_string())],
     has_generation: true,
-    judges_changes_whole: true,
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 
@@ -130,13 +132,16 @@ fn generated_selector(job: &At<'_>) -> ErrorList {
 fn spec_with_selector(spec: &At<'_>) -> ErrorList {
     let mut errors = self::spec(spec);
     let selector = spec.get("selector");
+    let faults = selectors::label_selector(&selector);
+    // What is no selector fits nothing and misses nothing.
+    let is_one = faults.is_empty();
     if selector.is_set() {
-        errors.extend(selectors::label_selector(&selector));
+        errors.extend(faults);
     } else {
         errors.push(selector.required(""));
     }
     let labels = spec.get("template.metadata.labels");
-    if !selector.is_set() || !selectors::matches(&selector, &labels) {
+    if !selector.is_set() || (is_one && !selectors::matches(&selector, &labels)) {
         errors.push(labels.invalid("`selector` does not match template `labels`"));
     }
     errors

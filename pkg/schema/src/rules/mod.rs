@@ -42,6 +42,7 @@ mod job;
 mod job_indexes;
 mod job_policies;
 mod job_status;
+pub(crate) mod judging;
 pub mod metadata;
 pub mod names;
 mod namespace;
@@ -81,6 +82,7 @@ mod workload;
 
 use knarr_types::{ErrorList, Object};
 
+use self::judging::Judging;
 use crate::crd::definition;
 
 /// What is special about a kind. Everything is optional; the generic engine does the rest.
@@ -97,6 +99,9 @@ pub struct Rules {
     pub prepare_update: fn(&mut Object, &Object, &str),
     /// `(new, old, subresource, now)`: writes down when a change came about, after `prepare_update`.
     pub stamp: fn(&mut Object, &Object, &str, &str),
+    /// Upstream stores a new object without what it defaults when it reads it, so that the first update of it is a
+    /// change, whatever it asks for.
+    pub changes_when_read: bool,
     /// Which names are allowed: `(name, it is a generateName prefix)` gives what is wrong.
     pub name: names::NameCheck,
     /// What is wrong with a new object, metadata aside.
@@ -117,10 +122,8 @@ pub struct Rules {
     pub allow_unconditional_update: bool,
     /// `metadata.generation` counts changes of the spec.
     pub has_generation: bool,
-    /// A change is judged as a new object is too, metadata included: causes show them once more.
-    pub judges_changes_whole: bool,
-    /// The kind's own rules for changes ask for right metadata once more, as most do.
-    pub judges_metadata_twice: bool,
+    /// How the kind's own rules look at metadata.
+    pub judging: Judging,
 }
 
 impl Rules {
@@ -138,11 +141,11 @@ impl Rules {
         warns_of_updates: true,
         deprecation: None,
         fields: |_| Vec::new(),
+        changes_when_read: false,
         allow_create_on_update: false,
         allow_unconditional_update: true,
         has_generation: false,
-        judges_changes_whole: false,
-        judges_metadata_twice: true,
+        judging: Judging::CHANGE,
     };
 }
 
@@ -220,11 +223,11 @@ pub fn for_kind(group: &str, kind: &str) -> &'static Rules {
 /// All that is wrong with a new object, in upstream's order.
 #[must_use]
 pub fn check_create(rules: &Rules, namespaced: bool, object: &Object) -> ErrorList {
-    let mut errors = metadata::validate_create(object, namespaced, rules.name);
+    let mut errors = rules.judging.of_new(object, namespaced, rules.name);
     errors.extend((rules.validate)(object));
     if errors.is_empty() {
         // Whatever the kind allows, the name must fit into a path.
-        errors = metadata::validate_create(object, namespaced, names::path_segment_name);
+        errors = metadata::validate_generic(object, namespaced, names::path_segment_name);
     }
     errors
 }
@@ -232,17 +235,7 @@ pub fn check_create(rules: &Rules, namespaced: bool, object: &Object) -> ErrorLi
 /// All that is wrong with a change (`subresource` is empty for the object itself), in upstream's order.
 #[must_use]
 pub fn check_update(rules: &Rules, new: &Object, old: &Object, subresource: &str) -> ErrorList {
-    // Upstream judges metadata twice, once for every kind and once in the kind's own validation, and
-    // its causes show it.
-    let mut errors = metadata::validate_contents(new);
-    errors.extend(metadata::validate_update(new, old));
-    if rules.judges_metadata_twice {
-        errors.extend(metadata::validate_update(new, old));
-    }
-    if rules.judges_changes_whole && subresource != "status" {
-        errors.extend(metadata::validate_contents(new));
-    }
-    errors.extend(metadata::kube_finalizers(&at::At::root(new).get("metadata")));
+    let mut errors = rules.judging.of_change(new, old, subresource);
     errors.extend((rules.validate_update)(new, old, subresource));
     errors
 }

@@ -8,6 +8,7 @@ use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 use super::Rules;
 use super::at::At;
 use super::fill::{self, object};
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 
@@ -28,8 +29,8 @@ pub(super) static NAMESPACE: Rules = Rules {
     name: names::dns_label_name,
     validate: |namespace| finalizers(&At::root(namespace), false),
     validate_update,
-    judges_changes_whole: true,
     fields: |namespace| vec![("status.phase", At::root(namespace).str("status.phase").to_owned())],
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 

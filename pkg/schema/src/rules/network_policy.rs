@@ -10,6 +10,7 @@ use super::Rules;
 use super::addresses;
 use super::at::{At, same};
 use super::fill::{self, each, empty, object, unset};
+use super::judging::Judging;
 use super::names;
 use super::probes;
 use super::security::one_of;
@@ -47,6 +48,7 @@ pub(super) static IP_ADDRESS: Rules = Rules {
         }
         errors
     },
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 
@@ -54,6 +56,9 @@ pub(super) static SERVICE_CIDR: Rules = Rules {
     prepare_create: |cidr| fill::remove(cidr, "status"),
     prepare_update: |new, old, subresource| {
         fill::keep(new, old, if subresource == "status" { "spec" } else { "status" });
+        if subresource == "status" {
+            fill::keep_metadata(new, old);
+        }
     },
     validate: |cidr| service_cidr(&At::root(cidr).get("spec")),
     validate_update: |new, old, subresource| {

@@ -11,6 +11,7 @@ use super::addresses;
 use super::at::At;
 use super::fill;
 use super::go_print;
+use super::judging::Judging;
 use super::names;
 use super::resources;
 use super::scheduling;
@@ -42,7 +43,7 @@ pub(super) static NODE: Rules = Rules {
     validate_update,
     warnings,
     fields: |node| vec![("spec.unschedulable", At::root(node).flag("spec.unschedulable").to_string())],
-    judges_changes_whole: true,
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 

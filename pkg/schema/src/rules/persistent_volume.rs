@@ -11,6 +11,7 @@ use super::at::{At, same};
 use super::fill::{self, empty, object, unset};
 use super::go_diff;
 use super::go_print;
+use super::judging::Judging;
 use super::names;
 use super::persistent_volume_claim::access_modes;
 use super::pod_defaults;
@@ -43,6 +44,7 @@ pub(super) static PERSISTENT_VOLUME: Rules = Rules {
     validate: |volume| self::volume(&At::root(volume)),
     validate_update,
     warnings,
+    judging: Judging::WHOLE_TWICE,
     ..Rules::DEFAULT
 };
 
@@ -229,7 +231,9 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         return ErrorList::new();
     }
     let (now, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
+    // Upstream judges the whole twice here.
     let mut errors = volume(&At::root(new));
+    errors.extend(volume(&At::root(new)));
     let sources = |spec: &At<'_>| -> Value {
         SOURCES.iter().filter(|kind| spec.has(kind)).map(|kind| ((*kind).to_owned(), spec.raw(kind).clone())).collect()
     };

@@ -10,18 +10,20 @@ use super::amount::Amount;
 use super::at::{At, same};
 use super::fill;
 use super::go_diff;
+use super::judging::Judging;
 use super::names;
 use super::security::one_of;
 use super::selectors;
 
 pub(super) static PERSISTENT_VOLUME_CLAIM: Rules = Rules {
+    changes_when_read: true,
     default,
     prepare_create,
     prepare_update,
     validate,
     validate_update,
     warnings,
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 

@@ -12,6 +12,7 @@ use super::containers;
 use super::disabled;
 use super::fill;
 use super::go_diff;
+use super::judging::Judging;
 use super::names;
 use super::pod_annotations;
 use super::pod_defaults;
@@ -30,7 +31,7 @@ pub(super) static POD: Rules = Rules {
     warnings: pod_warnings::pod,
     fields,
     has_generation: true,
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 

@@ -34,6 +34,7 @@ fn mirror_service_account(spec: &mut Value) {
 
 /// Defaults of a whole pod: requests from limits, ports of the host's network.
 pub fn pod(pod: &mut Object) {
+    settle_addresses(pod);
     let spec = object(pod, "spec");
     pod_spec(spec);
     for list in ["containers", "initContainers"] {
@@ -54,6 +55,20 @@ pub fn pod(pod: &mut Object) {
                 }
             }
         }
+    }
+}
+
+/// The first of `podIPs` is `podIP`; where they differ the older field counts, as upstream's conversion has it.
+fn settle_addresses(pod: &mut Object) {
+    let status = &pod["status"];
+    let one = status["podIP"].as_str().unwrap_or_default().to_owned();
+    let listed = status["podIPs"].as_array().filter(|list| !list.is_empty());
+    let first = listed.map(|list| list[0]["ip"].as_str().unwrap_or_default().to_owned());
+    match first {
+        None if one.is_empty() => {}
+        Some(first) if first == one => {}
+        Some(first) if one.is_empty() => pod["status"]["podIP"] = json!(first),
+        _ => pod["status"]["podIPs"] = json!([{ "ip": one }]),
     }
 }
 

@@ -118,6 +118,10 @@ fn other_changes(spec: &At<'_>, before: &At<'_>) -> ErrorList {
 /// A container with the cpu and the memory of another.
 fn with_amounts_of(container: &Value, other: &Value) -> Value {
     let mut container = container.clone();
+    if container["resources"].is_object() {
+        // Upstream's copy leaves them out, and so asks only whether there were any.
+        fill::remove(&mut container["resources"], "claims");
+    }
     for what in ["requests", "limits"] {
         for name in ["cpu", "memory"] {
             let before = &other["resources"][what];

@@ -11,6 +11,7 @@ use super::amount::compare;
 use super::at::At;
 use super::fill::{self, each, object, unset};
 use super::go_print;
+use super::judging::Judging;
 use super::names;
 use super::resources;
 
@@ -19,6 +20,7 @@ pub(super) static LIMIT_RANGE: Rules = Rules {
     validate: limit_range,
     validate_update: |new, _, _| limit_range(new),
     allow_create_on_update: true,
+    judging: Judging::WHOLE,
     ..Rules::DEFAULT
 };
 

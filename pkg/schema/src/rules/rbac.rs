@@ -9,6 +9,7 @@ use super::Rules;
 use super::at::{At, same};
 use super::fill::{each, empty, object};
 use super::go_print;
+use super::judging::Judging;
 use super::names;
 use super::selectors;
 
@@ -25,7 +26,7 @@ const OF_ALL: Rules = Rules {
     name: names::path_segment_name,
     validate_update,
     allow_create_on_update: true,
-    judges_changes_whole: true,
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 

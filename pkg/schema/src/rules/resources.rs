@@ -243,10 +243,12 @@ pub fn quantity(name: &str, amount: &At<'_>) -> ErrorList {
 }
 
 fn huge_page_multiple(name: &str, amount: &At<'_>) -> Option<FieldError> {
-    let unit = Amount::parse(name.strip_prefix("hugepages-")?)?;
+    let size = name.strip_prefix("hugepages-")?;
     let parsed = Amount::parse(amount.text())?;
+    // A size that is none divides nothing.
+    let fits = Amount::parse(size).is_some_and(|unit| parsed.is_multiple_of(unit));
     let message = format!("{} is not positive integer multiple of {name}", amount.text());
-    (!parsed.is_multiple_of(unit)).then(|| amount.invalid(message))
+    (!fits).then(|| amount.invalid(message))
 }
 
 /// What is wrong with the name of any resource.

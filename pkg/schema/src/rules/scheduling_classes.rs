@@ -11,6 +11,7 @@ use super::conditions::conditions;
 use super::containers::required_one_of;
 use super::fill::{self, unset};
 use super::go_print;
+use super::judging::Judging;
 use super::metadata;
 use super::names;
 use super::pod_warnings::old_label;
@@ -51,15 +52,15 @@ pub(super) static RUNTIME_CLASS: Rules = Rules {
         let old = selector.entries_here().into_iter().filter_map(|(key, _)| old_label(key));
         old.map(|why| format!("{}: {why}", selector.path)).collect()
     },
-    judges_changes_whole: true,
     allow_unconditional_update: false,
+    allow_create_on_update: true,
+    judging: Judging::WHOLE_THEN_CHANGE.with_any_finalizers(),
     ..Rules::DEFAULT
 };
 
 pub(super) static POD_DISRUPTION_BUDGET: Rules = Rules {
     // Upstream asks of its metadata only what it asks of all.
     name: names::path_segment_name,
-    judges_metadata_twice: false,
     prepare_create: fill::first_generation,
     prepare_update: fill::spec_and_status,
     validate: |budget| disruption_budget(&At::root(budget).get("spec")),
@@ -69,6 +70,7 @@ pub(super) static POD_DISRUPTION_BUDGET: Rules = Rules {
     },
     allow_unconditional_update: false,
     has_generation: true,
+    judging: Judging::NEVER,
     ..Rules::DEFAULT
 };
 

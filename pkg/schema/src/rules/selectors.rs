@@ -38,6 +38,11 @@ pub fn is_empty(selector: &At<'_>) -> bool {
     selector.len("matchLabels") == 0 && selector.len("matchExpressions") == 0
 }
 
+/// What is said of a selector without a requirement: it prints as nothing, whatever it has of empty maps.
+pub fn empty(selector: &At<'_>, what: &str) -> FieldError {
+    selector.invalid_as(Shown::Printed("{}".to_owned()), format!("empty selector is invalid for {what}"))
+}
+
 /// The selector, as far as it is valid, matches these labels.
 pub fn matches(selector: &At<'_>, labels: &At<'_>) -> bool {
     selector.entries("matchLabels").iter().all(|(key, value)| labels.value.get(*key) == Some(value.value))

@@ -26,7 +26,6 @@ pub(super) static SERVICE: Rules = Rules {
     warnings: service_changes::warnings,
     fields,
     allow_create_on_update: true,
-    judges_changes_whole: true,
     ..Rules::DEFAULT
 };
 
@@ -237,14 +236,17 @@ pub fn settle_families(service: &mut Object) -> ErrorList {
     errors
 }
 
+/// What is wrong with the addresses that a new service names.
+#[must_use]
+pub fn judge_addresses(service: &Object) -> ErrorList {
+    let errors = cluster_ips(&At::root(service).get("spec"));
+    if errors.is_empty() { settle_families(&mut service.clone()) } else { errors }
+}
+
 /// Addresses are given out before anything else is judged: what is wrong with them is said alone.
 fn validate_new(service: &Object) -> ErrorList {
-    let at = At::root(service);
-    let mut errors = cluster_ips(&at.get("spec"));
-    if errors.is_empty() {
-        errors = settle_families(&mut service.clone());
-    }
-    if errors.is_empty() { validate(&at, true) } else { errors }
+    let errors = judge_addresses(service);
+    if errors.is_empty() { validate(&At::root(service), true) } else { errors }
 }
 
 fn validate(service: &At<'_>, is_new: bool) -> ErrorList {

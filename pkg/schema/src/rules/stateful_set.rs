@@ -270,7 +270,7 @@ fn daemon_set(set: &Object) -> ErrorList {
         errors.push(labels.invalid("`selector` does not match template `labels`"));
     }
     if selector.is_set() && selectors::is_empty(&selector) {
-        errors.push(selector.invalid("empty selector is invalid for daemonset"));
+        errors.push(selectors::empty(&selector, "daemonset"));
     }
     errors.extend(pod_spec::template(&template));
     errors.extend(always_restarting(&template, "DaemonSet"));

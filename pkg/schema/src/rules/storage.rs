@@ -12,6 +12,7 @@ use super::amount::Amount;
 use super::at::{At, same};
 use super::fill::{self, empty, object, unset};
 use super::go_print;
+use super::judging::Judging;
 use super::metadata::{self, NOT_NEGATIVE};
 use super::names;
 use super::persistent_volume;
@@ -38,7 +39,7 @@ pub(super) static STORAGE_CLASS: Rules = Rules {
         errors
     },
     warnings: |class| topology_warnings(&At::root(class)),
-    judges_changes_whole: true,
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 
@@ -55,7 +56,7 @@ pub(super) static VOLUME_ATTRIBUTES_CLASS: Rules = Rules {
         errors.extend(attributes_class(&class));
         errors
     },
-    judges_changes_whole: true,
+    judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
 
@@ -125,6 +126,7 @@ pub(super) static CSI_NODE: Rules = Rules {
         errors
     },
     allow_unconditional_update: false,
+    judging: Judging::WHOLE,
     ..Rules::DEFAULT
 };
 
@@ -152,6 +154,7 @@ pub(super) static VOLUME_ATTACHMENT: Rules = Rules {
         errors
     },
     allow_unconditional_update: false,
+    judging: Judging::WHOLE,
     ..Rules::DEFAULT
 };
 
@@ -166,8 +169,8 @@ pub(super) static CSI_STORAGE_CAPACITY: Rules = Rules {
         errors
     },
     warnings: |capacity| capacity_warnings(&At::root(capacity)),
-    judges_changes_whole: true,
     allow_unconditional_update: false,
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 

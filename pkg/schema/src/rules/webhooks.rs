@@ -9,6 +9,7 @@ use knarr_types::{ErrorList, FieldError, Object, Shown};
 use super::Rules;
 use super::at::At;
 use super::fill::{self, each, object, unset};
+use super::judging::Judging;
 use super::names;
 use super::policy_expressions;
 use super::security::one_of;
@@ -20,11 +21,18 @@ pub(super) static MUTATING_WEBHOOKS: Rules = Rules { default: |hooks| default(ho
 
 const OF_BOTH: Rules = Rules {
     prepare_create: |hooks| fill::generation(hooks, 1),
-    prepare_update: |new, old, _| fill::bump_generation(new, old, &["webhooks"]),
+    prepare_update: |new, old, _| {
+        fill::bump_generation(new, old, &["webhooks"]);
+        // An empty list is another than none, here.
+        if new["webhooks"].as_array().is_some_and(Vec::is_empty) && old["webhooks"].is_null() {
+            fill::generation(new, old["metadata"]["generation"].as_i64().unwrap_or_default() + 1);
+        }
+    },
     validate: |hooks| validate(&At::root(hooks)),
     validate_update: |new, _, _| validate(&At::root(new)),
     has_generation: true,
     allow_unconditional_update: false,
+    judging: Judging::WHOLE.with_any_finalizers(),
     ..Rules::DEFAULT
 };
 

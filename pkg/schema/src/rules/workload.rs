@@ -50,7 +50,7 @@ pub fn required_selector(spec: &At<'_>, what: &str) -> ErrorList {
     }
     let mut errors = selectors::label_selector(&selector);
     if selectors::is_empty(&selector) {
-        errors.push(selector.invalid(format!("empty selector is invalid for {what}")));
+        errors.push(selectors::empty(&selector, what));
     }
     errors
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use knarr_types::tree::{Map, Value};
 
+use super::Shape;
 use crate::field_set::Element;
 use crate::field_table::{Type, TypeRef};
 
@@ -32,6 +33,33 @@ pub(crate) fn element_of(value: &Value, item: &TypeRef, keys: &[String]) -> Resu
             "associative list with keys has an element that omits all key fields [{}] (and doesn't have default values for any key fields)",
             keys.iter().map(|key| format!("{key:?}")).collect::<Vec<_>>().join(" ")
         )),
+    }
+}
+
+/// Whether there is something in each element of the lists in an object that tells it apart.
+#[must_use]
+pub fn tells_apart(object: &Value, ty: &Type) -> bool {
+    all_told(object, Shape::of_type(ty))
+}
+
+fn all_told(value: &Value, shape: Shape<'_>) -> bool {
+    match (shape, value) {
+        (Shape::Struct(_) | Shape::Map(_), Value::Object(members)) => {
+            members.iter().all(|(name, value)| all_told(value, shape.field(name)))
+        }
+        (Shape::List { item, keys }, Value::Array(items)) => {
+            items.iter().all(|value| has_key(value, item, keys) && all_told(value, Shape::of(item)))
+        }
+        _ => true,
+    }
+}
+
+fn has_key(value: &Value, item: &TypeRef, keys: &[String]) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Object(object) => keys.iter().any(|key| object.contains_key(key) || default_of(item, key).is_some()),
+        Value::Array(_) => false,
+        _ => keys.is_empty(),
     }
 }
 

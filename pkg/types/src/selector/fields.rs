@@ -29,7 +29,10 @@ impl FieldSelector {
     /// Where it is no selector, in upstream's words. Which fields there are is the kind's to say.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
         let mut terms = Vec::new();
-        for part in split(text).into_iter().filter(|part| !part.is_empty()) {
+        // Upstream looks at them in this order, which shows where more than one is wrong.
+        let mut parts = split(text);
+        parts.sort_unstable();
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
             let term = split_term(part);
             let (field, operator, value) = term
                 .ok_or_else(|| SelectorError::new(format!("invalid selector: '{text}'; can't understand '{part}'")))?;
@@ -44,7 +47,7 @@ impl FieldSelector {
         Self { terms: vec![FieldTerm { field: "metadata.name".into(), value: name.into(), negated: false }] }
     }
 
-    /// The conditions, in the order given.
+    /// The conditions, sorted by their text.
     #[must_use]
     pub fn terms(&self) -> &[FieldTerm] {
         &self.terms

@@ -20,6 +20,7 @@ use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 
 use crate::rules::at::At;
+use crate::rules::judging::Judging;
 use crate::rules::{Rules, fill, names};
 
 /// The rules of definitions.
@@ -33,6 +34,7 @@ pub(crate) static CUSTOM_RESOURCE_DEFINITION: Rules = Rules {
     },
     prepare_update,
     name: |_, _| Vec::new(),
+    judging: Judging::CHANGE.with_any_finalizers(),
     validate: |definition| validate(definition, None),
     validate_update: |new, old, subresource| match subresource {
         "status" => spec::names(&At::root(new).get("status.acceptedNames")),

@@ -14,6 +14,7 @@ use knarr_types::tree::Value;
 use super::Rules;
 use super::at::{At, same};
 use super::fill::{self, each, empty};
+use super::judging::Judging;
 use super::metadata;
 use super::resources;
 use super::volumes::template_metadata;
@@ -26,6 +27,7 @@ pub(super) static DEVICE_CLASS: Rules = Rules {
     validate: |class| class_spec(&At::root(class).get("spec"), &At::root(&Value::Null)),
     validate_update: |new, old, _| class_spec(&At::root(new).get("spec"), &At::root(old).get("spec")),
     has_generation: true,
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 pub(super) static RESOURCE_CLAIM: Rules = Rules {
@@ -52,6 +54,7 @@ pub(super) static RESOURCE_CLAIM: Rules = Rules {
         }
         metadata::immutable(&claim.get("spec"), &before.get("spec")).into_iter().collect()
     },
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 pub(super) static RESOURCE_CLAIM_TEMPLATE: Rules = Rules {
@@ -71,7 +74,7 @@ pub(super) static RESOURCE_CLAIM_TEMPLATE: Rules = Rules {
         errors.extend(metadata::immutable(&At::root(new).get("spec"), &At::root(old).get("spec")));
         errors
     },
-    judges_changes_whole: true,
+    judging: Judging::WHOLE_THEN_CHANGE,
     ..Rules::DEFAULT
 };
 pub(super) static RESOURCE_SLICE: Rules = Rules {
