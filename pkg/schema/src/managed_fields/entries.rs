@@ -192,10 +192,11 @@ impl<'a> Entries<'a> {
     ) -> Result<Self, EntryError> {
         let touched: Vec<_> =
             [&found.added, &found.modified, &found.removed].into_iter().flat_map(FieldSet::fronts).collect();
+        let own = or_unknown(manager.name);
         Self::read_where(text, |entry, fields, count| {
             let is_near = |front: &Vec<u8>| memmem::find(fields.as_bytes(), front).is_some();
             // Managers of other versions, and those that become one for being too many, are looked into.
-            *entry.manager == *manager.name
+            *entry.manager == *own
                 || *entry.api_version != *manager.api_version
                 || count >= MAX_UPDATE_MANAGERS
                 || touched.iter().any(is_near)

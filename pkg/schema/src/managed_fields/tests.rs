@@ -51,6 +51,20 @@ fn a_write_that_changes_nothing_leaves_owners_and_times() {
 }
 
 #[test]
+fn who_says_no_name_owns_what_it_changes_next() {
+    let first = write(None, json!({"a": "1"}), "", 0);
+    let mut folded = folded::read_folded(first.to_string().as_bytes()).unwrap();
+    let mut new = folded.clone();
+    new["metadata"]["labels"] = json!({"l": "1"});
+    track_folded(Some(&folded), &mut new, ty("io.k8s.api.core.v1.ConfigMap").get(), &manager(""), now(1));
+    folded = new;
+    folded::unfold(&mut folded);
+    let owners = &folded["metadata"]["managedFields"];
+    assert_eq!(owners[0]["manager"], "unknown");
+    assert_eq!(owners[0]["fieldsV1"]["f:metadata"], json!({"f:labels": {".": {}, "f:l": {}}}));
+}
+
+#[test]
 fn an_empty_entry_forgets_all_owners() {
     let first = write(None, json!({"a": "1"}), "m1", 0);
     let mut new = config_map(json!({"a": "2"}));
@@ -106,7 +120,8 @@ proptest! {
         let mut listed = write(None, json!({"a": "1"}), "m0", 0);
         let mut folded = folded::read_folded(listed.to_string().as_bytes()).unwrap();
         for (at, (name, field, value, of_old_version)) in writes.into_iter().enumerate() {
-            let name = format!("m{name}");
+            // Who says no name is one of them, too.
+            let name = if name == 12 { String::new() } else { format!("m{name}") };
             let manager = Manager { api_version: if of_old_version { "v0" } else { "v1" }, ..manager(&name) };
             let track_listed: Track = track_update;
             for (object, track) in [(&mut listed, track_listed), (&mut folded, track_folded)] {
