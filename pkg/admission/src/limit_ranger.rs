@@ -69,7 +69,10 @@ fn fill(container: &mut Value, field: &str, defaults: &[Value], source: &str) ->
 pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
     let Some(object) = object.filter(|_| applies(request)) else { return Ok(()) };
     for range in lookup.list("", "limitranges", Some(request.namespace)) {
-        let errors = if request.is("", "Pod") { pod(&range, object) } else { claim(&range, object) };
+        let mut errors = if request.is("", "Pod") { pod(&range, object) } else { claim(&range, object) };
+        // Two containers with the same fault are told of once.
+        let mut told = std::collections::HashSet::new();
+        errors.retain(|error| told.insert(error.clone()));
         let why = match errors.as_slice() {
             [] => continue,
             [one] => one.clone(),

@@ -200,6 +200,8 @@ impl Authorizer {
             lines.join("\n"),
         );
         if let Some(errors) = aggregate(&missing) {
+            // Here upstream asks the storage, which names roles by their resource.
+            let errors = errors.replace("role.rbac.", "roles.rbac.");
             // Writing to a string never fails.
             let _ = write!(message, "; resolution errors: [{errors}]");
         }

@@ -49,6 +49,14 @@ pub enum ApplyError {
         /// What does not fit.
         fault: String,
     },
+    /// The object does not fit its type.
+    #[error("failed to create typed live object ({object}): {fault}")]
+    LiveNotTyped {
+        /// `namespace/name; group/version, Kind=kind`.
+        object: String,
+        /// What does not fit.
+        fault: String,
+    },
     /// It makes of the object what does not fit the kind's struct.
     #[error(
         "failed to convert new object ({object}) to proper version: unable to convert unstructured object to {kind}: {fault}"
@@ -85,9 +93,11 @@ impl ApplyError {
                     .with_details(StatusDetails { causes, ..Default::default() })
             }
             Self::WrongType(_) | Self::ManagedFieldsSent => Status::bad_request(self.to_string()),
-            Self::NotTyped { .. } | Self::NotConvertible { .. } | Self::ManagedFields(_) | Self::OtherVersion(_) => {
-                Status::new(500, Reason::Unknown, self.to_string())
-            }
+            Self::NotTyped { .. }
+            | Self::LiveNotTyped { .. }
+            | Self::NotConvertible { .. }
+            | Self::ManagedFields(_)
+            | Self::OtherVersion(_) => Status::new(500, Reason::Unknown, self.to_string()),
         }
     }
 }
@@ -136,7 +146,13 @@ pub fn apply(
         let before = Manager { name: BEFORE_FIRST_APPLY, ..*manager };
         managed_fields::record(&mut entries, found, &[], &before, now);
     }
+    if managed_fields::is_custom(ty)
+        && let Some(fault) = live.and_then(|_| typed::validate_stored(&bare, ty))
+    {
+        return Err(ApplyError::LiveNotTyped { object: shown_as(&bare), fault });
+    }
     managed_fields::forget_gone(&mut entries, &bare, manager).map_err(ApplyError::OtherVersion)?;
+    managed_fields::reconcile(&mut entries, &bare, ty, manager).map_err(ApplyError::OtherVersion)?;
     let applied = Applied { bare: &bare, config, ty, manager };
     let mut outcome = applied.run(entries.clone(), force);
     if let (Err(Refused::Taken(conflicts)), "kubectl") = (&outcome, manager.name) {

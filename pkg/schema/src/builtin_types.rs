@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{LazyLock, OnceLock};
 
-use crate::field_table::{Emission, Field, ListMerge, PatchStrategy, Struct, Type, TypeRef};
+use crate::field_table::{Emission, Field, ListMerge, PatchStrategy, SchemaOr, Struct, Type, TypeRef};
 use crate::protobuf::Message;
 
 /// A published type, before and after it was read.
@@ -147,6 +147,9 @@ fn read_type(named: &NamedType) -> Type {
         "MicroTime" => return Type::MicroTime,
         "IntOrString" => return Type::IntOrString,
         "RawExtension" | "FieldsV1" => return Type::Any,
+        "JSONSchemaPropsOrArray" => return schema_or(named.name, SchemaOr::List),
+        "JSONSchemaPropsOrBool" => return schema_or(named.name, SchemaOr::Boolean),
+        "JSONSchemaPropsOrStringArray" => return schema_or(named.name, SchemaOr::Names),
         _ if named.flags.starts_with("any") => return Type::Any,
         _ => {}
     }
@@ -157,6 +160,12 @@ fn read_type(named: &NamedType) -> Type {
         atomic: named.flags.contains("atomic"),
         ..Struct::default()
     })
+}
+
+/// The type that stands beside `JSONSchemaProps`.
+fn schema_or(name: &str, or: SchemaOr) -> Type {
+    let schema = name.rfind("Or").and_then(|end| TypeRef::named(&name[..end]));
+    schema.map_or(Type::Any, |schema| Type::SchemaOr { schema, or })
 }
 
 fn read_field(row: &'static str) -> Field {

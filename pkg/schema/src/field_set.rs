@@ -149,12 +149,21 @@ impl fmt::Display for Element<'_> {
         let (kind, rest) = text.split_at_checked(2).unwrap_or(("", text));
         match (kind, serde_json::from_str(rest)) {
             ("k:", Ok(Value::Object(keys))) => {
-                let keys: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let keys: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={}", shown(value))).collect();
                 write!(f, "[{}]", keys.join(","))
             }
-            ("v:", Ok(value)) => write!(f, "[={value}]"),
+            ("v:", Ok(value)) => write!(f, "[={}]", shown(&value)),
             _ => write!(f, "[{rest}]"),
         }
+    }
+}
+
+/// A value as upstream's library of typed values prints it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(",")),
+        Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name}={}", shown(value))).collect(),
+        scalar => scalar.to_string(),
     }
 }
 

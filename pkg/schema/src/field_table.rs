@@ -92,6 +92,25 @@ pub enum Type {
     },
     /// An object with known fields.
     Struct(Struct),
+    /// A JSON schema, or something else in its place. Like [`Type::Any`] it has one owner and no shape that is
+    /// published, but it is read and written as what it is.
+    SchemaOr {
+        /// The schema.
+        schema: TypeRef,
+        /// What may stand in its place.
+        or: SchemaOr,
+    },
+}
+
+/// What may stand in the place of a JSON schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaOr {
+    /// A list of schemas.
+    List,
+    /// `true` or `false`.
+    Boolean,
+    /// A list of names.
+    Names,
 }
 
 /// How two writers share a list (`x-kubernetes-list-type`).

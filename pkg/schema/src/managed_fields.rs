@@ -19,7 +19,7 @@ use crate::typed::{self, Comparison};
 pub(crate) use entries::{Entries, Id};
 pub(crate) use folded::Owners;
 pub use versions::{OneVersion, Versions};
-pub(crate) use versions::{comparisons, forget_gone};
+pub(crate) use versions::{comparisons, forget_gone, is_custom, reconcile};
 
 /// The fields that a write through a subresource (`""` for the object itself) resets: spec and status are
 /// written through their own paths only. Kinds without a status subresource reset nothing.
@@ -110,19 +110,31 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
         empty
     });
     let old = old.or(empty.as_ref()).unwrap_or(&Value::Null);
+    // What does not fit its schema (any more) loses its owners.
+    if is_custom(ty) && [old, &*new].into_iter().any(|object| typed::validate_stored(object, ty).is_some()) {
+        return;
+    }
     let mut found = typed::compare(old, new, ty);
     strip_server_fields(&mut found);
     // As upstream: better no owners than wrong ones.
     if !found.is_empty() && !typed::tells_apart(new, ty) {
         return;
     }
-    if found.is_empty() && kept.as_ref().is_some_and(|kept| kept.same(list)) {
+    let unchanged = found.is_empty() && kept.as_ref().is_some_and(|kept| kept.same(list));
+    if unchanged && !is_custom(ty) {
         put(new, kept.map(Owners::into_value));
         return;
     }
-    let kept = kept.as_ref().unwrap_or(&Owners::NONE);
-    let mut entries = list.touched_entries(manager, &found).or_else(|_| kept.entries()).unwrap_or_default();
-    let for_others = forget_gone(&mut entries, old, manager).and_then(|()| comparisons(&entries, old, new, manager));
+    let known = kept.as_ref().unwrap_or(&Owners::NONE);
+    // A definition may have changed: all owners of custom objects are looked at.
+    let read = if is_custom(ty) { list.entries() } else { list.touched_entries(manager, &found) };
+    let mut entries = read.or_else(|_| known.entries()).unwrap_or_default();
+    let reconciled = forget_gone(&mut entries, old, manager).and_then(|()| reconcile(&mut entries, old, ty, manager));
+    if unchanged && reconciled == Ok(false) {
+        put(new, kept.map(Owners::into_value));
+        return;
+    }
+    let for_others = reconciled.and_then(|_| comparisons(&entries, old, new, manager));
     let Ok(for_others) = for_others else { return };
     record(&mut entries, found, &for_others, manager, now);
     entries.cap(MAX_UPDATE_MANAGERS);

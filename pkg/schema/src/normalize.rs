@@ -8,7 +8,7 @@ use knarr_types::tree::{Map, Value};
 use knarr_types::{Object, Quantity};
 
 use crate::decode::{go_time, zero};
-use crate::field_table::{Emission, Field, Struct, Type};
+use crate::field_table::{Emission, Field, SchemaOr, Struct, Type};
 
 /// Brings an object of that type into its one form.
 pub fn normalize(object: &mut Object, ty: &Type) {
@@ -42,6 +42,10 @@ impl Pass {
             (Type::List { item, .. }, Value::Array(items)) => {
                 let ty = item.get();
                 items.iter_mut().for_each(|item| self.inner(item, ty));
+            }
+            (Type::SchemaOr { schema, .. }, value @ Value::Object(_)) => self.value(value, schema.get()),
+            (Type::SchemaOr { schema, or: SchemaOr::List }, Value::Array(items)) => {
+                items.iter_mut().for_each(|item| self.inner(item, schema.get()));
             }
             (Type::Quantity, value) => rewrite_amount(value, |amount| amount),
             (Type::Time, value) => rewrite(value, |text| go_time::canonical_time(text).ok()),
@@ -85,7 +89,7 @@ impl Pass {
             return false;
         }
         // A struct that is there is there, whatever is in it, and so is what may be anything.
-        let collection = !matches!(field.ty.get(), Type::Struct(_) | Type::Any);
+        let collection = !matches!(field.ty.get(), Type::Struct(_) | Type::Any | Type::SchemaOr { .. });
         if empty_is_none && collection && field.emission == Emission::Null && is_empty_collection(value) {
             self.kept |= self.keeps_empty;
             return self.keeps_empty;

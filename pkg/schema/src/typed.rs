@@ -9,6 +9,7 @@ mod compare;
 mod elements;
 mod extract;
 mod merge;
+mod reconcile;
 mod remove;
 
 use std::borrow::Cow;
@@ -20,8 +21,9 @@ use crate::field_table::{Emission, Field, ListMerge, Struct, Type, TypeRef};
 
 pub use compare::{Comparison, compare};
 pub use elements::tells_apart;
-pub use extract::{extract, go_type, name_fields, validate};
+pub use extract::{extract, go_type, name_fields, validate, validate_stored};
 pub use merge::merge;
+pub use reconcile::reconcile;
 pub use remove::remove;
 
 /// How a value is walked.
@@ -119,7 +121,9 @@ fn zero(ty: &Type) -> Value {
         Type::Integer { .. } | Type::Number | Type::IntOrString => Value::from(0),
         Type::Quantity => Value::from("0"),
         Type::String | Type::Bytes | Type::Duration => Value::from(""),
-        Type::Any | Type::Time | Type::MicroTime | Type::List { .. } | Type::Map { .. } => Value::Null,
+        Type::Any | Type::SchemaOr { .. } | Type::Time | Type::MicroTime | Type::List { .. } | Type::Map { .. } => {
+            Value::Null
+        }
     }
 }
 

@@ -287,7 +287,8 @@ impl FieldError {
     /// A value longer than `max_bytes`; upstream does not print the value.
     #[must_use]
     pub fn too_long(path: &FieldPath, max_bytes: usize) -> Self {
-        Self::new(FieldErrorType::TooLong, path, None, format!("may not be more than {max_bytes} bytes"))
+        let unit = if max_bytes == 1 { "byte" } else { "bytes" };
+        Self::new(FieldErrorType::TooLong, path, None, format!("may not be more than {max_bytes} {unit}"))
     }
 
     /// More than `max` elements where `actual` were given.

@@ -252,7 +252,7 @@ impl App {
                 known.extend(made.iter().map(|(id, record)| (id.clone(), Arc::clone(record))));
             }
         }
-        let rewritten = converter.custom.generation > 1;
+        let rewritten = converter.custom.fills_in();
         let one = |record: Arc<Record>| match written(&record) {
             true if rewritten => Ok(Arc::new(converter.record(&record, &converter.written(&record)))),
             true => Ok(record),

@@ -2,6 +2,7 @@
 //! What a SubjectAccessReview asks: its validation, and its spec as the authorizer reads it.
 
 use knarr_auth::{Attributes, Fields};
+use knarr_schema::rules::names;
 use knarr_types::selector::{FieldSelector, FieldTerm, LabelSelector, Operator, Requirement};
 use knarr_types::tree::{Text, Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
@@ -145,8 +146,8 @@ pub(super) fn validate(review: &Object, is_own: bool, is_local: bool) -> ErrorLi
         let why = "at least one of user or group must be specified";
         errors.push(FieldError::invalid(&path.child("user"), "", why));
     }
-    for kind in ["fieldSelector", "labelSelector"] {
-        errors.extend(selector(&resource[kind], &at_resource.child(kind)));
+    for (kind, of_labels) in [("fieldSelector", false), ("labelSelector", true)] {
+        errors.extend(selector(&resource[kind], &at_resource.child(kind), of_labels));
     }
     errors.extend(metadata(&review["metadata"], is_local));
     if is_local {
@@ -168,7 +169,7 @@ fn paths(of: &Value) -> Value {
     json!({"Path": text("path"), "Verb": text("verb")})
 }
 
-fn selector(selector: &Value, path: &FieldPath) -> ErrorList {
+fn selector(selector: &Value, path: &FieldPath, of_labels: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     if !selector.is_object() {
         return errors;
@@ -187,8 +188,9 @@ fn selector(selector: &Value, path: &FieldPath) -> ErrorList {
     }
     for (at, requirement) in requirements(selector).enumerate() {
         let path = path.child("requirements").index(at);
-        if requirement["key"].as_str().unwrap_or_default().is_empty() {
-            errors.push(FieldError::required(&path.child("key"), "must be specified"));
+        let (key, at_key) = (requirement["key"].as_str().unwrap_or_default(), path.child("key"));
+        if key.is_empty() && !of_labels {
+            errors.push(FieldError::required(&at_key, "must be specified"));
         }
         let (none, path) = (values(requirement).is_empty(), path.child("values"));
         match requirement["operator"].as_str().unwrap_or_default() {
@@ -203,6 +205,15 @@ fn selector(selector: &Value, path: &FieldPath) -> ErrorList {
             // Newer clients may know more operators: those are ignored, and the answer says so.
             _ => {}
         }
+        if of_labels {
+            let invalid = |at: &FieldPath, text: &str, why: Vec<String>| {
+                why.into_iter().map(|why| FieldError::invalid(at, text, why)).collect::<Vec<_>>()
+            };
+            errors.extend(invalid(&at_key, key, names::qualified_name(key)));
+            for (at, value) in values(requirement).into_iter().enumerate() {
+                errors.extend(invalid(&path.index(at), value, names::label_value(value)));
+            }
+        }
     }
     errors
 }
@@ -214,7 +225,8 @@ fn metadata(metadata: &Value, is_local: bool) -> Option<FieldError> {
     };
     metadata.as_object()?.iter().find(counts)?;
     let shown = Shown::Printed(printed(metadata));
-    Some(FieldError::invalid(&FieldPath::new("metadata"), shown, "must be empty"))
+    let why = if is_local { "must be empty except for namespace" } else { "must be empty" };
+    Some(FieldError::invalid(&FieldPath::new("metadata"), shown, why))
 }
 
 /// Metadata in the order of upstream's struct.
@@ -266,6 +278,20 @@ mod tests {
             assert_eq!(told.len(), usize::from(ignored.is_some()), "{selector}");
             assert!(ignored.is_none_or(|want| told[0].contains(want)), "{told:?}");
         }
+    }
+
+    #[test]
+    fn labels_are_named_as_labels_and_fields_by_anything() {
+        let of = |kind: &str, key: &str| {
+            let requirement = json!({"key": key, "operator": "In", "values": ["b"]});
+            let asked = json!({"resource": "pods", kind: {"requirements": [requirement]}});
+            let errors = validate(&json!({"spec": {"resourceAttributes": asked}}), true, false);
+            errors.iter().map(|error| format!("{:?}", error.kind)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("labelSelector", "a b"), ["Invalid"]);
+        assert_eq!(of("labelSelector", ""), ["Invalid", "Invalid"]);
+        assert_eq!(of("fieldSelector", "a b"), Vec::<String>::new());
+        assert_eq!(of("fieldSelector", ""), ["Required"]);
     }
 
     #[test]

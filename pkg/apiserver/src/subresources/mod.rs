@@ -120,12 +120,14 @@ fn decode_tracked(
         object["metadata"] = json!({});
     }
     place(&context.info.namespace, &mut object)?;
+    knarr_schema::normalize_sent(&mut object, kind.ty.get());
     let api_version = kind.api_version();
     let manager = Manager {
         name: manager_name(&options.manager, &context.user_agent),
         api_version: &api_version,
         subresource: context.info.below(),
-        reset: &[&["status"]],
+        // What has no storage has no strategy either, and so no fields that a write resets.
+        reset: &[],
         others: &OneVersion,
     };
     track_update(None, &mut object, kind.ty.get(), &manager, Timestamp::now());

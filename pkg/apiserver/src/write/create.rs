@@ -109,6 +109,9 @@ pub(super) async fn commit_new(
             }
             warnings.append(&mut said);
             let mut object = write.rehearsed(object).await?;
+            if write.kind.custom.is_some() {
+                write.kind.default(&mut object);
+            }
             if let Some(version) = version {
                 object["metadata"]["resourceVersion"] = version;
             }

@@ -246,6 +246,10 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         new["apiVersion"] = api_version.clone().into();
         new["kind"] = write.kind.kind.to_string().into();
         convert::to_storage(write.kind, &mut new);
+        if let Some(custom) = &write.kind.custom {
+            // Types for apply take more than the schema does. What is unknown goes without a word.
+            custom.coerce(&mut new).map_err(Status::bad_request)?;
+        }
         write.kind.default(&mut new);
         Ok::<_, Status>((new, twice_applied(&twice, write.options.validation)?))
     };

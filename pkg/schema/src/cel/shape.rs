@@ -126,6 +126,28 @@ impl Shape {
         }
     }
 
+    /// The same, with its objects called after `name`, by which upstream tells the types of one rule from those of
+    /// another.
+    #[must_use]
+    pub fn renamed(&self, name: &str) -> Self {
+        let kind = match &self.kind {
+            ShapeKind::List(element, kind) => {
+                ShapeKind::List(Arc::new(element.renamed(&format!("{name}.@idx"))), kind.clone())
+            }
+            ShapeKind::Map(element) => ShapeKind::Map(Arc::new(element.renamed(&format!("{name}.@elem")))),
+            ShapeKind::Object(object) => {
+                let field = |(escaped, field): (&String, &FieldShape)| {
+                    let shape = field.shape.renamed(&format!("{name}.{escaped}"));
+                    (escaped.clone(), FieldShape { name: field.name.clone(), shape })
+                };
+                let fields = object.fields.iter().map(field).collect();
+                ShapeKind::Object(Arc::new(ObjectShape { name: name.to_owned(), fields, ty: OnceLock::new() }))
+            }
+            plain => plain.clone(),
+        };
+        Self { kind, max_elements: self.max_elements, min_bytes: self.min_bytes }
+    }
+
     /// The type of such values in expressions.
     #[must_use]
     pub fn ty(&self) -> Type {

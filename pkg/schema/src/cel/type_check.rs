@@ -193,7 +193,7 @@ fn of_ref(of: &TypeRef, name: &str, inside: &mut Vec<&'static str>) -> Option<Ty
 fn of_type(of: &field_table::Type, name: &str, inside: &mut Vec<&'static str>) -> Option<Type> {
     Some(match of {
         // Amounts are published as text or a number, which has no type.
-        field_table::Type::Any | field_table::Type::Quantity => return None,
+        field_table::Type::Any | field_table::Type::SchemaOr { .. } | field_table::Type::Quantity => return None,
         field_table::Type::Boolean => Type::Bool,
         field_table::Type::Integer { .. } => Type::Int,
         field_table::Type::Number => Type::Double,

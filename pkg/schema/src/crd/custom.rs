@@ -129,10 +129,19 @@ impl Custom {
     }
 
     /// The records of its objects may differ from what clients get: they were written in another
-    /// version, or before the schema last changed.
+    /// version, or before the schema last changed, or without the status that is filled in when they are read.
     #[must_use]
     pub fn rewrites(&self, storage_version: &str) -> bool {
-        self.generation > 1 || storage_version.rsplit('/').next() != Some(&*self.version)
+        self.fills_in() || storage_version.rsplit('/').next() != Some(&*self.version)
+    }
+
+    /// Something may be filled in where an object is read: defaults that the schema did not always have, or the
+    /// status, which new objects are stored without.
+    #[must_use]
+    pub fn fills_in(&self) -> bool {
+        let here = self.here();
+        let status = here.schema.properties.get("status").filter(|_| here.status);
+        self.generation > 1 || status.is_some_and(|status| status.default.is_some())
     }
 
     /// A number that tells the bytes of this version's objects from those of others.
@@ -191,7 +200,9 @@ impl Custom {
         let mut all: Vec<_> = self.versions.values().flat_map(|version| &version.selectable).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.dedup_by(|a, b| a.0 == b.0);
-        let found = |path: &JsonPath| path.find(object).filter(|value| !value.is_null()).map(super::json_path::printed);
+        let found = |path: &JsonPath| {
+            path.find(object).filter(|value| !value.is_null()).map(|value| super::json_path::printed(&value))
+        };
         let value = |path: &JsonPath| found(path).unwrap_or_default();
         all.into_iter().map(|(name, path)| (name.clone(), value(path))).collect()
     }

@@ -2,27 +2,26 @@
 //! The field table of a custom kind, for apply and managed fields.
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy>
 
-use super::structural::{ListType, StructuralSchema};
+use super::structural::{Additional, ListType, StructuralSchema};
 use crate::field_table::{Emission, Field, ListMerge, PatchStrategy, Struct, Type, TypeRef};
 
 /// The type of a whole object of that schema.
 #[must_use]
 pub fn object_type(schema: &StructuralSchema) -> Type {
-    let mut known = known_fields(schema, true);
-    known.preserve_unknown = schema.preserve_unknown_fields;
-    Type::Struct(known)
+    resource(schema, schema.preserve_unknown_fields)
 }
 
-fn type_of(schema: &StructuralSchema) -> Type {
+/// What preserves unknown fields does so for all that is below it (`open`).
+fn type_of(schema: &StructuralSchema, open: bool) -> Type {
+    let open = open || schema.preserve_unknown_fields;
     match schema.ty.as_str() {
-        _ if schema.int_or_string => Type::IntOrString,
-        "object" if schema.embedded_resource => {
-            let mut known = known_fields(schema, true);
-            known.preserve_unknown = schema.preserve_unknown_fields;
-            Type::Struct(known)
-        }
-        "object" => object(schema),
-        "array" => list(schema),
+        // What has no type may be anything, lists and objects too, until it is validated.
+        _ if schema.int_or_string => Type::Any,
+        "object" if schema.embedded_resource => resource(schema, open),
+        "object" => object(schema, open),
+        "array" => list(schema, open),
+        // A text with a format may be any scalar.
+        "string" if !matches!(schema.format.as_str(), "" | "byte") => Type::IntOrString,
         "string" => Type::String,
         "integer" => Type::Integer { bits: if schema.format == "int32" { 32 } else { 64 } },
         "number" => Type::Number,
@@ -31,18 +30,22 @@ fn type_of(schema: &StructuralSchema) -> Type {
     }
 }
 
-fn object(schema: &StructuralSchema) -> Type {
-    if let Some(value) = schema.additional.schema() {
-        return Type::Map { value: TypeRef::of(type_of(value)), atomic: schema.map_atomic };
-    }
-    if schema.properties.is_empty() && schema.additional.is_open() {
-        return Type::Map { value: TypeRef::of(Type::Any), atomic: schema.map_atomic };
-    }
-    Type::Struct(known_fields(schema, false))
+fn resource(schema: &StructuralSchema, open: bool) -> Type {
+    Type::Struct(Struct { preserve_unknown: open, ..known_fields(schema, true, open) })
 }
 
-fn list(schema: &StructuralSchema) -> Type {
-    let item = schema.items.as_deref().map_or(Type::Any, type_of);
+fn object(schema: &StructuralSchema, open: bool) -> Type {
+    if let Some(value) = schema.additional.schema() {
+        return Type::Map { value: TypeRef::of(type_of(value, open)), atomic: schema.map_atomic };
+    }
+    if schema.properties.is_empty() && !matches!(schema.additional, Additional::Allowed(false)) {
+        return Type::Map { value: TypeRef::of(Type::Any), atomic: schema.map_atomic };
+    }
+    Type::Struct(known_fields(schema, false, open))
+}
+
+fn list(schema: &StructuralSchema, open: bool) -> Type {
+    let item = schema.items.as_deref().map_or(Type::Any, |items| type_of(items, open));
     let merge = match schema.list_type {
         ListType::Set => ListMerge::Set,
         ListType::Map => ListMerge::Map { keys: schema.list_map_keys.clone() },
@@ -51,12 +54,15 @@ fn list(schema: &StructuralSchema) -> Type {
     Type::List { item: TypeRef::of(item), merge }
 }
 
-fn known_fields(schema: &StructuralSchema, resource: bool) -> Struct {
+fn known_fields(schema: &StructuralSchema, resource: bool, open: bool) -> Struct {
     let mut fields: Vec<Field> = schema
         .properties
         .iter()
         .filter(|(name, _)| !resource || !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"))
-        .map(|(name, schema)| Field { default: schema.default.clone(), ..field(name, TypeRef::of(type_of(schema))) })
+        .map(|(name, schema)| Field {
+            default: schema.default.clone(),
+            ..field(name, TypeRef::of(type_of(schema, open)))
+        })
         .collect();
     if resource {
         fields.push(field("apiVersion", TypeRef::of(Type::String)));
@@ -64,10 +70,15 @@ fn known_fields(schema: &StructuralSchema, resource: bool) -> Struct {
         let metadata = TypeRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
         fields.push(field("metadata", metadata.unwrap_or_else(|| TypeRef::of(Type::Any))));
     }
+    let preserve_unknown = match schema.additional {
+        Additional::Unset => open,
+        Additional::Allowed(allowed) => allowed,
+        Additional::Schema(_) => true,
+    };
     Struct {
         fields: fields.into(),
         atomic: schema.map_atomic,
-        preserve_unknown: schema.preserve_unknown_fields || schema.additional.is_open(),
+        preserve_unknown,
         embedded: schema.embedded_resource,
         ..Struct::default()
     }

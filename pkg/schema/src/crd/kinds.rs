@@ -161,7 +161,9 @@ fn columns(listed: &Value) -> Vec<Column> {
     };
     let mut columns = vec![column("Name", "string", "name", 0, NAME_DESCRIPTION.into(), "")];
     let listed = listed.as_array().map_or(&[][..], Vec::as_slice);
-    columns.extend(listed.iter().map(|c| {
+    // The first path that cannot be read ends the table.
+    let readable = listed.iter().take_while(|c| JsonPath::parse(&text(c, "jsonPath")).is_ok());
+    columns.extend(readable.map(|c| {
         let (path, said) = (text(c, "jsonPath"), text(c, "description"));
         let unsaid = || format!("Custom resource definition column (in JSONPath format): {path}");
         let said = if said.is_empty() { unsaid() } else { said.to_string() };

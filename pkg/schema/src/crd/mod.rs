@@ -9,7 +9,7 @@
 mod custom;
 pub(crate) mod decode;
 pub(crate) mod definition;
-mod field_type;
+pub(crate) mod field_type;
 pub mod json_path;
 mod kinds;
 mod prune;

@@ -93,13 +93,6 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-impl Additional {
-    /// Free keys are allowed, with or without a schema.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self, Self::Allowed(true) | Self::Schema(_))
-    }
-}
-
 /// Removes nulls that the schema does not take and has no default for.
 pub fn drop_nulls(value: &mut Value, schema: Option<&StructuralSchema>) {
     match value {

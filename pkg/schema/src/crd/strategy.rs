@@ -14,8 +14,6 @@ impl Custom {
             fields.remove("status");
         }
         object["metadata"]["generation"] = 1.into();
-        // A status that has defaults has them from the start.
-        self.default(object);
     }
 
     /// An update leaves the status, an update of the status leaves all else. The generation counts

@@ -5,13 +5,14 @@ use knarr_types::Quantity;
 use knarr_types::tree::{Number, Value};
 
 use super::go_time;
-use crate::field_table::{Struct, Type};
+use crate::field_table::{SchemaOr, Struct, Type};
 
 /// The tree is an object of that type in every part, in the form that decoding gives it. `false` says
 /// nothing: what is wrong, or written another way, is for the decoder to tell.
 pub(super) fn is_settled(value: &Value, ty: &Type) -> bool {
     match (ty, value) {
-        (Type::Any, _) => true,
+        (Type::Any, _) | (Type::SchemaOr { or: SchemaOr::Boolean, .. }, Value::Bool(_)) => true,
+        (Type::SchemaOr { schema, .. }, Value::Object(_)) => is_settled(value, schema.get()),
         (Type::Struct(fields), Value::Object(tree)) => {
             tree.iter().all(|(name, value)| is_settled_field(name, value, fields))
         }

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visito
 
 use super::fault::{Context, Step, ValueFault};
 use super::{again, base64_text, go_time};
-use crate::field_table::{Struct, Type, TypeRef};
+use crate::field_table::{ListMerge, SchemaOr, Struct, Type, TypeRef};
 use crate::patch::json_kind;
 
 /// Reads one value of a type. Gives `None` for `null` and for what the type does not take (then the
@@ -41,7 +41,7 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
         match self.ty {
-            Type::Any | Type::Boolean => Ok(Some(Value::Bool(value))),
+            Type::Any | Type::Boolean | Type::SchemaOr { or: SchemaOr::Boolean, .. } => Ok(Some(Value::Bool(value))),
             _ => self.mismatch("bool"),
         }
     }
@@ -82,6 +82,8 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
             Type::List { item, .. } => item,
             Type::Any => &any,
             Type::Bytes => return self.bytes(seq),
+            Type::SchemaOr { schema, or: SchemaOr::List } => return self.schemas(seq, schema),
+            Type::SchemaOr { or: SchemaOr::Names, .. } => return self.names(seq),
             _ => {
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 return self.mismatch("array");
@@ -103,6 +105,12 @@ impl<'de> Visitor<'de> for Typed<'_, '_> {
             Type::Struct(fields) => read_struct(fields, map, self.context)?,
             Type::Map { value, .. } => read_map(value.get(), map, self.context)?,
             Type::Any => read_map(&Type::Any, map, &mut Context::default())?,
+            Type::SchemaOr { schema, .. } => {
+                let Type::Struct(fields) = schema.get() else { return Ok(None) };
+                let mut inner = Context::default();
+                let read = read_struct(fields, map, &mut inner);
+                return self.read_apart(inner, read.map(Value::Object));
+            }
             _ => {
                 let mut map = map;
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
@@ -129,6 +137,34 @@ impl Typed<'_, '_> {
             bytes.push(number.unwrap_or_default());
         }
         Ok(Some(base64_text::encoded(&bytes).into()))
+    }
+
+    /// A list of schemas; one without any is none.
+    fn schemas<'de, A: SeqAccess<'de>>(self, seq: A, schema: &TypeRef) -> Result<Option<Value>, A::Error> {
+        let list = Type::List { item: schema.clone(), merge: ListMerge::Atomic };
+        let read = self.apart(seq, &list)?;
+        Ok(read.filter(|schemas| schemas.as_array().is_some_and(|list| !list.is_empty())))
+    }
+
+    fn names<'de, A: SeqAccess<'de>>(self, seq: A) -> Result<Option<Value>, A::Error> {
+        self.apart(seq, &Type::List { item: TypeRef::of(Type::String), merge: ListMerge::Atomic })
+    }
+
+    fn apart<'de, A: SeqAccess<'de>>(self, seq: A, list: &Type) -> Result<Option<Value>, A::Error> {
+        let mut inner = Context::default();
+        let read = Typed { ty: list, context: &mut inner }.visit_seq(seq);
+        self.read_apart(inner, read.map(Option::unwrap_or_default))
+    }
+
+    /// What a reader of its own has read: it tells nothing of unknown fields, and an error of it ends the pass.
+    fn read_apart<E: Error>(self, inner: Context, read: Result<Value, E>) -> Result<Option<Value>, E> {
+        match inner.error {
+            Some(fault) => {
+                self.context.fail(fault);
+                Err(E::custom("refused"))
+            }
+            None => read.map(Some),
+        }
     }
 
     fn number<E: Error>(self, number: Number) -> Result<Option<Value>, E> {
@@ -159,6 +195,9 @@ impl Typed<'_, '_> {
                 self.context.fail(ValueFault::of_type(value, go_type(self.ty)));
                 Err(E::custom("refused"))
             }
+            Type::SchemaOr { or: SchemaOr::Boolean, .. } => self.refuse("boolean or JSON schema expected".to_owned()),
+            // These are not read at all.
+            Type::SchemaOr { .. } => Ok(None),
             _ => {
                 self.context.wrong_type(value, go_type(self.ty));
                 Ok(None)
@@ -303,7 +342,7 @@ pub(crate) fn shortest(number: Number) -> Value {
 /// The type as Go's decoder names it.
 fn go_type(ty: &Type) -> String {
     match ty {
-        Type::Any => "runtime.RawExtension".into(),
+        Type::Any | Type::SchemaOr { .. } => "runtime.RawExtension".into(),
         Type::Boolean => "bool".into(),
         Type::Integer { bits } => format!("int{bits}"),
         Type::Number => "float64".into(),
@@ -311,14 +350,24 @@ fn go_type(ty: &Type) -> String {
         Type::IntOrString => "int32".into(),
         Type::Quantity => "resource.Quantity".into(),
         Type::Bytes => "[]uint8".into(),
-        Type::List { item, .. } => format!("[]{}", go_type(item.get())),
-        Type::Map { value, .. } => format!("map[string]{}", go_type(value.get())),
-        Type::Struct(s) => {
-            let mut parts = s.name.rsplit('.');
-            match (parts.next(), parts.next()) {
-                (Some(name), Some(package)) => format!("{package}.{name}"),
-                _ => "map[string]interface {}".into(),
-            }
-        }
+        Type::List { item, .. } => format!("[]{}", go_type_of(item)),
+        Type::Map { value, .. } => format!("map[string]{}", go_type_of(value)),
+        Type::Struct(s) => in_package(&s.name).unwrap_or_else(|| "map[string]interface {}".into()),
     }
+}
+
+/// As [`go_type`], by the name of the type where it has one.
+fn go_type_of(ty: &TypeRef) -> String {
+    let named = match ty {
+        TypeRef::Named(named) => in_package(named.name()),
+        TypeRef::Inline(_) => None,
+    };
+    named.unwrap_or_else(|| go_type(ty.get()))
+}
+
+/// `v1.Pod` of `io.k8s.api.core.v1.Pod`.
+fn in_package(name: &str) -> Option<String> {
+    let mut parts = name.rsplit('.');
+    let (name, package) = (parts.next()?, parts.next()?);
+    Some(format!("{package}.{name}"))
 }

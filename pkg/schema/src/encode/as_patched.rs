@@ -71,7 +71,7 @@ fn steps(path: &str) -> Vec<String> {
 #[must_use]
 pub fn as_merged(before: &Value, patch: &RawValue, ty: &Type) -> String {
     let mut text = String::new();
-    merged(&mut text, Some(before), patch, Some(ty));
+    merged(&mut text, Some(before), patch, built_in(ty));
     escaped(&text)
 }
 
@@ -101,6 +101,11 @@ fn merged(text: &mut String, before: Option<&Value>, patch: &RawValue, ty: Optio
     }
 }
 
+/// A custom resource is a tree without structs: its keys are sorted everywhere.
+fn built_in(ty: &Type) -> Option<&Type> {
+    Some(ty).filter(|ty| !matches!(ty, Type::Struct(shape) if shape.name.is_empty()))
+}
+
 /// JSON without the spaces between its parts.
 fn compact(json: &str) -> String {
     let (mut inside, mut escaped) = (false, false);
@@ -126,7 +131,7 @@ fn escaped(text: &str) -> String {
 #[must_use]
 pub fn as_patched(before: &Value, after: &Value, ty: &Type, opened: &Opened) -> String {
     let mut text = String::new();
-    Patched { ty }.write(&mut text, Some(before), after, Some(ty), Some(opened));
+    Patched { ty }.write(&mut text, Some(before), after, built_in(ty), Some(opened));
     escaped(&text)
 }
 

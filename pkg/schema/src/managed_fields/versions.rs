@@ -7,7 +7,7 @@ use std::fmt;
 use knarr_types::Object;
 
 use super::{Entries, Manager, reset_fields};
-use crate::field_table::TypeRef;
+use crate::field_table::{Type, TypeRef};
 use crate::typed::{self, Comparison};
 
 /// The versions that a kind has besides the one that is written in.
@@ -69,4 +69,39 @@ pub(crate) fn comparisons(
         }
     }
     Ok(all)
+}
+
+/// Brings owners in step with a schema that has changed since they were written; true where it had. The types of
+/// built-in kinds do not change.
+pub(crate) fn reconcile(
+    entries: &mut Entries<'_>,
+    object: &Object,
+    ty: &Type,
+    manager: &Manager<'_>,
+) -> Result<bool, String> {
+    let mut changed = false;
+    if !is_custom(ty) {
+        return Ok(false);
+    }
+    for version in others_of(entries, manager.api_version).into_iter().chain([manager.api_version.to_owned()]) {
+        let own = version == manager.api_version;
+        let converted = if own { None } else { manager.others.convert(object, &version)? };
+        let ty = match &converted {
+            Some((_, ty)) => ty.get(),
+            None if own => ty,
+            None => continue,
+        };
+        for entry in entries.iter_mut().filter(|entry| *entry.version == *version) {
+            if let Some(reconciled) = typed::reconcile(&entry.fields, ty) {
+                entry.fields = reconciled;
+                changed = true;
+            }
+        }
+    }
+    Ok(changed)
+}
+
+/// It is the type of a custom kind.
+pub(crate) fn is_custom(ty: &Type) -> bool {
+    matches!(ty, Type::Struct(shape) if shape.name.is_empty())
 }

@@ -191,7 +191,7 @@ impl Schemas {
     fn of(&mut self, ty: &Type) -> Value {
         let v3 = self.dialect == Dialect::V3;
         match ty {
-            Type::Any => json!({ "type": "object" }),
+            Type::Any | Type::SchemaOr { .. } => json!({ "type": "object" }),
             Type::Boolean => json!({ "type": "boolean" }),
             Type::Integer { bits } => json!({ "type": "integer", "format": format!("int{bits}") }),
             Type::Number => json!({ "type": "number", "format": "double" }),

@@ -24,7 +24,7 @@ impl Walk {
     /// `named` gives the name that Go's type of the place has, where it has one of its own.
     fn fault(&self, value: &Value, ty: &Type, named: &dyn Fn() -> Option<&'static str>) -> Option<String> {
         match (ty, value) {
-            (_, Value::Null) | (Type::Any, _) => None,
+            (_, Value::Null) | (Type::Any | Type::SchemaOr { .. }, _) => None,
             (Type::Struct(shape), Value::Object(_)) => self.in_struct(value, shape),
             (Type::Struct(_), other) => Some(format!("cannot restore struct from: {}", go_kind(other))),
             (Type::Map { value: ty, .. }, Value::Object(members)) => {

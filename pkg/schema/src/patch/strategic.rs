@@ -84,7 +84,7 @@ impl<'t> Known<'t> {
                 None => unknown(known.name.rsplit('.').next().unwrap_or_default()),
             },
             Some(Type::Map { value, .. }) => Ok((Self { ty: Some(value.get()), depth }, PatchStrategy::default())),
-            Some(Type::Any) => unknown("RawExtension"),
+            Some(Type::Any | Type::SchemaOr { .. }) => unknown("RawExtension"),
             Some(_) => failed("merging an object in json but data type is not struct"),
             None => Ok((Self { ty: None, depth }, PatchStrategy::default())),
         }

@@ -169,7 +169,7 @@ fn codec(ty: &TypeRef, wrapped: bool) -> Codec {
         Type::MicroTime => Codec::MicroTime,
         Type::Quantity => Codec::Quantity,
         Type::IntOrString => Codec::IntOrString,
-        Type::Any => any(ty),
+        Type::Any | Type::SchemaOr { .. } => any(ty),
         Type::Struct(_) => match ty {
             TypeRef::Named(named) => Codec::Message(named),
             TypeRef::Inline(_) => Codec::Raw,

@@ -165,11 +165,9 @@ fn status(status: &At<'_>) -> ErrorList {
         }
         match place.text().trim() {
             "" => errors.push(place.required("")),
-            text => errors.extend(JsonPath::parse(text).err().map(|why| {
-                // Upstream's parser does not repeat what it read.
-                let why = why.split(" in \"").next().unwrap_or_default();
-                place.invalid_as(text, format!("invalid JSONPath: {why}"))
-            })),
+            text => errors.extend(
+                JsonPath::parse(text).err().map(|why| place.invalid_as(text, format!("invalid JSONPath: {why}"))),
+            ),
         }
     }
     errors.extend(conditions(status, "conditions"));

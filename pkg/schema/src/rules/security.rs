@@ -10,21 +10,6 @@ use super::names;
 use super::volumes::local_descending_path;
 
 const SYSCTL_MESSAGE: &str = r"must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
-const CONTEXT_FIELDS: &[(&str, &str)] = &[
-    ("Capabilities", "capabilities"),
-    ("Privileged", "privileged"),
-    ("SELinuxOptions", "seLinuxOptions"),
-    ("WindowsOptions", "windowsOptions"),
-    ("RunAsUser", "runAsUser"),
-    ("RunAsGroup", "runAsGroup"),
-    ("RunAsNonRoot", "runAsNonRoot"),
-    ("ReadOnlyRootFilesystem", "readOnlyRootFilesystem"),
-    ("AllowPrivilegeEscalation", "allowPrivilegeEscalation"),
-    ("ProcMount", "procMount"),
-    ("SeccompProfile", "seccompProfile"),
-    ("AppArmorProfile", "appArmorProfile"),
-];
-
 /// What is wrong with a pod's security context and what depends on it.
 pub fn pod(spec: &At<'_>) -> ErrorList {
     let context = spec.get("securityContext");
@@ -89,13 +74,7 @@ fn escalation(context: &At<'_>) -> ErrorList {
 }
 
 fn shown_context(context: &At<'_>) -> knarr_types::Shown {
-    let mut value = context.value.clone();
-    if let Some(capabilities) = value.get_mut("capabilities").and_then(knarr_types::tree::Value::as_object_mut) {
-        for list in ["add", "drop"] {
-            capabilities.entry(list).or_insert(knarr_types::tree::Value::Null);
-        }
-    }
-    go_print::structure(&value, CONTEXT_FIELDS)
+    go_print::of_type(context.value, "io.k8s.api.core.v1.SecurityContext")
 }
 
 fn id(id: &At<'_>) -> ErrorList {

@@ -21,7 +21,7 @@ fn cell(column: &Column, object: Fields<'_>) -> Value {
         ("", _) => json!(""),
         (path, _) => {
             let path = JsonPath::parse(path).unwrap_or_default();
-            path.find(object.object).map_or(Value::Null, |value| typed(value, &column.ty, object))
+            path.find(object.object).map_or(Value::Null, |value| typed(&value, &column.ty, object))
         }
     }
 }
@@ -49,7 +49,9 @@ fn typed(value: &Value, ty: &str, object: Fields<'_>) -> Value {
             Value::Null => json!("<no value>"),
             Value::String(text) => json!(text),
             Value::Number(number) if number.is_f64() => json!(go_float(number.as_f64().unwrap_or_default())),
-            other => json!(other.to_string()),
+            Value::Bool(set) => json!(set.to_string()),
+            // As Go's encoder writes what is in a document for the web.
+            other => json!(other.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")),
         },
     }
 }

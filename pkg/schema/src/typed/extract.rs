@@ -69,16 +69,38 @@ fn named<'a>(set: &FieldSet<'a>, shape: Shape<'_>) -> FieldSet<'a> {
 /// cannot be told apart. Upstream's words; `None` where nothing does.
 #[must_use]
 pub fn validate(object: &Value, ty: &Type) -> Option<String> {
-    let mut faults = Vec::new();
-    check(object, ty, &mut String::new(), &mut faults);
-    match faults.as_slice() {
+    faults_of(object, ty, false)
+}
+
+/// As [`validate`] of an object that is no configuration: elements of a list may be alike.
+#[must_use]
+pub fn validate_stored(object: &Value, ty: &Type) -> Option<String> {
+    faults_of(object, ty, true)
+}
+
+fn faults_of(object: &Value, ty: &Type, alike: bool) -> Option<String> {
+    let mut found = Faults { alike, all: Vec::new() };
+    check(object, ty, &mut String::new(), &mut found);
+    match found.all.as_slice() {
         [] => None,
         [one] => Some(one.clone()),
         many => Some(format!("errors:\n  {}", many.join("\n  "))),
     }
 }
 
-fn check(value: &Value, ty: &Type, path: &mut String, faults: &mut Vec<String>) {
+struct Faults {
+    /// Elements of a list may be alike.
+    alike: bool,
+    all: Vec<String>,
+}
+
+impl Faults {
+    fn push(&mut self, fault: String) {
+        self.all.push(fault);
+    }
+}
+
+fn check(value: &Value, ty: &Type, path: &mut String, faults: &mut Faults) {
     match (ty, value) {
         (_, Value::Null) => {}
         (Type::Struct(known), Value::Object(object)) => {
@@ -125,7 +147,7 @@ fn mismatch(value: &Value, ty: &Type) -> Option<String> {
     })
 }
 
-fn check_items(items: &[Value], item: &TypeRef, list: &Type, path: &mut String, faults: &mut Vec<String>) {
+fn check_items(items: &[Value], item: &TypeRef, list: &Type, path: &mut String, faults: &mut Faults) {
     let Shape::List { keys, .. } = Shape::of_type(list) else {
         for (index, value) in items.iter().enumerate() {
             nested(&format!("[{index}]"), value, item.get(), path, faults);
@@ -139,14 +161,14 @@ fn check_items(items: &[Value], item: &TypeRef, list: &Type, path: &mut String, 
             Err(message) => return faults.push(format!("{path}: element {index}: {message}")),
         };
         let shown = element.to_string();
-        if !seen.insert(element) {
+        if !seen.insert(element) && !faults.alike {
             faults.push(format!("{path}: duplicate entries for key {shown}"));
         }
         nested(&shown, value, item.get(), path, faults);
     }
 }
 
-fn nested(step: &str, value: &Value, ty: &Type, path: &mut String, faults: &mut Vec<String>) {
+fn nested(step: &str, value: &Value, ty: &Type, path: &mut String, faults: &mut Faults) {
     let length = path.len();
     path.push_str(step);
     check(value, ty, path, faults);

@@ -3,7 +3,7 @@
 
 use knarr_types::{ErrorList, FieldError, FieldPath, Shown};
 
-use super::{Compiled, ValidationRule, compiled, field_path};
+use super::{Compiled, SELF_TYPE, ValidationRule, compiled, field_path};
 use crate::cel::shape::{MAX_REQUEST_BYTES, Shape, escape};
 use crate::crd::StructuralSchema;
 use crate::crd::structural::{Additional, ListType};
@@ -12,15 +12,15 @@ use crate::crd::structural::{Additional, ListType};
 const EXPRESSION_LIMIT: u64 = 10_000_000;
 /// What all rules of a schema may be estimated to cost.
 const SCHEMA_LIMIT: u64 = 100_000_000;
-/// What messages call the type of a node that is no resource: upstream ends it with the clock's nanoseconds.
-const INNER_TYPE: &str = "selfType000000000";
 const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
 
-/// How the rules of one node are written; what is wrong counts among the faults of the schema.
+/// How the rules of one node are written; what is wrong counts among the faults of the schema. Of a schema that is not
+/// readable as a structural one every path may be right.
 #[must_use]
-pub fn check_declarations(schema: &StructuralSchema, path: &FieldPath) -> ErrorList {
+pub fn check_declarations(schema: &StructuralSchema, path: &FieldPath, is_readable: bool) -> ErrorList {
     let rules = path.child("x-kubernetes-validations");
-    let of_rule = |(index, rule)| check_declaration(rule, schema, &rules.index(index));
+    let schema_of_paths = is_readable.then_some(schema);
+    let of_rule = |(index, rule)| check_declaration(rule, schema_of_paths, &rules.index(index));
     schema.rules.iter().enumerate().flat_map(of_rule).collect()
 }
 
@@ -28,7 +28,7 @@ fn has_line_break(text: &str) -> bool {
     text.contains(['\n', '\r'])
 }
 
-fn check_declaration(rule: &ValidationRule, schema: &StructuralSchema, path: &FieldPath) -> ErrorList {
+fn check_declaration(rule: &ValidationRule, schema: Option<&StructuralSchema>, path: &FieldPath) -> ErrorList {
     const EMPTY: &str = "must be non-empty if specified";
     const BROKEN: &str = "must not contain line breaks";
     let mut errors = ErrorList::new();
@@ -58,7 +58,8 @@ fn check_declaration(rule: &ValidationRule, schema: &StructuralSchema, path: &Fi
     if has_line_break(&rule.field_path) {
         errors.push(of_path(BROKEN));
     }
-    if !rule.field_path.is_empty() && field_path::normalize(&rule.field_path, schema).is_err() {
+    let leads_nowhere = |schema| field_path::normalize(&rule.field_path, schema).is_err();
+    if !rule.field_path.is_empty() && schema.is_some_and(leads_nowhere) {
         errors.push(of_path("must be a valid path"));
     }
     errors
@@ -69,17 +70,33 @@ fn check_declaration(rule: &ValidationRule, schema: &StructuralSchema, path: &Fi
 #[must_use]
 pub fn check_expressions(schema: &StructuralSchema, path: &FieldPath, schema_errors: &ErrorList) -> ErrorList {
     let mut check = Check { schema_errors, errors: ErrorList::new(), total: 0, most_expensive: Vec::new() };
-    let root = Node { schema, shape: None, path: path.clone(), cardinality: Some(1), uncorrelatable: None, root: true };
+    let root = Node {
+        schema,
+        above: Above::Unruled,
+        path: path.clone(),
+        cardinality: Some(1),
+        uncorrelatable: None,
+        root: true,
+    };
     check.node(&root);
     check.total_cost(path);
     check.errors
 }
 
+/// What the nodes above say of the shape of a node.
+enum Above {
+    /// None of them has rules.
+    Unruled,
+    /// One has, and this is the shape of this node as they see it, if they do.
+    Ruled(Option<Shape>),
+    /// One has, and has no shape: so no node below it has.
+    Broken,
+}
+
 /// A node of the schema.
 struct Node<'a> {
     schema: &'a StructuralSchema,
-    /// Known from the node above, where that has rules too.
-    shape: Option<Shape>,
+    above: Above,
     path: FieldPath,
     /// How often there can be such a value; nothing where that is not bounded.
     cardinality: Option<u64>,
@@ -99,33 +116,25 @@ struct Check<'a> {
 impl Check<'_> {
     fn node(&mut self, node: &Node<'_>) {
         let schema = node.schema;
-        let name = if node.root { "selfType" } else { INNER_TYPE };
-        let scoped = node.shape.clone().or_else(|| {
-            let wanted = !schema.rules.is_empty();
-            wanted.then(|| Shape::of_schema(schema, node.root || schema.embedded_resource, name)).flatten()
-        });
+        let here = node.shape();
+        let below = |shape: &dyn Fn(&Shape) -> Option<Shape>| match &here {
+            Above::Ruled(Some(here)) => Above::Ruled(shape(here)),
+            Above::Ruled(None) | Above::Unruled => Above::Unruled,
+            Above::Broken => Above::Broken,
+        };
+        let element = |here: &Shape| Some(here.element().clone());
         if let Some(values) = schema.additional.schema() {
-            self.node(&node.child(
-                values,
-                node.path.child("additionalProperties"),
-                scoped.as_ref().map(|s| s.element().clone()),
-            ));
+            self.node(&node.child(values, node.path.child("additionalProperties"), below(&element)));
         }
         for (name, property) in &schema.properties {
-            let shape = scoped.as_ref().and_then(|s| s.field(&escape(name)?).cloned());
+            let shape = below(&|here| here.field(&escape(name)?).cloned());
             self.node(&node.child(property, node.path.child("properties").key(name), shape));
         }
-        for (index, partial) in schema.checks.all_of.iter().enumerate() {
-            let merged = !partial.rules.is_empty();
-            if merged {
-                let path = node.path.child("allOf").index(index);
-                self.rules(&Node { path, ..node.again() }, &partial.rules, scoped.as_ref());
-            }
-        }
         if let Some(items) = schema.items.as_deref() {
-            self.node(&node.child(items, node.path.child("items"), scoped.as_ref().map(|s| s.element().clone())));
+            self.node(&node.child(items, node.path.child("items"), below(&element)));
         }
-        self.rules(node, &schema.rules, scoped.as_ref());
+        let shape = if let Above::Ruled(shape) = &here { shape.as_ref() } else { None };
+        self.rules(node, &schema.rules, shape);
     }
 
     fn rules(&mut self, node: &Node<'_>, rules: &[ValidationRule], shape: Option<&Shape>) {
@@ -141,8 +150,9 @@ impl Check<'_> {
             self.errors.push(FieldError { kind, path: list, value: None, detail: detail.to_owned() });
             return;
         };
+        let shape = shape.renamed(SELF_TYPE);
         for (index, rule) in rules.iter().enumerate() {
-            self.rule(node, rule, shape, &list.index(index));
+            self.rule(node, rule, &shape, &list.index(index));
         }
     }
 
@@ -217,18 +227,19 @@ impl Check<'_> {
 }
 
 impl<'a> Node<'a> {
-    fn again(&self) -> Node<'a> {
-        Node {
-            schema: self.schema,
-            shape: self.shape.clone(),
-            path: self.path.clone(),
-            cardinality: self.cardinality,
-            uncorrelatable: self.uncorrelatable.clone(),
-            root: self.root,
+    /// Its own shape where it has rules, or one above has: what those above cannot see is looked at by itself.
+    fn shape(&self) -> Above {
+        match &self.above {
+            Above::Broken => return Above::Broken,
+            Above::Ruled(Some(shape)) => return Above::Ruled(Some(shape.clone())),
+            Above::Unruled if self.schema.rules.is_empty() => return Above::Unruled,
+            Above::Ruled(None) | Above::Unruled => {}
         }
+        let shape = Shape::of_schema(self.schema, self.root || self.schema.embedded_resource, SELF_TYPE);
+        shape.map_or(Above::Broken, |shape| Above::Ruled(Some(shape)))
     }
 
-    fn child(&self, schema: &'a StructuralSchema, path: FieldPath, shape: Option<Shape>) -> Node<'a> {
+    fn child(&self, schema: &'a StructuralSchema, path: FieldPath, above: Above) -> Node<'a> {
         let factor = match self.schema.ty.as_str() {
             "object" if !matches!(self.schema.additional, Additional::Unset) => {
                 self.schema.checks.max_properties.map(|n| n.max(0))
@@ -239,7 +250,7 @@ impl<'a> Node<'a> {
         let factor = factor.and_then(|n| u64::try_from(n).ok());
         let cardinality = self.cardinality.zip(factor).map(|(a, b)| a.saturating_mul(b));
         let own = (self.schema.ty == "array" && self.schema.list_type != ListType::Map).then(|| self.path.clone());
-        Node { schema, shape, path, cardinality, uncorrelatable: self.uncorrelatable.clone().or(own), root: false }
+        Node { schema, above, path, cardinality, uncorrelatable: self.uncorrelatable.clone().or(own), root: false }
     }
 }
 

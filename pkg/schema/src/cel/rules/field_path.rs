@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `fieldPath` of a rule: `.spec.a`, `['a-b'].c`.
 
+use std::sync::LazyLock;
+
 use crate::crd::StructuralSchema;
+use crate::crd::structural::Additional;
+
+/// What free values look like.
+static UNKNOWN: LazyLock<StructuralSchema> = LazyLock::new(StructuralSchema::default);
 
 /// The path as errors name it, below the rule's node.
 ///
@@ -46,9 +52,13 @@ pub(crate) fn walk<'s>(
 
 fn step<'s>(at: &'s StructuralSchema, name: &str, made: &mut String) -> Result<&'s StructuralSchema, String> {
     let missing = || "does not refer to a valid field".to_owned();
-    if at.properties.is_empty()
-        && let Some(values) = at.additional.schema()
-    {
+    let values = match &at.additional {
+        Additional::Schema(values) => Some(&**values),
+        // Whatever is there, nothing is known of it.
+        Additional::Allowed(_) => Some(&*UNKNOWN),
+        Additional::Unset => None,
+    };
+    if let Some(values) = values.filter(|_| at.properties.is_empty()) {
         made.push_str(&format!("[{name}]"));
         return Ok(values);
     }

@@ -23,13 +23,17 @@ pub use check::{check_declarations, check_expressions};
 pub(crate) use field_path::walk;
 pub use run::one_line;
 
+/// What messages call the type of a rule's `self`: upstream ends it with the clock's nanoseconds.
+const SELF_TYPE: &str = "selfType000000000";
+
 /// What objects are checked against: the rules of a schema and of all below it.
 #[derive(Debug)]
 pub struct Validator {
     shape: Shape,
     /// The type as the schema names it.
     ty: String,
-    rules: Vec<Rule>,
+    /// Its rules, or why none of them can run.
+    rules: Result<Vec<Rule>, String>,
     properties: BTreeMap<String, Validator>,
     additional: Option<Box<Validator>>,
     items: Option<Box<Validator>>,
@@ -76,8 +80,7 @@ impl Validator {
         if !has_rules(schema) {
             return None;
         }
-        let shape = Shape::of_schema(schema, resource, "selfType")?;
-        build(schema, schema, &shape)
+        build(schema, schema, Shape::of_schema(schema, resource, SELF_TYPE).as_ref())
     }
 
     /// What is wrong with a default: it must hold for objects that are new and for those that had it.
@@ -99,33 +102,38 @@ fn has_rules(schema: &StructuralSchema) -> bool {
     !schema.rules.is_empty() || below.chain(&schema.checks.all_of).any(has_rules)
 }
 
-/// `rules` are the node's own, or those of a partial schema of it below `allOf`.
-fn build(rules: &StructuralSchema, schema: &StructuralSchema, shape: &Shape) -> Option<Validator> {
+/// `rules` are the node's own, or those of a partial schema of it below `allOf`. Without a shape they cannot run.
+fn build(rules: &StructuralSchema, schema: &StructuralSchema, shape: Option<&Shape>) -> Option<Validator> {
     let mut properties = BTreeMap::new();
     for (name, partial) in &rules.properties {
         let Some(property) = schema.properties.get(name) else { continue };
         let inner = match super::shape::escape(name) {
-            Some(escaped) => shape.field(&escaped).cloned(),
-            None => Shape::of_schema(property, property.embedded_resource, "selfType"),
+            // What expressions cannot see is left out with all that is below it.
+            Some(escaped) => shape.and_then(|shape| shape.field(&escaped).cloned()),
+            None => Shape::of_schema(property, property.embedded_resource, SELF_TYPE),
         };
-        // The name and type of a resource have a shape of their own, which says nothing of rules below.
-        let inner = inner.or_else(|| Shape::of_schema(property, property.embedded_resource, "selfType"));
-        if let Some(validator) = inner.and_then(|inner| build(partial, property, &inner)) {
+        if let Some(validator) = inner.and_then(|inner| build(partial, property, Some(&inner))) {
             properties.insert(name.clone(), validator);
         }
     }
     let element = |partial: Option<&StructuralSchema>, whole: Option<&StructuralSchema>| {
-        build(partial?, whole?, shape.element()).map(Box::new)
+        build(partial?, whole?, shape.map(Shape::element)).map(Box::new)
     };
     let items = element(rules.items.as_deref(), schema.items.as_deref());
     let additional = element(rules.additional.schema(), schema.additional.schema());
     let all_of: Vec<Validator> =
         rules.checks.all_of.iter().filter_map(|partial| build(partial, schema, shape)).collect();
-    let compiled: Vec<Rule> = rules.rules.iter().map(|rule| compile(rule, schema, shape)).collect();
-    let is_empty = compiled.is_empty() && properties.is_empty() && items.is_none() && additional.is_none();
+    let named = shape.filter(|_| !rules.rules.is_empty()).map(|shape| shape.renamed(SELF_TYPE));
+    let compiled = match named {
+        Some(named) => Ok(rules.rules.iter().map(|rule| compile(rule, schema, &named)).collect()),
+        None if rules.rules.is_empty() => Ok(Vec::new()),
+        None => Err("failed to convert to declType for CEL validation rules".to_owned()),
+    };
+    let is_empty = compiled.as_ref().is_ok_and(Vec::is_empty) && properties.is_empty();
+    let is_empty = is_empty && items.is_none() && additional.is_none() && all_of.is_empty();
     let list_keys = if schema.list_type == ListType::Map { schema.list_map_keys.clone() } else { Vec::new() };
-    (!is_empty || !all_of.is_empty()).then(|| Validator {
-        shape: shape.clone(),
+    (!is_empty).then(|| Validator {
+        shape: shape.cloned().unwrap_or(Shape::DYN),
         ty: schema.ty.clone(),
         rules: compiled,
         properties,

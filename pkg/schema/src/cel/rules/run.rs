@@ -136,8 +136,15 @@ impl Run {
     }
 
     fn rules(&mut self, validator: &Validator, at: &At<'_>) -> Result<(), Exhausted> {
-        for rule in &validator.rules {
-            let invalid = |detail: String| FieldError::invalid(&at.path, validator.ty.as_str(), detail);
+        let invalid = |detail: String| FieldError::invalid(&at.path, validator.ty.as_str(), detail);
+        let rules = match &validator.rules {
+            Ok(rules) => rules,
+            Err(why) => {
+                self.verdict.errors.push(invalid(format!("rule compiler initialization error: {why}")));
+                return Ok(());
+            }
+        };
+        for rule in rules {
             if self.budget <= 0 {
                 self.verdict.errors.push(invalid(OUT_OF_BUDGET.to_owned()));
                 return Err(Exhausted);

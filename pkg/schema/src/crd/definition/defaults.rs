@@ -82,7 +82,7 @@ fn one(default: &Value, schema: &StructuralSchema, at: &FieldPath, place: &Place
         errors.extend(faults);
         return errors;
     }
-    let faults = validate::schema(default, None, schema, at);
+    let faults = validate::default(default, schema, at);
     if faults.is_empty()
         && let Some(rules) = Validator::of(schema, place.is_resource)
     {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a schema says about how lists and maps are shared by writers.
 
-use knarr_types::ErrorList;
 use knarr_types::tree::Value;
+use knarr_types::{ErrorList, Shown};
 
+use super::internal;
 use super::structural::properties;
 use crate::rules::at::At;
 
@@ -70,6 +71,13 @@ fn keys(at: &At<'_>, errors: &mut ErrorList) {
     }
     if !items.is_set() {
         errors.push(items.required("must have a schema if x-kubernetes-list-type is map"));
+        return;
+    }
+    if let Some(schemas) = items.value.as_array() {
+        let schemas: Vec<String> = schemas.iter().map(internal::schema).collect();
+        let shown = format!("{{\"Schema\":null,\"JSONSchemas\":[{}]}}", schemas.join(","));
+        let why = "must only have a single schema if x-kubernetes-list-type is map";
+        errors.push(items.invalid_as(Shown::Printed(shown), why));
         return;
     }
     if items.str("type") != "object" {

@@ -14,6 +14,7 @@ mod schema;
 mod selectable;
 mod spec;
 mod structural;
+mod unsupported;
 
 pub use approval::{Approval, approval};
 use knarr_types::tree::{Value, json};

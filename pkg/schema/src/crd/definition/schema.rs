@@ -5,7 +5,7 @@ use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldPath, Shown};
 
 use super::structural::{self, properties};
-use super::{defaults, internal, lists};
+use super::{defaults, internal, lists, unsupported};
 use crate::cel::rules::{check_declarations, check_expressions};
 use crate::crd::structural::StructuralSchema;
 use crate::rules::at::At;
@@ -25,17 +25,18 @@ pub(super) fn check(schema: &Value, path: FieldPath, has_status: bool) -> ErrorL
     let parsed = StructuralSchema::parse(schema);
     let mut found = ErrorList::new();
     node(&at, &parsed, Scope { root: true, ..Scope::default() }, &mut found);
-    // What is not supported at all is told alone.
-    let supported = !found.iter().any(|error| error.detail.ends_with("is not supported") || error.detail == ITEMS);
-    let structural = if supported { structural::check(&at) } else { ErrorList::new() };
-    let defaults =
-        if supported && structural.is_empty() { defaults::check(&parsed, &at.path) } else { ErrorList::new() };
-    let sound = supported && structural.is_empty() && defaults.is_empty();
+    let unsupported = unsupported::first(schema);
+    let structural = if unsupported.is_none() { structural::check(&at) } else { ErrorList::new() };
+    let is_structural = unsupported.is_none() && structural.is_empty();
+    let defaults = if is_structural { defaults::check(&parsed, &at.path) } else { ErrorList::new() };
+    let sound = is_structural && defaults.is_empty();
     errors.extend(structural);
     errors.extend(defaults);
     let expressions = if sound { check_expressions(&parsed, &at.path, &found) } else { ErrorList::new() };
     errors.extend(found);
     errors.extend(expressions);
+    // What keeps it from being read at all is mostly told by what stands where it does.
+    errors.extend(unsupported.filter(|_| errors.is_empty()).map(|why| at.invalid_as("", why)));
     errors
 }
 
@@ -115,11 +116,27 @@ fn node(at: &At<'_>, parsed: &StructuralSchema, scope: Scope<'_>, errors: &mut E
     {
         at.items(field).iter().zip(parsed).for_each(|(part, parsed)| node(part, parsed, below, errors));
     }
+    for (name, definition) in at.entries("definitions") {
+        let definition = At::new(definition.value, at.path.child("definitions").key(name));
+        alone(&definition, below, errors);
+    }
     if let Some(parsed) = &parsed.items {
         node(&at.get("items"), parsed, below, errors);
     }
+    at.items("items").iter().for_each(|item| alone(item, below, errors));
+    for (name, dependency) in at.entries("dependencies") {
+        let dependency = At::new(dependency.value, at.path.child("dependencies").key(name));
+        alone(&dependency, below, errors);
+    }
     lists::check(at, errors);
-    errors.extend(check_declarations(parsed, &at.path));
+    errors.extend(check_declarations(parsed, &at.path, unsupported::first(at.value).is_none()));
+}
+
+/// A schema that no structural schema has.
+fn alone(at: &At<'_>, scope: Scope<'_>, errors: &mut ErrorList) {
+    if at.value.is_object() {
+        node(at, &StructuralSchema::parse(at.value), scope, errors);
+    }
 }
 
 fn additional(at: &At<'_>, parsed: &StructuralSchema, scope: Scope<'_>, errors: &mut ErrorList) {
@@ -152,7 +169,7 @@ fn plain(at: &At<'_>, scope: Scope<'_>, errors: &mut ErrorList) {
         let field = At::new(at.raw(name), at.path.child(name));
         let may_be_empty = !matches!(name, "dependencies" | "additionalItems");
         let empty = may_be_empty && field.value.as_object().is_some_and(knarr_types::tree::Map::is_empty);
-        if field.is_set() && !empty && *field.value != "" {
+        if field.is_set() && !empty && (name != "id" || *field.value != "") {
             errors.push(field.forbidden(format!("{name} is not supported")));
         }
     }

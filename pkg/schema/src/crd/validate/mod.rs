@@ -34,6 +34,11 @@ pub(crate) fn schema(value: &Value, old: Option<&Value>, schema: &StructuralSche
     value::check(value, old, schema).into_iter().map(|fault| fault.at(at)).collect()
 }
 
+/// What a default lacks of its schema.
+pub(crate) fn default(value: &Value, schema: &StructuralSchema, at: &FieldPath) -> ErrorList {
+    value::check_default(value, schema).into_iter().map(|fault| fault.at(at)).collect()
+}
+
 impl Custom {
     /// All that is wrong with a new object, metadata aside.
     #[must_use]

@@ -67,17 +67,19 @@ impl Numeric<'_> {
     fn multiple(&self, factor: &Number) -> Vec<What> {
         let mut faults: Vec<What> = self.out_of_range(factor, "MultipleOf").into_iter().collect();
         let native = if faults.is_empty() { self.integers(factor) } else { None };
-        let (positive, fits, shown) = match native {
-            Some((number, factor)) => (factor > 0, factor > 0 && number % factor == 0, factor.to_string()),
+        let (positive, fits, shown, value) = match native {
+            Some((number, factor)) => {
+                (factor > 0, factor > 0 && number % factor == 0, factor.to_string(), Number::from(factor))
+            }
             None => {
-                let (number, factor) = (float(self.number), float(factor));
-                let times = if factor < 1.0 { 1.0 / factor * number } else { number / factor };
-                (factor > 0.0, factor > 0.0 && is_whole(times), go_float(factor))
+                let (number, by) = (float(self.number), float(factor));
+                let times = if by < 1.0 { 1.0 / by * number } else { number / by };
+                (by > 0.0, by > 0.0 && is_whole(times), go_float(by), factor.clone())
             }
         };
         if !positive {
             let said = format!("factor MultipleOf declared for {} must be positive: {shown}", self.path);
-            faults.push(What::Invalid(Value::Number(factor.clone()), said));
+            faults.push(What::Invalid(Value::Number(value), said));
         } else if !fits {
             faults.push(self.said(&format!("should be a multiple of {shown}")));
         }

@@ -46,8 +46,16 @@ impl Fault {
                 let allowed: Vec<&str> = allowed.iter().map(String::as_str).collect();
                 FieldError::not_supported(&path, value, &allowed)
             }
-            What::TooLong(most) => FieldError::too_long(&path, usize::try_from(most).unwrap_or_default()),
-            What::TooMany(count, most) => FieldError::too_many(&path, count, usize::try_from(most).unwrap_or_default()),
+            What::TooLong(most) => match usize::try_from(most) {
+                Ok(most) => FieldError::too_long(&path, most),
+                Err(_) => FieldError { detail: "value is too long".to_owned(), ..FieldError::too_long(&path, 0) },
+            },
+            What::TooMany(count, most) => match usize::try_from(most) {
+                Ok(most) => FieldError::too_many(&path, count, most),
+                Err(_) => {
+                    FieldError { detail: "has too many items".to_owned(), ..FieldError::too_many(&path, count, 0) }
+                }
+            },
             What::Type(value, said) => FieldError::type_invalid(&path, value, said),
             What::Invalid(value, said) => FieldError::invalid(&path, Shown::Value(value), said),
             What::Said(said) => FieldError::invalid(base, "", said),
@@ -82,11 +90,18 @@ struct Node<'a> {
     old: Option<&'a Value>,
     /// The schema of the place, which says how lists are told apart: partial schemas do not.
     place: &'a StructuralSchema,
+    /// What may be a number or a text may be anything.
+    any_or: bool,
     path: &'a str,
 }
 
 pub(super) fn check(value: &Value, old: Option<&Value>, schema: &StructuralSchema) -> Vec<Fault> {
-    tolerant(Node { value, old, place: schema, path: "" }, schema).faults
+    tolerant(Node { value, old, place: schema, any_or: false, path: "" }, schema).faults
+}
+
+/// The check of a default, for which upstream's schema says nothing of the types that int-or-string stands for.
+pub(super) fn check_default(value: &Value, schema: &StructuralSchema) -> Vec<Fault> {
+    tolerant(Node { value, old: None, place: schema, any_or: true, path: "" }, schema).faults
 }
 
 /// The check of a place: faults of a value that did not change are forgiven.
@@ -128,7 +143,7 @@ fn unchanged(new: &Value, old: &Value, schema: Option<&StructuralSchema>) -> boo
 fn whole(node: Node<'_>, schema: &StructuralSchema) -> Outcome {
     let mut outcome = Outcome::default();
     let Node { value, path, .. } = node;
-    type_of(&mut outcome, value, schema, path);
+    type_of(&mut outcome, node, schema);
     if value.is_null() {
         enumeration(&mut outcome, value, schema, path);
         return outcome;
@@ -162,9 +177,9 @@ fn whole(node: Node<'_>, schema: &StructuralSchema) -> Outcome {
 }
 
 /// The type as the schema has it: `integer,string` for int-or-string.
-fn wanted(schema: &StructuralSchema) -> Vec<&str> {
+fn wanted(schema: &StructuralSchema, any_or: bool) -> Vec<&str> {
     match schema.ty.as_str() {
-        _ if schema.int_or_string => vec!["integer", "string"],
+        _ if schema.int_or_string && !any_or => vec!["integer", "string"],
         "" => Vec::new(),
         ty => vec![ty],
     }
@@ -183,14 +198,16 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
-fn type_of(outcome: &mut Outcome, value: &Value, schema: &StructuralSchema, path: &str) {
-    let wanted = wanted(schema);
+fn type_of(outcome: &mut Outcome, node: Node<'_>, schema: &StructuralSchema) {
+    let Node { value, path, any_or, .. } = node;
+    let wanted = wanted(schema, any_or);
     let known = match wanted[..] {
         ["integer"] => matches!(schema.format.as_str(), "int32" | "int64"),
         ["number"] => matches!(schema.format.as_str(), "float" | "double"),
         _ => formats::known(schema),
     };
-    let format = if known { schema.format.as_str() } else { "" };
+    // Of a default also formats count that nobody knows.
+    let format = if known || any_or { schema.format.as_str() } else { "" };
     if value.is_null() {
         if wanted.is_empty() || schema.nullable {
             outcome.fitted += 1;
@@ -242,7 +259,8 @@ fn list(outcome: &mut Outcome, node: Node<'_>, items: &[Value], schema: &Structu
         for (i, item) in items.iter().enumerate() {
             let path = format!("{}[{i}]", node.path);
             let place = node.place.items.as_deref().unwrap_or(item_schema);
-            outcome.merge(tolerant(Node { value: item, old: before(node, item), place, path: &path }, item_schema));
+            let below = Node { value: item, old: before(node, item), place, path: &path, ..node };
+            outcome.merge(tolerant(below, item_schema));
         }
     }
     let path = node.path;
@@ -307,7 +325,7 @@ fn field(node: Node<'_>, name: &str, value: &Value, schema: &StructuralSchema, p
     let place = node.place.field(name);
     // What the schema of the place does not know cannot be found before.
     let old = place.and_then(|_| node.old?.get(name));
-    tolerant(Node { value, old, place: place.unwrap_or(schema), path }, schema)
+    tolerant(Node { value, old, place: place.unwrap_or(schema), path, ..node }, schema)
 }
 
 fn join(path: &str, name: &str) -> String {
