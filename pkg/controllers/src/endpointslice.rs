@@ -149,22 +149,30 @@ pub struct Changes {
 pub fn changes(wanted: Vec<EndpointSlice>, existing: &[Arc<EndpointSlice>]) -> Changes {
     let mut free: Vec<_> = existing.iter().filter(|s| s.metadata.deletion_timestamp.is_none()).collect();
     let mut changes = Changes::default();
-    for group in wanted {
-        let same = |s: &&Arc<EndpointSlice>| {
-            s.address_type == group.address_type
-                && s.ports.as_deref().unwrap_or_default() == group.ports.as_deref().unwrap_or_default()
-        };
-        let mut mine: Vec<_> = free.extract_if(.., |s| same(&&**s)).collect();
+    // First each group takes what fits it, or one without slices would take those of a later one.
+    let mut groups: Vec<_> = wanted
+        .into_iter()
+        .map(|group| {
+            let mine: Vec<_> = free.extract_if(.., |slice| same_group(slice, &group)).collect();
+            (group, mine)
+        })
+        .collect();
+    for (group, mine) in groups.iter_mut().filter(|(_, mine)| mine.is_empty()) {
         // A Service whose ports changed keeps its slice under the new ports.
-        if mine.is_empty()
-            && let Some(place) = free.iter().position(|s| s.address_type == group.address_type)
-        {
-            mine.push(free.remove(place));
-        }
+        let place = free.iter().position(|slice| slice.address_type == group.address_type);
+        mine.extend(place.map(|place| free.remove(place)));
+    }
+    for (group, mine) in groups {
         pack(group, &mine, &mut changes);
     }
     changes.delete.extend(free.iter().filter_map(|s| s.metadata.name.clone()));
     changes
+}
+
+/// Whether two slices are of one address family and have the same ports.
+fn same_group(one: &EndpointSlice, other: &EndpointSlice) -> bool {
+    one.address_type == other.address_type
+        && one.ports.as_deref().unwrap_or_default() == other.ports.as_deref().unwrap_or_default()
 }
 
 /// Spreads the endpoints of one group over the slices that it has, and new ones where those are full.
@@ -394,6 +402,28 @@ mod tests {
         assert_eq!((fewer.create.len(), fewer.update.len(), fewer.delete.len()), (0, 1, 0));
         let none = changes(plan(&service(), &[]), &existing);
         assert_eq!((none.create.len(), none.update.len(), none.delete.len()), (0, 1, 1));
+    }
+
+    #[test]
+    fn groups_without_slices_leave_those_of_others_alone() {
+        let pods = [pod("a", "10.0.0.1", |_| ()), pod("b", "10.0.0.2", |p| p.ports[0].2 = 9090)];
+        let wanted = plan(&service(), &pods);
+        let existing = |i: usize, port: i32| {
+            let mut slice = wanted[i].clone();
+            slice.metadata.name = Some(format!("web-{port}"));
+            slice.ports.as_mut().unwrap()[0].port = Some(port);
+            Arc::new(slice)
+        };
+        // The first group's slice was deleted: it is made again.
+        let again = changes(wanted.clone(), &[existing(1, 9090)]);
+        assert_eq!((again.create.as_slice(), again.update.len(), again.delete.len()), (&wanted[..1], 0, 0));
+        // One of ports that nobody has any more is taken over.
+        let taken = changes(wanted.clone(), &[existing(0, 7070), existing(1, 9090)]);
+        assert_eq!((taken.create.len(), taken.update.len(), taken.delete.len()), (0, 1, 0));
+        assert_eq!(
+            (taken.update[0].metadata.name.as_deref(), &taken.update[0].ports),
+            (Some("web-7070"), &wanted[0].ports)
+        );
     }
 
     #[test]
