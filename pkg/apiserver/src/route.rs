@@ -32,14 +32,16 @@ pub fn check(context: &RequestContext, kind: &Kind, method: &Method) -> Result<(
     if verbs.is_empty() {
         return Err(no_such_route());
     }
-    if *method == Method::HEAD || !verbs.contains(&info.verb) {
+    // A proxy passes all methods on, and bodies of any kind.
+    let proxied = info.below() == "proxy";
+    if !proxied && (*method == Method::HEAD || !verbs.contains(&info.verb)) {
         return Err(method_not_allowed());
     }
     if let Some(why) = bad_name(&info.name) {
         return Err(Status::bad_request(format!("Name parameter invalid: {:?}: {why}", info.name)));
     }
     let content_type = context.content_type.split(';').next().unwrap_or_default().trim();
-    if info.verb == "patch" && !PATCH_TYPES.contains(&content_type) {
+    if !proxied && info.verb == "patch" && !PATCH_TYPES.contains(&content_type) {
         let message = "415: Unsupported Media Type";
         return Err(plain(415, Reason::UnsupportedMediaType, message));
     }
@@ -167,6 +169,11 @@ mod tests {
             ("GET /api/v1/namespaces/n/pods/p/eviction", 405),
             ("GET /api/v1/namespaces/n/pods/p/nothing", 404),
             ("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", 200),
+            ("HEAD /api/v1/namespaces/n/pods/p/proxy/x", 200),
+            ("OPTIONS /api/v1/namespaces/n/services/s/proxy", 200),
+            ("PATCH /api/v1/nodes/n/proxy", 200),
+            ("OPTIONS /api/v1/namespaces/n/pods/p", 405),
+            ("PATCH /api/v1/namespaces/n/configmaps/c/proxy", 404),
         ] {
             assert_eq!(code(request, "", ""), want, "{request}");
         }

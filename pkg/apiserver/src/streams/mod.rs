@@ -7,10 +7,13 @@
 
 mod exec;
 mod exec_spdy;
+mod links;
 mod log;
 mod port_forward;
 mod port_forward_spdy;
 mod proxy;
+mod proxy_answer;
+mod proxy_tls;
 mod remote;
 pub mod spdy;
 mod target;

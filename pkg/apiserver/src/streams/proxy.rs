@@ -3,9 +3,9 @@
 //! <https://kubernetes.io/docs/tasks/access-application-cluster/access-cluster-services/>
 //!
 //! Pods are reached through their node's tunnel, as port-forward reaches them, so that the server needs no
-//! route to them. Answers are streamed.
+//! route to them. Answers are streamed, HTML apart: its links are made to lead through the proxy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -23,8 +23,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::links::Links;
 use super::port_forward::Way;
 use super::target::Target;
+use super::{proxy_answer, proxy_tls};
 use crate::app::App;
 use crate::body::Response;
 use crate::request::RequestContext;
@@ -62,21 +64,22 @@ impl<'a> Named<'a> {
 pub async fn proxy(app: &Arc<App>, context: &RequestContext, request: Request<Body>) -> Result<Response, Status> {
     let info = &context.info;
     let named = Named::parse(&info.name)
-        .filter(|n| matches!(n.scheme, "" | "http") && !n.name.is_empty())
+        .filter(|n| matches!(n.scheme, "" | "http" | "https") && !n.name.is_empty())
         .ok_or_else(|| Status::bad_request(format!("invalid {} request {:?}", info.resource, info.name)))?;
-    let path = path_behind(request.uri());
+    let (prefix, path) = around_proxy(request.uri());
+    let onward = Onward { prefix, path, tls: named.scheme == "https" };
     match &*info.resource {
-        "nodes" => to_node(app, &named, path, request).await,
+        "nodes" => to_node(app, &named, onward.path, request).await,
         "pods" => {
             let pod = found(app, "pods", &info.namespace, named.name)?;
             let port = pod_port(&pod, named.port)?;
-            check_address(pod["status"]["podIP"].as_str().unwrap_or_default())?;
+            let server = check_address(pod["status"]["podIP"].as_str().unwrap_or_default())?;
             let way = Way { tunnels: app.tunnels.clone(), target: Target::of(&pod)? };
-            forward(through(&way, port).await?, path, request).await
+            onward.send(through(&way, port).await?, SocketAddr::new(server, port), request).await
         }
         _ => {
             let address = service_endpoint(app, &info.namespace, &info.name, &named)?;
-            to_endpoint(app, &info.namespace, &address, path, request).await
+            to_endpoint(app, &info.namespace, &address, onward, request).await
         }
     }
 }
@@ -100,16 +103,27 @@ fn service_endpoint(app: &App, namespace: &str, id: &str, named: &Named<'_>) -> 
     service_address::find(app, namespace, named.name, named.port).map_err(|_| nobody(id))
 }
 
+/// What is asked of the server behind the proxy.
+struct Onward {
+    /// The proxy's own path.
+    prefix: String,
+    /// What is behind it.
+    path: String,
+    tls: bool,
+}
+
 fn found(app: &App, resource: &str, namespace: &str, name: &str) -> Result<Arc<Object>, Status> {
     app.get("", resource, namespace, name).ok_or_else(|| Status::not_found(&ResourceId::new("", resource), name))
 }
 
-/// The path behind `proxy`, with its query, as it was sent; empty without so much as a slash.
-fn path_behind(uri: &Uri) -> String {
+/// The path of the proxy, and what is behind it with its query, as it was sent: empty without so much as a slash.
+fn around_proxy(uri: &Uri) -> (String, String) {
     let parts = if uri.path().starts_with("/api/v1/namespaces/") { 8 } else { 6 };
     let rest = uri.path().splitn(parts + 1, '/').nth(parts);
     let query = uri.query().map(|q| format!("?{q}")).unwrap_or_default();
-    rest.map_or_else(String::new, |rest| format!("/{rest}{query}"))
+    let behind = rest.map_or(0, |rest| rest.len() + 1);
+    let prefix = uri.path()[..uri.path().len() - behind].to_owned();
+    (prefix, rest.map_or_else(String::new, |rest| format!("/{rest}{query}")))
 }
 
 /// What to ask for. Who reads, and names no path, is sent to the one with a slash (`None`), so that what is relative in
@@ -149,19 +163,19 @@ async fn to_endpoint(
     app: &App,
     namespace: &str,
     address: &Address,
-    path: String,
+    onward: Onward,
     request: Request<Body>,
 ) -> Result<Response, Status> {
-    check_address(&address.host)?;
+    let server = SocketAddr::new(check_address(&address.host)?, address.port);
     let pod = address.pod.as_ref().and_then(|name| app.get("", "pods", namespace, name));
     match pod {
         Some(pod) => {
             let way = Way { tunnels: app.tunnels.clone(), target: Target::of(&pod)? };
-            forward(through(&way, address.port).await?, path, request).await
+            onward.send(through(&way, address.port).await?, server, request).await
         }
         None => {
-            let stream = TcpStream::connect(address.to_string()).await.map_err(|e| unreachable(&e))?;
-            forward(stream, path, request).await
+            let stream = TcpStream::connect(server).await.map_err(|e| unreachable(&e))?;
+            onward.send(stream, server, request).await
         }
     }
 }
@@ -210,22 +224,44 @@ async fn pump_in(read: &mut (impl tokio::io::AsyncRead + Unpin), input: &mpsc::S
     }
 }
 
-/// Asks what is at the other end of a connection.
-async fn forward<S>(stream: S, path: String, request: Request<Body>) -> Result<Response, Status>
+impl Onward {
+    /// Asks the server at the other end of a connection, and has the links of its answer lead through the proxy.
+    async fn send<S>(self, stream: S, server: SocketAddr, request: Request<Body>) -> Result<Response, Status>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(path) = asked(self.path, &request) else { return Ok(with_slash(request.uri())) };
+        let (parts, body) = request.into_parts();
+        let mut headers = passed_on(&parts.headers);
+        if let Some(authority) = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
+            headers.entry(HOST).or_insert(authority);
+        }
+        headers.entry(HOST).or_insert(HeaderValue::from_static("localhost"));
+        let asked = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
+        let seen_as = format!("{}{}", self.prefix, path.split('?').next().unwrap_or_default());
+        if let Ok(uri) = HeaderValue::from_str(&seen_as) {
+            headers.insert(HeaderName::from_static("x-forwarded-uri"), uri);
+        }
+        let mut onward = Request::builder().method(parts.method).uri(path).body(body).map_err(Status::internal)?;
+        *onward.headers_mut() = headers;
+        let answer = if self.tls {
+            let stream = proxy_tls::connect(stream, server.ip()).await.map_err(|e| unreachable(&e))?;
+            exchange(stream, onward).await?
+        } else {
+            exchange(stream, onward).await?
+        };
+        let links = Links { prefix: self.prefix, server: server.to_string(), asked };
+        Ok(proxy_answer::through(&links, answer).await)
+    }
+}
+
+async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response, Status>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    let Some(path) = asked(path, &request) else { return Ok(with_slash(request.uri())) };
-    let (parts, body) = request.into_parts();
-    let mut onward = Request::builder().method(parts.method).uri(path).body(body).map_err(Status::internal)?;
-    *onward.headers_mut() = passed_on(&parts.headers);
-    if let Some(authority) = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()) {
-        onward.headers_mut().entry(HOST).or_insert(authority);
-    }
-    onward.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("localhost"));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(&e))?;
     tokio::spawn(connection);
-    let answer = sender.send_request(onward).await.map_err(|e| unreachable(&e))?;
+    let answer = sender.send_request(request).await.map_err(|e| unreachable(&e))?;
     let (mut parts, body) = answer.into_parts();
     parts.headers = passed_on(&parts.headers);
     Ok(Response::from_parts(parts, Body::new(body)))
@@ -262,12 +298,17 @@ mod tests {
     #[test]
     fn what_is_behind_the_proxy_is_passed_on_as_it_was_sent() {
         for (uri, want) in [
-            ("/api/v1/namespaces/n/pods/p/proxy", ""),
-            ("/api/v1/namespaces/n/pods/p/proxy/", "/"),
-            ("/api/v1/namespaces/n/services/s/proxy/a%20b/c?d=e", "/a%20b/c?d=e"),
-            ("/api/v1/nodes/n/proxy/healthz", "/healthz"),
+            ("/api/v1/namespaces/n/pods/p/proxy", ("/api/v1/namespaces/n/pods/p/proxy", "")),
+            ("/api/v1/namespaces/n/pods/p/proxy?a=b", ("/api/v1/namespaces/n/pods/p/proxy", "")),
+            ("/api/v1/namespaces/n/pods/p/proxy/", ("/api/v1/namespaces/n/pods/p/proxy", "/")),
+            (
+                "/api/v1/namespaces/n/services/s/proxy/a%20b/c?d=e",
+                ("/api/v1/namespaces/n/services/s/proxy", "/a%20b/c?d=e"),
+            ),
+            ("/api/v1/nodes/n/proxy/healthz", ("/api/v1/nodes/n/proxy", "/healthz")),
         ] {
-            assert_eq!(path_behind(&uri.parse().unwrap()), want, "{uri}");
+            let (prefix, path) = around_proxy(&uri.parse().unwrap());
+            assert_eq!((&*prefix, &*path), want, "{uri}");
         }
     }
 
