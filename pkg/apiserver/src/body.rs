@@ -102,7 +102,12 @@ pub fn bytes(code: u16, media_type: &'static str, content: impl Into<Bytes>) -> 
 /// A response with text for people.
 #[must_use]
 pub fn text(code: u16, content: &'static str) -> Response {
-    let mut response = bytes(code, "text/plain; charset=utf-8", content);
+    unsniffed(bytes(code, "text/plain; charset=utf-8", content))
+}
+
+/// The response, of whose content browsers do not guess what it is.
+#[must_use]
+pub fn unsniffed(mut response: Response) -> Response {
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

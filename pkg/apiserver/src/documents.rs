@@ -6,7 +6,7 @@ mod openapi;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use http::header::{ETAG, HeaderValue, VARY};
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, VARY};
 use http::{HeaderMap, Method};
 use knarr_schema::{Registry, discovery};
 use knarr_types::Status;
@@ -14,7 +14,7 @@ use knarr_types::tree::{Value, json};
 
 use crate::app::App;
 use crate::body::{self, Response};
-use crate::negotiate::{MEDIA_TYPES, OBJECT_ROUTE, encoding, not_acceptable, routed};
+use crate::negotiate::{Encoding, MEDIA_TYPES, OBJECT_ROUTE, aggregated_discovery, encoding, not_acceptable, routed};
 use crate::request::RequestContext;
 use crate::{health, route, serve_object};
 
@@ -33,10 +33,10 @@ pub fn serve(
     if let Some(answer) = openapi::serve(&registry, context, headers) {
         return Some(Ok(answer));
     }
-    let path = context.info.path.trim_matches('/');
+    let path = context.info.path.strip_prefix('/')?.trim_end_matches('/');
     let parts: Vec<&str> = path.split('/').collect();
     let served = match parts.as_slice() {
-        [""] => Served::Json(index(&registry)),
+        [""] | ["index.html"] if matches!(&*context.info.path, "/" | "/index.html") => Served::Json(index(&registry)),
         ["version"] => match routed(&context.accept, &["application/json"]) {
             Ok(()) => Served::Json(version()),
             Err(status) => Served::Ready(Err(status)),
@@ -46,13 +46,23 @@ pub fn serve(
         ["api", version] => Served::of(discovery::resource_list(&registry, "", version)),
         ["apis", group] => Served::of(discovery::group(&registry, group)),
         ["apis", group, version] => Served::of(discovery::resource_list(&registry, group, version)),
-        [".well-known", "openid-configuration"] => Served::Json(openid(app)),
-        ["openid", "v1", "jwks"] => Served::Json(app.authenticator.keys().jwks().into()),
+        [".well-known", "openid-configuration"] => Served::Ready(Ok(openid("application/json", &openid_document(app)))),
+        ["openid", "v1", "jwks"] => {
+            Served::Ready(Ok(openid("application/jwk-set+json", &app.authenticator.keys().jwks().into())))
+        }
         _ => return None,
     };
-    // The groups are served without a router: with any method, and whatever is accepted of the rest.
-    let by_group = matches!(parts.as_slice(), ["apis"] | ["apis", _]);
-    Some(served.answer(&registry, context, method, !by_group))
+    Some(served.answer(&registry, context, method, is_routed(&registry, &parts)))
+}
+
+/// Whether a router looks at the method and at what is accepted first: not for the index, the groups, and the versions
+/// of custom resources.
+fn is_routed(registry: &Registry, parts: &[&str]) -> bool {
+    match parts {
+        [""] | ["index.html"] | ["apis"] | ["apis", _] => false,
+        ["apis", group, _] => registry.iter().any(|kind| *kind.group == **group && kind.custom.is_none()),
+        _ => true,
+    }
 }
 
 /// What a path has.
@@ -83,7 +93,7 @@ impl Served {
             return Err(route::method_not_allowed());
         }
         match self {
-            Self::Json(document) => Ok(body::json(200, &document)),
+            Self::Json(document) => Ok(body::bytes(200, "application/json", for_people(&document))),
             Self::Negotiated(document) => {
                 if router {
                     routed(&context.accept, &OBJECT_ROUTE)?;
@@ -99,20 +109,22 @@ impl Served {
 
 /// Discovery in the form that the client asks for: of all groups at once, or one at a time.
 fn discovery(registry: &Registry, context: &RequestContext, headers: &HeaderMap, core: bool, one: Value) -> Served {
-    if wants_aggregated(&context.accept) {
-        return Served::Ready(aggregated(registry, core, headers));
+    if let Some(encoding) = aggregated_discovery(&context.accept) {
+        return Served::Ready(Ok(aggregated(registry, core, encoding, headers)));
     }
     Served::Negotiated(one)
 }
 
 /// What `/` says: the paths that there are, but for those of objects.
 fn index(registry: &Registry) -> Value {
-    const OTHERS: [&str; 7] = [
+    const OTHERS: [&str; 9] = [
         "/.well-known/openid-configuration",
         "/api",
         "/apis",
+        "/apis/",
         "/openapi/v2",
         "/openapi/v3",
+        "/openapi/v3/",
         "/openid/v1/jwks",
         "/version",
     ];
@@ -148,31 +160,31 @@ fn architecture() -> &'static str {
     }
 }
 
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-
-fn wants_aggregated(accept: &str) -> bool {
-    let clause = |clause: &str| {
-        let parts: Vec<_> = clause.split(';').map(str::trim).collect();
-        parts.first() == Some(&"application/json")
-            && ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"].iter().all(|p| parts.contains(p))
+/// All groups at once, for clients that may keep them for as long as the tag is the same.
+fn aggregated(registry: &Registry, core: bool, encoding: Encoding, headers: &HeaderMap) -> Response {
+    let document = serve_object::in_encoding(&discovery::aggregated(registry, core), encoding);
+    let media_type = match encoding {
+        Encoding::Json => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Encoding::Yaml => "application/yaml;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        Encoding::Protobuf => "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
     };
-    accept.split(',').any(clause)
+    let mut response = with_etag(media_type, document, headers);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
 }
 
-fn aggregated(registry: &Registry, core: bool, headers: &HeaderMap) -> Result<Response, Status> {
-    let mut response = with_etag(&discovery::aggregated(registry, core), headers);
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
-    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-    Ok(response)
+/// JSON in lines, as it is read by people.
+fn for_people(document: &Value) -> Vec<u8> {
+    serde_json::to_vec_pretty(document).unwrap_or_default()
 }
 
 /// The document with a tag of its content; 304 where the client has it already.
-fn with_etag(document: &Value, headers: &HeaderMap) -> Response {
-    let bytes = Bytes::from(serde_json::to_vec(document).unwrap_or_default());
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
-    let tag = format!("\"{}\"", hex::encode_upper(&digest.as_ref()[..32]));
+fn with_etag(media_type: &'static str, bytes: Bytes, headers: &HeaderMap) -> Response {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, &bytes);
+    let tag = format!("\"{}\"", hex::encode_upper(digest.as_ref()));
     let same = openapi::is_known(headers, &tag);
-    let mut response = body::bytes(200, "application/json", if same { Bytes::new() } else { bytes });
+    let mut response = body::bytes(200, media_type, if same { Bytes::new() } else { bytes });
     if same {
         *response.status_mut() = http::StatusCode::NOT_MODIFIED;
     }
@@ -182,7 +194,14 @@ fn with_etag(document: &Value, headers: &HeaderMap) -> Response {
     response
 }
 
-fn openid(app: &App) -> Value {
+/// What others need to trust the server's tokens, which changes rarely.
+fn openid(media_type: &'static str, document: &Value) -> Response {
+    let mut response = body::bytes(200, media_type, serde_json::to_vec(document).unwrap_or_default());
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
+}
+
+fn openid_document(app: &App) -> Value {
     let issuer = app.authenticator.issuer();
     json!({
         "issuer": issuer,

@@ -4,13 +4,14 @@
 
 use std::fmt::Write as _;
 
-use http::header::{HeaderName, HeaderValue};
 use knarr_store::Health;
 
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::query::Query;
 
+/// Where checks are asked for.
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The media type of Prometheus' text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,14 +23,27 @@ struct Check {
     fault: Option<String>,
 }
 
-/// Answers `/livez`, `/readyz`, `/healthz`, each with `/<check>` below it, and `/metrics`; `None` for
+/// Answers `/livez`, `/readyz`, `/healthz`, each with `/<check>` below it, `/metrics` and `/metrics/slis`; `None` for
 /// other paths.
 #[must_use]
 pub fn serve(app: &App, path: &str, query: &Query) -> Option<Response> {
-    if path == "/metrics" {
-        return Some(body::bytes(200, METRICS, app.metrics.render(app)));
+    match path {
+        "/metrics" => return Some(body::bytes(200, METRICS, app.metrics.render(app))),
+        "/metrics/slis" => return Some(body::bytes(200, METRICS, indicators(app))),
+        _ => {}
     }
-    let (endpoint, below) = path.strip_prefix('/')?.split_once('/').unwrap_or((path.strip_prefix('/')?, ""));
+    let path = path.strip_prefix('/').filter(|path| !path.ends_with('/'))?;
+    let (endpoint, below) = path.split_once('/').unwrap_or((path, ""));
+    let checks = checks(app, endpoint)?;
+    if below.is_empty() {
+        let excluded: Vec<_> = query.all("exclude").collect();
+        return Some(answer(endpoint, &checks, query.get("verbose").is_some(), &excluded));
+    }
+    checks.iter().find(|c| c.name == below).map(one)
+}
+
+/// All that is checked at an endpoint.
+fn checks(app: &App, endpoint: &str) -> Option<Vec<Check>> {
     let mut checks = match endpoint {
         "livez" | "healthz" | "readyz" => vec![ok("ping"), ok("log"), store(app, "etcd")],
         _ => return None,
@@ -41,11 +55,21 @@ pub fn serve(app: &App, path: &str, query: &Query) -> Option<Response> {
     if endpoint == "readyz" {
         checks.push(shutdown(app));
     }
-    if below.is_empty() {
-        let excluded: Vec<_> = query.all("exclude").collect();
-        return Some(answer(endpoint, &checks, query.get("verbose").is_some(), &excluded));
+    Some(checks)
+}
+
+/// What `/metrics/slis` says: whether each check is in order now.
+fn indicators(app: &App) -> String {
+    const NAME: &str = "kubernetes_healthcheck";
+    let help = "[STABLE] This metric records the result of a single healthcheck.";
+    let mut text = format!("# HELP {NAME} {help}\n# TYPE {NAME} gauge\n");
+    for endpoint in ENDPOINTS {
+        for Check { name, fault } in checks(app, endpoint).into_iter().flatten() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{NAME}{{name=\"{name}\",type=\"{endpoint}\"}} {}", u8::from(fault.is_none()));
+        }
     }
-    checks.iter().find(|c| c.name == below).map(one)
+    text
 }
 
 /// The paths that [`serve`] answers.
@@ -56,7 +80,7 @@ pub fn paths() -> impl Iterator<Item = String> {
         let paths = names.map(move |name| format!("/{endpoint}/{name}"));
         std::iter::once(format!("/{endpoint}")).chain(paths).collect::<Vec<_>>()
     };
-    std::iter::once("/metrics".to_owned()).chain(["healthz", "livez", "readyz"].into_iter().flat_map(below))
+    ["/metrics", "/metrics/slis"].map(str::to_owned).into_iter().chain(ENDPOINTS.into_iter().flat_map(below))
 }
 
 /// What is done before the first request is answered, by the names that upstream's checks of it have.
@@ -89,7 +113,7 @@ fn shutdown(app: &App) -> Check {
 
 fn one(check: &Check) -> Response {
     match &check.fault {
-        None => text(200, "ok".into()),
+        None => body::bytes(200, TEXT, "ok"),
         Some(fault) => text(500, format!("internal server error: {fault}\n")),
     }
 }
@@ -121,10 +145,7 @@ fn answer(endpoint: &str, checks: &[Check], verbose: bool, excluded: &[&str]) ->
 }
 
 fn text(code: u16, content: String) -> Response {
-    let mut response = body::bytes(code, TEXT, content);
-    let nosniff = HeaderName::from_static("x-content-type-options");
-    response.headers_mut().insert(nosniff, HeaderValue::from_static("nosniff"));
-    response
+    body::unsniffed(body::bytes(code, TEXT, content))
 }
 
 #[cfg(test)]

@@ -211,6 +211,15 @@ fn first<T>(accept: &str, fits: impl Fn(&Clause<'_>, Encoding) -> Option<T>) -> 
     pairs.filter(|(clause, encoding)| clause.covers(*encoding)).find_map(|(clause, encoding)| fits(clause, encoding))
 }
 
+/// How the client wants to be told of all groups at once, if it does: a clause that asks for them counts before any that
+/// does not.
+pub fn aggregated_discovery(accept: &str) -> Option<Encoding> {
+    let asked = [("g", "apidiscovery.k8s.io"), ("v", "v2"), ("as", "APIGroupDiscoveryList")];
+    first(accept, |clause, encoding| {
+        asked.iter().all(|(name, value)| clause.parameter(name) == Some(*value)).then_some(encoding)
+    })
+}
+
 /// Of these media types the one that the client likes best; the first one where it does not say.
 pub fn prefers<'t>(accept: &str, types: &[&'t str]) -> Option<&'t str> {
     let clauses = Clause::all(if accept.is_empty() { "*/*" } else { accept });
@@ -409,6 +418,38 @@ mod tests {
             ("text/html", false),
         ] {
             assert_eq!(routed(accept, &OBJECT_ROUTE).is_ok(), routed_on, "{accept}");
+        }
+    }
+
+    #[test]
+    fn all_groups_at_once_are_told_to_those_who_ask() {
+        let asked = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        for (accept, want) in [
+            (asked.to_owned(), Some(Encoding::Json)),
+            (format!("application/json,{asked};q=0.1"), Some(Encoding::Json)),
+            (asked.replace("json", "yaml"), Some(Encoding::Yaml)),
+            (asked.replace("json", "vnd.kubernetes.protobuf"), Some(Encoding::Protobuf)),
+            (asked.replace("v2", "v2beta1"), None),
+            ("application/json".to_owned(), None),
+            (String::new(), None),
+        ] {
+            assert_eq!(aggregated_discovery(&accept), want, "{accept}");
+        }
+    }
+
+    #[test]
+    fn the_form_of_a_document_is_the_one_that_is_liked_best() {
+        let types = ["application/json", "application/x@v1"];
+        for (accept, want) in [
+            ("", Some(types[0])),
+            ("*/*", Some(types[0])),
+            ("application/*", Some(types[0])),
+            ("application/x@v1", Some(types[1])),
+            ("application/json;q=0.1,application/x@v1", Some(types[1])),
+            ("text/html", None),
+            ("text/html,*/*;q=0.1", Some(types[0])),
+        ] {
+            assert_eq!(prefers(accept, &types), want, "{accept}");
         }
     }
 

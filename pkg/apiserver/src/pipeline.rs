@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT, WARNING};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT, WARNING,
+};
 use http::{HeaderMap, Request};
 use hyper::body::Body as _;
 use knarr_schema::Kind;
@@ -73,6 +75,11 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
     let own = response.headers_mut().entry(http::header::CACHE_CONTROL);
     own.or_insert(HeaderValue::from_static("no-cache, private"));
     if head {
+        let length =
+            response.body().size_hint().exact().filter(|_| response.status() != http::StatusCode::NOT_MODIFIED);
+        if let Some(length) = length {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
         *response.body_mut() = Body::empty();
     }
     response
@@ -85,7 +92,15 @@ async fn run(
     query: Query,
     is_long: bool,
 ) -> Result<Response, Status> {
-    let (context, kind) = admitted(app, &request, info, query)?;
+    if RequestInfo::is_undetermined(&info.path) {
+        return Ok(undetermined(&info.path));
+    }
+    let (context, kind) = match admitted(app, &request, info, query) {
+        Err(status) if status.code == 403 => {
+            return Ok(body::unsniffed(body::status(&status, accept(request.headers()))));
+        }
+        admitted => admitted?,
+    };
     let answer = dispatch(app, &context, kind, request);
     if is_long || !context.info.is_resource || context.info.below() == "log" {
         return answer.await;
@@ -97,6 +112,13 @@ async fn run(
         app.metrics.parts.terminated(504, &Asked::of(&context.info, &context.query, false));
         Err(Status::timeout(TOO_LATE, 0))
     })
+}
+
+/// What upstream says where it cannot tell what a path is about.
+fn undetermined(path: &str) -> Response {
+    let why = "failed to create RequestInfo: unable to determine kind and namespace from url";
+    let content = format!("Internal Server Error: {path:?}: {why}, {path}\n");
+    body::unsniffed(body::bytes(500, "text/plain; charset=utf-8", content))
 }
 
 /// The request with its user, if nothing speaks against it before its body is read, and the kind it is about.
@@ -171,6 +193,9 @@ async fn dispatch(
     request: Request<Body>,
 ) -> Result<Response, Status> {
     let info = &context.info;
+    if info.path.starts_with("//") {
+        return route::missing(&app.registry.load(), &info.path);
+    }
     if !info.is_resource {
         if let Some(answer) = documents::serve(app, context, request.method(), request.headers()) {
             return answer;
@@ -211,11 +236,7 @@ async fn of_kind(
     if kind.custom.is_some() && (!kind.namespaced && !info.namespace.is_empty()) {
         return Ok(body::text(404, "404 page not found\n"));
     }
-    if kind.namespaced
-        && info.namespace.is_empty()
-        && !matches!(info.verb, "list" | "watch" | "deletecollection")
-        && kind.stored()
-    {
+    if kind.namespaced && info.namespace.is_empty() && !matches!(info.verb, "list" | "watch") && kind.stored() {
         return Ok(body::text(404, "404 page not found\n"));
     }
     if &*kind.kind == "Pod" && STREAMS.contains(&info.below()) {
@@ -235,10 +256,13 @@ async fn of_kind(
         return below_object(app, context, kind, body).await;
     }
     let of_one = matches!(info.verb, "update" | "patch");
-    if !kind.has_verb(info.verb) || (of_one && info.name.is_empty()) || (info.verb == "create" && !info.name.is_empty())
-    {
+    if of_one && info.name.is_empty() {
         read_body(app, context, body).await?;
-        return Err(route::method_not_allowed());
+        return Err(Status::bad_request("name must be provided"));
+    }
+    if !kind.has_verb(info.verb) {
+        read_body(app, context, body).await?;
+        return Err(not_with_verb(kind, info.verb));
     }
     match info.verb {
         "get" => read::get(app, context, kind).await,
@@ -251,6 +275,11 @@ async fn of_kind(
         "deletecollection" => write::delete_collection(app, context, kind, read_body(app, context, body).await?).await,
         _ => Err(route::method_not_allowed()),
     }
+}
+
+/// The router of built-in kinds speaks of methods, custom resources of what is asked for.
+fn not_with_verb(kind: &Kind, verb: &str) -> Status {
+    if kind.custom.is_some() { Status::method_not_allowed(&kind.id(), verb) } else { route::method_not_allowed() }
 }
 
 fn warned(answer: Result<Response, Status>, warnings: &[String]) -> Result<Response, Status> {
@@ -277,7 +306,7 @@ async fn below_object(
     if !sub.verbs.iter().any(|v| &**v == info.verb) {
         // An unread body would cost the client its connection.
         read_body(app, context, body).await?;
-        return Err(route::method_not_allowed());
+        return Err(not_with_verb(kind, info.verb));
     }
     match (&*sub.name, info.verb) {
         ("scale", "get") => write::scale::get(app, context, kind).await,

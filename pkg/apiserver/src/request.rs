@@ -127,6 +127,18 @@ impl RequestInfo {
         info
     }
 
+    /// Whether a path names an old form of requests and nothing that it is about: upstream fails at such.
+    #[must_use]
+    pub fn is_undetermined(path: &str) -> bool {
+        let path = path.trim_matches('/');
+        // Most paths are told apart by their ends.
+        if !path.ends_with("/watch") && !path.ends_with("/proxy") {
+            return false;
+        }
+        let parts: Vec<&str> = path.split('/').collect();
+        matches!(parts.as_slice(), ["api", _, "watch" | "proxy"] | ["apis", _, _, "watch" | "proxy"])
+    }
+
     /// Remembers the field selector of a collection: authorizers look at it.
     fn select(&mut self, text: &str) {
         self.fields = text.to_owned();
@@ -196,6 +208,12 @@ mod tests {
             let got = [i.verb, &i.group, &i.version, &i.namespace, &i.resource, &i.name, &i.subresource].join(" ");
             assert_eq!(got, want, "{method} {uri}");
             assert!(i.is_resource);
+        }
+        for path in ["/api/v1/watch", "/api/v1/proxy/", "/apis/apps/v1/watch"] {
+            assert!(RequestInfo::is_undetermined(path), "{path}");
+        }
+        for path in ["/api/v1/pods", "/api/v1/watch/pods", "/watch", "/apis/watch"] {
+            assert!(!RequestInfo::is_undetermined(path), "{path}");
         }
         for path in ["/", "/healthz", "/api", "/api/v1", "/apis/apps/v1", "/openapi/v3"] {
             let info = RequestInfo::parse(&Method::GET, path, &Query::default());

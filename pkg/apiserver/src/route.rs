@@ -95,7 +95,11 @@ fn verbs<'k>(context: &RequestContext, kind: &'k Kind) -> Vec<&'k str> {
 /// The Status.
 pub fn missing(registry: &Registry, path: &str) -> Result<Response, Status> {
     let mut parts = path.trim_start_matches('/').split('/');
+    // What is below a document that has a router of its own.
+    let own = ["/version/", "/openid/v1/jwks/", "/.well-known/openid-configuration/"];
     let routed = match (parts.next(), parts.next()) {
+        _ if path.starts_with("//") => false,
+        _ if own.iter().any(|document| path.starts_with(document)) => true,
         (Some("api"), Some(_)) => true,
         (Some("apis"), Some(group)) => registry.iter().any(|kind| *kind.group == *group && kind.message().is_some()),
         _ => false,

@@ -169,7 +169,11 @@ pub fn formed(kind: &Kind, object: &Object, form: Form, columns: bool) -> Value 
 #[must_use]
 pub fn in_encoding(document: &Value, encoding: Encoding) -> Bytes {
     match encoding {
-        Encoding::Json => serde_json::to_vec(document).unwrap_or_default().into(),
+        Encoding::Json => {
+            let mut text = serde_json::to_vec(document).unwrap_or_default();
+            text.push(b'\n');
+            text.into()
+        }
         Encoding::Yaml => encode::to_yaml(document).into(),
         Encoding::Protobuf => in_protobuf(document).into(),
     }

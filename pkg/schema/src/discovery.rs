@@ -23,7 +23,14 @@ pub fn api_versions(address: &str) -> Value {
 /// `GET /apis`: an `APIGroupList`.
 #[must_use]
 pub fn group_list(registry: &Registry) -> Value {
-    let groups: Vec<Value> = groups(registry).into_iter().filter_map(|name| group_entry(registry, name)).collect();
+    let mut groups = groups(registry);
+    // Behind the built-in ones custom groups have one priority, and are in the order of their APIServices' names.
+    let service = |group: &str| {
+        let custom = registry.iter().filter(|kind| *kind.group == *group && kind.custom.is_some());
+        custom.map(|kind| kind.version.clone()).min().map(|version| format!("{version}.{group}"))
+    };
+    groups.sort_by_cached_key(|group| service(group));
+    let groups: Vec<Value> = groups.into_iter().filter_map(|name| group_entry(registry, name)).collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
@@ -170,10 +177,13 @@ fn resources(kind: &Arc<Kind>) -> Vec<Value> {
 }
 
 fn aggregated_resource(kind: &Arc<Kind>) -> Value {
+    // Those of custom resources are told in full.
+    let told = |group, version| if kind.custom.is_some() { (group, version) } else { ("", "") };
+    let (group, version) = told(&*kind.group, &*kind.version);
     let mut entry = json!({
         "resource": kind.resource, "singularResource": kind.singular, "verbs": verbs(kind),
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "responseKind": { "group": "", "version": "", "kind": kind.kind },
+        "responseKind": { "group": group, "version": version, "kind": kind.kind },
     });
     add_names(&mut entry, kind);
     if !kind.subresources.is_empty() {
@@ -181,7 +191,11 @@ fn aggregated_resource(kind: &Arc<Kind>) -> Value {
             .subresources
             .iter()
             .map(|sub| {
-                let (group, version) = if is_own_version(kind, sub) { ("", "") } else { (&*sub.group, &*sub.version) };
+                let (group, version) = if is_own_version(kind, sub) {
+                    told(&*sub.group, &*sub.version)
+                } else {
+                    (&*sub.group, &*sub.version)
+                };
                 json!({
                     "subresource": sub.name, "verbs": sub.verbs,
                     "responseKind": { "group": group, "version": version, "kind": sub.kind },
@@ -234,6 +248,31 @@ mod tests {
         ] {
             assert_eq!(storage_version_hash(registry.by_kind(group, version, kind).unwrap()), want, "{kind}");
         }
+    }
+
+    #[test]
+    fn custom_groups_stand_behind_in_the_order_of_their_services() {
+        let custom = |group: &str, version: &str| {
+            let names = json!({"plural": "certs", "singular": "cert", "kind": "Cert", "listKind": "CertList"});
+            let versions = json!([{"name": version, "served": true, "storage": true, "schema": {}}]);
+            crate::crd::kinds_of(&json!({
+                "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": versions},
+                "status": {"acceptedNames": names, "conditions": [{"type": "Established", "status": "True"}]},
+            }))
+        };
+        let kinds = [custom("b.example.com", "v2"), custom("c.example.com", "v1"), custom("a.example.com", "v1")];
+        let registry = Registry::builtin().with(kinds.into_iter().flatten());
+        let list = group_list(&registry);
+        let names: Vec<_> =
+            list["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
+        assert_eq!(names[0], "apiregistration.k8s.io");
+        assert_eq!(names[names.len() - 3..], ["a.example.com", "c.example.com", "b.example.com"]);
+        let all = aggregated(&registry, false);
+        let kinds: Vec<_> =
+            all["items"].as_array().unwrap().iter().map(|group| &group["versions"][0]["resources"][0]).collect();
+        assert_eq!(kinds[0]["responseKind"], json!({"group": "", "version": "", "kind": "APIService"}));
+        let told = json!({"group": "a.example.com", "version": "v1", "kind": "Cert"});
+        assert!(kinds.iter().any(|kind| kind["responseKind"] == told));
     }
 
     #[test]

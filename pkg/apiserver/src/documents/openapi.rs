@@ -109,3 +109,73 @@ fn gzipped(document: &[u8]) -> Bytes {
     let _ = encoder.write_all(document);
     encoder.finish().unwrap_or_default().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use http::Method;
+    use knarr_auth::UserInfo;
+
+    use super::*;
+    use crate::query::Query;
+    use crate::request::RequestInfo;
+
+    fn answer(uri: &str, accept: &str, known: &str) -> Option<Response> {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        let query = Query::parse(query);
+        let context = RequestContext {
+            user: UserInfo::anonymous(),
+            info: RequestInfo::parse(&Method::GET, path, &query),
+            query,
+            user_agent: String::new(),
+            accept: accept.into(),
+            content_type: String::new(),
+            gzip: false,
+            deadline: Instant::now(),
+        };
+        let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(known).unwrap())]);
+        serve(&Registry::builtin(), &context, &headers)
+    }
+
+    #[test]
+    fn documents_are_told_as_upstream_tells_them() {
+        let hash = openapi::document_hash(&Registry::builtin(), "version");
+        for (uri, accept, known, want) in [
+            ("/openapi/v3", "text/html", "", 200),
+            ("/openapi/v3/", "", "", 404),
+            ("/openapi/v3/version", "", "", 200),
+            ("/openapi/v3/version/", "", "", 404),
+            ("/openapi/v3/apis/none/v1", "", "", 404),
+            ("/openapi/v3/version", "text/html", "", 406),
+            ("/openapi/v3/version", "", &*format!("\"x\", W/\"{hash}\""), 304),
+            ("/openapi/v3/version?hash=x", "", "", 301),
+            (&*format!("/openapi/v3/version?hash={hash}"), "", "", 200),
+            ("/openapi/v2", "text/html", "", 406),
+            ("/openapi/v2", "", "*", 304),
+        ] {
+            assert_eq!(answer(uri, accept, known).unwrap().status(), want, "{uri}");
+        }
+        assert!(answer("/openapi/v2/", "", "").is_none() && answer("/openapi", "", "").is_none());
+    }
+
+    #[test]
+    fn what_a_hash_names_may_be_kept() {
+        let hash = openapi::document_hash(&Registry::builtin(), "version");
+        let kept = |uri: &str| {
+            let response = answer(uri, "", "").unwrap();
+            response.headers().get(CACHE_CONTROL).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(kept(&format!("/openapi/v3/version?hash={hash}")).as_deref(), Some("public, immutable"));
+        assert_eq!(kept("/openapi/v3/version"), None);
+        let moved = answer("/openapi/v3/version?hash=x", "", "").unwrap();
+        assert_eq!(moved.headers()[LOCATION], format!("/openapi/v3/version?hash={hash}"));
+    }
+
+    #[test]
+    fn version_2_is_written_as_asked() {
+        for (accept, want) in [("", JSON), (PROTOBUF_ASKED, PROTOBUF), (PROTOBUF, PROTOBUF), ("application/*", JSON)] {
+            assert_eq!(answer("/openapi/v2", accept, "").unwrap().headers()[CONTENT_TYPE], want, "{accept}");
+        }
+    }
+}

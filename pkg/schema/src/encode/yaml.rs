@@ -206,9 +206,16 @@ fn is_number(lower: &str) -> bool {
     let based = ["0x", "0o", "0b"]
         .iter()
         .any(|prefix| digits.strip_prefix(prefix).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit())));
-    // Minutes and seconds are numbers of base sixty: 1:20.
-    let sixty = digits.contains(':') && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.'));
-    based || sixty || digits.parse::<f64>().is_ok()
+    based || is_of_base_sixty(&digits) || digits.parse::<f64>().is_ok()
+}
+
+/// Hours, minutes and seconds: `1:20`, `1:20:30.5`.
+fn is_of_base_sixty(digits: &str) -> bool {
+    let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let Some((whole, rest)) = digits.split_once(':') else { return false };
+    let (rest, fraction) = rest.split_once('.').unwrap_or((rest, ""));
+    let below_sixty = |part: &str| all_digits(part) && matches!(part.as_bytes(), [_] | [b'0'..=b'5', _]);
+    all_digits(whole) && all_digits(fraction) && rest.split(':').all(below_sixty)
 }
 
 /// `2024-1-2`, alone or with a time behind it.
@@ -257,12 +264,27 @@ mod tests {
 
     #[test]
     fn text_that_looks_like_another_type_is_quoted() {
-        for text in
-            ["yes", "NO", "1", "1.5", "0x1f", "1_000", "1:20", "2024-01-02", ".5", "~", "", "Null", "+.inf", "1e3"]
-        {
+        for text in [
+            "yes",
+            "NO",
+            "1",
+            "1.5",
+            "0x1f",
+            "1_000",
+            "1:20",
+            "1:20:30.5",
+            "2024-01-02",
+            ".5",
+            "~",
+            "",
+            "Null",
+            "+.inf",
+            "1e3",
+        ] {
             assert!(to_yaml(&json!(text)).starts_with('"'), "{text}");
         }
-        for text in ["yess", "v1", "1.2.3", "10.0.0.1", "a-b", "1Gi", "500m", "apps/v1", "img:1"] {
+        for text in ["yess", "v1", "1.2.3", "10.0.0.1", "a-b", "1Gi", "500m", "apps/v1", "img:1", "10.0.0.1:80", "1:99"]
+        {
             assert_eq!(to_yaml(&json!(text)), format!("{text}\n"));
         }
     }
