@@ -7,6 +7,7 @@
 mod nodes;
 mod read;
 mod scalar;
+mod traps;
 
 use std::fmt;
 

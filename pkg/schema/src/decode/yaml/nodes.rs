@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use libyaml_safer::{Error, ErrorKind, EventData, Parser};
 
+use super::traps;
+
 /// A value with its place.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -34,6 +36,7 @@ pub(super) enum Kind {
 /// # Errors
 /// Where it is not YAML.
 pub(super) fn first(text: &str) -> Result<Option<Rc<Node>>, String> {
+    traps::check(text)?;
     let mut input = text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
@@ -157,13 +160,20 @@ fn take_inner(kind: &mut Kind, into: &mut Vec<Rc<Node>>) {
 
 /// go-yaml gives no column, no context, and the line only where it is not the first: for the
 /// scanner the line itself, for the parser the one before it.
-fn in_go_words(error: &Error) -> String {
+pub(super) fn in_go_words(error: &Error) -> String {
     let line = |mark: Option<libyaml_safer::Mark>| mark.map_or(0, |mark| mark.line);
-    let line = match (line(error.problem_mark()), error.kind()) {
-        (0, _) => line(error.context_mark()),
-        (line, ErrorKind::Scanner) => line + 1,
-        (line, _) => line,
-    };
-    let problem = error.problem();
+    match (line(error.problem_mark()), error.kind()) {
+        (0, _) => said(line(error.context_mark()), error.problem()),
+        (line, ErrorKind::Scanner) => problem(line, error.problem()),
+        (line, _) => said(line, error.problem()),
+    }
+}
+
+/// A problem that the scanner has with a line, counted from 0.
+pub(super) fn problem(line: u64, problem: &str) -> String {
+    said(if line == 0 { 0 } else { line + 1 }, problem)
+}
+
+fn said(line: u64, problem: &str) -> String {
     if line == 0 { format!("yaml: {problem}") } else { format!("yaml: line {line}: {problem}") }
 }
