@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use libyaml_safer::{Error, ErrorKind, EventData, Parser};
 
-use super::traps;
+use super::traps::Safe;
 
 /// A value with its place.
 #[derive(Debug)]
@@ -36,11 +36,11 @@ pub(super) enum Kind {
 /// # Errors
 /// Where it is not YAML.
 pub(super) fn first(text: &str) -> Result<Option<Rc<Node>>, String> {
-    traps::check(text)?;
-    let mut input = text.as_bytes();
+    let safe = Safe::new(text)?;
+    let mut input = safe.text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
-    let mut document = Composer { parser, anchors: HashMap::new() };
+    let mut document = Composer { parser, safe: &safe, anchors: HashMap::new() };
     loop {
         match document.next()? {
             (EventData::StreamStart { .. }, _) => {}
@@ -56,6 +56,7 @@ pub(super) fn first(text: &str) -> Result<Option<Rc<Node>>, String> {
 
 struct Composer<'r, 'b> {
     parser: Parser<&'r mut &'b [u8]>,
+    safe: &'r Safe<'b>,
     /// Those that a name was given to. A name of a value that is not whole yet has none.
     anchors: HashMap<String, Option<Rc<Node>>>,
 }
@@ -85,7 +86,11 @@ impl Open {
 impl Composer<'_, '_> {
     fn next(&mut self) -> Result<(EventData, u64), String> {
         let event = self.parser.parse().map_err(|error| in_go_words(&error))?;
-        Ok((event.data, event.start_mark.line + 1))
+        let mut data = event.data;
+        if let EventData::Scalar { value, style, .. } = &mut data {
+            *value = self.safe.scalar(std::mem::take(value), *style, event.end_mark.index);
+        }
+        Ok((data, event.start_mark.line + 1))
     }
 
     /// The value of the document. Without recursion: the depth is the client's.
