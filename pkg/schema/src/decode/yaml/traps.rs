@@ -30,6 +30,8 @@ impl<'t> Safe<'t> {
     /// # Errors
     /// In go-yaml's words, where the scanner would not come back.
     pub fn new(text: &'t str) -> Result<Self, String> {
+        // The scanner would pass over it, and count without it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         refuse(text)?;
         let last = text.rsplit(LINE_BREAKS).next().unwrap_or_default();
         // Only block scalars need it, and errors at the end of a text name its last line.
@@ -157,6 +159,7 @@ mod tests {
             ("a: b\nc: \"x\\", "yaml: line 2: found unknown escape character".to_owned()),
             ("[!a,b]", format!("yaml: {tag}")),
             ("[!a:,b]", format!("yaml: {tag}")),
+            ("\u{feff}[!a,b]", format!("yaml: {tag}")),
             ("{\"a\":!a,b}", format!("yaml: {tag}")),
             ("a: 1\nb: {c: !!str, d: 1}", format!("yaml: line 2: {tag}")),
         ] {
