@@ -124,8 +124,9 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             Some(sent) => sent.clone(),
             None => {
                 let patch = Document::of(&context.content_type, &body, write.options.validation)?;
-                // Patches do not see who owns what.
-                patch.apply(app, &scale_kind, &scale_of(kind, old), write.options.validation)?
+                // Patches of a built-in workload's scale do not see who owns what.
+                let scale = if kind.custom.is_some() { current.clone() } else { scale_of(kind, old) };
+                patch.apply(app, &scale_kind, &scale, write.options.validation)?
             }
         };
         warnings.extend(said);
