@@ -9,6 +9,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::builtin_types::{NamedType, of_kind};
 use crate::kinds::{Kind, Registry};
+use crate::patch::json_kind;
 
 /// Versions that upstream can read but serves no more, and with which kinds where that is not all of the group.
 const NO_LONGER_SERVED: [(&str, &[&str]); 20] = [
@@ -107,7 +108,7 @@ impl Head {
         match body {
             Value::Object(members) => Self::among(members.iter().map(|(name, value)| (name.as_str(), value)), kind),
             Value::Null => Self::new("", "", kind),
-            other => Err(fault(type_word(other), &format!("value of type {INTO}"))),
+            other => Err(fault(json_kind(other), &format!("value of type {INTO}"))),
         }
     }
 
@@ -129,7 +130,7 @@ impl Head {
                 Value::Null => {}
                 Value::String(text) => *slot = text,
                 other if wrong.is_none() => {
-                    wrong = Some(fault(type_word(other), &format!("struct field .{field} of type string")));
+                    wrong = Some(fault(json_kind(other), &format!("struct field .{field} of type string")));
                 }
                 _ => {}
             }
@@ -241,17 +242,6 @@ fn fault(what: &str, into: &str) -> String {
 
 fn is_version(key: &str) -> bool {
     key.eq_ignore_ascii_case("apiVersion")
-}
-
-fn type_word(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
 }
 
 /// The members of an object that say what it is, in the order of the text.
