@@ -11,12 +11,15 @@ use crate::kubectl::Kubectl;
 /// `$KNARR_CLIENTS`, or the folder that `scripts/test.sh` fills.
 #[must_use]
 pub fn folder() -> PathBuf {
-    if let Some(path) = std::env::var_os("KNARR_CLIENTS") {
-        return path.into();
-    }
+    std::env::var_os("KNARR_CLIENTS").map_or_else(|| cache().join("clients"), PathBuf::from)
+}
+
+/// Where the scripts keep what they fetched between runs.
+#[must_use]
+pub fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    cache.unwrap_or_default().join("knarr/clients")
+    cache.unwrap_or_default().join("knarr")
 }
 
 /// Every version of a program that is there, by version: `FOLDER/NAME/VERSION/NAME`. Says so when there is none.

@@ -12,6 +12,7 @@ pub mod images;
 pub mod knarr;
 pub mod kubectl;
 pub mod load;
+pub mod machine;
 pub mod resolver;
 pub mod terminal;
 pub mod wait;

@@ -7,6 +7,7 @@ mod account_tokens;
 mod bad_images;
 mod bad_input;
 mod beside;
+mod cgroup_v2;
 mod charts;
 mod controllers;
 mod conversion;

@@ -59,7 +59,11 @@ pub(super) fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
 }
 
-/// Lets the groups below `dir` use the controllers that limits need (v2).
+/// Where the processes of a container go whose own group is to have groups with limits.
+const OWN_GROUP: &str = "init";
+
+/// Lets the groups below `dir` use the controllers that limits need (v2). The group that a container sees as its root
+/// is an ordinary one, and has processes or groups with limits, not both: its processes move.
 pub(super) fn enable_controllers(dir: &Path) -> io::Result<()> {
     let there = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
     let control = dir.join("cgroup.subtree_control");
@@ -67,7 +71,24 @@ pub(super) fn enable_controllers(dir: &Path) -> io::Result<()> {
     let has = |text: &str, name: &str| text.split_whitespace().any(|c| c == name);
     for controller in ["cpu", "cpuset", "memory", "pids", "io"] {
         if has(&there, controller) && !has(&enabled, controller) {
-            fs::write(&control, format!("+{controller}"))?;
+            let enable = || fs::write(&control, format!("+{controller}"));
+            match enable() {
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => move_processes(dir).and_then(|()| enable())?,
+                other => other?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn move_processes(dir: &Path) -> io::Result<()> {
+    let own = dir.join(OWN_GROUP);
+    fs::create_dir_all(&own)?;
+    for pid in fs::read_to_string(dir.join("cgroup.procs"))?.lines() {
+        match fs::write(own.join("cgroup.procs"), pid) {
+            // It ended meanwhile.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            other => other?,
         }
     }
     Ok(())

@@ -6,6 +6,8 @@
 //! functions act on all hierarchies that are mounted, so that no process stays behind in a group
 //! of a service that started it.
 
+mod bpf;
+pub mod devices;
 mod limits;
 mod stats;
 
@@ -89,6 +91,13 @@ impl Cgroups {
                 .map_err(|e| io::Error::new(e.kind(), format!("cannot set {file} of {path} to {value}: {e}")))?;
         }
         Ok(())
+    }
+
+    /// Lets the group use no devices but these. On v1 files say so, which libcontainer writes; on v2 a program does.
+    pub fn limit_devices(&self, path: &str, rules: &[devices::Rule]) -> io::Result<()> {
+        let Some(dir) = self.is_v2().then(|| self.dir("", path)).flatten() else { return Ok(()) };
+        bpf::guard_devices(&dir, &devices::program(rules))
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot limit the devices of {path}: {e}")))
     }
 
     /// Moves a process into the group, in every hierarchy.

@@ -133,7 +133,8 @@ impl Container {
         // Lowering it is a right that a shim in a container may lack; better more killable than not at all.
         config.oom_score_adj = config.oom_score_adj.map(|score| score.max(pod.oom_score_adj_min));
         let cgroup = format!("{}/{name}-{attempt}", pod.sandbox.cgroup);
-        let spec = specification(pod, beside, &config, &ids, &rootfs, &cgroup)?;
+        let nodes = devices::nodes(&config)?;
+        let spec = specification(pod, beside, &config, &ids, &rootfs, &cgroup, &nodes);
         let log_path = crate::oci::log_path(&pod.sandbox.config.log_dir, &name, attempt);
         let failed = |path: &Path, e| format!("cannot write {}: {e}", path.display());
         let outputs = Outputs::new(log_path.clone()).map_err(|e| failed(&log_path, e))?;
@@ -146,6 +147,7 @@ impl Container {
         pod.cgroups
             .create(&cgroup)
             .and_then(|()| pod.cgroups.limit(&cgroup, &config.resources))
+            .and_then(|()| devices::rules(&config, &nodes).map_or(Ok(()), |r| pod.cgroups.limit_devices(&cgroup, &r)))
             .map_err(|e| format!("cannot limit the container: {e}"))?;
         Ok(Container {
             name,
@@ -330,8 +332,8 @@ fn specification(
     ids: &spec::Ids,
     rootfs: &Path,
     cgroup: &str,
-) -> Result<serde_json::Value, String> {
-    let nodes: Vec<DeviceNode> = devices::nodes(config)?;
+    devices: &[DeviceNode],
+) -> serde_json::Value {
     let around = Surroundings {
         sandbox: &pod.sandbox.config,
         ids,
@@ -339,11 +341,11 @@ fn specification(
         cgroup,
         shm: &pod.dir.shm(),
         first_pid: beside.or(pod.pause_pid),
-        devices: &nodes,
+        devices,
         held: &pod.held,
         cgroup_v2: pod.cgroups.is_v2(),
     };
-    Ok(spec::build(config, &around))
+    spec::build(config, &around)
 }
 
 /// A bind mount of what is not there fails late and in riddles; say it here.

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 
+use crate::cgroup::devices::{Rule, access, of_every_container};
 use crate::config::ContainerConfig;
 use crate::spec::DeviceNode;
 
@@ -27,6 +28,17 @@ pub fn nodes(config: &ContainerConfig) -> Result<Vec<DeviceNode>, String> {
         nodes.push(node);
     }
     Ok(nodes)
+}
+
+/// What the container may do with devices; `None` for a privileged one, which may all.
+pub fn rules(config: &ContainerConfig, nodes: &[DeviceNode]) -> Option<Vec<Rule>> {
+    let rule = |node: &DeviceNode| Rule {
+        block: node.kind == 'b',
+        major: Some(node.major),
+        minor: Some(node.minor),
+        access: access(&node.access),
+    };
+    (!config.privileged).then(|| of_every_container().into_iter().chain(nodes.iter().map(rule)).collect())
 }
 
 fn collect(dir: &Path, nodes: &mut Vec<DeviceNode>, depth: u32) {
