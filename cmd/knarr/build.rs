@@ -5,18 +5,22 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Beside this file: what is left out.
-const SCRIPT: &str = "link/no-unwind-tables.ld";
+/// What is left out.
+const SCRIPT: &str = include_str!("link/no-unwind-tables.ld");
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed={SCRIPT}");
+    println!("cargo::rerun-if-changed=link/no-unwind-tables.ld");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     // One that is to be looked into by a debugger keeps its tables.
     if variable("PROFILE") != "release" || variable("DEBUG") != "false" {
         return;
     }
-    let script = Path::new(&variable("CARGO_MANIFEST_DIR")).join(SCRIPT);
+    // Where it is built, not where it lies: checkouts that share a target folder share this answer, and may go.
+    let script = Path::new(&variable("OUT_DIR")).join("no-unwind-tables.ld");
+    if let Err(error) = std::fs::write(&script, SCRIPT) {
+        println!("cargo::error=cannot write {}: {error}", script.display());
+    }
     let tables = ["-Wl,--no-eh-frame-hdr".to_owned(), format!("-Wl,-T,{}", script.display())];
     let ways = [vec!["-Wl,--icf=all".to_owned()], vec!["-Wl,-z,pack-relative-relocs".to_owned()], tables.to_vec()];
     for flags in ways.iter().filter(|flags| works(flags)) {
