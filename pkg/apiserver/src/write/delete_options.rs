@@ -2,9 +2,9 @@
 //! What a client says about a delete: in the body, or in the query.
 
 use knarr_schema::patch::json_kind;
-use knarr_schema::{Kind, MediaType};
+use knarr_schema::{Kind, MediaType, protobuf};
 use knarr_types::tree::{Value, json};
-use knarr_types::{ErrorList, FieldError, FieldPath, Status};
+use knarr_types::{ErrorList, FieldError, FieldPath, Status, go_quoted};
 
 use crate::negotiate::body_media;
 use crate::query::Query;
@@ -127,7 +127,10 @@ fn decode(body: &[u8], media: MediaType) -> Result<Value, Status> {
 fn check_head(body: &[u8], media: MediaType) -> Result<(), Status> {
     let bad = |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
     let document = match media {
-        MediaType::Protobuf => return Ok(()),
+        MediaType::Protobuf => {
+            let envelope = protobuf::open(body).map_err(Status::bad_request)?;
+            return check_envelope(&envelope.api_version, &envelope.kind);
+        }
         MediaType::Yaml => {
             let document = knarr_schema::decode::yaml::first_document(body);
             document.map(|document| document.value).map_err(Status::bad_request)?
@@ -152,12 +155,28 @@ fn check_head(body: &[u8], media: MediaType) -> Result<(), Status> {
     if matches!(kind, "CreateOptions" | "UpdateOptions") {
         return Err(Status::bad_request("decoded object cannot be converted to DeleteOptions"));
     }
-    if kind != "DeleteOptions" {
-        return Err(Status::bad_request(format!(
-            "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/apis/meta/internalversion/scheme/register.go:27\""
-        )));
+    if kind == "DeleteOptions" { Ok(()) } else { Err(not_registered(version, kind)) }
+}
+
+/// The same of an envelope, whose version may be any.
+fn check_envelope(version: &str, kind: &str) -> Result<(), Status> {
+    let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
+    match kind {
+        "" | "DeleteOptions" => Ok(()),
+        "CreateOptions" | "UpdateOptions" | "ListOptions" | "GetOptions" | "Status" => {
+            let version = version.rsplit('/').next().unwrap_or_default();
+            let why = format!("converting ({version}.{kind}) to (v1.DeleteOptions): unknown conversion");
+            Err(Status::bad_request(why))
+        }
+        _ => Err(not_registered(version, kind)),
     }
-    Ok(())
+}
+
+fn not_registered(version: &str, kind: &str) -> Status {
+    let (version, kind) = (go_quoted(version), go_quoted(kind));
+    Status::bad_request(format!(
+        "no kind {kind} is registered for version {version} in scheme \"pkg/apis/meta/internalversion/scheme/register.go:27\""
+    ))
 }
 
 #[cfg(test)]
@@ -212,5 +231,23 @@ mod tests {
             assert!(refused.message.contains(want), "{}", refused.message);
         }
         assert!(options("", "", r#"{"kind": "DeleteOptions", "apiVersion": "apps/v1"}"#).is_ok());
+    }
+
+    #[test]
+    fn an_envelope_says_that_options_are_in_it() {
+        let told = |version: &str, kind: &str| {
+            let body = protobuf::seal(version, kind, |out| out.extend([8, 5]));
+            DeleteOptions::of(&Query::default(), "application/vnd.kubernetes.protobuf", &body)
+        };
+        for (version, kind) in [("", ""), ("v1", "DeleteOptions"), ("apps/v1", "DeleteOptions"), ("a/b/c", "")] {
+            assert_eq!(told(version, kind).unwrap().grace, Some(5), "{version} {kind}");
+        }
+        for (version, kind, want) in [
+            ("v1", "Pod", "no kind \"Pod\" is registered for version \"v1\""),
+            ("v1", "Status", "converting (v1.Status) to (v1.DeleteOptions): unknown conversion"),
+        ] {
+            let refused = told(version, kind).unwrap_err();
+            assert!(refused.message.starts_with(want), "{}", refused.message);
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use knarr_types::go_quoted;
 use knarr_types::tree::Value;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -190,8 +191,12 @@ impl Head {
         } else {
             let table = OWN_TABLES.iter().find(|(group, ..)| **group == *kind.group);
             let table = table.map_or(TABLE, |(_, table, _)| table);
-            let version = self.api_version();
-            let why = format!("no kind {:?} is registered for version {version:?} in scheme \"{table}\"", self.kind);
+            let place = if self.version == "__internal" {
+                format!("the internal version of group {}", go_quoted(&self.group))
+            } else {
+                format!("version {}", go_quoted(&self.api_version()))
+            };
+            let why = format!("no kind {} is registered for {place} in scheme \"{table}\"", go_quoted(&self.kind));
             Mismatch::OtherKind(why, None)
         })
     }

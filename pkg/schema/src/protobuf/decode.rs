@@ -32,19 +32,30 @@ pub enum Fault {
     /// A group ends that was not begun.
     #[error("proto: unexpected end of group")]
     Group,
-    /// No field can have that number, or no value can lie so.
-    #[error("proto: illegal tag {number} (wire type {wire})")]
+    /// No field can have that number.
+    #[error("proto: {message}: illegal tag {number} (wire type {tag})")]
     IllegalTag {
+        /// The name of the message; none until whoever reads it says it.
+        message: String,
         /// The field's number.
-        number: u32,
-        /// How its value is said to lie.
-        wire: u64,
+        number: i32,
+        /// That number with how its value lies.
+        tag: u64,
     },
+    /// A group ends where fields should go on.
+    #[error("proto: {message}: wiretype end group for non-group")]
+    EndGroup {
+        /// The name of the message; none until whoever reads it says it.
+        message: String,
+    },
+    /// No value can lie so.
+    #[error("proto: illegal wireType {0}")]
+    IllegalWire(u8),
     /// A field's value lies otherwise than its type says.
     #[error("proto: wrong wireType = {wire} for field {field}")]
     WrongType {
-        /// The field's name.
-        field: &'static str,
+        /// The field's name in Go; none until whoever reads it says it.
+        field: String,
         /// How its value lies.
         wire: u8,
     },
@@ -54,6 +65,20 @@ pub enum Fault {
     /// A value that its type refuses.
     #[error("{0}")]
     Refused(String),
+}
+
+impl Fault {
+    /// Names the message and the field, where nobody has yet.
+    fn named(mut self, message_name: impl FnOnce() -> String, field_name: impl FnOnce() -> String) -> Self {
+        match &mut self {
+            Self::IllegalTag { message, .. } | Self::EndGroup { message } if message.is_empty() => {
+                *message = message_name();
+            }
+            Self::WrongType { field, .. } if field.is_empty() => *field = field_name(),
+            _ => {}
+        }
+        self
+    }
 }
 
 /// Reads a message as the tree of an object, without `apiVersion` and `kind` of its own. Fields that
@@ -71,26 +96,63 @@ fn read_message(message: &Message, bytes: &[u8], tree: &mut Map, depth: u32) -> 
     if depth > DEPTH_MAX {
         return Err(Fault::TooDeep);
     }
-    read_slots(message, message.slots(), bytes, tree, depth)
+    let read = read_slots(message, message.slots(), bytes, tree, depth, 0);
+    read.map_err(|fault| fault.named(|| message.go_name().to_owned(), String::new))
 }
 
-fn read_slots(message: &Message, slots: &[Slot], bytes: &[u8], tree: &mut Map, depth: u32) -> Result<(), Fault> {
+/// Reads what lies in a message, or in one that is `embedded` so deep in it.
+fn read_slots(
+    message: &Message,
+    slots: &[Slot],
+    bytes: &[u8],
+    tree: &mut Map,
+    depth: u32,
+    embedded: usize,
+) -> Result<(), Fault> {
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
-        let (number, wire) = reader.tag()?;
+        let (number, wire) = reader.tag("")?;
         let Ok(at) = slots.binary_search_by_key(&number, |slot| slot.number) else {
             reader.skip(wire)?;
             continue;
         };
         match &slots[at].what {
             What::Embedded(below) => {
-                expect(wire, WireType::Bytes, "embedded")?;
-                read_slots(message, below, reader.bytes()?, tree, depth)?;
+                let read = expect(wire, WireType::Bytes)
+                    .and_then(|()| read_slots(message, below, reader.bytes()?, tree, depth, embedded + 1));
+                let name = || {
+                    let field = inner_field(message, below).map_or("", |field| field.name);
+                    message.embedded(field, embedded).to_owned()
+                };
+                read.map_err(|fault| fault.named(name, name))?;
             }
-            What::Field(at) => read_field(&message.fields()[*at], wire, &mut reader, tree, depth)?,
+            What::Field(at) => {
+                let field = &message.fields()[*at];
+                read_field(field, wire, &mut reader, tree, depth).map_err(|fault| {
+                    fault.named(|| leaf_name(message, field).to_owned(), || message.field_go_name(field.name))
+                })?;
+            }
         }
     }
     Ok(())
+}
+
+/// Any field of an embedded message.
+fn inner_field<'m>(message: &'m Message, slots: &[Slot]) -> Option<&'m WireField> {
+    match &slots.first()?.what {
+        What::Field(at) => message.fields().get(*at),
+        What::Embedded(below) => inner_field(message, below),
+    }
+}
+
+/// The message that a field's value is which has none of its own here.
+fn leaf_name(message: &Message, field: &WireField) -> &'static str {
+    match (field.name, message.go_name()) {
+        ("fieldsV1", _) => "FieldsV1",
+        (_, "JSONSchemaProps") => "JSON",
+        (name, _) if matches!(field.codec, Codec::Map(_) | Codec::Wrapped(_)) => message.list_type(name),
+        _ => "RawExtension",
+    }
 }
 
 /// Reads one occurrence of a field: the next element of a list, an entry of a map, more of a message,
@@ -106,11 +168,11 @@ fn read_field(
         Codec::List(item) => {
             let list = tree.entry(field.name).or_insert_with(|| Value::Array(Vec::new()));
             let Value::Array(items) = list else { return Ok(()) };
-            return read_items(item, wire, reader, field.name, items, depth);
+            return read_items(item, wire, reader, items, depth);
         }
         Codec::Map(value) => {
-            expect(wire, WireType::Bytes, field.name)?;
-            let (key, value) = read_entry(value, reader.bytes()?, field.name, depth)?;
+            expect(wire, WireType::Bytes)?;
+            let (key, value) = read_entry(value, reader.bytes()?, depth)?;
             let map = tree.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(map) = map {
                 map.insert(key, value);
@@ -118,12 +180,12 @@ fn read_field(
             return Ok(());
         }
         Codec::Message(named) => {
-            expect(wire, WireType::Bytes, field.name)?;
+            expect(wire, WireType::Bytes)?;
             let object = tree.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
             let Value::Object(inner) = object else { return Ok(()) };
             return read_message(named.message(), reader.bytes()?, inner, depth + 1);
         }
-        codec => read_value(codec, wire, reader, field.name, depth)?,
+        codec => read_value(codec, wire, reader, depth)?,
     };
     match value {
         Some(value) if field.pointer || !is_zero(&value) => drop(tree.insert(field.name, value)),
@@ -147,7 +209,6 @@ fn read_items(
     item: &Codec,
     wire: WireType,
     reader: &mut Reader<'_>,
-    name: &'static str,
     items: &mut Vec<Value>,
     depth: u32,
 ) -> Result<(), Fault> {
@@ -159,26 +220,24 @@ fn read_items(
     if let (WireType::Bytes, Some(scalar)) = (wire, scalar) {
         let mut packed = Reader::new(reader.bytes()?);
         while !packed.is_empty() {
-            items.extend(read_value(item, scalar, &mut packed, name, depth)?);
+            items.extend(read_value(item, scalar, &mut packed, depth)?);
         }
         return Ok(());
     }
     // What a list holds is always there.
-    items.push(read_value(item, wire, reader, name, depth)?.unwrap_or_default());
+    items.push(read_value(item, wire, reader, depth)?.unwrap_or_default());
     Ok(())
 }
 
-fn read_entry(codec: &Codec, bytes: &[u8], name: &'static str, depth: u32) -> Result<(String, Value), Fault> {
+/// Reads a key and its value. How they are said to lie is not asked: upstream does not look either.
+fn read_entry(codec: &Codec, bytes: &[u8], depth: u32) -> Result<(String, Value), Fault> {
     let (mut key, mut value) = (String::new(), None);
     let mut reader = Reader::new(bytes);
     while !reader.is_empty() {
-        match reader.tag()? {
-            (1, wire) => {
-                expect(wire, WireType::Bytes, name)?;
-                key = text(reader.bytes()?);
-            }
-            (2, wire) => value = read_value(codec, wire, &mut reader, name, depth)?,
-            (_, wire) => reader.skip(wire)?,
+        match reader.any_tag()? {
+            (1, ..) => key = text(reader.bytes()?),
+            (2, ..) => value = read_value(codec, lies(codec), &mut reader, depth)?,
+            (_, wire, _) => reader.skip(wire)?,
         }
     }
     Ok((key, value.unwrap_or_else(|| zero_of(codec))))
@@ -197,20 +256,18 @@ fn zero_of(codec: &Codec) -> Value {
     })
 }
 
-/// Reads one value; `None` is one that is not set.
-fn read_value(
-    codec: &Codec,
-    wire: WireType,
-    reader: &mut Reader<'_>,
-    name: &'static str,
-    depth: u32,
-) -> Result<Option<Value>, Fault> {
-    let wanted = match codec {
+/// How the values of a type lie.
+const fn lies(codec: &Codec) -> WireType {
+    match codec {
         Codec::Boolean | Codec::Integer(_) => WireType::Varint,
         Codec::Double => WireType::Fixed64,
         _ => WireType::Bytes,
-    };
-    expect(wire, wanted, name)?;
+    }
+}
+
+/// Reads one value; `None` is one that is not set.
+fn read_value(codec: &Codec, wire: WireType, reader: &mut Reader<'_>, depth: u32) -> Result<Option<Value>, Fault> {
+    expect(wire, lies(codec))?;
     Ok(Some(match codec {
         Codec::Boolean => Value::Bool(reader.varint()? != 0),
         Codec::Integer(bits) => integer(reader.varint()?, *bits),
@@ -231,13 +288,9 @@ fn read_value(
         Codec::Wrapped(list) => {
             let Codec::List(item) = &**list else { return Ok(None) };
             let mut items = Vec::new();
-            let mut inner = Reader::new(reader.bytes()?);
-            while !inner.is_empty() {
-                match inner.tag()? {
-                    (1, wire) => read_items(item, wire, &mut inner, name, &mut items, depth)?,
-                    (_, wire) => inner.skip(wire)?,
-                }
-            }
+            walk("", &[("Items", WireType::Bytes)], reader.bytes()?, |_, inner| {
+                read_items(item, WireType::Bytes, inner, &mut items, depth)
+            })?;
             Value::Array(items)
         }
         // Neither a list nor a map lies directly in another.
@@ -248,12 +301,41 @@ fn read_value(
     }))
 }
 
-fn expect(wire: WireType, wanted: WireType, field: &'static str) -> Result<(), Fault> {
-    if wire == wanted { Ok(()) } else { Err(Fault::WrongType { field, wire: wire as u8 }) }
+fn expect(wire: WireType, wanted: WireType) -> Result<(), Fault> {
+    if wire == wanted { Ok(()) } else { Err(Fault::WrongType { field: String::new(), wire: wire.number() }) }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+/// Reads a message of few fields, numbered from one, with their names in Go and how they lie; `take` reads the value.
+pub(super) fn walk<'a>(
+    message: &str,
+    fields: &[(&str, WireType)],
+    bytes: &'a [u8],
+    mut take: impl FnMut(usize, &mut Reader<'a>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut reader = Reader::new(bytes);
+    while !reader.is_empty() {
+        let (number, wire) = reader.tag(message)?;
+        let number = usize::try_from(number).unwrap_or_default();
+        match fields.get(number.wrapping_sub(1)) {
+            None => reader.skip(wire)?,
+            Some((_, wanted)) if wire == *wanted => take(number, &mut reader)?,
+            Some((field, _)) => return Err(Fault::WrongType { field: (*field).to_owned(), wire: wire.number() }),
+        }
+    }
+    Ok(())
+}
+
+/// A text; what is no UTF-8 in it is replaced byte by byte, as Go does where it writes JSON.
+pub(super) fn text(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| char::REPLACEMENT_CHARACTER));
+    }
+    text
 }
 
 #[allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation, reason = "as Go reads a varint of that size")]
@@ -277,14 +359,10 @@ fn time(bytes: &[u8], micro: bool) -> Result<Option<Value>, Fault> {
         return Ok(None);
     }
     let (mut seconds, mut nanos) = (0_u64, 0_u64);
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        match reader.tag()? {
-            (1, WireType::Varint) => seconds = reader.varint()?,
-            (2, WireType::Varint) => nanos = reader.varint()?,
-            (_, wire) => reader.skip(wire)?,
-        }
-    }
+    walk("Timestamp", &[("Seconds", WireType::Varint), ("Nanos", WireType::Varint)], bytes, |number, reader| {
+        *if number == 1 { &mut seconds } else { &mut nanos } = reader.varint()?;
+        Ok(())
+    })?;
     #[allow(clippy::cast_possible_wrap, clippy::cast_possible_truncation, reason = "as Go reads both")]
     let (seconds, nanos) = (seconds as i64, if micro { nanos as i32 } else { 0 });
     let time = Timestamp::new(seconds, nanos).map_err(|why| Fault::Refused(why.to_string()))?;
@@ -293,45 +371,37 @@ fn time(bytes: &[u8], micro: bool) -> Result<Option<Value>, Fault> {
 }
 
 fn quantity(bytes: &[u8]) -> Result<Value, Fault> {
-    let mut amount = String::new();
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        match reader.tag()? {
-            (1, WireType::Bytes) => amount = text(reader.bytes()?),
-            (_, wire) => reader.skip(wire)?,
-        }
-    }
-    if amount.is_empty() {
-        return Ok(zero(&Type::Quantity));
-    }
-    let parsed = amount.parse::<Quantity>().map_err(|why| Fault::Refused(why.to_string()))?;
-    Ok(Value::from(parsed.to_string()))
+    let mut amount = zero(&Type::Quantity);
+    walk("Quantity", &[("String_", WireType::Bytes)], bytes, |_, reader| {
+        let parsed = text(reader.bytes()?).parse::<Quantity>().map_err(|why| Fault::Refused(why.to_string()))?;
+        amount = Value::from(parsed.to_string());
+        Ok(())
+    })?;
+    Ok(amount)
 }
 
 fn int_or_string(bytes: &[u8]) -> Result<Value, Fault> {
+    const FIELDS: [(&str, WireType); 3] =
+        [("Type", WireType::Varint), ("IntVal", WireType::Varint), ("StrVal", WireType::Bytes)];
     let (mut is_text, mut number, mut string) = (false, 0, String::new());
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        match reader.tag()? {
-            (1, WireType::Varint) => is_text = reader.varint()? != 0,
-            (2, WireType::Varint) => number = reader.varint()?,
-            (3, WireType::Bytes) => string = text(reader.bytes()?),
-            (_, wire) => reader.skip(wire)?,
+    walk("IntOrString", &FIELDS, bytes, |field, reader| {
+        match field {
+            1 => is_text = reader.varint()? != 0,
+            2 => number = reader.varint()?,
+            _ => string = text(reader.bytes()?),
         }
-    }
+        Ok(())
+    })?;
     Ok(if is_text { Value::from(string) } else { integer(number, 32) })
 }
 
 /// The JSON in a message of its own.
 fn raw(bytes: &[u8]) -> Result<Option<Value>, Fault> {
     let mut json: &[u8] = b"";
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        match reader.tag()? {
-            (1, WireType::Bytes) => json = reader.bytes()?,
-            (_, wire) => reader.skip(wire)?,
-        }
-    }
+    walk("", &[("Raw", WireType::Bytes)], bytes, |_, reader| {
+        json = reader.bytes()?;
+        Ok(())
+    })?;
     if json.is_empty() {
         return Ok(None);
     }
@@ -347,18 +417,21 @@ fn schema_or(or: Or, bytes: &[u8], depth: u32) -> Result<Option<Value>, Fault> {
         Ok(Value::Object(tree))
     };
     let (mut one, mut others, mut allows) = (None, Vec::new(), false);
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        match (reader.tag()?, or) {
-            ((1, WireType::Varint), Or::Boolean) => allows = reader.varint()? != 0,
-            ((2, WireType::Bytes), Or::Boolean) | ((1, WireType::Bytes), Or::Schemas | Or::Names) => {
-                one = Some(read_schema(reader.bytes()?)?);
-            }
-            ((2, WireType::Bytes), Or::Schemas) => others.push(read_schema(reader.bytes()?)?),
-            ((2, WireType::Bytes), Or::Names) => others.push(Value::from(text(reader.bytes()?))),
-            ((_, wire), _) => reader.skip(wire)?,
+    let bytes_of = WireType::Bytes;
+    let (name, fields) = match or {
+        Or::Boolean => ("JSONSchemaPropsOrBool", [("Allows", WireType::Varint), ("Schema", bytes_of)]),
+        Or::Schemas => ("JSONSchemaPropsOrArray", [("Schema", bytes_of), ("JSONSchemas", bytes_of)]),
+        Or::Names => ("JSONSchemaPropsOrStringArray", [("Schema", bytes_of), ("Property", bytes_of)]),
+    };
+    walk(name, &fields, bytes, |number, reader| {
+        match (number, or) {
+            (1, Or::Boolean) => allows = reader.varint()? != 0,
+            (2, Or::Boolean) | (1, _) => one = Some(read_schema(reader.bytes()?)?),
+            (_, Or::Schemas) => others.push(read_schema(reader.bytes()?)?),
+            _ => others.push(Value::from(text(reader.bytes()?))),
         }
-    }
+        Ok(())
+    })?;
     Ok(Some(match (one, or) {
         (Some(schema), _) => schema,
         (None, Or::Boolean) => Value::Bool(allows),

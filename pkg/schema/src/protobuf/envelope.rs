@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is around an object's bytes: its envelope, the list that it is in, the event that carries it.
 
-use super::decode::Fault;
-use super::wire::{Reader, WireType, put_bytes, put_nested, put_tag, put_varint, varint_length};
+use super::decode::{Fault, text, walk};
+use super::wire::{WireType, put_bytes, put_nested, put_tag, put_varint, varint_length};
 
 /// What every document begins with.
 const MAGIC: &[u8; 4] = b"k8s\0";
@@ -36,29 +36,25 @@ pub fn open(document: &[u8]) -> Result<Envelope<'_>, String> {
 }
 
 fn read(body: &[u8]) -> Result<Envelope<'_>, Fault> {
+    let fields = ["TypeMeta", "Raw", "ContentEncoding", "ContentType"].map(|name| (name, WireType::Bytes));
     let mut envelope = Envelope::default();
-    let mut reader = Reader::new(body);
-    while !reader.is_empty() {
-        match reader.tag()? {
-            (1, WireType::Bytes) => read_type(reader.bytes()?, &mut envelope)?,
-            (2, WireType::Bytes) => envelope.object = reader.bytes()?,
-            (_, wire) => reader.skip(wire)?,
+    walk("Unknown", &fields, body, |number, reader| {
+        let bytes = reader.bytes()?;
+        match number {
+            1 => read_type(bytes, &mut envelope)?,
+            2 => envelope.object = bytes,
+            _ => {}
         }
-    }
+        Ok(())
+    })?;
     Ok(envelope)
 }
 
 fn read_type(bytes: &[u8], envelope: &mut Envelope<'_>) -> Result<(), Fault> {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let mut reader = Reader::new(bytes);
-    while !reader.is_empty() {
-        match reader.tag()? {
-            (1, WireType::Bytes) => envelope.api_version = text(reader.bytes()?),
-            (2, WireType::Bytes) => envelope.kind = text(reader.bytes()?),
-            (_, wire) => reader.skip(wire)?,
-        }
-    }
-    Ok(())
+    walk("TypeMeta", &["APIVersion", "Kind"].map(|name| (name, WireType::Bytes)), bytes, |number, reader| {
+        *if number == 1 { &mut envelope.api_version } else { &mut envelope.kind } = text(reader.bytes()?);
+        Ok(())
+    })
 }
 
 /// A document with the object that `fill` writes.

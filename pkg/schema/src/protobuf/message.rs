@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How the fields of a published type are written in protobuf: their numbers and the form of each.
 
-use crate::builtin_types::NamedType;
+use crate::builtin_types::{self, NamedType};
 use crate::field_table::{Emission, Type, TypeRef};
+use crate::rules::go_names;
 
 /// A published type as protobuf has it.
 #[derive(Debug)]
 pub struct Message {
+    /// The published type's full name.
+    name: &'static str,
     /// Sorted by name.
     fields: Vec<WireField>,
     /// Sorted by number.
@@ -117,7 +120,41 @@ impl Message {
         for (at, field) in fields.iter().enumerate() {
             place(&mut slots, &field.path, at);
         }
-        Self { fields, slots }
+        Self { name: named.name(), fields, slots }
+    }
+
+    /// Its name in Go, without its package.
+    pub(super) fn go_name(&self) -> &'static str {
+        last(self.name)
+    }
+
+    /// The name that the field of that published name has in Go.
+    pub(super) fn field_go_name(&self, field: &str) -> String {
+        match (self.go_name(), field) {
+            (list, "metadata") if self.position("items").is_some() && list.ends_with("List") => "ListMeta".into(),
+            ("Status", "metadata") => "ListMeta".into(),
+            (_, "metadata") => "ObjectMeta".into(),
+            ("StatusCause", "reason") => "Type".into(),
+            ("PodSpec", "serviceAccount") => "DeprecatedServiceAccount".into(),
+            ("SubjectAccessReviewSpec", "group") => "Groups".into(),
+            (_, "$ref") => "Ref".into(),
+            (_, "$schema") => "Schema".into(),
+            ("JSONSchemaProps", "id") => "ID".into(),
+            ("JSONSchemaProps", extension) if extension.starts_with("x-kubernetes-") => {
+                extension.split('-').filter(|word| *word != "kubernetes").map(go_names::go_name).collect()
+            }
+            (_, field) => go_names::of_field(self.name, field),
+        }
+    }
+
+    /// The struct around a field, by how deep it is embedded.
+    pub(super) fn embedded(&self, field: &str, depth: usize) -> &'static str {
+        builtin_types::embedded(self.name, field).and_then(|path| path.split('.').nth(depth)).map_or("", last)
+    }
+
+    /// The type with a name of its own that a field of lists has.
+    pub(super) fn list_type(&self, field: &str) -> &'static str {
+        builtin_types::go_type(self.name, field).map_or("", last)
     }
 
     /// Every field.
@@ -134,6 +171,10 @@ impl Message {
     pub(super) fn slots(&self) -> &[Slot] {
         &self.slots
     }
+}
+
+fn last(name: &'static str) -> &'static str {
+    name.rsplit('.').next().unwrap_or_default()
 }
 
 /// Puts a field where its numbers say.

@@ -124,13 +124,31 @@ fn what_is_no_message_is_refused() {
         ("0a", Fault::Eof),
         ("0affffffffffffffffff01", Fault::Length),
         ("0affffffffffffffffffff01", Fault::Overflow),
-        ("0800", Fault::WrongType { field: "metadata", wire: 0 }),
-        ("0f", Fault::IllegalTag { number: 1, wire: 7 }),
-        ("00", Fault::IllegalTag { number: 0, wire: 0 }),
-        ("a40600", Fault::Group),
+        ("0f", Fault::WrongType { field: "ObjectMeta".into(), wire: 7 }),
+        ("a70600", Fault::IllegalWire(7)),
+        ("a306a4060c", Fault::EndGroup { message: "Pod".into() }),
         ("a306a306", Fault::Eof),
     ] {
         assert_eq!(read(message, &hex::decode(hex).unwrap()), Err(want), "{hex}");
+    }
+    for (hex, want) in [
+        ("0800", "proto: wrong wireType = 0 for field ObjectMeta"),
+        ("00", "proto: Pod: illegal tag 0 (wire type 0)"),
+        ("0a0200", "unexpected EOF"),
+        ("0a0100", "proto: ObjectMeta: illegal tag 0 (wire type 0)"),
+        ("0a035a0104", "proto: unexpected end of group"),
+        ("0a0342020805", "unexpected EOF"),
+        ("0a0442020805", "nothing"),
+        ("0a0442020a00", "proto: wrong wireType = 2 for field Seconds"),
+        ("12021005", "proto: wrong wireType = 0 for field Containers"),
+        ("12040a020800", "proto: wrong wireType = 0 for field Name"),
+        ("12060a0412020800", "proto: wrong wireType = 0 for field HostPath"),
+        ("12040a021000", "proto: wrong wireType = 0 for field VolumeSource"),
+        ("12050a03120100", "proto: VolumeSource: illegal tag 0 (wire type 0)"),
+        ("0a068a01033a0104", "proto: FieldsV1: wiretype end group for non-group"),
+    ] {
+        let told = read(message, &hex::decode(hex).unwrap());
+        assert_eq!(told.map_or_else(|fault| fault.to_string(), |_| "nothing".into()), want, "{hex}");
     }
     let deep = (0..4000).fold(Vec::new(), |inner, _| {
         let mut outer = Vec::new();
@@ -282,4 +300,13 @@ proptest! {
         let _ = read(named("io.k8s.api.core.v1.Pod").message(), &bytes);
         let _ = read(named(SCHEMA).message(), &bytes);
     }
+}
+
+#[test]
+fn json_within_a_message_is_escaped_as_go_escapes_it() {
+    let message = named("io.k8s.api.apps.v1.ControllerRevision").message();
+    let mut bytes = Vec::new();
+    put_tree(message, &json!({"data": {"a": "<b>&\u{2028}"}}), &mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert!(text.contains(r#"{"a":"\u003cb\u003e\u0026\u2028"}"#), "{text}");
 }

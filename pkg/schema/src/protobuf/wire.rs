@@ -14,6 +14,35 @@ pub(crate) enum WireType {
     Group,
     EndGroup,
     Fixed32,
+    /// There is no such type.
+    Illegal(u8),
+}
+
+impl WireType {
+    const fn of(tag: u64) -> Self {
+        match tag & 7 {
+            0 => Self::Varint,
+            1 => Self::Fixed64,
+            2 => Self::Bytes,
+            3 => Self::Group,
+            4 => Self::EndGroup,
+            5 => Self::Fixed32,
+            other => Self::Illegal(other as u8),
+        }
+    }
+
+    /// As it stands in a tag.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Varint => 0,
+            Self::Fixed64 => 1,
+            Self::Bytes => 2,
+            Self::Group => 3,
+            Self::EndGroup => 4,
+            Self::Fixed32 => 5,
+            Self::Illegal(other) => other,
+        }
+    }
 }
 
 /// Reads from a message's bytes.
@@ -28,23 +57,23 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The next number and how its value lies.
-    pub(crate) fn tag(&mut self) -> Result<(u32, WireType), Fault> {
-        let tag = self.varint()?;
-        let number = u32::try_from(tag >> 3).map_err(|_| Fault::Overflow)?;
-        let wire = match tag & 7 {
-            0 => WireType::Varint,
-            1 => WireType::Fixed64,
-            2 => WireType::Bytes,
-            3 => WireType::Group,
-            4 => WireType::EndGroup,
-            5 => WireType::Fixed32,
-            other => return Err(Fault::IllegalTag { number, wire: other }),
-        };
-        if number == 0 {
-            return Err(Fault::IllegalTag { number, wire: tag & 7 });
+    /// The next number of that message and how its value lies.
+    pub(crate) fn tag(&mut self, message: &str) -> Result<(u32, WireType), Fault> {
+        let (number, wire, tag) = self.any_tag()?;
+        if wire == WireType::EndGroup {
+            return Err(Fault::EndGroup { message: message.to_owned() });
         }
-        Ok((number, wire))
+        match u32::try_from(number) {
+            Ok(1..) => Ok((number.unsigned_abs(), wire)),
+            _ => Err(Fault::IllegalTag { message: message.to_owned(), number, tag }),
+        }
+    }
+
+    /// The next entry's number within a map: whatever it is.
+    #[allow(clippy::cast_possible_truncation, reason = "as Go reads it")]
+    pub(crate) fn any_tag(&mut self) -> Result<(i32, WireType, u64), Fault> {
+        let tag = self.varint()?;
+        Ok(((tag >> 3) as i32, WireType::of(tag), tag))
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, Fault> {
@@ -91,11 +120,12 @@ impl<'a> Reader<'a> {
                 WireType::Fixed32 => drop(self.take(4)?),
                 WireType::Group => open += 1,
                 WireType::EndGroup => open = open.checked_sub(1).ok_or(Fault::Group)?,
+                WireType::Illegal(wire) => return Err(Fault::IllegalWire(wire)),
             }
             if open == 0 {
                 return Ok(());
             }
-            wire = self.tag()?.1;
+            wire = self.any_tag()?.1;
         }
     }
 }
@@ -111,15 +141,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 
 /// Writes a number and that its value is a varint, 8 bytes, or bytes with their length.
 pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, wire: WireType) {
-    let wire = match wire {
-        WireType::Varint => 0,
-        WireType::Fixed64 => 1,
-        WireType::Bytes => 2,
-        WireType::Group => 3,
-        WireType::EndGroup => 4,
-        WireType::Fixed32 => 5,
-    };
-    put_varint(out, u64::from(number) << 3 | wire);
+    put_varint(out, u64::from(number) << 3 | u64::from(wire.number()));
 }
 
 /// Writes a whole number; negative ones take ten bytes.

@@ -33,7 +33,7 @@ mod event;
 pub(crate) mod fill;
 pub mod flow_control;
 mod go_diff;
-mod go_names;
+pub(crate) mod go_names;
 mod go_print;
 pub(crate) mod go_values;
 mod image_name;
