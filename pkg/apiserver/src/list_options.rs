@@ -44,8 +44,10 @@ pub fn check_list(query: &Query) -> Result<(), Status> {
 pub fn check_watch(query: &Query) -> Result<(), Status> {
     let mut errors = ErrorList::new();
     let path = FieldPath::new("resourceVersionMatch");
-    let matching = query.filled("resourceVersionMatch");
     let initial = query.get("sendInitialEvents").is_some();
+    let matching = query.filled("resourceVersionMatch");
+    // A watch of the old way, from anywhere, is one that begins with the objects as they are.
+    let anywhere = matches!(query.filled("resourceVersion"), None | Some("0")) && matching.is_none() && !initial;
     let mut forbid = |why: &str| errors.push(FieldError::forbidden(&path, why));
     if initial && matching != Some("NotOlderThan") {
         forbid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
@@ -56,7 +58,7 @@ pub fn check_watch(query: &Query) -> Result<(), Status> {
     if let Some(matching) = matching.filter(|matching| *matching != "NotOlderThan") {
         errors.push(FieldError::not_supported(&path, matching, &["NotOlderThan"]));
     }
-    if matching.is_some() && query.filled("continue").is_some() {
+    if (matching.is_some() || anywhere) && query.filled("continue").is_some() {
         errors.push(FieldError::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
     }
     refuse(&errors)
@@ -93,6 +95,10 @@ mod tests {
     fn options_of_watches_that_contradict_each_other_are_refused() {
         for (query, want) in [
             ("resourceVersion=5", 0),
+            ("resourceVersion=5&continue=x", 0),
+            ("resourceVersion=0&continue=x", 1),
+            ("continue=x", 1),
+            ("sendInitialEvents=true&continue=x", 1),
             ("sendInitialEvents=true&resourceVersionMatch=NotOlderThan", 0),
             ("sendInitialEvents=true", 1),
             ("sendInitialEvents=true&resourceVersionMatch=Exact", 2),

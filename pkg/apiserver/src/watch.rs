@@ -47,8 +47,10 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 enum Start {
     /// What comes after this revision.
     After(Revision),
-    /// All objects as they are, then what comes; where a client asked for it, with a mark between.
-    Objects { marked: bool },
+    /// All objects as they are, then what comes; for those who allow bookmarks, with a mark between.
+    Objects,
+    /// What comes from now on.
+    Now,
 }
 
 /// Answers a watch.
@@ -58,10 +60,10 @@ enum Start {
 pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
     let answer = stream_answer(&context.accept, &context.query, kind)?;
     context.query.number("limit")?;
+    let life = life(&context.query)?;
     // What cannot be read is told before what contradicts itself.
     let selectors = Selectors::parse(&context.query)?;
     list_options::check_watch(&context.query)?;
-    let life = life(&context.query)?;
     let snapshot = app.store.snapshot(&kind.storage);
     let selection = selectors.select(context, kind, &snapshot)?;
     let (start, at_least) = start(&context.query)?;
@@ -72,7 +74,8 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
     let mut first = Vec::new();
     let from = match start {
         Start::After(revision) => revision,
-        Start::Objects { marked } => {
+        Start::Now => app.store.snapshot(&kind.storage).revision(),
+        Start::Objects => {
             let snapshot = app.store.snapshot(&kind.storage);
             let mut frames = Frames { kind, answer, columns: true };
             if converts(kind) {
@@ -84,7 +87,7 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
                 let selected = snapshot.list(&selection.scope, None).filter(|r| selection.contains(r));
                 first.extend(selected.map(|record| frames.make("ADDED", record)));
             }
-            if marked && bookmarks {
+            if bookmarks {
                 first.push(bookmark(kind, answer, snapshot.revision(), true, first.is_empty()));
             }
             snapshot.revision()
@@ -136,10 +139,11 @@ fn start(query: &Query) -> Result<(Start, Option<Revision>), Status> {
         .filled("resourceVersion")
         .map(|text| parse_revision(text).map_err(|why| Status::new(500, Reason::Unknown, why)))
         .transpose()?;
-    let newest = revision.is_none_or(|r| r == Revision::ZERO);
+    let anywhere = revision.is_none_or(|r| r == Revision::ZERO);
     Ok(match query.get("sendInitialEvents") {
-        Some(_) if query.is_true("sendInitialEvents") => (Start::Objects { marked: true }, revision),
-        None if newest => (Start::Objects { marked: false }, None),
+        Some(_) if query.is_true("sendInitialEvents") => (Start::Objects, revision),
+        None if anywhere => (Start::Objects, None),
+        Some(_) if anywhere => (Start::Now, None),
         // One from a revision that is still to come says nothing until then.
         _ => (Start::After(revision.unwrap_or_default()), None),
     })
@@ -407,6 +411,22 @@ mod tests {
         let after = |seconds: u64| now + Duration::from_secs(seconds);
         for (end, want) in [(1, 1), (2, 2), (10, 8), (61, 59), (600, 60)] {
             assert_eq!(next_bookmark(now, after(end)), after(want), "{end}");
+        }
+    }
+
+    #[test]
+    fn a_watch_begins_with_the_objects_unless_it_says_from_where_on() {
+        let start = |query: &str| start(&Query::parse(query)).unwrap();
+        for (query, want) in [
+            ("", (Start::Objects, None)),
+            ("resourceVersion=0", (Start::Objects, None)),
+            ("resourceVersion=5", (Start::After(Revision(5)), None)),
+            ("sendInitialEvents=true&resourceVersion=5", (Start::Objects, Some(Revision(5)))),
+            ("sendInitialEvents=false&resourceVersion=5", (Start::After(Revision(5)), None)),
+            ("sendInitialEvents=false&resourceVersion=0", (Start::Now, None)),
+            ("sendInitialEvents=false", (Start::Now, None)),
+        ] {
+            assert_eq!(start(query), want, "{query}");
         }
     }
 

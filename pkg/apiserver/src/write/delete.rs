@@ -18,6 +18,7 @@ use super::{Write, admit, allocation, failed, seconds, terms};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
+use crate::negotiate::answer;
 use crate::query::Query;
 use crate::read;
 use crate::request::RequestContext;
@@ -28,6 +29,8 @@ use crate::serve_object;
 /// # Errors
 /// 404 where it is not there, 409 where it is not as the client said.
 pub async fn delete(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
+    // Before anything is looked at, it is settled how the answer is written.
+    answer(&context.accept, &context.query, kind)?;
     let options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
     let warnings = warnings(kind, &options);
     warned(run(app, context, kind, options).await, context, &warnings)
@@ -100,6 +103,8 @@ async fn run(
 enum Fate {
     /// It is gone; this is what is told of it.
     Gone(Box<Object>),
+    /// It becomes this, of which watchers are told, and is gone right after.
+    Passes(Box<Object>),
     /// It stays for a while, as this.
     Stays(Box<Object>),
     /// It is on its way already.
@@ -121,23 +126,43 @@ async fn delete_one(write: &Write<'_>, options: &DeleteOptions, name: &str) -> R
         let record = write.app.store.get(&key).ok_or_else(not_found)?;
         let (fate, old, warnings) = decide(write, options, &record, name).await?;
         return Ok(match fate {
-            Fate::Gone(object) => Deleted { object: *object, gone: true, warnings },
+            Fate::Gone(object) | Fate::Passes(object) => Deleted { object: *object, gone: true, warnings },
             Fate::Stays(object) => Deleted { object: *object, gone: false, warnings },
             Fate::Unchanged => Deleted { object: old, gone: false, warnings },
         });
     }
+    let (deleted, passes) = delete_attempts(write, options, &key).await?;
+    if !passes {
+        return Ok(deleted);
+    }
+    // What the client said of the state before is fulfilled; that it has no time left stands in the object now.
+    let rest = DeleteOptions { resource_version: None, disruption: None, ..options.clone() };
+    match delete_attempts(write, &rest, &key).await {
+        Ok((gone, _)) => Ok(Deleted { warnings: deleted.warnings, ..gone }),
+        // Somebody else took it away meanwhile.
+        Err(status) if status.code == 404 => Ok(Deleted { gone: true, ..deleted }),
+        Err(status) => Err(status),
+    }
+}
+
+/// Deletes one object, again where it changes meanwhile; also whether what was written is only its last state.
+async fn delete_attempts(write: &Write<'_>, options: &DeleteOptions, key: &Key) -> Result<(Deleted, bool), Status> {
     for attempt in 1.. {
-        match delete_stored(write, options, &key).await {
-            Err(UpdateError::Store(error)) if terms::is_stale(&error, &key) && attempt < allocation::ATTEMPTS => {}
+        match delete_stored(write, options, key).await {
+            Err(UpdateError::Store(error)) if terms::is_stale(&error, key) && attempt < allocation::ATTEMPTS => {}
             Err(UpdateError::Refused(status)) => return Err(status),
-            Err(UpdateError::Store(error)) => return Err(failed(write.kind, &key, &error)),
+            Err(UpdateError::Store(error)) => return Err(failed(write.kind, key, &error)),
             Ok(deleted) => return Ok(deleted),
         }
     }
-    Err(not_found())
+    Err(Status::not_found(&write.kind.id(), &key.name))
 }
 
-async fn delete_stored(write: &Write<'_>, options: &DeleteOptions, key: &Key) -> Result<Deleted, UpdateError<Status>> {
+async fn delete_stored(
+    write: &Write<'_>,
+    options: &DeleteOptions,
+    key: &Key,
+) -> Result<(Deleted, bool), UpdateError<Status>> {
     let not_found = || Status::not_found(&write.kind.id(), &key.name);
     let deleted = parking_lot::Mutex::new(None);
     let applied = write
@@ -148,27 +173,29 @@ async fn delete_stored(write: &Write<'_>, options: &DeleteOptions, key: &Key) ->
             async move {
                 let record = current.ok_or_else(not_found)?;
                 let (fate, old, warnings) = decide(write, options, &record, &key.name).await?;
+                let passes = matches!(fate, Fate::Passes(_));
                 let (object, gone, decision) = match fate {
                     Fate::Gone(object) => {
                         let decision = allocation::give_back(write, &object).with_delete();
                         (*object, true, decision)
                     }
-                    Fate::Stays(object) => {
+                    Fate::Stays(object) | Fate::Passes(object) => {
                         let draft = write.draft(&object).await?;
                         (*object, false, Decision::Put(draft))
                     }
                     Fate::Unchanged => (old, false, Decision::Keep),
                 };
-                *deleted.lock() = Some(Deleted { object, gone, warnings });
+                *deleted.lock() = Some((Deleted { object, gone, warnings }, passes));
                 Ok(decision)
             }
         })
         .await?;
-    let mut deleted: Deleted = deleted.into_inner().ok_or_else(|| UpdateError::Refused(not_found()))?;
+    let (mut deleted, passes): (Deleted, bool) =
+        deleted.into_inner().ok_or_else(|| UpdateError::Refused(not_found()))?;
     if let Some(applied) = applied {
         deleted.object["metadata"]["resourceVersion"] = applied.revision.to_string().into();
     }
-    Ok(deleted)
+    Ok((deleted, passes))
 }
 
 /// What becomes of the object as it is now: its fate, its state before, and what the client should know.
@@ -255,7 +282,8 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
     // A namespace is first marked, and goes when it is asked for again and holds nothing.
     let waits = is_namespace && !pending;
     let gone = finalizers.is_empty() && grace == 0 && !waits;
-    if gone && !is_pod(kind) {
+    // Only pods are told of by their end before they go, once.
+    if gone && (!is_pod(kind) || (pending && before.unwrap_or_default() == 0)) {
         return Fate::Gone(Box::new(new));
     }
     // A grace can be cut short, never made longer.
@@ -276,7 +304,7 @@ fn fate(kind: &Kind, options: &DeleteOptions, old: &Object, now: Timestamp) -> F
         new["status"]["phase"] = "Terminating".into();
     }
     match () {
-        () if gone => Fate::Gone(Box::new(new)),
+        () if gone => Fate::Passes(Box::new(new)),
         () if new == *old => Fate::Unchanged,
         () => Fate::Stays(Box::new(new)),
     }
@@ -366,6 +394,7 @@ pub async fn delete_collection(
     kind: &Arc<Kind>,
     body: Bytes,
 ) -> Result<Response, Status> {
+    answer(&context.accept, &context.query, kind)?;
     let (page, selection) = read::asked(app, context, kind)?;
     let options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
     let warnings = warnings(kind, &options);
@@ -425,10 +454,23 @@ mod tests {
         ));
         assert!(matches!(
             fate(&kind("pods"), &options("gracePeriodSeconds=0"), &first, Timestamp::now()),
-            Fate::Gone(_)
+            Fate::Passes(_)
         ));
-        let waiting = json!({"metadata": {"name": "p"}, "spec": {}});
-        assert!(matches!(fate(&kind("pods"), &options(""), &waiting, Timestamp::now()), Fate::Gone(_)));
+    }
+
+    #[test]
+    fn a_pod_that_goes_at_once_is_told_of_first() {
+        let fate = |pod: &Value| fate(&kind("pods"), &options(""), pod, Timestamp::UNIX_EPOCH);
+        let Fate::Passes(marked) = fate(&json!({"metadata": {"name": "p", "generation": 1}, "spec": {}})) else {
+            panic!("the pod runs nowhere")
+        };
+        let want = json!({"name": "p", "generation": 2, "deletionTimestamp": "1970-01-01T00:00:00Z",
+            "deletionGracePeriodSeconds": 0});
+        assert_eq!(marked["metadata"], want);
+        assert!(matches!(fate(&marked), Fate::Gone(_)), "it was told of");
+        let mut kept = marked.clone();
+        kept["metadata"]["finalizers"] = json!(["a/b"]);
+        assert!(matches!(fate(&kept), Fate::Unchanged), "somebody keeps it");
     }
 
     #[test]
@@ -449,6 +491,7 @@ mod tests {
                 )
             }
             Fate::Unchanged => "goes on".to_owned(),
+            Fate::Passes(_) => "ends".to_owned(),
             Fate::Gone(_) => "gone".to_owned(),
         };
         for (query, now, want) in [
@@ -458,7 +501,7 @@ mod tests {
             ("gracePeriodSeconds=20", "2026-01-01T00:00:10Z", "2026-01-01T00:00:20Z 20"),
             ("gracePeriodSeconds=20", "2026-01-01T00:00:30Z", "2026-01-01T00:00:30Z 1"),
             ("gracePeriodSeconds=-5", "2026-01-01T00:00:30Z", "2026-01-01T00:00:30Z 1"),
-            ("gracePeriodSeconds=0", "2026-01-01T00:00:10Z", "gone"),
+            ("gracePeriodSeconds=0", "2026-01-01T00:00:10Z", "ends"),
         ] {
             assert_eq!(fate(query, now), want, "{query} at {now}");
         }
