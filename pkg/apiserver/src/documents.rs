@@ -46,9 +46,11 @@ pub fn serve(
         ["api", version] => Served::of(discovery::resource_list(&registry, "", version)),
         ["apis", group] => Served::of(discovery::group(&registry, group)),
         ["apis", group, version] => Served::of(discovery::resource_list(&registry, group, version)),
-        [".well-known", "openid-configuration"] => Served::Ready(Ok(openid("application/json", &openid_document(app)))),
+        [".well-known", "openid-configuration"] => {
+            Served::Ready(openid(context, "application/json", &openid_document(app)))
+        }
         ["openid", "v1", "jwks"] => {
-            Served::Ready(Ok(openid("application/jwk-set+json", &app.authenticator.keys().jwks().into())))
+            Served::Ready(openid(context, "application/jwk-set+json", &app.authenticator.keys().jwks().into()))
         }
         _ => return None,
     };
@@ -195,10 +197,11 @@ fn with_etag(media_type: &'static str, bytes: Bytes, headers: &HeaderMap) -> Res
 }
 
 /// What others need to trust the server's tokens, which changes rarely.
-fn openid(media_type: &'static str, document: &Value) -> Response {
+fn openid(context: &RequestContext, media_type: &'static str, document: &Value) -> Result<Response, Status> {
+    routed(&context.accept, &[media_type])?;
     let mut response = body::bytes(200, media_type, serde_json::to_vec(document).unwrap_or_default());
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
-    response
+    Ok(response)
 }
 
 fn openid_document(app: &App) -> Value {

@@ -14,7 +14,7 @@ use crate::query::Query;
 const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The media type of Prometheus' text format.
-const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 /// Something that can be in order or not.
 struct Check {

@@ -240,7 +240,7 @@ struct Clause<'a> {
 }
 
 impl<'a> Clause<'a> {
-    /// The clauses of a header, the best first. Of the same quality, those without wildcards come first.
+    /// The clauses of a header, the best first.
     fn all(accept: &'a str) -> Vec<Self> {
         let mut clauses: Vec<Self> = Vec::new();
         for clause in accept.split(',').filter_map(|text| Self::parse(text.trim())) {
@@ -269,10 +269,12 @@ impl<'a> Clause<'a> {
         Some(clause)
     }
 
+    /// Upstream's order is none in the strict sense: a name counts before a wildcard whatever their qualities, so it
+    /// matters what is compared with what.
     fn is_before(&self, other: &Self) -> bool {
         self.quality > other.quality
-            || (self.quality == other.quality
-                && ((self.ty != "*" && other.ty == "*") || (self.subtype != "*" && other.subtype == "*")))
+            || (self.ty != "*" && other.ty == "*")
+            || (self.subtype != "*" && other.subtype == "*")
     }
 
     fn parameter(&self, name: &str) -> Option<&'a str> {
@@ -340,7 +342,8 @@ pub fn body_media(content_type: &str) -> Result<MediaType, Status> {
 pub fn routed(accept: &str, types: &[&str]) -> Result<(), Status> {
     let plain = |clause: &str| clause.split(';').next().unwrap_or_default().trim().to_owned();
     let accepted = |name: String| name == "*/*" || types.contains(&name.as_str());
-    if is_default(accept) || accept.split(',').map(plain).any(accepted) {
+    let is_usual = is_default(accept) && types.contains(&"application/json");
+    if is_usual || accept.is_empty() || accept.split(',').map(plain).any(accepted) {
         return Ok(());
     }
     let message = format!("406: Not Acceptable\n\nAvailable representations: {}", types.join(", "));
@@ -384,7 +387,7 @@ mod tests {
             ("application/json;as=Other;v=v1;g=meta.k8s.io,application/yaml", (0, Encoding::Yaml)),
             ("application/json;q=0.5, application/yaml;q=0.9", (0, Encoding::Yaml)),
             ("*/*, application/yaml", (0, Encoding::Yaml)),
-            ("application/*, application/yaml;q=0.2", (0, Encoding::Json)),
+            ("application/*, application/yaml;q=0.2", (0, Encoding::Yaml)),
             (metadata, (1, Encoding::Protobuf)),
             (&format!("{},*/*;q=0.1", table.replace("json", "vnd.kubernetes.protobuf")), (0, Encoding::Json)),
         ] {
@@ -418,6 +421,10 @@ mod tests {
             ("text/html", false),
         ] {
             assert_eq!(routed(accept, &OBJECT_ROUTE).is_ok(), routed_on, "{accept}");
+        }
+        let keys = ["application/jwk-set+json"];
+        for (accept, routed_on) in [("", true), ("*/*", true), (keys[0], true), ("application/json", false)] {
+            assert_eq!(routed(accept, &keys).is_ok(), routed_on, "{accept}");
         }
     }
 

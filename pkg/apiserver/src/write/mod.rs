@@ -36,7 +36,7 @@ use knarr_types::{ErrorList, Key, Object, Status};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
-use crate::negotiate::{answer, body_media};
+use crate::negotiate::{answer, body_media, fits};
 use crate::read::namespace_of;
 use crate::request::RequestContext;
 use crate::request_body::aside;
@@ -300,6 +300,7 @@ impl<'a> Write<'a> {
     /// The answer with the object as it was written, or would have been.
     async fn respond(&self, code: u16, record: &Arc<Record>, warnings: &[String]) -> Result<Response, Status> {
         let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
+        fits(answer, self.kind, false)?;
         let record = &self.app.one_in_version(self.kind, Arc::clone(record), self.context.deadline).await?;
         let bytes = serve_object::encode_one(self.kind, record, answer);
         let mut response = body::bytes(code, answer.encoding.media_type(), bytes);
@@ -310,6 +311,7 @@ impl<'a> Write<'a> {
     /// The answer to a dry run: the object as a tree, with the revision that it has now.
     fn respond_dry(&self, code: u16, object: &Object, warnings: &[String]) -> Result<Response, Status> {
         let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
+        fits(answer, self.kind, false)?;
         let mut object = object.clone();
         folded::unfold(&mut object);
         convert::from_storage(self.kind, &mut object);

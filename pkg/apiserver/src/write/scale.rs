@@ -30,11 +30,11 @@ use crate::serve_object;
 /// # Errors
 /// 404 where the workload is not there.
 pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
+    let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
     let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
     let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
     let record = app.one_in_version(kind, record, context.deadline).await?;
     let object = serve_object::tree(kind, &record);
-    let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
     if let Some(scale) = custom_scale(kind)
         && scale.wanted(&object).is_none()
     {
