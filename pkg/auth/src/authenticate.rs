@@ -18,6 +18,8 @@ use crate::node::SERVING_NODES;
 use crate::static_tokens::StaticTokens;
 use crate::user::{AUTHENTICATED, NODES};
 
+/// What says by which credential somebody is known.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// How long a token holds on after what it is bound to was marked for deletion.
 const LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 
@@ -118,7 +120,9 @@ impl Authenticator {
             groups.push(SERVING_NODES.into());
         }
         groups.push(AUTHENTICATED.into());
-        Some(UserInfo { name: subject.common_name, groups, ..UserInfo::default() })
+        let id = format!("X509SHA256={}", knarr_pki::certificate::fingerprint(der));
+        let extra = [(CREDENTIAL_ID.to_owned(), vec![id])].into();
+        Some(UserInfo { name: subject.common_name, groups, extra, ..UserInfo::default() })
     }
 
     /// Who shows this bearer token; `audiences` are whom it may be for.
@@ -210,12 +214,12 @@ fn service_account(claims: &Claims, objects: &dyn Objects, now: Timestamp) -> Re
     }
     let mut user = UserInfo::service_account(namespace, &own.name);
     user.uid = account;
+    if !claims.jti.is_empty() {
+        user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("JTI={}", claims.jti)]);
+    }
     let mut extra = |key: &str, value: &str| {
         user.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
     };
-    if !claims.jti.is_empty() {
-        extra("credential-id", &format!("JTI={}", claims.jti));
-    }
     for (what, object) in [("node", &bound.node), ("pod", &bound.pod)] {
         let Some(object) = object else { continue };
         extra(&format!("{what}-name"), &object.name);

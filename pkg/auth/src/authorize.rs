@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use knarr_store::Store;
-use knarr_types::ResourceId;
 use knarr_types::selector::{FieldSelector, FieldTerm};
+use knarr_types::{ResourceId, go_quoted};
 
 use crate::UserInfo;
 use crate::follow::Followed;
@@ -230,17 +230,17 @@ fn listed(texts: &[String]) -> String {
 
 /// Who cannot do what, in upstream's words.
 fn refused(user: &UserInfo, wanted: &Attributes<'_>) -> String {
-    let (name, verb) = (&user.name, wanted.verb);
+    let (name, verb) = (go_quoted(&user.name), wanted.verb);
     if wanted.resource.is_empty() {
-        return format!("User {name:?} cannot {verb} path {:?}", wanted.path);
+        return format!("User {name} cannot {verb} path {}", go_quoted(wanted.path));
     }
     let below = if wanted.subresource.is_empty() { String::new() } else { format!("/{}", wanted.subresource) };
     let scope = match wanted.namespace {
         "" => " at the cluster scope".to_owned(),
-        namespace => format!(" in the namespace {namespace:?}"),
+        namespace => format!(" in the namespace {}", go_quoted(namespace)),
     };
-    let resource = format!("{}{below}", wanted.resource);
-    format!("User {name:?} cannot {verb} resource {resource:?} in API group {:?}{scope}", wanted.group)
+    let resource = go_quoted(&format!("{}{below}", wanted.resource));
+    format!("User {name} cannot {verb} resource {resource} in API group {}{scope}", go_quoted(wanted.group))
 }
 
 #[cfg(test)]

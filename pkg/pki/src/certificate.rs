@@ -69,8 +69,13 @@ pub fn der(certificate: &str) -> Result<Vec<u8>, PkiError> {
 /// # Errors
 /// [`PkiError::Malformed`] where it is none.
 pub fn hash(certificate: &str) -> Result<String, PkiError> {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der(certificate)?);
-    Ok(hex::encode(digest))
+    Ok(fingerprint(&der(certificate)?))
+}
+
+/// SHA-256 of a certificate in DER form, hexadecimal.
+#[must_use]
+pub fn fingerprint(der: &[u8]) -> String {
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der))
 }
 
 /// Whether `authority` signed `certificate`; both PEM.

@@ -85,10 +85,25 @@ async fn token_status(app: &App, review: &mut Review<'_>) -> Result<Value, Statu
     let asked = strings(&review.object["spec"]["audiences"]);
     let audiences = if asked.is_empty() { app.settings.audiences.clone() } else { asked };
     let wanted: Vec<_> = audiences.iter().map(String::as_str).collect();
-    Ok(match app.authenticator.token(token, &wanted, app, Timestamp::now()) {
-        Ok(known) => json!({"authenticated": true, "user": user_json(&known.user), "audiences": known.audiences}),
-        Err(why) => json!({"error": why.to_string(), "user": {}}),
-    })
+    let known = app.authenticator.token(token, &wanted, app, Timestamp::now());
+    // What the review says already stays where there is nothing to say instead.
+    let said = &review.object["status"];
+    let mut status = if said.is_object() { said.clone() } else { json!({}) };
+    match known {
+        Ok(known) => {
+            status["authenticated"] = true.into();
+            status["user"] = user_json(&known.user);
+            status["audiences"] = json!(known.audiences);
+        }
+        Err(why) => {
+            status.as_object_mut().map(|status| status.remove("authenticated"));
+            status["error"] = why.to_string().into();
+            if status["user"].is_null() {
+                status["user"] = json!({});
+            }
+        }
+    }
+    Ok(status)
 }
 
 /// Who asks.
@@ -101,7 +116,8 @@ pub(super) async fn myself(app: &App, context: &RequestContext, body: &Bytes) ->
 async fn own_status(review: &mut Review<'_>) -> Result<Value, Status> {
     review.change().await?;
     review.allow().await?;
-    review.object["metadata"]["creationTimestamp"] = crate::write::seconds(Timestamp::now()).into();
+    // Upstream's answer says nothing of what was sent.
+    review.object["metadata"] = json!({"creationTimestamp": crate::write::seconds(Timestamp::now())});
     Ok(json!({"userInfo": user_json(&review.context.user)}))
 }
 
