@@ -59,6 +59,9 @@ async fn answer(app: Arc<App>, request: Request<Body>) -> Response {
     // Who asks may give the request a name of its own, as upstream.
     let id = request.headers().get(AUDIT_ID).filter(|id| !id.is_empty()).cloned();
     let query = Query::parse(request.uri().query().unwrap_or_default());
+    if !query::is_encoded(request.uri().path()) {
+        return misread();
+    }
     let path = query::decode_path(request.uri().path());
     let info = RequestInfo::parse(request.method(), &path, &query);
     drop(path);
@@ -112,6 +115,13 @@ async fn run(
         app.metrics.parts.terminated(504, &Asked::of(&context.info, &context.query, false));
         Err(Status::timeout(TOO_LATE, 0))
     })
+}
+
+/// What Go's server says to a request that it cannot read.
+fn misread() -> Response {
+    let mut response = body::bytes(400, "text/plain; charset=utf-8", "400 Bad Request");
+    response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// What upstream says where it cannot tell what a path is about.

@@ -72,6 +72,7 @@ impl RequestInfo {
             Method::PATCH => "patch",
             Method::DELETE => "delete",
             Method::OPTIONS => "options",
+            Method::TRACE => "trace",
             _ => "",
         };
         // Parts are short: a look at each letter is quicker than a search.
@@ -89,15 +90,12 @@ impl RequestInfo {
         let mut info = Self { group: group.into(), version: version.into(), is_resource: true, ..other("") };
         match rest {
             [] => return other(plain),
-            ["namespaces", name] => info.place("", "namespaces", name, &[]),
-            ["namespaces", name, sub @ ("status" | "finalize")] => info.place("", "namespaces", name, &[*sub]),
+            ["namespaces", name] => info.place(name, "namespaces", name, &[]),
+            ["namespaces", name, sub @ ("status" | "finalize")] => info.place(name, "namespaces", name, &[*sub]),
             ["namespaces", namespace, resource] => info.place(namespace, resource, "", &[]),
             ["namespaces", namespace, resource, name, sub @ ..] => info.place(namespace, resource, name, sub),
             [resource] => info.place("", resource, "", &[]),
             [resource, name, sub @ ..] => info.place("", resource, name, sub),
-        }
-        if info.resource == "namespaces" && !info.name.is_empty() {
-            info.namespace.clone_from(&info.name);
         }
         let one = !info.name.is_empty();
         info.verb = match plain {
@@ -112,7 +110,9 @@ impl RequestInfo {
             "post" => "create",
             "put" => "update",
             "delete" if !one => "deletecollection",
-            other => other,
+            "patch" | "delete" => plain,
+            // Nothing else is asked of resources.
+            _ => "",
         };
         if watched && one {
             info.subresource.clear();
@@ -195,6 +195,8 @@ mod tests {
             (Method::GET, "/api/v1/pods", "list  v1  pods  "),
             (Method::GET, "/api/v1/pods?watch=true", "watch  v1  pods  "),
             (Method::GET, "/api/v1/namespaces/n/pods/p/log", "get  v1 n pods p log"),
+            (Method::OPTIONS, "/api/v1/namespaces/n/pods", "  v1 n pods  "),
+            (Method::GET, "/api/v1/namespaces/n/namespaces/m", "get  v1 n namespaces m "),
             (Method::POST, "/apis/apps/v1/namespaces/n/deployments", "create apps v1 n deployments  "),
             (Method::PUT, "/api/v1/namespaces/n", "update  v1 n namespaces n "),
             (Method::PUT, "/api/v1/namespaces/n/finalize", "update  v1 n namespaces n finalize"),

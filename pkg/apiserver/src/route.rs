@@ -4,7 +4,7 @@
 
 use http::Method;
 use knarr_schema::{Kind, Registry};
-use knarr_types::{Reason, Status, StatusDetails};
+use knarr_types::{Reason, Status, StatusDetails, go_quoted};
 
 use crate::body::{self, Response};
 use crate::negotiate::{COLLECTION_ROUTE, OBJECT_ROUTE, routed};
@@ -38,7 +38,14 @@ pub fn check(context: &RequestContext, kind: &Kind, method: &Method) -> Result<(
         return Err(method_not_allowed());
     }
     if let Some(why) = bad_name(&info.name) {
-        return Err(Status::bad_request(format!("Name parameter invalid: {:?}: {why}", info.name)));
+        let name = go_quoted(&info.name);
+        return Err(Status::bad_request(format!("Name parameter invalid: {name}: {why}")));
+    }
+    // Upstream's storage refuses what would lead out of the place of the resource.
+    if matches!(&*info.namespace, "." | "..") && info.verb != "create" {
+        let name = if info.name.is_empty() { String::new() } else { format!("/{}", info.name) };
+        let key = go_quoted(&format!("/{}/{}{name}", info.resource, info.namespace));
+        return Err(Status::new(500, Reason::Unknown, format!("invalid key: {key}")));
     }
     let content_type = context.content_type.split(';').next().unwrap_or_default().trim();
     if !proxied && info.verb == "patch" && !PATCH_TYPES.contains(&content_type) {
@@ -70,7 +77,7 @@ fn verbs<'k>(context: &RequestContext, kind: &'k Kind) -> Vec<&'k str> {
     let own = |wanted: &[&str]| -> Vec<&'k str> {
         kind.verbs.iter().map(|verb| &**verb).filter(|verb| wanted.contains(verb)).collect()
     };
-    let namespaced = !info.namespace.is_empty() && info.resource != "namespaces";
+    let namespaced = !info.namespace.is_empty() && (info.resource != "namespaces" || info.namespace != info.name);
     if namespaced && !kind.namespaced {
         return Vec::new();
     }

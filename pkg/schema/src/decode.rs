@@ -25,6 +25,7 @@ use crate::field_table::Type;
 use crate::{builtin_types, protobuf};
 use fault::Context;
 pub use head::internal_package;
+pub(crate) use kind::TEMPLATE_GENERATION;
 pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched};
 use typed::Typed;
 pub(crate) use typed::{shortest, zero};

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::field_error::{ErrorList, FieldErrorType};
+use crate::field_error::{ErrorList, FieldErrorType, go_quoted};
 use crate::{Key, ResourceId};
 
 /// The machine-readable cause of a failure: `Status.reason`.
@@ -127,19 +127,25 @@ impl Status {
     /// 404: there is no such object.
     #[must_use]
     pub fn not_found(resource: &ResourceId, name: &str) -> Self {
-        Self::about(404, Reason::NotFound, resource, name, format!("{resource} \"{name}\" not found"))
+        Self::about(404, Reason::NotFound, resource, name, format!("{resource} {} not found", go_quoted(name)))
     }
 
     /// 409: a create met an object of that name.
     #[must_use]
     pub fn already_exists(resource: &ResourceId, name: &str) -> Self {
-        Self::about(409, Reason::AlreadyExists, resource, name, format!("{resource} \"{name}\" already exists"))
+        Self::about(
+            409,
+            Reason::AlreadyExists,
+            resource,
+            name,
+            format!("{resource} {} already exists", go_quoted(name)),
+        )
     }
 
     /// 409: the object is not as the client said.
     #[must_use]
     pub fn conflict(resource: &ResourceId, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}");
+        let message = format!("Operation cannot be fulfilled on {resource} {}: {why}", go_quoted(name));
         Self::about(409, Reason::Conflict, resource, name, message)
     }
 
@@ -158,7 +164,7 @@ impl Status {
         } else if name.is_empty() {
             format!("{resource} is forbidden: {why}")
         } else {
-            format!("{resource} \"{name}\" is forbidden: {why}")
+            format!("{resource} {} is forbidden: {why}", go_quoted(name))
         };
         Self::about(403, Reason::Forbidden, resource, name, message)
     }
@@ -184,7 +190,7 @@ impl Status {
         };
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         debug_assert!(errors.iter().all(|e| e.kind != FieldErrorType::Internal || !e.detail.is_empty()));
-        Self::new(422, Reason::Invalid, format!("{qualified} \"{name}\" is invalid: {text}")).with_details(
+        Self::new(422, Reason::Invalid, format!("{qualified} {} is invalid: {text}", go_quoted(name))).with_details(
             StatusDetails { name: name.into(), group: group.into(), kind: kind.into(), causes, ..Default::default() },
         )
     }

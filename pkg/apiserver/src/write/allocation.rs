@@ -73,9 +73,11 @@ pub(super) fn give(write: &Write<'_>, object: &mut Object, old: Option<&Object>)
     let others = if has_node_ports(object) { others(write, &name, &mut given) } else { Vec::new() };
     let (app, namespace) = (write.app, write.key(&name).namespace);
     let ranges = Ranges { addresses: cluster_ips::ranges(app), ports: app.settings.node_ports };
+    // What a Service of that name has already is not for a new one.
+    let is_there = old.is_none() && app.store.get(&write.key(&name)).is_some();
     let taken = |address: IpAddr| {
         let record = app.store.get(&cluster_ips::key(address));
-        record.is_some_and(|record| !cluster_ips::is_of(&record, &namespace, &name))
+        record.is_some_and(|record| is_there || !cluster_ips::is_of(&record, &namespace, &name))
     };
     let errors = allocate(object, &others, &ranges, &taken, &mut |below| fastrand::u64(..below.max(1)));
     // A port for health checks that cannot be had is a fault of the server's, upstream.

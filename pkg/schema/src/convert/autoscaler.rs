@@ -240,6 +240,10 @@ fn listed(value: Option<Value>) -> Vec<Value> {
 /// A metric (`target`) or its status (`current`) out of an annotation.
 fn metric_v2(metric: &Value, side: &str) -> Value {
     let (name, from) = source(metric);
+    // A type that nothing is said about stays one.
+    if from.is_null() {
+        return json!({ "type": metric["type"] });
+    }
     let is_status = side == "current";
     let field = |of_target: &str, of_status: &str| from[if is_status { of_status } else { of_target }].clone();
     let utilization = field("targetAverageUtilization", "currentAverageUtilization");

@@ -2,7 +2,9 @@
 //! A request's body as an object of the kind that its path names: the whole of what upstream's
 //! handlers say before they look at the object itself.
 
-use knarr_types::{Object, Status};
+use std::num::IntErrorKind;
+
+use knarr_types::{Object, Status, go_quoted};
 
 use super::head::{Head, Mismatch};
 use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, decode_protobuf, warnings, yaml};
@@ -24,6 +26,8 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// The annotation that a field of DaemonSets is published as.
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 /// How many bytes of a body are shown in an error.
 const SHOWN: usize = 30;
 
@@ -78,6 +82,9 @@ pub fn decode_as(
         return Err(refused(&why));
     }
     let mut decoded = decoded.unwrap_or_default();
+    if let Some(why) = inconvertible(kind, &decoded.object) {
+        return Err(refused(&why));
+    }
     if validation == FieldValidation::Strict
         && let Some(error) = decoded.strict_error()
     {
@@ -122,7 +129,21 @@ fn decode_flawless(kind: &Kind, body: &[u8]) -> Option<Object> {
     let Decoded { object, faults } = decode_json(body, kind.ty.get()).ok()?;
     let says = |name: &str, text: &str| object[name].as_str() == Some(text);
     let is_flawless = faults.is_empty() && says("apiVersion", &kind.api_version()) && says("kind", &kind.kind);
-    is_flawless.then_some(object)
+    (is_flawless && inconvertible(kind, &object).is_none()).then_some(object)
+}
+
+/// What keeps an object from becoming one of upstream's internal form: there the generation of a DaemonSet's template
+/// is a number in a field of its own.
+fn inconvertible(kind: &Kind, object: &Object) -> Option<String> {
+    if (&*kind.kind, &*kind.group) != ("DaemonSet", "apps") {
+        return None;
+    }
+    let text = object["metadata"]["annotations"][TEMPLATE_GENERATION].as_str()?;
+    let why = match text.parse::<i64>().err()?.kind() {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    Some(format!("strconv.ParseInt: parsing {}: {why}", go_quoted(text)))
 }
 
 /// Why the result of a patch is no object of the kind.
@@ -169,7 +190,7 @@ fn patched_builtin(kind: &Kind, registry: &Registry, object: Object) -> Result<D
     if object["apiVersion"].as_str().is_none_or(str::is_empty) {
         // Without a version upstream reads its internal one, whose fields have other names.
         let unknown = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind");
-        let faults = unknown.map(|(name, _)| format!("unknown field {name:?}")).collect();
+        let faults = unknown.map(|(name, _)| format!("unknown field {}", go_quoted(name))).collect();
         return Ok(Decoded { object: knarr_types::tree::json!({"metadata": {}}), faults });
     }
     match head.mismatch(kind, registry) {
@@ -188,6 +209,9 @@ fn patched_builtin(kind: &Kind, registry: &Registry, object: Object) -> Result<D
         }
     }
     let mut decoded = check(object, kind.ty.get()).map_err(|error| PatchedFault::Unreadable(error.to_string()))?;
+    if let Some(why) = inconvertible(kind, &decoded.object) {
+        return Err(PatchedFault::Unreadable(why));
+    }
     decoded.object["apiVersion"] = kind.api_version().into();
     decoded.object["kind"] = (*kind.kind).into();
     Ok(decoded)
@@ -259,7 +283,8 @@ fn open(body: &[u8], media: MediaType) -> Result<Opened<'_>, String> {
 
 fn cannot_be_handled(head: &Head, kind: &Kind, why: &dyn std::fmt::Display) -> Status {
     let Head { version, kind: name, .. } = head;
-    Status::bad_request(format!("{name} in version {version:?} cannot be handled as a {}: {why}", kind.kind))
+    let version = go_quoted(version);
+    Status::bad_request(format!("{name} in version {version} cannot be handled as a {}: {why}", kind.kind))
 }
 
 /// The beginning of a body: as text where it is an object, else in hexadecimal.

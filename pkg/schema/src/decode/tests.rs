@@ -15,6 +15,24 @@ fn read(group: &str, kind: &str, body: &str) -> Result<(Object, Vec<String>), St
 }
 
 #[test]
+fn the_generation_of_a_template_is_a_number() {
+    let sent = |generation: &str| {
+        let annotations = format!(r#"{{"deprecated.daemonset.template.generation":"{generation}"}}"#);
+        let body = format!(
+            r#"{{"apiVersion":"apps/v1","kind":"DaemonSet","metadata":{{"name":"d","annotations":{annotations}}}}}"#
+        );
+        read("apps", "DaemonSet", &body).map(|_| ())
+    };
+    assert_eq!((sent("5"), sent("-5")), (Ok(()), Ok(())));
+    for (generation, why) in
+        [("x", "invalid syntax"), ("", "invalid syntax"), ("99999999999999999999", "value out of range")]
+    {
+        let want = "DaemonSet in version \"v1\" cannot be handled as a DaemonSet: strconv.ParseInt: parsing";
+        assert_eq!(sent(generation), Err(format!("{want} \"{generation}\": {why}")));
+    }
+}
+
+#[test]
 fn unknown_and_duplicate_fields_are_told_in_the_order_of_the_body() {
     let body =
         r#"{"metadata":{"name":"a","name":"b","lables":{}},"spec":{"ports":[{"port":80,"foo":{"a":1}}]},"Kinds":"x"}"#;

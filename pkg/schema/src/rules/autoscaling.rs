@@ -400,6 +400,11 @@ mod tests {
 
     #[test]
     fn the_first_version_is_judged_with_what_its_annotations_say() {
+        let bare = json!({"apiVersion": "autoscaling/v1", "metadata": {"name": "x", "annotations": {
+            "autoscaling.alpha.kubernetes.io/metrics": r#"[{"type":"Pods"}]"#}},
+            "spec": {"maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}});
+        let why = "Required value: must populate information for the given metric source";
+        assert_eq!(found(&bare), [format!("spec.metrics[0].pods: {why}")]);
         let mut autoscaler = json!({"apiVersion": "autoscaling/v1", "metadata": {"name": "x", "annotations": {
             "autoscaling.alpha.kubernetes.io/metrics": r#"[{"type":"Pods","pods":{"metricName":"q","targetAverageValue":"0"}}]"#}},
             "spec": {"maxReplicas": 5, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "D", "name": "d"}}});

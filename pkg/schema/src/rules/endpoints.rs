@@ -177,18 +177,32 @@ fn slice_addresses(endpoint: &At<'_>, kind: &str) -> ErrorList {
     for address in endpoint.items("addresses") {
         match kind {
             "IPv4" | "IPv6" => errors.extend(slice_ip(&list, &address, kind)),
-            "FQDN" => {
-                let faults = names::dns1123_subdomain(address.text());
-                if faults.is_empty() && !address.text().contains('.') {
-                    let message = "should be a domain with at least two segments separated by dots";
-                    errors.push(address.invalid(message));
-                }
-                errors.extend(address.faults(faults));
-            }
+            "FQDN" => errors.extend(qualified_domain(&address)),
             _ => {}
         }
     }
     errors
+}
+
+/// A name of at least two parts; the root behind it may be written out.
+fn qualified_domain(address: &At<'_>) -> ErrorList {
+    let text = address.text();
+    if text.is_empty() {
+        return ErrorList::from([address.required("")]);
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let invalid =
+        |part: &str, faults: &[String]| ErrorList::from([FieldError::invalid(&address.path, part, faults.join(","))]);
+    let faults = names::dns1123_subdomain(name);
+    if !faults.is_empty() {
+        return invalid(name, &faults);
+    }
+    if !name.contains('.') {
+        return invalid(name, &["should be a domain with at least two segments separated by dots".to_owned()]);
+    }
+    let wrong =
+        name.split('.').map(|label| (label, names::dns1123_label(label))).find(|(_, faults)| !faults.is_empty());
+    wrong.map_or_else(ErrorList::new, |(label, faults)| invalid(label, &faults))
 }
 
 fn slice_ip(list: &At<'_>, address: &At<'_>, kind: &str) -> ErrorList {
@@ -279,6 +293,23 @@ mod tests {
         assert!(slice_warnings(&slice).is_empty());
         let endpoints = json!({"subsets": [{"notReadyAddresses": [{"ip": "FD00::1"}]}]});
         assert!(subset_warnings(&endpoints)[0].starts_with("subsets[0].notReadyAddresses[0].ip: IPv6 address"));
+    }
+
+    #[test]
+    fn a_domain_has_two_parts_and_maybe_a_dot_behind() {
+        let found = |text: &str| {
+            let address = json!(text);
+            qualified_domain(&At::root(&address)).iter().map(|e| e.body()).collect::<Vec<_>>().join("; ")
+        };
+        assert_eq!((found("a.b"), found("a.b.")), (String::new(), String::new()));
+        for (text, want) in [
+            ("", "Required value"),
+            ("a.", "Invalid value: \"a\": should be a domain with at least two segments separated by dots"),
+            ("A.b.", "Invalid value: \"A.b\": a lowercase RFC 1123 subdomain"),
+            (&format!("a.{}", "b".repeat(64)), "must be no more than 63 characters"),
+        ] {
+            assert!(found(text).contains(want), "{text}: {}", found(text));
+        }
     }
 
     #[test]

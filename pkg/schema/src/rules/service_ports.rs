@@ -61,11 +61,14 @@ pub fn together(spec: &At<'_>, is_new: bool) -> ErrorList {
     for port in ports.iter().filter(|port| port.int("nodePort") != 0) {
         let key = (port.str("protocol"), port.int("nodePort"));
         let node_port = port.get("nodePort");
-        if node_ports.contains(&key) {
+        let before = node_ports.iter().find(|(of, _)| *of == key);
+        if let Some((_, number)) = before {
             let taken = "provided port is already allocated";
-            errors.push(if is_new { node_port.invalid(taken) } else { node_port.duplicate() });
+            // For ports of one number a node port is given out once.
+            let is_taken = is_new && *number != port.int("port");
+            errors.push(if is_taken { node_port.invalid(taken) } else { node_port.duplicate() });
         }
-        node_ports.push(key);
+        node_ports.push((key, port.int("port")));
     }
     let mut numbers = Vec::new();
     for port in &ports {

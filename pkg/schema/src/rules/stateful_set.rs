@@ -21,6 +21,7 @@ use super::workload::{
     self, always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative,
     plain_number, required_selector, template_defaults, within_replicas,
 };
+use crate::decode::TEMPLATE_GENERATION;
 
 pub(super) static STATEFUL_SET: Rules = Rules {
     default: stateful_defaults,
@@ -57,7 +58,8 @@ pub(super) static DAEMON_SET: Rules = Rules {
     },
     prepare_create: |set| {
         workload::prepare_create(set);
-        template_generation(set, 1);
+        let sent = template_generation_of(set);
+        template_generation(set, sent.max(1));
     },
     prepare_update: |new, old, subresource| {
         workload::prepare_update(new, old, subresource);
@@ -79,7 +81,6 @@ pub(super) static DAEMON_SET: Rules = Rules {
     ..Rules::DEFAULT
 };
 
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 const FORBIDDEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
      'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are \
      forbidden";
@@ -192,7 +193,14 @@ fn completed_template(spec: &At<'_>) -> Value {
     if claims.is_empty() {
         return template;
     }
-    let names: Vec<_> = claims.iter().map(|claim| claim.str("metadata.name")).collect();
+    // Two claims of one name are one volume.
+    let mut names: Vec<&str> = Vec::new();
+    for claim in &claims {
+        let name = claim.str("metadata.name");
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let own = each(pod, "volumes").filter(|volume| !names.contains(&volume["name"].as_str().unwrap_or_default()));
     let claimed = names.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
     pod["volumes"] = Value::Array(claimed.chain(own.map(std::mem::take).collect::<Vec<_>>()).collect());

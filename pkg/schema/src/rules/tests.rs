@@ -66,6 +66,22 @@ fn a_stateful_set_is_judged_with_the_volumes_of_its_claims() {
     assert_eq!(told_of_new("apps", "StatefulSet", &empty), [format!("{path}: Required value")]);
     // What was wrong before is let be.
     assert_eq!(told_of_change("apps", "StatefulSet", &empty, &empty), Vec::<String>::new());
+    let mut twice = spec;
+    let claim = twice["spec"]["volumeClaimTemplates"][0].clone();
+    twice["spec"]["volumeClaimTemplates"] = json!([claim.clone(), claim]);
+    assert_eq!(told_of_new("apps", "StatefulSet", &twice), Vec::<String>::new(), "claims of one name are one volume");
+}
+
+#[test]
+fn a_new_set_keeps_the_generation_that_it_comes_with() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("apps", "v1", "DaemonSet").unwrap();
+    for (sent, want) in [("0", "1"), ("5", "5"), ("-3", "1")] {
+        let mut set =
+            json!({"metadata": {"annotations": {"deprecated.daemonset.template.generation": sent}}, "spec": {}});
+        kind.prepare_create(&mut set);
+        assert_eq!(set["metadata"]["annotations"]["deprecated.daemonset.template.generation"], want);
+    }
 }
 
 #[test]
