@@ -80,7 +80,7 @@ fn with_command_of_link(mut args: Vec<OsString>) -> Vec<OsString> {
 
 /// Reads the command line; for the commands that run for long, with the configuration file's keys.
 fn parse(args: Vec<OsString>) -> anyhow::Result<Command> {
-    let mut cli = Cli::command();
+    let mut cli = Cli::command().mut_subcommand("ctl", knarr_ctl::as_kubectl);
     let configurable = ["up", "server", "agent"];
     let name = args.get(1).and_then(|a| a.to_str()).filter(|a| configurable.contains(a)).map(str::to_owned);
     let args = match name.as_deref().and_then(|n| cli.find_subcommand(n)) {

@@ -2,14 +2,16 @@
 //! `apply`: server-side apply under a manager of our own.
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/>
 
+use knarr_types::LabelSelector;
 use knarr_types::labels::LAST_APPLIED;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, ValidationDirective};
 use serde_json::{Value, json};
 
 use crate::args::{ApplyArgs, DryRun};
 use crate::error::CtlError;
+use crate::get::objects_as;
 use crate::manifest::{Target, read};
-use crate::output::print;
+use crate::output::{Format, print};
 use crate::session::Session;
 
 /// Under which name kubectl owns what it applied by itself, without the server.
@@ -17,18 +19,36 @@ const CLIENT_SIDE: &str = "kubectl-client-side-apply";
 
 /// Runs `apply`. All manifests are read before the first is sent.
 pub(crate) async fn run(session: &Session, args: ApplyArgs) -> Result<u8, CtlError> {
-    let mut failed = 0;
-    for object in read(&args.files, args.recursive)? {
+    let format = Format::parse(&args.output)?;
+    let selector = LabelSelector::parse(&args.selector).map_err(|e| CtlError::usage(e.to_string()))?;
+    let labels = |object: &Value| -> Vec<(String, String)> {
+        let labels = object["metadata"]["labels"].as_object().into_iter().flatten();
+        labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect()
+    };
+    let mut objects = read(&args.files, args.recursive)?;
+    objects.retain(|object| selector.matches(&labels(object)));
+    if objects.is_empty() {
+        return Err(CtlError::usage("no objects passed to apply"));
+    }
+    let (mut applied, mut failed) = (Vec::new(), 0);
+    for object in objects {
         // One that is refused does not keep the others from being applied, as with kubectl.
-        if let Err(error) = apply(session, object, &args).await {
-            eprintln!("{}", error.line());
-            failed += 1;
+        match apply(session, object, &args, &format).await {
+            Ok(object) => applied.push(object),
+            Err(error) => {
+                eprintln!("{}", error.line());
+                failed += 1;
+            }
         }
+    }
+    if !matches!(format, Format::Table { .. } | Format::Name) && !applied.is_empty() {
+        print(&objects_as(&format, applied)?)?;
     }
     Ok(u8::from(failed > 0))
 }
 
-async fn apply(session: &Session, object: Value, args: &ApplyArgs) -> Result<(), CtlError> {
+/// Applies one; gives what it is then.
+async fn apply(session: &Session, object: Value, args: &ApplyArgs, format: &Format) -> Result<Value, CtlError> {
     let target = Target::of(session, object).await?;
     if target.name.is_empty() {
         return Err(CtlError::usage(format!(
@@ -37,9 +57,11 @@ async fn apply(session: &Session, object: Value, args: &ApplyArgs) -> Result<(),
         )));
     }
     let api = session.api(target.resource, target.namespace.as_deref());
-    let mut params = PatchParams::apply(&args.field_manager).validation_strict();
+    let mut params = PatchParams::apply(&args.field_manager);
+    params.field_validation = Some(validation(&args.validate)?);
     params.force = args.force_conflicts;
-    params.dry_run = args.dry_run == DryRun::Server;
+    // Only the server knows what would come of it.
+    params.dry_run = args.dry_run != DryRun::None;
     let live = api.get_opt(&target.name).await?.map(|live| json!(live));
     if let Some(patch) =
         live.as_ref().filter(|_| !params.dry_run).and_then(|live| taken_over(live, &args.field_manager))
@@ -53,8 +75,26 @@ async fn apply(session: &Session, object: Value, args: &ApplyArgs) -> Result<(),
         Some(before) if Some(&before) == after.metadata.resource_version.as_ref() => "unchanged",
         Some(_) => "configured",
     };
-    let note = if params.dry_run { " (server dry run)" } else { "" };
-    print(&format!("{} {what}{note}\n", target.label()))
+    match format {
+        Format::Table { .. } => print(&format!("{} {what}{}\n", target.label(), args.dry_run.note()))?,
+        Format::Name => print(&format!("{}\n", target.label()))?,
+        _ => {}
+    }
+    Ok(json!(after))
+}
+
+/// What `--validate` asks for.
+fn validation(text: &str) -> Result<ValidationDirective, CtlError> {
+    Ok(match text {
+        "strict" | "true" => ValidationDirective::Strict,
+        "warn" => ValidationDirective::Warn,
+        "ignore" | "false" => ValidationDirective::Ignore,
+        other => {
+            return Err(CtlError::usage(format!(
+                "invalid - validate option {other:?}; must be one of: strict (or true), warn, ignore (or false)"
+            )));
+        }
+    })
 }
 
 async fn take_over(api: &Api<DynamicObject>, name: &str, patch: Value) -> Result<(), CtlError> {

@@ -1,22 +1,56 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cluster-info`, `version`, `kubeconfig`.
 
+use serde_json::{Value, json};
+
 use crate::error::CtlError;
 use crate::output::print;
 use crate::session::Session;
+use crate::yaml;
 
-/// This program's version.
-pub(crate) fn client_version() -> Result<u8, CtlError> {
-    print(&format!("Client Version: v{}\n", env!("CARGO_PKG_VERSION")))?;
+/// This program's version, and that of the session's server.
+pub(crate) async fn version(session: Option<&Session>, format: &str) -> Result<u8, CtlError> {
+    if !["", "json", "yaml"].contains(&format) {
+        return Err(CtlError::usage("--output must be 'yaml' or 'json'"));
+    }
+    let ours = client_version();
+    let mut versions = json!({"clientVersion": ours});
+    if let Some(session) = session {
+        versions["serverVersion"] = json!(session.client.apiserver_version().await?);
+    }
+    let text = |which: &str| versions[which]["gitVersion"].as_str().unwrap_or_default().to_owned();
+    let text = match (format, session) {
+        ("json", _) => json_by_twos(&versions),
+        ("yaml", _) => yaml::document(&versions),
+        (_, None) => format!("Client Version: {}\n", text("clientVersion")),
+        (_, Some(_)) => {
+            format!("Client Version: {}\nServer Version: {}\n", text("clientVersion"), text("serverVersion"))
+        }
+    };
+    print(&text)?;
     Ok(0)
 }
 
-/// This program's and the server's.
-pub(crate) async fn version(session: &Session) -> Result<u8, CtlError> {
-    client_version()?;
-    let server = session.client.apiserver_version().await?;
-    print(&format!("Server Version: {}\n", server.git_version))?;
-    Ok(0)
+/// What Go says of itself in kubectl's has no counterpart here.
+fn client_version() -> Value {
+    let mut numbers = env!("CARGO_PKG_VERSION").split('.');
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    json!({
+        "major": numbers.next(),
+        "minor": numbers.next(),
+        "gitVersion": concat!("v", env!("CARGO_PKG_VERSION")),
+        "platform": format!("{}/{}", std::env::consts::OS, architecture),
+    })
+}
+
+/// As kubectl prints versions, and nothing else.
+fn json_by_twos(value: &Value) -> String {
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    format!("{text}\n")
 }
 
 /// Where the cluster answers, and whether it is well.

@@ -11,7 +11,7 @@ use kube::api::Api;
 use crate::args::CpArgs;
 use crate::error::CtlError;
 use crate::exec::capture;
-use crate::logs::default_container;
+use crate::logs;
 use crate::session::Session;
 
 /// One end of a copy.
@@ -40,6 +40,9 @@ impl End {
 /// Runs `cp`.
 pub(crate) async fn run(session: &Session, args: CpArgs) -> Result<u8, CtlError> {
     match (End::parse(&args.from), End::parse(&args.to)) {
+        (End::Local(from), End::Remote { .. }) if std::fs::symlink_metadata(&from).is_err() => {
+            return Err(CtlError::usage(format!("{} doesn't exist in local filesystem", from.display())));
+        }
         (End::Local(from), End::Remote { namespace, pod, path }) => {
             let (api, container) = place(session, namespace, &pod, args.container).await?;
             upload(&api, &pod, &container, &from, &path).await?;
@@ -48,7 +51,10 @@ pub(crate) async fn run(session: &Session, args: CpArgs) -> Result<u8, CtlError>
             let (api, container) = place(session, namespace, &pod, args.container).await?;
             download(&api, &pod, &container, &path, &to).await?;
         }
-        _ => return Err(CtlError::usage("one of FROM and TO must be POD:PATH, the other a local path")),
+        (End::Local(_), End::Local(_)) => {
+            return Err(CtlError::usage("one of src or dest must be a remote file specification"));
+        }
+        _ => return Err(CtlError::usage("one of src or dest must be a local file specification")),
     }
     Ok(0)
 }
@@ -62,7 +68,7 @@ async fn place(
     let namespace = namespace.unwrap_or_else(|| session.namespace.clone());
     let api = Api::<Pod>::namespaced(session.client.clone(), &namespace);
     let object = api.get(pod).await?;
-    let container = container.map_or_else(|| default_container(&object), Ok)?;
+    let container = logs::container(&object, container.as_deref(), false)?;
     debug_assert_eq!(object.name_any(), pod);
     Ok((api, container))
 }

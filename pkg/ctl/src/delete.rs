@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PropagationPolicy, WatchEvent, WatchParams};
 
-use crate::args::{Cascade, DeleteArgs};
+use crate::args::{Cascade, DeleteArgs, DryRun};
 use crate::error::CtlError;
+use crate::logs::seconds;
 use crate::manifest::{Target, read};
 use crate::output::print;
 use crate::resources::{Named, Resource, named};
@@ -18,42 +19,93 @@ const WATCH: u32 = 290;
 
 /// Runs `delete`.
 pub(crate) async fn run(session: &Session, args: DeleteArgs) -> Result<u8, CtlError> {
-    let params = params(&args);
+    let params = params(&args)?;
+    let timeout = u64::try_from(seconds(&args.timeout)?).unwrap_or_default();
     let mut gone = Vec::new();
     for (resource, namespace, name) in targets(session, &args).await? {
         let api = session.api(&resource, namespace.as_deref());
-        match api.delete(&name, &params).await {
+        let done = if args.dry_run == DryRun::Client {
+            api.get_metadata(&name).await.map(drop)
+        } else {
+            api.delete(&name, &params).await.map(drop)
+        };
+        match done {
             Err(kube::Error::Api(status)) if status.code == 404 && args.ignore_not_found => continue,
-            other => drop(other?),
+            other => other?,
         }
-        let how = if args.force { " force deleted" } else { " deleted" };
-        print(&format!("{} \"{name}\"{how}\n", resource.qualified()))?;
+        print(&done_text(&args, &resource, namespace.as_deref(), &name))?;
         gone.push((api, name));
     }
-    if args.wait && !args.force {
-        for (api, name) in gone {
-            wait(&api, &name).await?;
+    if args.wait && !args.force && args.dry_run == DryRun::None {
+        let all = wait_for_all(&gone);
+        if timeout == 0 {
+            all.await?;
+        } else {
+            let timed = tokio::time::timeout(Duration::from_secs(timeout), all).await;
+            timed.unwrap_or_else(|_| Err(CtlError::usage("timed out waiting for the condition")))?;
         }
     }
     Ok(0)
 }
 
-fn params(args: &DeleteArgs) -> DeleteParams {
-    DeleteParams {
-        grace_period_seconds: args.grace_period.or(args.force.then_some(0)),
+/// What is said of an object that was deleted.
+fn done_text(args: &DeleteArgs, resource: &Resource, namespace: Option<&str>, name: &str) -> String {
+    let type_ = resource.qualified();
+    if args.output == "name" {
+        return format!("{type_}/{name}\n");
+    }
+    let how = if args.force { "force deleted" } else { "deleted" };
+    let place = namespace.filter(|_| resource.namespaced);
+    let place = place.map_or_else(String::new, |namespace| format!(" from {namespace} namespace"));
+    format!("{type_} \"{name}\" {how}{place}{}\n", args.dry_run.note())
+}
+
+async fn wait_for_all(gone: &[(Api<DynamicObject>, String)]) -> Result<(), CtlError> {
+    for (api, name) in gone {
+        wait(api, name).await?;
+    }
+    Ok(())
+}
+
+fn params(args: &DeleteArgs) -> Result<DeleteParams, CtlError> {
+    if !["", "name"].contains(&args.output.as_str()) {
+        return Err(CtlError::usage(format!("unexpected -o output mode: {}. We only support '-o name'", args.output)));
+    }
+    let grace = match (args.grace_period, args.now, args.force) {
+        (0.., true, _) => return Err(CtlError::usage("--now and --grace-period cannot be specified together")),
+        (1.., _, true) => {
+            return Err(CtlError::usage("--force and --grace-period greater than 0 cannot be specified together"));
+        }
+        (0, _, true) | (..0, false, true) => {
+            eprintln!(
+                "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated. The resource may continue to run on the cluster indefinitely."
+            );
+            Some(0)
+        }
+        // At once is what --force says: this alone would be a slip.
+        (_, true, _) | (0, _, false) => Some(1),
+        (seconds, ..) => u32::try_from(seconds).ok(),
+    };
+    Ok(DeleteParams {
+        dry_run: args.dry_run == DryRun::Server,
+        grace_period_seconds: grace,
         propagation_policy: Some(match args.cascade {
             Cascade::Background => PropagationPolicy::Background,
             Cascade::Foreground => PropagationPolicy::Foreground,
             Cascade::Orphan => PropagationPolicy::Orphan,
         }),
         ..DeleteParams::default()
-    }
+    })
 }
 
 type Object = (Resource, Option<String>, String);
 
 async fn targets(session: &Session, args: &DeleteArgs) -> Result<Vec<Object>, CtlError> {
     let selection = &args.selection;
+    selection.check()?;
+    if args.all && !(selection.selector.is_empty() && selection.field_selector.is_empty()) {
+        return Err(CtlError::usage("setting 'all' parameter but found a non empty selector. "));
+    }
     let mut found = Vec::new();
     if !selection.files.is_empty() {
         for object in read(&selection.files, selection.recursive)? {
@@ -71,7 +123,7 @@ async fn targets(session: &Session, args: &DeleteArgs) -> Result<Vec<Object>, Ct
         }
         Named::Types(types) => {
             if !args.all && selection.selector.is_empty() && selection.field_selector.is_empty() {
-                return Err(CtlError::usage("say which: a name, a selector (-l), or --all"));
+                return Err(CtlError::usage("resource(s) were provided, but no name was specified"));
             }
             for resource in resources.find_all(types)?.into_iter().filter(|r| r.can("delete")) {
                 let namespace = (!selection.all_namespaces).then_some(session.namespace.as_str());

@@ -27,6 +27,7 @@ mod volumes;
 mod workload;
 
 use k8s_openapi::api::apps::v1 as apps;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::rbac::v1 as rbac;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use knarr_types::tree::to_value;
@@ -58,6 +59,7 @@ const EVENTLESS: [(&str, &str); 9] = [
 
 /// Runs `describe`.
 pub(crate) async fn run(session: &Session, args: DescribeArgs) -> Result<u8, CtlError> {
+    args.selection.check()?;
     let mut failures = Vec::new();
     let found = find(session, &args.selection, &mut failures).await?;
     if found.objects.is_empty() && failures.is_empty() {
@@ -73,6 +75,13 @@ pub(crate) async fn run(session: &Session, args: DescribeArgs) -> Result<u8, Ctl
         print(&format!("{before}{text}{after}"))?;
     }
     Ok(say(&failures))
+}
+
+/// A template of pods, as pages of those who have one show it, but not aligned.
+pub(crate) fn template_text(of: &PodTemplateSpec) -> String {
+    let mut page = Page::default();
+    pod::template(&mut page, of);
+    page.unaligned()
 }
 
 /// What was asked for.

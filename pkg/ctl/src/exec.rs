@@ -11,13 +11,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ExecArgs;
 use crate::error::CtlError;
-use crate::logs::{default_container, pod};
+use crate::logs::{container, pod};
 use crate::session::Session;
 
 /// Runs `exec`; its exit code is the command's.
 pub(crate) async fn run(session: &Session, args: ExecArgs) -> Result<u8, CtlError> {
     let pod = pod(session, &args.target).await?;
-    let container = args.container.clone().map_or_else(|| default_container(&pod), Ok)?;
+    let container = container(&pod, args.container.as_deref(), args.quiet)?;
     let is_terminal = tcgetattr(std::io::stdin()).is_ok();
     let tty = args.tty && is_terminal;
     if args.tty && !is_terminal {
@@ -82,10 +82,7 @@ pub(crate) fn exit_code(status: Option<Status>) -> Result<u8, CtlError> {
             eprintln!("command terminated with exit code {code}");
             Ok(code)
         }
-        None => Err(CtlError::Server {
-            reason: status.reason.unwrap_or_default(),
-            message: status.message.unwrap_or_default(),
-        }),
+        None => Err(CtlError::usage(status.message.unwrap_or_default())),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::manifest;
 use crate::output::{Columns, Format, json, print};
 use crate::resources::{Named, Resource, named};
 use crate::session::Session;
+use crate::sort::sort;
 use crate::yaml;
 
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
@@ -37,15 +38,23 @@ impl Ask<'_> {
     }
 
     /// The path with its query; a single object is a list by name when it is watched.
-    fn uri(&self, selection: &Selection, watch: Option<&str>) -> String {
+    fn uri(&self, args: &GetArgs, watch: Option<&str>, more: Option<&str>) -> String {
+        let selection = &args.selection;
         let mut query: Vec<(&str, String)> = Vec::new();
         let mut path = self.path();
         let mut fields = selection.field_selector.clone();
         match (&self.name, watch) {
-            (Some(name), None) => path.push_str(&format!("/{name}")),
+            (Some(name), None) => {
+                path.push_str(&format!("/{name}"));
+                args.subresource.iter().for_each(|part| path.push_str(&format!("/{part}")));
+            }
             (Some(name), Some(_)) => fields = format!("metadata.name={name}"),
+            (None, None) if args.chunk_size > 0 => query.push(("limit", args.chunk_size.to_string())),
             (None, _) => {}
         }
+        query.extend(more.map(|token| ("continue", token.to_owned())));
+        // What the rows are sorted by is in the objects.
+        query.extend(args.sort_by.as_ref().map(|_| ("includeObject", "Object".to_owned())));
         if !selection.selector.is_empty() {
             query.push(("labelSelector", selection.selector.clone()));
         }
@@ -68,27 +77,76 @@ fn escape(text: &str) -> String {
 
 /// Runs `get`.
 pub(crate) async fn run(session: &Session, args: GetArgs) -> Result<u8, CtlError> {
-    let format = Format::parse(&args.output)?;
-    let asks = asks(session, &args.selection).await?;
-    if args.watch && asks.len() != 1 {
-        return Err(CtlError::usage("you may only watch one type of resource, or one object, at a time"));
+    if let Some(path) = &args.raw {
+        let request = http::Request::get(path).body(Vec::new()).map_err(|e| CtlError::usage(e.to_string()))?;
+        print(&session.client.request_text(request).await?)?;
+        return Ok(0);
     }
-    let (asks, answers, failures) = request_all(session, asks, &args, &format).await;
+    args.selection.check()?;
+    let watches = args.watch || args.watch_only;
+    if args.output_watch_events && !watches {
+        return Err(CtlError::usage("--output-watch-events option can only be used with --watch or --watch-only"));
+    }
+    let format = Format::with_template(&args.output, args.template.as_deref())?;
+    let asks = asks(session, &args.selection).await?;
+    if watches && asks.len() != 1 {
+        return Err(CtlError::usage("you may only specify a single resource type"));
+    }
+    let (asks, mut answers, failures) = request_all(session, asks, &args, &format).await;
     if answers.is_empty() && !failures.is_empty() {
         return Ok(say(&failures));
     }
-    let mut columns = Columns::default();
-    match &format {
-        Format::Table { wide } => print_tables(&args, &asks, &answers, *wide, &mut columns)?,
-        Format::Columns(of) => print_columns(of, &args, &answers, &mut columns)?,
-        _ => print_objects(&format, &asks, &answers)?,
+    if let Some(path) = &args.sort_by {
+        sort_all(&mut answers, path, &format)?;
     }
-    if args.watch
-        && let (Some(ask), Some(answer)) = (asks.first(), answers.first())
-    {
+    let mut columns = Columns::default();
+    if !args.watch_only {
+        print_answers(&format, &args, &asks, &answers, &mut columns)?;
+    }
+    if watches && let (Some(ask), Some(answer)) = (asks.first(), answers.first()) {
         watch(session, ask, answer, &args, &format, &mut columns).await?;
     }
     Ok(say(&failures))
+}
+
+fn print_answers(
+    format: &Format,
+    args: &GetArgs,
+    asks: &[Ask<'_>],
+    answers: &[Value],
+    columns: &mut Columns,
+) -> Result<(), CtlError> {
+    match format {
+        Format::Table { wide } => print_tables(args, asks, answers, *wide, columns),
+        Format::Columns(of) => print_columns(of, args, answers, columns),
+        _ if args.output_watch_events => {
+            answers.iter().flat_map(items).try_for_each(|object| print_event(format, args, "ADDED", object))
+        }
+        _ => print_objects(format, args, asks, answers),
+    }
+}
+
+/// Sorts the rows of a table, or the objects of all lists.
+fn sort_all(answers: &mut Vec<Value>, path: &str, format: &Format) -> Result<(), CtlError> {
+    if matches!(format, Format::Table { .. }) {
+        return match answers.as_mut_slice() {
+            [one] => match one["rows"].as_array_mut() {
+                Some(rows) => sort(rows, path, |row| &row["object"]),
+                None => Ok(()),
+            },
+            // Tables of several types are not one list.
+            _ => sort(&mut [Value::Null], path, |nothing| nothing),
+        };
+    }
+    if let [one] = answers.as_slice()
+        && one["items"].is_null()
+    {
+        return Ok(());
+    }
+    let mut all: Vec<Value> = answers.iter().flat_map(items).collect();
+    sort(&mut all, path, |object| object)?;
+    *answers = vec![serde_json::json!({"apiVersion": "v1", "kind": "List", "items": all})];
+    Ok(())
 }
 
 /// Asks for all; gives what was answered, with the questions of those answers, and what failed.
@@ -100,7 +158,7 @@ async fn request_all<'a>(
 ) -> (Vec<Ask<'a>>, Vec<Value>, Vec<CtlError>) {
     let (mut answered, mut answers, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for ask in asks {
-        match request(session, &ask, &args.selection, format).await {
+        match request(session, &ask, args, format).await {
             Ok(answer) => {
                 answered.push(ask);
                 answers.push(answer);
@@ -146,19 +204,38 @@ async fn asks<'a>(session: &'a Session, selection: &Selection) -> Result<Vec<Ask
     })
 }
 
-async fn request(session: &Session, ask: &Ask<'_>, selection: &Selection, format: &Format) -> Result<Value, CtlError> {
-    let request = builder(ask, selection, format, None)?;
-    Ok(session.client.request::<Value>(request).await?)
+/// Asks for one; a long list comes in chunks that are put together.
+async fn request(session: &Session, ask: &Ask<'_>, args: &GetArgs, format: &Format) -> Result<Value, CtlError> {
+    let mut answer = session.client.request::<Value>(builder(ask, args, format, None, None)?).await?;
+    while let Some(token) = more(&answer) {
+        let next = builder(ask, args, format, None, Some(&token))?;
+        let mut next = session.client.request::<Value>(next).await?;
+        for part in ["rows", "items"] {
+            if let (Some(all), Value::Array(more)) = (answer[part].as_array_mut(), next[part].take()) {
+                all.extend(more);
+            }
+        }
+        answer["metadata"] = next["metadata"].take();
+    }
+    Ok(answer)
+}
+
+/// What a list goes on with.
+fn more(answer: &Value) -> Option<String> {
+    let is_list = answer["rows"].is_array() || answer["items"].is_array();
+    let token = answer["metadata"]["continue"].as_str().filter(|token| is_list && !token.is_empty())?;
+    Some(token.to_owned())
 }
 
 fn builder(
     ask: &Ask<'_>,
-    selection: &Selection,
+    args: &GetArgs,
     format: &Format,
     watch: Option<&str>,
+    more: Option<&str>,
 ) -> Result<http::Request<Vec<u8>>, CtlError> {
     let accept = if matches!(format, Format::Table { .. }) { TABLE } else { "application/json" };
-    let request = http::Request::get(ask.uri(selection, watch)).header(http::header::ACCEPT, accept);
+    let request = http::Request::get(ask.uri(args, watch, more)).header(http::header::ACCEPT, accept);
     request.body(Vec::new()).map_err(|e| CtlError::usage(format!("this cannot be asked of a server: {e}")))
 }
 
@@ -174,7 +251,9 @@ fn print_tables(
     let all: Vec<_> = asks.iter().zip(answers).collect();
     // Objects of one type that were asked for by name make one table.
     for same in all.chunk_by(|(one, _), (next, _)| one.resource.api.plural == next.resource.api.plural) {
-        let of = |(ask, answer): &(&Ask<'_>, &Value)| rows(answer, args, wide, several.then_some(ask.resource));
+        let prefixed = several || args.show_kind;
+        let of =
+            |(ask, answer): &(&Ask<'_>, &Value)| rows(answer, args, wide, prefixed.then_some(ask.resource), "ADDED");
         let rows: Vec<_> = same.iter().flat_map(of).collect();
         if rows.is_empty() {
             continue;
@@ -217,29 +296,40 @@ fn columns_of(table: &Value, wide: bool) -> impl Iterator<Item = (usize, &Value)
 
 fn headings(table: &Value, args: &GetArgs, wide: bool) -> Vec<String> {
     let mut line = Vec::new();
+    if args.output_watch_events {
+        line.push("EVENT".to_owned());
+    }
     if args.selection.all_namespaces {
         line.push("NAMESPACE".to_owned());
     }
     line.extend(columns_of(table, wide).map(|(_, c)| c["name"].as_str().unwrap_or_default().to_uppercase()));
+    line.extend(args.label_columns.iter().map(|label| label.rsplit('/').next().unwrap_or(label).to_uppercase()));
     if args.show_labels {
         line.push("LABELS".to_owned());
     }
     line
 }
 
-fn rows(table: &Value, args: &GetArgs, wide: bool, prefix: Option<&Resource>) -> Vec<Vec<String>> {
+/// The rows of a table, of objects to which `event` has happened.
+fn rows(table: &Value, args: &GetArgs, wide: bool, prefix: Option<&Resource>, event: &str) -> Vec<Vec<String>> {
     let rows = table["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
     rows.iter()
         .map(|row| {
             let meta = &row["object"]["metadata"];
             let mut line = Vec::new();
+            if args.output_watch_events {
+                line.push(event.to_owned());
+            }
             if args.selection.all_namespaces {
                 line.push(meta["namespace"].as_str().unwrap_or_default().to_owned());
             }
+            let first = line.len();
             line.extend(columns_of(table, wide).map(|(i, _)| cell(&row["cells"][i])));
-            if let (Some(resource), Some(name)) = (prefix, line.get_mut(usize::from(args.selection.all_namespaces))) {
+            if let (Some(resource), Some(name)) = (prefix, line.get_mut(first)) {
                 *name = format!("{}/{name}", resource.qualified());
             }
+            let label = |name: &String| meta["labels"][name].as_str().unwrap_or_default().to_owned();
+            line.extend(args.label_columns.iter().map(label));
             if args.show_labels {
                 line.push(labels(meta));
             }
@@ -262,13 +352,15 @@ fn labels(meta: &Value) -> String {
     if pairs.is_empty() { "<none>".into() } else { pairs.join(",") }
 }
 
-fn print_objects(format: &Format, asks: &[Ask<'_>], answers: &[Value]) -> Result<(), CtlError> {
+fn print_objects(format: &Format, args: &GetArgs, asks: &[Ask<'_>], answers: &[Value]) -> Result<(), CtlError> {
     if *format == Format::Name {
-        for (ask, answer) in asks.iter().zip(answers) {
-            let one = std::slice::from_ref(answer);
-            for object in answer["items"].as_array().map_or(one, Vec::as_slice) {
+        // Sorted ones are one list of all types.
+        let resource = |i: usize| &asks[i.min(asks.len() - 1)].resource;
+        for (i, answer) in answers.iter().enumerate() {
+            for object in items(answer) {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                print(&format!("{}/{name}\n", ask.resource.qualified()))?;
+                let its = asks.iter().find(|ask| object["kind"] == *ask.resource.api.kind);
+                print(&format!("{}/{name}\n", its.map_or(resource(i), |ask| &ask.resource).qualified()))?;
             }
         }
         return Ok(());
@@ -281,7 +373,18 @@ fn print_objects(format: &Format, asks: &[Ask<'_>], answers: &[Value]) -> Result
             serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items, "metadata": {"resourceVersion": ""}})
         }
     };
-    print(&formatted(format, document)?)
+    print(&formatted(format, args, document)?)
+}
+
+/// Objects in a format of objects: one by itself, several as a list.
+pub(crate) fn objects_as(format: &Format, mut objects: Vec<Value>) -> Result<String, CtlError> {
+    let document = match objects.len() {
+        1 => objects.swap_remove(0),
+        _ => {
+            serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects, "metadata": {"resourceVersion": ""}})
+        }
+    };
+    formatted(format, &GetArgs::default(), document)
 }
 
 /// The objects of a list, each saying what it is; or the one object.
@@ -290,6 +393,9 @@ fn items(answer: &Value) -> Vec<Value> {
     let kind = answer["kind"].as_str().unwrap_or_default().trim_end_matches("List");
     let with_kind = |item: &Value| {
         let mut item = item.clone();
+        if kind.is_empty() {
+            return item;
+        }
         item["apiVersion"] = answer["apiVersion"].clone();
         item["kind"] = kind.into();
         item
@@ -297,11 +403,12 @@ fn items(answer: &Value) -> Vec<Value> {
     items.iter().map(with_kind).collect()
 }
 
-fn formatted(format: &Format, mut document: Value) -> Result<String, CtlError> {
+fn formatted(format: &Format, args: &GetArgs, mut document: Value) -> Result<String, CtlError> {
     match format {
         Format::JsonPath(template) => return template.render(&document),
         Format::JsonPathAsJson(template) => return Ok(json(&serde_json::json!(template.find(&document)?))),
         Format::GoTemplate(template) => return template.render(&document),
+        _ if args.show_managed_fields => {}
         _ => strip_managed_fields(&mut document),
     }
     Ok(if *format == Format::Yaml { yaml::document(&document) } else { json(&document) })
@@ -327,15 +434,17 @@ async fn watch(
     columns: &mut Columns,
 ) -> Result<(), CtlError> {
     let revision = answer["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    let request = builder(ask, &args.selection, format, Some(revision))?;
+    let request = builder(ask, args, format, Some(revision), None)?;
     let stream = session.client.request_stream(request).await?;
     let mut lines = Box::pin(lines(stream));
     // The first event of a watch of tables has the columns; later ones only rows.
     let mut definitions = answer["columnDefinitions"].clone();
+    let mut headed = false;
     while let Some(line) = lines.next().await {
         let line = line.map_err(|e| CtlError::Unreachable(e.to_string()))?;
         let event: Value = serde_json::from_str(&line).unwrap_or_default();
         let mut object = event["object"].clone();
+        let what = event["type"].as_str().unwrap_or_default();
         match event["type"].as_str() {
             Some("ERROR") => {
                 let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
@@ -349,17 +458,34 @@ async fn watch(
                 definitions = object["columnDefinitions"].clone();
             }
             object["columnDefinitions"] = definitions.clone();
-            print(&columns.lines(&rows(&object, args, *wide, None)))?;
+            let mut lines = Vec::new();
+            if args.watch_only && !std::mem::replace(&mut headed, true) && !args.no_headers {
+                lines.push(headings(&object, args, *wide));
+            }
+            lines.extend(rows(&object, args, *wide, args.show_kind.then_some(ask.resource), what));
+            print(&columns.lines(&lines))?;
         } else if let Format::Columns(of) = format {
             print(&columns.lines(&[of.row(&object)?]))?;
         } else if *format == Format::Name {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             print(&format!("{}/{name}\n", ask.resource.qualified()))?;
         } else {
-            print(&formatted(format, object)?)?;
+            print_event(format, args, what, object)?;
         }
     }
     Ok(())
+}
+
+/// An object, with what happened to it where that is asked for.
+fn print_event(format: &Format, args: &GetArgs, what: &str, object: Value) -> Result<(), CtlError> {
+    if !args.output_watch_events {
+        return print(&formatted(format, args, object)?);
+    }
+    let mut event = serde_json::json!({"type": what, "object": object});
+    if !args.show_managed_fields {
+        strip_managed_fields(&mut event["object"]);
+    }
+    print(&formatted(format, args, event)?)
 }
 
 fn lines(stream: impl AsyncBufRead) -> impl futures::Stream<Item = std::io::Result<String>> {
@@ -385,20 +511,17 @@ mod tests {
             "columnDefinitions": [{"name": "Name", "priority": 0}, {"name": "IP", "priority": 1}],
             "rows": [{"cells": ["a", null], "object": {"metadata": {"namespace": "n", "labels": {"x": "y"}}}}],
         });
-        let mut args = GetArgs {
-            selection: Selection::default(),
-            output: String::new(),
-            watch: false,
-            no_headers: false,
-            show_labels: false,
-            ignore_not_found: false,
-        };
+        let mut args = GetArgs::default();
         assert_eq!(headings(&table, &args, false), ["NAME"]);
-        assert_eq!(rows(&table, &args, true, None), [["a", "<none>"]]);
+        assert_eq!(rows(&table, &args, true, None, ""), [["a", "<none>"]]);
         args.selection.all_namespaces = true;
         args.show_labels = true;
         assert_eq!(headings(&table, &args, true), ["NAMESPACE", "NAME", "IP", "LABELS"]);
-        assert_eq!(rows(&table, &args, false, None), [["n", "a", "x=y"]]);
+        assert_eq!(rows(&table, &args, false, None, ""), [["n", "a", "x=y"]]);
+        args.label_columns = vec!["x".to_owned(), "example.com/none".to_owned()];
+        args.output_watch_events = true;
+        assert_eq!(headings(&table, &args, false), ["EVENT", "NAMESPACE", "NAME", "X", "NONE", "LABELS"]);
+        assert_eq!(rows(&table, &args, false, None, "ADDED"), [["ADDED", "n", "a", "y", "", "x=y"]]);
     }
 
     #[test]

@@ -27,12 +27,13 @@ mod resources;
 mod rollout;
 mod scale;
 mod session;
+mod sort;
 mod template;
 mod token;
 mod warnings;
 mod yaml;
 
-pub use args::Args;
+pub use args::{Args, as_kubectl};
 pub use error::CtlError;
 
 use args::Command;
@@ -48,7 +49,7 @@ pub async fn run(args: Args) -> Result<u8, CtlError> {
         // These need no server.
         Command::Completion(completion) => args::complete(&completion),
         Command::Image(command) => image::run(command).await,
-        Command::Version(version) if version.client => cluster::client_version(),
+        Command::Version(version) if version.client => cluster::version(None, &version.output).await,
         command => dispatch(Session::open(&global).await?, command).await,
     }
 }
@@ -69,7 +70,7 @@ async fn dispatch(session: Session, command: Command) -> Result<u8, CtlError> {
         Command::Node(command) => node::run(&session, command).await,
         Command::Token(command) => token::run(&session, command).await,
         Command::Kubeconfig => cluster::kubeconfig(&session),
-        Command::Version(_) => cluster::version(&session).await,
+        Command::Version(args) => cluster::version(Some(&session), &args.output).await,
         Command::Image(_) | Command::Completion(_) => Ok(0),
     }
 }

@@ -5,6 +5,7 @@ use futures::AsyncReadExt as _;
 use futures::future::try_join_all;
 use futures::{AsyncBufReadExt as _, io::AsyncBufRead};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, LogParams};
 
@@ -14,46 +15,112 @@ use crate::output::print;
 use crate::resources::{Named, named};
 use crate::session::Session;
 
+/// The annotation in which a pod says which of its containers commands mean.
+const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
 /// Runs `logs`.
 pub(crate) async fn run(session: &Session, args: LogsArgs) -> Result<u8, CtlError> {
     let api = Api::<Pod>::namespaced(session.client.clone(), &session.namespace);
     let pods = match (&args.target, &args.selector) {
-        (Some(_), Some(_)) => return Err(CtlError::usage("only a selector (-l) or a POD, not both")),
+        (Some(_), Some(_)) => return Err(CtlError::usage("only a selector (-l) or a POD name is allowed")),
         (None, None) => return Err(CtlError::usage("say which pod: POD, TYPE/NAME, or -l SELECTOR")),
-        (Some(target), None) => vec![pod(session, target).await?],
+        (Some(target), None) if args.all_pods => pods(session, target).await?,
+        (Some(target), None) => {
+            let all = pods(session, target).await.map_err(|e| not_found(session, e))?;
+            let count = all.len();
+            let pod = choose(all, target)?;
+            if count > 1 {
+                eprintln!("Found {count} pods, using pod/{}", pod.name_any());
+            }
+            vec![pod]
+        }
         (None, Some(selector)) => api.list(&ListParams::default().labels(selector)).await?.items,
     };
-    let since_seconds = args.since.as_deref().map(seconds).transpose()?;
-    let mut streams = Vec::new();
-    for pod in &pods {
-        for container in containers(pod, &args)? {
-            let params = LogParams {
-                container: Some(container.clone()),
-                follow: args.follow,
-                previous: args.previous,
-                since_seconds,
-                // Of several pods only the end, as kubectl does.
-                tail_lines: args.tail.or(args.selector.is_some().then_some(10)).filter(|n| *n >= 0),
-                timestamps: args.timestamps,
-                ..LogParams::default()
-            };
-            let prefix = args.prefix.then(|| format!("[pod/{}/{container}] ", pod.name_any()));
-            streams.push((pod.name_any(), params, prefix));
-        }
+    if pods.is_empty() {
+        eprintln!("No resources found in {} namespace.", session.namespace);
+        return Ok(0);
     }
+    let streams = streams(&pods, &args)?;
+    if args.follow && streams.len() > args.max_log_requests {
+        return Err(CtlError::usage(format!(
+            "you are attempting to follow {} log streams, but maximum allowed concurrency is {}, use --max-log-requests to increase the limit",
+            streams.len(),
+            args.max_log_requests
+        )));
+    }
+    let show = |stream: &Stream| show(&api, &args, stream.clone());
     if args.follow {
-        try_join_all(streams.iter().map(|(name, params, prefix)| show(&api, name, params, prefix.as_deref()))).await?;
+        try_join_all(streams.iter().map(show)).await?;
     } else {
-        for (name, params, prefix) in &streams {
-            show(&api, name, params, prefix.as_deref()).await?;
+        for stream in &streams {
+            show(stream).await?;
         }
     }
     Ok(0)
 }
 
-async fn show(api: &Api<Pod>, name: &str, params: &LogParams, prefix: Option<&str>) -> Result<(), CtlError> {
-    let stream = api.log_stream(name, params).await?;
-    copy(Box::pin(stream), prefix).await
+/// The log of one container, with what is said before each of its lines.
+#[derive(Clone)]
+struct Stream {
+    pod: String,
+    params: LogParams,
+    prefix: Option<String>,
+}
+
+fn streams(pods: &[Pod], args: &LogsArgs) -> Result<Vec<Stream>, CtlError> {
+    let since_seconds = args.since.as_deref().map(seconds).transpose()?;
+    if since_seconds.is_some() && args.since_time.is_some() {
+        return Err(CtlError::usage("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    }
+    let time = |text: &String| {
+        text.parse::<Timestamp>()
+            .map_err(|_| CtlError::usage(format!("parsing time {text:?}: it is not like 2026-01-02T15:04:05Z")))
+    };
+    let since_time = args.since_time.as_ref().map(time).transpose()?;
+    let mut streams = Vec::new();
+    for pod in pods {
+        for container in containers(pod, args)? {
+            let params = LogParams {
+                container: Some(container.clone()),
+                follow: args.follow,
+                limit_bytes: args.limit_bytes,
+                previous: args.previous,
+                since_seconds,
+                since_time,
+                // Of several pods only the end, as kubectl does.
+                tail_lines: args.tail.or(args.selector.is_some().then_some(10)).filter(|n| *n >= 0),
+                timestamps: args.timestamps,
+                ..LogParams::default()
+            };
+            let prefix = (args.prefix || args.all_pods).then(|| format!("[pod/{}/{container}] ", pod.name_any()));
+            streams.push(Stream { pod: pod.name_any(), params, prefix });
+        }
+    }
+    Ok(streams)
+}
+
+/// A pod that is not there, as kubectl says it here.
+fn not_found(session: &Session, error: CtlError) -> CtlError {
+    match error {
+        CtlError::Server { reason, message } if reason == "NotFound" && message.starts_with("pods ") => {
+            CtlError::usage(format!("error from server (NotFound): {message} in namespace {:?}", session.namespace))
+        }
+        other => other,
+    }
+}
+
+async fn show(api: &Api<Pod>, args: &LogsArgs, stream: Stream) -> Result<(), CtlError> {
+    let shown = match api.log_stream(&stream.pod, &stream.params).await {
+        Ok(log) => copy(Box::pin(log), stream.prefix.as_deref()).await,
+        Err(error) => Err(error.into()),
+    };
+    match shown {
+        Err(error) if args.ignore_errors && !matches!(error, CtlError::OutputClosed) => {
+            eprintln!("{}", error.line());
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 async fn copy(mut stream: impl AsyncBufRead + Unpin, prefix: Option<&str>) -> Result<(), CtlError> {
@@ -78,25 +145,59 @@ async fn copy(mut stream: impl AsyncBufRead + Unpin, prefix: Option<&str>) -> Re
 
 fn containers(pod: &Pod, args: &LogsArgs) -> Result<Vec<String>, CtlError> {
     let spec = pod.spec.clone().unwrap_or_default();
-    let all = spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| c.name.clone());
     if args.all_containers {
-        return Ok(all.collect());
+        let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| &c.name);
+        let first = spec.init_containers.iter().flatten().chain(&spec.containers).map(|c| &c.name);
+        return Ok(first.chain(ephemeral).cloned().collect());
     }
-    if let Some(name) = args.container.as_ref().or(args.container_argument.as_ref()) {
-        return Ok(vec![name.clone()]);
-    }
-    default_container(pod).map(|name| vec![name])
+    let wanted = args.container.as_ref().or(args.container_argument.as_ref());
+    container(pod, wanted.map(String::as_str), false).map(|name| vec![name])
 }
 
-/// The container that a command means when it names none.
-pub(crate) fn default_container(pod: &Pod) -> Result<String, CtlError> {
-    let annotated = pod.annotations().get("kubectl.kubernetes.io/default-container").cloned();
-    let first = || pod.spec.as_ref().and_then(|s| s.containers.first()).map(|c| c.name.clone());
-    annotated.or_else(first).ok_or_else(|| CtlError::usage(format!("pod {} has no containers", pod.name_any())))
+/// The container that a command means: the one that it names, which must be there; else the pod's own choice, else its
+/// first, which is said where there are others.
+pub(crate) fn container(pod: &Pod, wanted: Option<&str>, quiet: bool) -> Result<String, CtlError> {
+    let spec = pod.spec.clone().unwrap_or_default();
+    let of = |name: &String, note: &str| (name.clone(), format!("{name}{note}"));
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| of(&c.name, " (ephem)"));
+    let init = spec.init_containers.iter().flatten().map(|c| of(&c.name, " (init)"));
+    let all: Vec<_> = spec.containers.iter().map(|c| of(&c.name, "")).chain(ephemeral).chain(init).collect();
+    let names = || all.iter().map(|(_, shown)| shown.as_str()).collect::<Vec<_>>().join(", ");
+    let is_there = |wanted: &str| all.iter().any(|(name, _)| name == wanted);
+    if let Some(wanted) = wanted {
+        return match is_there(wanted) {
+            true => Ok(wanted.to_owned()),
+            false => {
+                let pod = pod.name_any();
+                Err(CtlError::usage(format!("container {wanted} is not valid for pod {pod} out of: {}", names())))
+            }
+        };
+    }
+    if let Some(chosen) = pod.annotations().get(DEFAULT_CONTAINER).filter(|name| is_there(name)) {
+        return Ok(chosen.clone());
+    }
+    let Some((first, _)) = all.first() else {
+        return Err(CtlError::usage(format!("pod {} has no containers", pod.name_any())));
+    };
+    if all.len() > 1 && !quiet {
+        eprintln!("Defaulted container {first:?} out of: {}", names());
+    }
+    Ok(first.clone())
 }
 
 /// The pod that `POD` or `TYPE/NAME` means: of a workload, one that runs.
 pub(crate) async fn pod(session: &Session, target: &str) -> Result<Pod, CtlError> {
+    choose(pods(session, target).await?, target)
+}
+
+fn choose(mut pods: Vec<Pod>, target: &str) -> Result<Pod, CtlError> {
+    let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
+    pods.sort_by_key(|pod| (!running(pod), pod.name_any()));
+    pods.into_iter().next().ok_or_else(|| CtlError::usage(format!("{target} has no pods")))
+}
+
+/// All pods that `POD` or `TYPE/NAME` means.
+async fn pods(session: &Session, target: &str) -> Result<Vec<Pod>, CtlError> {
     let api = Api::<Pod>::namespaced(session.client.clone(), &session.namespace);
     let words = [target.to_owned()];
     let (type_, name) = match named(&words)? {
@@ -105,7 +206,7 @@ pub(crate) async fn pod(session: &Session, target: &str) -> Result<Pod, CtlError
     };
     let resource = session.resources().await?.find(type_)?;
     if resource.api.kind == "Pod" {
-        return Ok(api.get(name).await?);
+        return Ok(vec![api.get(name).await?]);
     }
     let object = session.api(resource, Some(&session.namespace)).get(name).await?;
     let selector = &object.data["spec"]["selector"];
@@ -116,10 +217,7 @@ pub(crate) async fn pod(session: &Session, target: &str) -> Result<Pod, CtlError
     if pairs.is_empty() {
         return Err(CtlError::usage(format!("{target} selects no pods")));
     }
-    let mut pods = api.list(&ListParams::default().labels(&pairs.join(","))).await?.items;
-    let running = |pod: &Pod| pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
-    pods.sort_by_key(|pod| (!running(pod), pod.name_any()));
-    pods.into_iter().next().ok_or_else(|| CtlError::usage(format!("{target} has no pods")))
+    Ok(api.list(&ListParams::default().labels(&pairs.join(","))).await?.items)
 }
 
 /// The seconds of `90`, `30s`, `5m`, `2h`, `1h30m`.
@@ -152,6 +250,26 @@ pub(crate) fn seconds(text: &str) -> Result<i64, CtlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_that_is_not_there_is_told_from_those_that_are() {
+        let pod = |annotations: serde_json::Value| -> Pod {
+            let named = |name: &str| serde_json::json!([{"name": name}]);
+            let containers = serde_json::json!([{"name": "a"}, {"name": "b"}]);
+            let spec = serde_json::json!({
+                "containers": containers, "initContainers": named("i"), "ephemeralContainers": named("e"),
+            });
+            let metadata = serde_json::json!({"name": "p", "annotations": annotations});
+            serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap()
+        };
+        let plain = pod(serde_json::json!({}));
+        assert_eq!(container(&plain, None, true).unwrap(), "a");
+        assert_eq!(container(&plain, Some("i"), true).unwrap(), "i");
+        let chosen = pod(serde_json::json!({DEFAULT_CONTAINER: "b"}));
+        assert_eq!(container(&chosen, None, true).unwrap(), "b");
+        let error = container(&plain, Some("x"), true).unwrap_err().to_string();
+        assert_eq!(error, "container x is not valid for pod p out of: a, b, e (ephem), i (init)");
+    }
 
     #[test]
     fn durations_are_read_or_refused() {

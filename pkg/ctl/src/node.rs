@@ -57,14 +57,7 @@ pub(crate) async fn run(session: &Session, command: NodeCommand) -> Result<u8, C
     match command {
         NodeCommand::List { output } => {
             let selection = Selection { what: vec!["nodes".into()], ..Selection::default() };
-            let args = GetArgs {
-                selection,
-                output,
-                watch: false,
-                no_headers: false,
-                show_labels: false,
-                ignore_not_found: false,
-            };
+            let args = GetArgs { selection, output, ..GetArgs::default() };
             return crate::get::run(session, args).await;
         }
         NodeCommand::Cordon { node } => cordon(session, &node, true).await?,

@@ -34,6 +34,20 @@ const FORMATS: &str = "custom-columns,custom-columns-file,go-template,go-templat
                        jsonpath-file,name,template,templatefile,wide,yaml";
 
 impl Format {
+    /// Reads the value of `-o`, whose template may be one of its own.
+    ///
+    /// # Errors
+    /// As [`Format::parse`].
+    pub fn with_template(text: &str, template: Option<&str>) -> Result<Self, CtlError> {
+        match template {
+            Some(template) if !text.contains('=') => {
+                let name = if text.is_empty() { "go-template" } else { text };
+                Self::parse(&format!("{name}={template}"))
+            }
+            _ => Self::parse(text),
+        }
+    }
+
     /// Reads the value of `-o`.
     ///
     /// # Errors
@@ -124,11 +138,14 @@ impl Columns {
         let mut text = String::new();
         for row in rows {
             let mut line = String::new();
-            for (cell, width) in row.iter().zip(&self.widths) {
+            for (i, (cell, width)) in row.iter().zip(&self.widths).enumerate() {
                 line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', width + self.gap - cell.chars().count()));
+                // The last cell of a line has nothing behind it, also when it is empty.
+                if i + 1 < row.len() {
+                    line.extend(std::iter::repeat_n(' ', width + self.gap - cell.chars().count()));
+                }
             }
-            text.push_str(line.trim_end());
+            text.push_str(&line);
             text.push('\n');
         }
         text

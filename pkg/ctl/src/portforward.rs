@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `port-forward`: local ports that lead into a pod.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
@@ -20,16 +22,43 @@ pub(crate) async fn run(session: &Session, args: PortForwardArgs) -> Result<u8, 
     let api = Api::<Pod>::namespaced(session.client.clone(), &session.namespace);
     let pairs = args.ports.iter().map(|text| pair(text, &pod, service.as_ref())).collect::<Result<Vec<_>, _>>()?;
     let mut listening = Vec::new();
-    for (local, remote) in pairs {
-        let place = format!("{}:{local}", args.address);
-        let failed = |e| CtlError::io(format!("cannot listen on {place}"), e);
-        let listener = TcpListener::bind(&place).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        print(&format!("Forwarding from {address} -> {remote}\n"))?;
-        listening.push(accept(listener, api.clone(), pod.name_any(), remote));
+    for (mut local, remote) in pairs {
+        let mut failure = None;
+        let before = listening.len();
+        for place in places(&args.address) {
+            match listen(&place, local).await {
+                Ok((listener, address)) => {
+                    // A port that was free for the one address is that of the others.
+                    local = address.port();
+                    print(&format!("Forwarding from {address} -> {remote}\n"))?;
+                    listening.push(accept(listener, api.clone(), pod.name_any(), remote, local));
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let Some(error) = failure.filter(|_| listening.len() == before) {
+            return Err(error);
+        }
     }
     futures::future::try_join_all(listening).await?;
     Ok(0)
+}
+
+/// The local addresses; `localhost` may have one of its own only.
+fn places(addresses: &[String]) -> Vec<String> {
+    let all = addresses.iter().flat_map(|address| match address.as_str() {
+        "localhost" => vec!["127.0.0.1".to_owned(), "[::1]".to_owned()],
+        v6 if v6.contains(':') && !v6.starts_with('[') => vec![format!("[{v6}]")],
+        other => vec![other.to_owned()],
+    });
+    all.collect()
+}
+
+async fn listen(place: &str, port: u16) -> Result<(TcpListener, SocketAddr), CtlError> {
+    let failed = |e| CtlError::io(format!("cannot listen on {place}:{port}"), e);
+    let listener = TcpListener::bind(format!("{place}:{port}")).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// The Service, where the target is one.
@@ -95,9 +124,10 @@ fn of_service(service: &Service, pod: &Pod, wanted: &str) -> Result<(u16, u16), 
     Ok((number, target))
 }
 
-async fn accept(listener: TcpListener, api: Api<Pod>, pod: String, port: u16) -> Result<(), CtlError> {
+async fn accept(listener: TcpListener, api: Api<Pod>, pod: String, port: u16, local: u16) -> Result<(), CtlError> {
     loop {
         let (stream, peer) = listener.accept().await.map_err(|e| CtlError::io("cannot accept a connection", e))?;
+        print(&format!("Handling connection for {local}\n"))?;
         let (api, pod) = (api.clone(), pod.clone());
         tokio::spawn(async move {
             if let Err(error) = forward(stream, &api, &pod, port).await {
@@ -126,6 +156,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_local_host_has_two_addresses() {
+        let words = |text: &[&str]| text.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            places(&words(&["localhost", "10.0.0.1", "fd00::1"])),
+            ["127.0.0.1", "[::1]", "10.0.0.1", "[fd00::1]"]
+        );
+    }
 
     #[test]
     fn ports_are_read_or_refused() {

@@ -6,95 +6,119 @@ mod history;
 mod status;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
+use crate::args::DryRun;
 use crate::error::CtlError;
 use crate::output::print;
 use crate::resources::{Named, Resource, named};
 use crate::session::Session;
 
+/// Which objects.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// TYPE, TYPE/NAME... or TYPE NAME..., of deployments, daemonsets or statefulsets.
+    #[arg(required = true, value_name = "TYPE[/NAME]")]
+    what: Vec<String>,
+    /// Only those that this label selector fits.
+    #[arg(long, short = 'l', value_name = "SELECTOR", default_value = "")]
+    selector: String,
+}
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum RolloutCommand {
     /// Waits until the rollout is complete.
     Status {
-        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
-        #[arg(required = true, value_name = "TYPE/NAME")]
-        what: Vec<String>,
+        #[command(flatten)]
+        which: Which,
         /// Only says how it is now.
         #[arg(long, short = 'w', default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
         watch: bool,
         /// How long to wait, as 30s or 5m; 0 is for ever.
         #[arg(long, default_value = "0")]
         timeout: String,
+        /// Of this revision; another one is an error [default: the newest].
+        #[arg(long, default_value_t = 0)]
+        revision: i64,
     },
     /// Lists the revisions.
     History {
-        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
-        #[arg(required = true, value_name = "TYPE/NAME")]
-        what: Vec<String>,
+        #[command(flatten)]
+        which: Which,
+        /// Shows the pods of this revision.
+        #[arg(long, default_value_t = 0)]
+        revision: i64,
     },
     /// Goes back to an earlier revision.
     Undo {
-        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
-        #[arg(required = true, value_name = "TYPE/NAME")]
-        what: Vec<String>,
+        #[command(flatten)]
+        which: Which,
         /// Which one [default: the one before].
         #[arg(long, default_value_t = 0)]
         to_revision: i64,
+        /// Keeps everything: client, or server to have it checked.
+        #[arg(long, value_enum, default_value = "none", num_args = 0..=1, default_missing_value = "client")]
+        dry_run: DryRun,
     },
     /// Replaces all pods, one after the other.
     Restart {
-        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
-        #[arg(required = true, value_name = "TYPE/NAME")]
-        what: Vec<String>,
+        #[command(flatten)]
+        which: Which,
     },
     /// Holds the rollout.
     Pause {
-        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
-        #[arg(required = true, value_name = "TYPE/NAME")]
-        what: Vec<String>,
+        #[command(flatten)]
+        which: Which,
     },
     /// Goes on with it.
     Resume {
-        /// TYPE/NAME or TYPE NAME, of a deployment, daemonset or statefulset.
-        #[arg(required = true, value_name = "TYPE/NAME")]
-        what: Vec<String>,
+        #[command(flatten)]
+        which: Which,
     },
 }
 
 /// Runs `rollout`.
 pub(crate) async fn run(session: &Session, command: RolloutCommand) -> Result<u8, CtlError> {
     match command {
-        RolloutCommand::Status { what, watch, timeout } => {
+        RolloutCommand::Status { which, watch, timeout, revision } => {
             let seconds = u64::try_from(crate::logs::seconds(&timeout)?).unwrap_or_default();
-            let target = Target::of(session, &what, Lacking::Part("status viewer")).await?;
-            let status = status::follow(&target, watch);
-            if seconds == 0 {
-                status.await?;
-            } else {
-                let timed = tokio::time::timeout(std::time::Duration::from_secs(seconds), status).await;
-                timed.unwrap_or_else(|_| Err(CtlError::usage("timed out waiting for the condition")))?;
+            for target in Target::all(session, &which, Lacking::Part("status viewer")).await? {
+                let status = status::follow(&target, watch, revision);
+                if seconds == 0 {
+                    status.await?;
+                } else {
+                    let timed = tokio::time::timeout(std::time::Duration::from_secs(seconds), status).await;
+                    timed.unwrap_or_else(|_| Err(CtlError::usage("timed out waiting for the condition")))?;
+                }
             }
         }
-        RolloutCommand::History { what } => {
-            let target = Target::of(session, &what, Lacking::Part("history viewer")).await?;
-            history::print_all(session, &target).await?;
+        RolloutCommand::History { which, revision } => {
+            for target in Target::all(session, &which, Lacking::Part("history viewer")).await? {
+                history::print_all(session, &target, revision).await?;
+            }
         }
-        RolloutCommand::Undo { what, to_revision } => {
-            let target = Target::of(session, &what, Lacking::Part("rollbacker")).await?;
-            let done = history::undo(session, &target, to_revision).await?;
-            target.say(&done)?;
+        RolloutCommand::Undo { which, to_revision, dry_run } => {
+            for mut target in Target::all(session, &which, Lacking::Part("rollbacker")).await? {
+                target.dry_run = dry_run;
+                let done = history::undo(session, &target, to_revision).await?;
+                target.say(&format!("{done}{}", dry_run.note()))?;
+            }
         }
-        RolloutCommand::Restart { what } => {
-            let target = Target::of(session, &what, Lacking::Verb("restarting")).await?;
-            restart(&target).await?;
+        RolloutCommand::Restart { which } => {
+            for target in Target::all(session, &which, Lacking::Verb("restarting")).await? {
+                restart(&target).await?;
+            }
         }
-        RolloutCommand::Pause { what } => {
-            pause(&Target::of(session, &what, Lacking::Verb("pausing")).await?, true).await?
+        RolloutCommand::Pause { which } => {
+            for target in Target::all(session, &which, Lacking::Verb("pausing")).await? {
+                pause(&target, true).await?;
+            }
         }
-        RolloutCommand::Resume { what } => {
-            pause(&Target::of(session, &what, Lacking::Verb("resuming")).await?, false).await?
+        RolloutCommand::Resume { which } => {
+            for target in Target::all(session, &which, Lacking::Verb("resuming")).await? {
+                pause(&target, false).await?;
+            }
         }
     }
     Ok(0)
@@ -131,16 +155,40 @@ struct Target<'a> {
     resource: &'a Resource,
     name: String,
     api: Api<DynamicObject>,
+    dry_run: DryRun,
 }
 
 impl<'a> Target<'a> {
-    /// The one object that the words name; others than those with rollouts lack what is wanted.
-    async fn of(session: &'a Session, what: &[String], lacking: Lacking) -> Result<Self, CtlError> {
-        let Named::Objects(objects) = named(what)? else {
-            return Err(CtlError::usage("required resource not specified: for example deployment/web"));
-        };
-        let [(type_, name)] = objects[..] else { return Err(CtlError::usage("one object at a time")) };
-        let resource = session.resources().await?.find(type_)?;
+    /// The objects that the words name; others than those with rollouts lack what is wanted.
+    async fn all(session: &'a Session, which: &Which, lacking: Lacking) -> Result<Vec<Self>, CtlError> {
+        let resources = session.resources().await?;
+        let mut targets = Vec::new();
+        match named(&which.what)? {
+            Named::Objects(_) if !which.selector.is_empty() => {
+                return Err(CtlError::usage("name cannot be provided when a selector is specified"));
+            }
+            Named::Objects(objects) => {
+                for (type_, name) in objects {
+                    targets.push(Self::of(session, resources.find(type_)?, name, lacking)?);
+                }
+            }
+            Named::Types(types) => {
+                for resource in resources.find_all(types)? {
+                    let list = ListParams::default().labels(&which.selector);
+                    let found = session.api(resource, Some(&session.namespace)).list_metadata(&list).await?;
+                    for name in found.items.into_iter().filter_map(|object| object.metadata.name) {
+                        targets.push(Self::of(session, resource, &name, lacking)?);
+                    }
+                }
+            }
+        }
+        if targets.is_empty() {
+            eprintln!("No resources found in {} namespace.", session.namespace);
+        }
+        Ok(targets)
+    }
+
+    fn of(session: &Session, resource: &'a Resource, name: &str, lacking: Lacking) -> Result<Self, CtlError> {
         let kind = match (resource.api.group.as_str(), resource.api.kind.as_str()) {
             ("apps", "Deployment") => Kind::Deployment,
             ("apps", "DaemonSet") => Kind::DaemonSet,
@@ -148,7 +196,7 @@ impl<'a> Target<'a> {
             _ => return Err(CtlError::usage(lacking.text(resource, name))),
         };
         let api = session.api(resource, Some(&session.namespace));
-        Ok(Self { kind, resource, name: name.to_owned(), api })
+        Ok(Self { kind, resource, name: name.to_owned(), api, dry_run: DryRun::None })
     }
 
     async fn get(&self) -> Result<Value, CtlError> {
@@ -156,7 +204,10 @@ impl<'a> Target<'a> {
     }
 
     async fn patch(&self, patch: &Patch<Value>) -> Result<(), CtlError> {
-        self.api.patch(&self.name, &PatchParams::default(), patch).await?;
+        let params = PatchParams { dry_run: self.dry_run == DryRun::Server, ..PatchParams::default() };
+        if self.dry_run != DryRun::Client {
+            self.api.patch(&self.name, &params, patch).await?;
+        }
         Ok(())
     }
 

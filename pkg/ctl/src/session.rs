@@ -2,6 +2,7 @@
 //! What every command has: a client, a namespace, and the resources that the server knows.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIGroupList;
 use kube::Client;
@@ -13,6 +14,7 @@ use tower::util::MapResponseLayer;
 
 use crate::args::Global;
 use crate::error::CtlError;
+use crate::logs::seconds;
 use crate::resources::{Resource, Resources};
 use crate::warnings;
 
@@ -36,9 +38,14 @@ impl Session {
             CtlError::usage(format!("cannot use the kubeconfig {}: {source}", path.display()))
         };
         let kubeconfig = Kubeconfig::read_from(&path).map_err(bad)?;
-        let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+        known(&kubeconfig, global)?;
+        let options = KubeConfigOptions {
+            context: global.context.clone(),
+            cluster: global.cluster.clone(),
+            user: global.user.clone(),
+        };
         let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(bad)?;
-        config.read_timeout = None;
+        adjust(&mut config, global)?;
         let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string();
         let client = ClientBuilder::try_from(config)?.with_layer(&MapResponseLayer::new(warnings::printer())).build();
@@ -72,6 +79,42 @@ impl Session {
             None => Api::all_with(self.client.clone(), &resource.api),
         }
     }
+}
+
+/// Whether the kubeconfig has what the command line names of it.
+fn known(kubeconfig: &Kubeconfig, global: &Global) -> Result<(), CtlError> {
+    let missing = |wanted: &Option<String>, mut there: Box<dyn Iterator<Item = &String> + '_>| {
+        wanted.clone().filter(|wanted| !there.any(|name| name == wanted))
+    };
+    if let Some(name) = missing(&global.context, Box::new(kubeconfig.contexts.iter().map(|it| &it.name))) {
+        return Err(CtlError::usage(format!("context was not found for specified context: {name}")));
+    }
+    if let Some(name) = missing(&global.cluster, Box::new(kubeconfig.clusters.iter().map(|it| &it.name))) {
+        return Err(CtlError::usage(format!("no server found for cluster {name:?}")));
+    }
+    if let Some(name) = missing(&global.user, Box::new(kubeconfig.auth_infos.iter().map(|it| &it.name))) {
+        return Err(CtlError::usage(format!("auth info {name:?} does not exist")));
+    }
+    Ok(())
+}
+
+/// What the command line says beside the kubeconfig.
+fn adjust(config: &mut Config, global: &Global) -> Result<(), CtlError> {
+    let timeout = u64::try_from(seconds(&global.request_timeout)?).unwrap_or_default();
+    config.read_timeout = (timeout > 0).then(|| Duration::from_secs(timeout));
+    if let Some(server) = &global.server {
+        let server = if server.contains("://") { server.clone() } else { format!("http://{server}") };
+        config.cluster_url =
+            server.parse().map_err(|e| CtlError::usage(format!("--server {server:?} is no URL: {e}")))?;
+    }
+    config.accept_invalid_certs |= global.insecure_skip_tls_verify;
+    let who = &mut config.auth_info;
+    who.token = global.bearer_token.clone().map(Into::into).or(who.token.take());
+    who.impersonate = global.act_as.clone().or(who.impersonate.take());
+    if !global.act_as_group.is_empty() {
+        who.impersonate_groups = Some(global.act_as_group.clone());
+    }
+    Ok(())
 }
 
 fn find_kubeconfig(named: Option<&Path>) -> Result<PathBuf, CtlError> {

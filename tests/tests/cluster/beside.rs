@@ -5,9 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use knarr_tests::clients;
 use knarr_tests::hosts::Host;
 use knarr_tests::knarr::binary;
 use knarr_tests::kubectl::{Kubectl, Outcome};
+
+/// Whose words are the measure.
+const RELEASE: &str = "1.36";
 
 /// Both programs on one host.
 pub struct Both<'a> {
@@ -18,7 +22,11 @@ pub struct Both<'a> {
 
 impl<'a> Both<'a> {
     /// `manifests` is the folder that FOLDER stands for, and FILE for its `objects.yaml`; `~` is a blank in a word.
+    /// kubectl is that of this release of Kubernetes, where it is installed.
     pub fn new(kubectl: Kubectl, host: &'a Host, manifests: &Path) -> Self {
+        let versions = clients::versions("kubectl");
+        let newest = versions.iter().find(|(version, _)| version == RELEASE);
+        let kubectl = newest.map_or_else(|| kubectl.clone(), |(_, program)| kubectl.with_program(program));
         Self { kubectl, host, manifests: manifests.to_owned() }
     }
 
@@ -96,6 +104,8 @@ fn steady(text: &str) -> String {
         }
         kept
     };
+    // Older ones do not say it.
+    let text = text.replace(" from default namespace", "");
     text.split('\n')
         .filter(|line| !line.trim_start().starts_with("RenewTime:"))
         .map(line)

@@ -38,7 +38,7 @@ spec:
 "##;
 
 /// Typed to both; what they print must agree.
-const SAME: [&str; 70] = [
+const SAME: [&str; 115] = [
     "get cm",
     "get cm -o wide",
     "get cm -o name",
@@ -109,6 +109,51 @@ const SAME: [&str; 70] = [
     "get cm -o go-template",
     "get cm -o go-template-file=/none",
     "get cm -o custom-columns-file=/none",
+    "get cm --sort-by=.metadata.name",
+    "get cm --sort-by={.data.number} -o name",
+    "get cm,svc --sort-by=.metadata.name",
+    "get cm -o yaml --sort-by=.metadata.name",
+    "get cm -o custom-columns=N:.metadata.name --sort-by=.metadata.name",
+    "get cm -L app,tier --show-labels",
+    "get cm -A -L app -L tier -o wide",
+    "get cm settings --show-kind --no-headers=true",
+    "get cm -A --chunk-size=2",
+    "get cm --chunk-size=1 -o name",
+    "get cm settings -o yaml --show-managed-fields",
+    "get cm settings --template={{.data.number}}",
+    "get cm settings -o yaml -o json --watch=false",
+    "get --raw /readyz",
+    "get --raw /apis/apps/v1/namespaces/default/deployments/nope",
+    "get deploy web --subresource=status -o name",
+    "get cm settings -l app=web",
+    "get cm -f FILE",
+    "get pods --output-watch-events",
+    "get cm -n kube-system --as=nobody",
+    "get cm --as=nobody --as-group=system:masters -o name",
+    "get cm --cluster nope",
+    "get cm --user nope",
+    "get cm --request-timeout=5s -o name",
+    "logs -l app=nope",
+    "logs nope",
+    "version -o nope",
+    "rollout status deploy/web --revision=7",
+    "rollout history deploy/web --revision=9",
+    "rollout history deploy",
+    "delete cm",
+    "delete cm --all -l app=web",
+    "delete cm settings --dry-run=client",
+    "delete cm settings --dry-run=server -o name",
+    "delete cm settings --force --grace-period=3",
+    "delete cm settings --now --grace-period=3",
+    "delete cm settings --force --dry-run=server",
+    "scale deploy/web --replicas=2 --dry-run=server",
+    "scale deploy web --replicas=2 -o name",
+    "scale deploy -l app=web --replicas=2",
+    "scale cm/settings --replicas=2",
+    "scale deploy/web --replicas=-1",
+    "apply -f FILE --dry-run=server -o name",
+    "cp /nope pod:/tmp",
+    "cp pod:/a pod:/b",
 ];
 
 /// Typed with a manifest on standard input: several documents, JSON, a list.
@@ -129,13 +174,15 @@ const TWO: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n---\n
 const LIST: &str = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: one}}\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: two}}\n";
 
 /// Typed to one after the other, so that each finds the same.
-const CHANGES: [(&str, &str); 6] = [
+const CHANGES: [(&str, &str); 8] = [
     ("scale deploy/web --replicas=2", "scale deploy/web --replicas=3"),
     ("scale deploy web --replicas=1 --current-replicas=9", ""),
     ("rollout pause deploy/web", "rollout resume deploy/web"),
     ("rollout restart deploy/web", ""),
     ("apply -f /nonexistent", ""),
     ("delete -f FILE", "apply -f FILE"),
+    ("delete cm settings -o name", "apply -f FILE"),
+    ("rollout restart deploy -l app=web", ""),
 ];
 
 #[test]

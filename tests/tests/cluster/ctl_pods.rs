@@ -76,7 +76,10 @@ fn logs_are_read(ctl: &Kubectl) {
     followed.find("a first line", |line| line.starts_with("line "));
     followed.find("a later line", |line| line.starts_with("line "));
     let wrong = ctl.try_run(&["logs", "talker", "-c", "none"], "");
-    assert!(wrong.code == 1 && wrong.err.contains("container none is not valid for pod talker"), "{wrong:?}");
+    assert!(
+        wrong.code == 1 && wrong.err.contains("container none is not valid for pod talker out of: main"),
+        "{wrong:?}"
+    );
     let none = ctl.try_run(&["logs", "talker", "--previous"], "");
     assert!(none.code == 1 && none.err.contains("previous terminated container \"main\""), "{none:?}");
 }

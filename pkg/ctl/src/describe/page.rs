@@ -82,6 +82,11 @@ impl Page {
         self.line(depth, titles.iter().map(|title| "-".repeat(title.len())).collect::<Vec<_>>().join("\t"));
     }
 
+    /// The text as it is, with a tab behind each cell.
+    pub fn unaligned(self) -> String {
+        self.0
+    }
+
     /// The text, its columns aligned.
     pub fn finish(self) -> String {
         align(&self.0)

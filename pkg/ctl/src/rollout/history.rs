@@ -2,12 +2,14 @@
 //! Earlier revisions: of Deployments in their ReplicaSets, of others in their ControllerRevisions.
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, ReplicaSet};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use knarr_types::labels::{DEPLOYMENT_REVISION, LAST_APPLIED, POD_TEMPLATE_HASH};
 use kube::api::{Api, ListParams, Patch};
 use serde_json::{Value, json};
 
 use super::{Kind, Target};
+use crate::describe::template_text;
 use crate::error::CtlError;
 use crate::output::{Columns, print};
 use crate::session::Session;
@@ -21,7 +23,26 @@ const OWN_PREFIX: &str = "deployment.kubernetes.io/";
 struct Revision {
     number: i64,
     cause: Option<String>,
+    /// What a ReplicaSet tells its pods by.
+    hash: Option<String>,
     state: State,
+}
+
+impl Revision {
+    /// The pods of this revision as `describe` has them: with the hash that a ReplicaSet gives them, and why.
+    fn shown_template(&self) -> Result<PodTemplateSpec, CtlError> {
+        let mut template = match &self.state {
+            State::Set { template, .. } => template.clone(),
+            State::Patch(patch) => patch["spec"]["template"].clone(),
+        };
+        if let Some(cause) = &self.cause {
+            template["metadata"]["annotations"][CAUSE] = cause.clone().into();
+        }
+        if let Some(hash) = &self.hash {
+            template["metadata"]["labels"][POD_TEMPLATE_HASH] = hash.clone().into();
+        }
+        serde_json::from_value(template).map_err(|error| CtlError::usage(error.to_string()))
+    }
 }
 
 enum State {
@@ -31,9 +52,19 @@ enum State {
     Patch(Value),
 }
 
-/// Prints the revisions, the oldest first.
-pub(super) async fn print_all(session: &Session, target: &Target<'_>) -> Result<(), CtlError> {
-    let revisions = revisions(session, target, &target.get().await?).await?;
+/// Prints the revisions, the oldest first; or the pods of one, which is not 0.
+pub(super) async fn print_all(session: &Session, target: &Target<'_>, only: i64) -> Result<(), CtlError> {
+    let object = target.get().await?;
+    let revisions = revisions(session, target, &object).await?;
+    if only > 0 {
+        let title = format!("{}/{} with revision #{only}\n", target.resource.qualified(), target.name);
+        if revisions.is_empty() {
+            return print(&format!("{title}No rollout history found.\n"));
+        }
+        let found = revisions.into_iter().find(|revision| revision.number == only);
+        let revision = found.ok_or_else(|| CtlError::usage("unable to find the specified revision"))?;
+        return print(&format!("{title}{}\n", template_text(&revision.shown_template()?)));
+    }
     let title = format!("{}/{} \n", target.resource.qualified(), target.name);
     if revisions.is_empty() {
         return print(&format!("{title}No rollout history found.\n"));
@@ -106,16 +137,15 @@ fn cause(meta: &ObjectMeta) -> Option<String> {
 fn of_set(set: ReplicaSet) -> Revision {
     let number = set.metadata.annotations.as_ref().and_then(|all| all.get(DEPLOYMENT_REVISION)?.parse().ok());
     let mut template = set.spec.and_then(|spec| spec.template).unwrap_or_default();
-    if let Some(labels) = template.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
-        labels.remove(POD_TEMPLATE_HASH);
-    }
+    let labels = template.metadata.as_mut().and_then(|meta| meta.labels.as_mut());
+    let hash = labels.and_then(|labels| labels.remove(POD_TEMPLATE_HASH));
     let state = State::Set { template: json!(template), annotations: json!(set.metadata.annotations) };
-    Revision { number: number.unwrap_or_default(), cause: cause(&set.metadata), state }
+    Revision { number: number.unwrap_or_default(), cause: cause(&set.metadata), hash, state }
 }
 
 fn of_revision(revision: ControllerRevision) -> Revision {
     let state = State::Patch(revision.data.map(|data| data.0).unwrap_or_default());
-    Revision { number: revision.revision, cause: cause(&revision.metadata), state }
+    Revision { number: revision.revision, cause: cause(&revision.metadata), hash: None, state }
 }
 
 /// Whether the object is in that state already.

@@ -2,6 +2,7 @@
 //! How far a rollout is, in kubectl's words.
 
 use futures::TryStreamExt as _;
+use knarr_types::labels::DEPLOYMENT_REVISION;
 use kube::api::{WatchEvent, WatchParams};
 use serde_json::{Value, json};
 
@@ -17,13 +18,17 @@ struct Progress {
 }
 
 /// Says how the rollout goes until it is complete; only how it is now unless `follow`.
-pub(super) async fn follow(target: &Target<'_>, follow: bool) -> Result<(), CtlError> {
+/// `revision` is the one that a Deployment must be at, or 0.
+pub(super) async fn follow(target: &Target<'_>, follow: bool, revision: i64) -> Result<(), CtlError> {
     let mut said = String::new();
     loop {
         let mut object = target.get().await?;
-        let revision = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        if revision > 0 && target.kind == Kind::Deployment {
+            is_at(&object, revision)?;
+        }
+        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
         let params = WatchParams::default().fields(&format!("metadata.name={}", target.name));
-        let mut events = Box::pin(target.api.watch(&params, &revision).await?);
+        let mut events = Box::pin(target.api.watch(&params, &version).await?);
         loop {
             let progress = progress(target.kind, &target.name, &object)?;
             if progress.text != said {
@@ -40,6 +45,17 @@ pub(super) async fn follow(target: &Target<'_>, follow: bool) -> Result<(), CtlE
                 Some(WatchEvent::Error(_)) | None => break,
             }
         }
+    }
+}
+
+fn is_at(object: &Value, wanted: i64) -> Result<(), CtlError> {
+    let at = object["metadata"]["annotations"][DEPLOYMENT_REVISION].as_str().and_then(|text| text.parse::<i64>().ok());
+    match at {
+        Some(at) if at == wanted => Ok(()),
+        at => Err(CtlError::usage(format!(
+            "desired revision ({wanted}) is different from the running revision ({})",
+            at.unwrap_or_default()
+        ))),
     }
 }
 
