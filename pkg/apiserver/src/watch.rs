@@ -115,6 +115,9 @@ pub async fn watch(app: &Arc<App>, context: &RequestContext, kind: &Arc<Kind>) -
 
 fn respond(answer: Answer, stream: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     use futures::StreamExt as _;
+    // No event is metadata of a list: upstream ends at the first that it would have to tell so.
+    let of_list = matches!(answer.form, Form::Metadata { list: true, .. });
+    let stream = stream.take_while(move |_| std::future::ready(!of_list));
     let body = Body::from_stream(stream.map(Ok::<_, std::convert::Infallible>));
     let mut response = http::Response::new(body);
     let media = http::HeaderValue::from_static(answer.encoding.stream_type());
@@ -428,6 +431,16 @@ mod tests {
         ] {
             assert_eq!(start(query), want, "{query}");
         }
+    }
+
+    #[tokio::test]
+    async fn no_event_is_metadata_of_a_list() {
+        let told = async |list: bool| {
+            let answer = Answer { form: Form::Metadata { beta: false, list }, encoding: Encoding::Json };
+            let events = futures::stream::iter(["one", "two"].map(Bytes::from));
+            axum::body::to_bytes(respond(answer, events).into_body(), 100).await.unwrap()
+        };
+        assert_eq!((told(false).await, told(true).await), ("onetwo".into(), "".into()));
     }
 
     #[test]

@@ -22,12 +22,12 @@ pub fn label_selector(selector: &At<'_>) -> ErrorList {
     errors
 }
 
-/// The selector as messages print it: labels first.
+/// The selector as messages print it: labels first, and nothing of what is empty.
 pub fn shown(selector: &At<'_>) -> Shown {
     let fields = ["matchLabels", "matchExpressions"];
     let parts: Vec<_> = fields
         .iter()
-        .filter(|field| selector.has(field))
+        .filter(|field| selector.len(field) > 0)
         .map(|field| format!("\"{field}\":{}", selector.raw(field)))
         .collect();
     Shown::Printed(format!("{{{}}}", parts.join(",")))

@@ -66,6 +66,11 @@ fn a_stateful_set_is_judged_with_the_volumes_of_its_claims() {
     assert_eq!(told_of_new("apps", "StatefulSet", &empty), [format!("{path}: Required value")]);
     // What was wrong before is let be.
     assert_eq!(told_of_change("apps", "StatefulSet", &empty, &empty), Vec::<String>::new());
+    let mut other = spec.clone();
+    other["spec"]["selector"] = json!({"matchLabels": {}});
+    let told = told_of_change("apps", "DaemonSet", &spec, &other);
+    let want = "spec.selector: Invalid value: {}: field is immutable".to_owned();
+    assert!(told.contains(&want), "{told:?}");
     let mut twice = spec;
     let claim = twice["spec"]["volumeClaimTemplates"][0].clone();
     twice["spec"]["volumeClaimTemplates"] = json!([claim.clone(), claim]);
