@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use knarr_schema::{Kind, convert};
+use knarr_types::tree::Value;
 use knarr_types::{Object, Status};
 
 use crate::{Lookup, Request};
@@ -82,6 +83,11 @@ pub(crate) async fn shown(
         convert::from_storage(form, &mut same);
         same
     };
+    if let Some(metadata) = shown.get_mut("metadata").and_then(Value::as_object_mut)
+        && metadata.get("creationTimestamp").is_some_and(Value::is_null)
+    {
+        metadata.remove("creationTimestamp");
+    }
     shown["apiVersion"] = form.api_version().into();
     shown["kind"] = form.kind.to_string().into();
     Ok(shown)

@@ -125,7 +125,7 @@ pub fn status(status: &Status, accept: &str) -> Response {
 
 /// Adds warnings for the person behind the client (RFC 7234, section 5.5).
 pub fn warn(response: &mut Response, warnings: &[String]) {
-    for text in warnings {
+    for text in recorded(warnings) {
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(WARNING, value);
@@ -133,9 +133,43 @@ pub fn warn(response: &mut Response, warnings: &[String]) {
     }
 }
 
+/// Those that are sent: each once, none with control characters, and all cut short once they are too long together.
+fn recorded(warnings: &[String]) -> Vec<String> {
+    const ALL_MAX: usize = 4096;
+    const EACH_MAX: usize = 256;
+    let mut told: Vec<&String> = Vec::new();
+    for text in warnings {
+        if !text.is_empty() && !text.contains(char::is_control) && !told.contains(&text) {
+            told.push(text);
+        }
+    }
+    let length = |text: &String| text.chars().count();
+    let mut written = 0;
+    if told.iter().map(|text| length(text)).sum::<usize>() <= ALL_MAX {
+        return told.into_iter().cloned().collect();
+    }
+    let cut = |text: &&String| text.chars().take(EACH_MAX).collect::<String>();
+    let fits = |text: &String| {
+        let fits = written < ALL_MAX;
+        written += length(text);
+        fits
+    };
+    told.iter().map(cut).take_while(fits).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_told_once_and_cut_where_they_are_many() {
+        let of = |texts: &[&str]| recorded(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&["a", "", "b\n", "a", "c"]), ["a", "c"]);
+        let long = "x".repeat(5000);
+        assert_eq!(of(&["a", &long]), ["a".to_owned(), "x".repeat(256)]);
+        let many: Vec<String> = (0..40).map(|n| format!("{n}{}", "y".repeat(300))).collect();
+        assert_eq!(recorded(&many).len(), 16);
+    }
 
     #[tokio::test]
     async fn what_a_reader_leaves_of_a_body_comes_back() {

@@ -44,6 +44,20 @@ pub fn find(lookup: &dyn Lookup, namespace: &str, name: &str, port: &str) -> Res
     Ok(found[fastrand::usize(..found.len())].clone())
 }
 
+/// Finds one of the ready endpoints of the port of that number, as those do who speak to Services by themselves.
+///
+/// # Errors
+/// As [`find`]; a port that is not there counts before endpoints do.
+pub fn find_numbered(lookup: &dyn Lookup, namespace: &str, name: &str, port: u16) -> Result<Address, String> {
+    if let Some(service) = lookup.get("", "services", namespace, name)
+        && service["spec"]["type"] != "ExternalName"
+        && !service["spec"]["ports"].as_array().into_iter().flatten().any(|known| known["port"] == port)
+    {
+        return Err(format!("no service port {port} found for service {name:?}"));
+    }
+    find(lookup, namespace, name, &port.to_string())
+}
+
 /// All ready endpoints of a Service's port. Pure.
 fn endpoints(service: &Object, name: &str, port: &str, slices: &[Arc<Object>]) -> Result<Vec<Address>, String> {
     let ports = service["spec"]["ports"].as_array().cloned().unwrap_or_default();

@@ -5,6 +5,7 @@
 //! case sensitive, as in upstream's decoder; `null` is the same as leaving a field out.
 
 mod again;
+mod answer;
 mod base64_text;
 mod fault;
 mod go_json;
@@ -23,7 +24,11 @@ use serde::de::DeserializeSeed;
 
 use crate::field_table::Type;
 use crate::{builtin_types, protobuf};
+pub(crate) use base64_text::decode_url as decode_url_base64;
 use fault::Context;
+use head::Head;
+
+pub use answer::decode_answer;
 pub use head::internal_package;
 pub(crate) use kind::TEMPLATE_GENERATION;
 pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched};

@@ -85,6 +85,8 @@ pub struct Status {
     pub code: u16,
     /// For machines.
     pub reason: Reason,
+    /// Another reason, which only who refused knows.
+    pub other_reason: String,
     /// For people.
     pub message: String,
     /// What it is about.
@@ -107,7 +109,15 @@ impl Status {
     /// A failure without details.
     #[must_use]
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None, warnings: Vec::new() }
+        Self {
+            code,
+            reason,
+            other_reason: String::new(),
+            message: message.into(),
+            details: None,
+            continue_token: None,
+            warnings: Vec::new(),
+        }
     }
 
     /// The same with details.
@@ -266,7 +276,9 @@ impl Status {
         if let Some(token) = &self.continue_token {
             body["metadata"]["continue"] = token.as_str().into();
         }
-        if self.reason != Reason::Unknown {
+        if !self.other_reason.is_empty() {
+            body["reason"] = self.other_reason.as_str().into();
+        } else if self.reason != Reason::Unknown {
             body["reason"] = crate::tree::json!(self.reason);
         }
         if let Some(details) = &self.details {

@@ -8,6 +8,7 @@
 mod compiled;
 mod mutating;
 mod params;
+mod round;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,9 @@ use crate::matching::matches;
 use crate::versions::View;
 use crate::{Lookup, Request};
 use compiled::Policy;
+use round::Key;
+
+pub use round::Round;
 
 /// The group of policies: they have no say about themselves, nor about webhooks.
 const GROUP: &str = "admissionregistration.k8s.io";
@@ -48,32 +52,36 @@ struct Refusal {
     message: String,
 }
 
-/// Whether policies are asked for the first time, or after others changed the object: then only those that want to
-/// be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// All are asked.
-    First,
-    /// Those with `reinvocationPolicy: IfNeeded`.
-    Again,
-}
-
-/// Changes the object as policies want it; gives whether they did.
+/// Changes the object as policies want it. Where they did, plugins have their turn again, and then [`repeat`].
 ///
 /// # Errors
 /// Where one that must be asked cannot be.
-pub async fn mutate(
+pub async fn mutate(request: &Request<'_>, object: &mut Object, lookup: &dyn Lookup) -> Result<Round, Status> {
+    if is_exempt(request) {
+        return Ok(Round::default());
+    }
+    let (invocations, refusals) = invocations("mutatingadmissionpolicies", request, Some(object), lookup).await;
+    mutating::mutate(request, object, lookup, &invocations, refusals).await
+}
+
+/// Asks those policies again that want it and after which something was done to the object; gives whether they
+/// changed it.
+///
+/// # Errors
+/// As [`mutate`].
+pub async fn repeat(
     request: &Request<'_>,
     object: &mut Object,
     lookup: &dyn Lookup,
-    pass: Pass,
+    round: Round,
 ) -> Result<bool, Status> {
-    if is_exempt(request) {
+    let wanted = round.wanted(object);
+    if wanted.is_empty() {
         return Ok(false);
     }
     let (mut invocations, refusals) = invocations("mutatingadmissionpolicies", request, Some(object), lookup).await;
-    invocations.retain(|invocation| pass == Pass::First || invocation.policy.again);
-    mutating::mutate(request, object, lookup, &invocations, refusals).await
+    invocations.retain(|invocation| wanted.contains(&invocation.key()));
+    Ok(mutating::mutate(request, object, lookup, &invocations, refusals).await?.changed)
 }
 
 /// Refuses what policies do not allow; `object` is `None` for deletes. What the client should know is added to
@@ -174,6 +182,18 @@ impl Refusal {
 }
 
 impl Invocation {
+    fn key(&self) -> Key {
+        let name = |object: Option<&Object>, field: &str| {
+            object.and_then(|object| object["metadata"][field].as_str()).unwrap_or_default().to_owned()
+        };
+        let params = self.params.as_ref();
+        Key {
+            policy: self.policy.name.clone(),
+            binding: self.binding_name().to_owned(),
+            params: (name(params, "namespace"), name(params, "name")),
+        }
+    }
+
     fn binding_name(&self) -> &str {
         self.binding["metadata"]["name"].as_str().unwrap_or_default()
     }

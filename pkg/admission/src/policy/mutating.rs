@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use knarr_schema::cel::conditions::{Budget, Condition, Subject, Verdict, evaluate};
 use knarr_schema::cel::{List, PER_OBJECT_LIMIT, StructValue, Value};
+use knarr_schema::decode::check;
 use knarr_schema::field_table::{ListMerge, Type, TypeRef};
 use knarr_schema::patch::json_patch;
 use knarr_schema::{Kind, typed};
@@ -13,12 +14,24 @@ use knarr_types::{Cause, Object, Reason, Status};
 
 use super::compiled::Mutation;
 use super::subject::Seen;
-use super::{Invocation, Refusal};
+use super::{Invocation, Refusal, Round};
 use crate::versions::{View, taken};
 use crate::{Lookup, Request};
 
-/// What a run said: nothing to do, or why it failed.
-type Outcome = Result<(), (String, Option<Reason>)>;
+/// Why a policy refuses, and as what.
+type Said = (String, Option<Reason>);
+
+/// What came of asking one policy.
+#[derive(Default)]
+struct Asked {
+    /// Its conditions hold.
+    matched: bool,
+    /// A mutation was made, if only one that changes nothing.
+    touched: bool,
+    said: Vec<Said>,
+    /// What it made is no object: nobody's choice to pass over.
+    broken: Option<Status>,
+}
 
 pub(super) async fn mutate(
     request: &Request<'_>,
@@ -26,41 +39,45 @@ pub(super) async fn mutate(
     lookup: &dyn Lookup,
     invocations: &[Invocation],
     refusals: Vec<Refusal>,
-) -> Result<bool, Status> {
-    let mut said: Vec<(String, Option<Reason>)> =
-        refusals.into_iter().filter(|refusal| refusal.policy.fails).map(of_refusal).collect();
+) -> Result<Round, Status> {
+    let mut said: Vec<Said> = refusals.into_iter().filter(|refusal| refusal.policy.fails).map(of_refusal).collect();
+    let mut round = Round::default();
     if invocations.is_empty() {
-        return refusal(request, said).map_or(Ok(false), Err);
+        return refusal(request, said).map_or(Ok(round), Err);
     }
     let mut current = object.clone();
-    let mut left = Vec::new();
+    let mut touched = false;
     for invocation in invocations {
-        said.extend(run_one(request, invocation, &mut current, lookup).await.err());
-        left.push(current.clone());
-    }
-    // Those that want to be asked again are, once, where others changed the object after them.
-    for (invocation, left) in invocations.iter().zip(left) {
-        if invocation.policy.again && left != current {
-            said.extend(run_one(request, invocation, &mut current, lookup).await.err());
+        let before = current.clone();
+        let asked = run_one(request, invocation, &mut current, lookup).await;
+        if let Some(status) = asked.broken {
+            return Err(status);
+        }
+        said.extend(asked.said);
+        if asked.matched {
+            touched |= asked.touched;
+            round.was_asked(invocation.key(), before != current, invocation.policy.again);
         }
     }
-    let changed = said.is_empty() && *object != current;
-    if changed {
-        *object = current;
+    if let Some(status) = refusal(request, said) {
+        return Err(status);
     }
-    refusal(request, said).map_or(Ok(changed), Err)
+    round.ends(&current, touched);
+    round.changed = *object != current;
+    *object = current;
+    Ok(round)
 }
 
-fn of_refusal(refusal: Refusal) -> (String, Option<Reason>) {
+fn of_refusal(refusal: Refusal) -> Said {
     (message(&refusal.policy.name, &refusal.binding, &refusal.message), None)
 }
 
 /// Runs a policy on the object, in the version that the policy wants to see.
-async fn run_one(request: &Request<'_>, invocation: &Invocation, object: &mut Object, lookup: &dyn Lookup) -> Outcome {
+async fn run_one(request: &Request<'_>, invocation: &Invocation, object: &mut Object, lookup: &dyn Lookup) -> Asked {
     let (policy, kind) = (&invocation.policy, &invocation.kind);
-    let unconverted = |why: Status| match policy.fails {
-        true => Err(of_refusal(Refusal::of_policy(Arc::clone(policy), &why.message))),
-        false => Ok(()),
+    let unconverted = |why: Status| {
+        let refused = of_refusal(Refusal::of_policy(Arc::clone(policy), &why.message));
+        Asked { said: Vec::from_iter(policy.fails.then_some(refused)), ..Asked::default() }
     };
     let mut view = match View::of(request, kind, Some(object), lookup).await {
         Ok(view) => view,
@@ -68,15 +85,14 @@ async fn run_one(request: &Request<'_>, invocation: &Invocation, object: &mut Ob
     };
     let before = view.object.take().unwrap_or_default();
     let mut current = before.clone();
-    run(request, &Seen::new(request, &view, lookup), invocation, &mut current)?;
-    if current == before {
-        return Ok(());
+    let asked = run(request, &Seen::new(request, &view, lookup), invocation, &mut current);
+    if current != before {
+        match taken(request, kind, current, lookup).await {
+            Ok(taken) => *object = taken,
+            Err(why) => return unconverted(why),
+        }
     }
-    match taken(request, kind, current, lookup).await {
-        Ok(taken) => *object = taken,
-        Err(why) => return unconverted(why),
-    }
-    Ok(())
+    asked
 }
 
 fn message(policy: &str, binding: &str, why: &str) -> String {
@@ -84,7 +100,7 @@ fn message(policy: &str, binding: &str, why: &str) -> String {
     format!("policy '{policy}'{with} denied request: {why}")
 }
 
-fn refusal(request: &Request<'_>, said: Vec<(String, Option<Reason>)>) -> Option<Status> {
+fn refusal(request: &Request<'_>, said: Vec<Said>) -> Option<Status> {
     let (first, reason) = said.first()?.clone();
     let mut status = request.refusal("");
     status.message = first;
@@ -95,19 +111,24 @@ fn refusal(request: &Request<'_>, said: Vec<(String, Option<Reason>)>) -> Option
     Some(status)
 }
 
-/// Runs a policy on the object; what fails is only said where the policy wants that.
-fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current: &mut Object) -> Outcome {
+/// Runs a policy on the object; what fails is only said where the policy wants that, and keeps no other mutation from
+/// being made.
+fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current: &mut Object) -> Asked {
     let (policy, form) = (&invocation.policy, request.body.unwrap_or(&invocation.kind));
-    let failed = |why: String| match policy.fails {
-        true => Err((message(&policy.name, invocation.binding_name(), &why), Some(Reason::Invalid))),
-        false => Ok(()),
+    let mut asked = Asked::default();
+    let failed = |why: String| {
+        let said = (message(&policy.name, invocation.binding_name(), &why), Some(Reason::Invalid));
+        policy.fails.then_some(said)
     };
     let before = current.clone();
     let subject = seen.subject(policy, Some(&before), invocation.params.as_ref());
     match evaluate(&policy.conditions, &subject) {
-        Verdict::Matches => {}
-        Verdict::Skips(_) => return Ok(()),
-        Verdict::Failed(whys) => return failed(whys.join(", ")),
+        Verdict::Matches => asked.matched = true,
+        Verdict::Skips(_) => return asked,
+        Verdict::Failed(whys) => {
+            asked.said.extend(failed(whys.join(", ")));
+            return asked;
+        }
     }
     for mutation in &policy.mutations {
         let now = current.clone();
@@ -116,16 +137,28 @@ fn run(request: &Request<'_>, seen: &Seen<'_>, invocation: &Invocation, current:
             Mutation::ApplyConfiguration(expression) => apply(form, expression, &subject, &now),
             Mutation::JsonPatch(expression) => patch(expression, &subject, &now),
         };
-        match changed {
-            Ok(mut changed) => {
+        let unreadable = changed.as_ref().ok().and_then(|changed| unreadable(form, changed));
+        match (changed, unreadable) {
+            (_, Some(why)) => {
+                asked.broken = Some(Status::internal(why));
+                return asked;
+            }
+            (Ok(mut changed), None) => {
                 form.normalize(&mut changed);
                 form.default(&mut changed);
                 *current = changed;
+                asked.touched = true;
             }
-            Err(why) => return failed(why),
+            (Err(why), None) => asked.said.extend(failed(why)),
         }
     }
-    Ok(())
+    asked
+}
+
+/// Why what was made cannot be read as an object; custom ones are looked at later.
+fn unreadable(form: &Kind, object: &Object) -> Option<String> {
+    let read = || check(object.clone(), form.ty.get()).err().map(|error| error.to_string());
+    if form.custom.is_none() { read() } else { None }
 }
 
 fn apply<'a>(form: &Kind, expression: &'a Condition, subject: &Subject<'a>, object: &Object) -> Result<Object, String> {
@@ -213,7 +246,7 @@ fn patch<'a>(expression: &'a Condition, subject: &Subject<'a>, object: &Object) 
         match json_patch(current, &json!([operation])) {
             Ok(changed) => current = changed,
             Err(_) if is_test(operation) => return Ok(object.clone()),
-            Err(error) => return Err(format!("JSON Patch: {}", error.to_status().message)),
+            Err(error) => return Err(format!("JSON Patch: {error}")),
         }
     }
     Ok(current)

@@ -95,7 +95,7 @@ fn mutated(mutations: Value, object: Value) -> Result<Object, (u16, String)> {
     let request = request(&kind, Operation::Create, "n", &user);
     let table = cluster("mutating", json!({"mutations": mutations, "reinvocationPolicy": "Never"}), json!({}));
     let mut object = object;
-    let mutated = futures::executor::block_on(mutate(&request, &mut object, &table, Pass::First));
+    let mutated = futures::executor::block_on(mutate(&request, &mut object, &table));
     mutated.map_err(|status| (status.code, status.message))?;
     Ok(object)
 }
@@ -159,4 +159,18 @@ fn the_first_policy_that_minds_is_the_one_that_is_told() {
         let message = outcome.unwrap_err().message;
         assert!(message.contains(&format!("ValidatingAdmissionPolicy {told}")), "{message}");
     }
+}
+
+#[test]
+fn a_mutation_that_fails_keeps_no_other_from_being_made_and_nonsense_is_refused() {
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"k": "v"}});
+    let patch = |expression: &str| json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}});
+    let bad = patch("[JSONPatch{op: 'remove', path: '/data/none'}]");
+    let (code, why) = mutated(json!([bad]), object.clone()).unwrap_err();
+    let want = "denied request: JSON Patch: error in remove for path: '/data/none': Unable to remove nonexistent key: none: missing value";
+    assert!(code == 403 && why.ends_with(want), "{why}");
+    let number = patch("[JSONPatch{op: 'add', path: '/data/n', value: 1}]");
+    let why =
+        "Internal error occurred: json: cannot unmarshal number into Go struct field ConfigMap.data of type string";
+    assert_eq!(mutated(json!([number]), object).unwrap_err(), (500, why.to_owned()));
 }

@@ -19,6 +19,8 @@ use crate::{Lookup, Request};
 struct Denial {
     message: String,
     reason: String,
+    /// It refuses whatever the binding says is to be done.
+    always: bool,
 }
 
 /// The request in the versions that the policies want to see, or why it cannot be had in one.
@@ -57,6 +59,12 @@ pub(super) fn validate(
         };
         let subject = seen.subject(policy, view.object.as_ref(), invocation.params.as_ref());
         for denial in run(policy, &subject) {
+            if denial.always {
+                let (name, binding) = (&policy.name, invocation.binding_name());
+                lookup.policy_checked(name, binding, "deny", "no_error");
+                first = first.or_else(|| Some(refused(request, name, binding, &denial)));
+                continue;
+            }
             for action in invocation.actions() {
                 let (name, binding) = (&policy.name, invocation.binding_name());
                 lookup.policy_checked(name, binding, in_metrics(action), "no_error");
@@ -85,17 +93,18 @@ fn in_metrics(action: &str) -> &'static str {
 
 /// A policy that could not be asked and refuses for that.
 fn of_refusal(request: &Request<'_>, refusal: Refusal) -> Status {
-    let denial = Denial { message: refusal.message, reason: String::new() };
+    let denial = Denial { message: refusal.message, reason: String::new(), always: true };
     refused(request, &refusal.policy.name, &refusal.binding, &denial)
 }
 
 fn run<'a>(policy: &'a Policy, subject: &Subject<'a>) -> Vec<Denial> {
-    let failed =
-        |message: String| if policy.fails { vec![Denial { message, reason: String::new() }] } else { Vec::new() };
+    let failed = |message: String, always: bool| {
+        Vec::from_iter(policy.fails.then(|| Denial { message, reason: String::new(), always }))
+    };
     match evaluate(&policy.conditions, subject) {
         Verdict::Matches => {}
         Verdict::Skips(_) => return Vec::new(),
-        Verdict::Failed(whys) => return failed(joined(whys)),
+        Verdict::Failed(whys) => return failed(joined(whys), false),
     }
     let mut budget = Budget(PER_OBJECT_LIMIT);
     let mut denials = Vec::new();
@@ -104,12 +113,14 @@ fn run<'a>(policy: &'a Policy, subject: &Subject<'a>) -> Vec<Denial> {
         match outcome {
             Ok(Value::Bool(true)) => {}
             Ok(_) => denials.push(denial(validation, subject, &mut budget)),
-            Err(why) => denials.extend(failed(why)),
+            Err(why) => denials.extend(failed(why, false)),
         }
     }
+    // What annotations take is counted on its own.
+    let mut budget = Budget(PER_OBJECT_LIMIT);
     for (_, annotation) in &policy.annotations {
         if let Err(why) = annotation.run(subject, &mut budget) {
-            denials.extend(failed(why));
+            denials.extend(failed(why, true));
         }
     }
     denials
@@ -131,7 +142,11 @@ fn denial<'a>(validation: &'a Validation, subject: &Subject<'a>, budget: &mut Bu
     };
     let written = || (!validation.message.is_empty()).then(|| validation.message.clone());
     let default = || format!("failed expression: {}", validation.rule.expression.trim());
-    Denial { message: computed.or_else(written).unwrap_or_else(default), reason: validation.reason.clone() }
+    Denial {
+        message: computed.or_else(written).unwrap_or_else(default),
+        reason: validation.reason.clone(),
+        always: false,
+    }
 }
 
 fn refused(request: &Request<'_>, policy: &str, binding: &str, denial: &Denial) -> Status {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,10 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::answer::Answer;
+
+/// How often an answer may send the question elsewhere.
+const REDIRECTIONS_MAX: usize = 10;
 /// Connections kept for later, in all.
 const IDLE_MAX: usize = 32;
 
@@ -62,13 +67,41 @@ impl Client {
         body: Bytes,
         most: usize,
     ) -> Result<Result<Bytes, String>, String> {
+        let (mut uri, mut method, mut body) = (uri.clone(), Method::POST, body);
+        for _ in 0..REDIRECTIONS_MAX {
+            let answer = self.ask(target, &method, &uri, &body, most).await?;
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(why) => return Ok(Err(why)),
+            };
+            match answer.leads_to(&uri) {
+                Some(place) => uri = place,
+                None => return Ok(answer.body()),
+            }
+            // Only these two lead to the same question.
+            if !matches!(answer.status, 307 | 308) {
+                (method, body) = (Method::GET, Bytes::new());
+            }
+        }
+        Err(format!("stopped after {REDIRECTIONS_MAX} redirects"))
+    }
+
+    /// One question, over a connection that was kept if it still is one.
+    async fn ask(
+        &self,
+        target: &Target,
+        method: &Method,
+        uri: &Uri,
+        body: &Bytes,
+        most: usize,
+    ) -> Result<Result<Answer, String>, String> {
         if let Some(sender) = self.kept(target)
-            && let Ok(answer) = self.ask(target, sender, uri, body.clone(), most).await
+            && let Ok(answer) = self.ask_over(target, sender, (method, uri, body), most).await
         {
             return Ok(answer);
         }
         let sender = self.connect(target).await?;
-        self.ask(target, sender, uri, body, most).await
+        self.ask_over(target, sender, (method, uri, body), most).await
     }
 
     fn kept(&self, target: &Target) -> Option<Sender> {
@@ -95,43 +128,31 @@ impl Client {
 
     /// One question over a connection. The outer error is of the connection, which may have been closed
     /// while it was kept: nothing was asked then.
-    async fn ask(
+    async fn ask_over(
         &self,
         target: &Target,
         mut sender: Sender,
-        uri: &Uri,
-        body: Bytes,
+        (method, uri, body): (&Method, &Uri, &Bytes),
         most: usize,
-    ) -> Result<Result<Bytes, String>, String> {
+    ) -> Result<Result<Answer, String>, String> {
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        let request = Request::post(path)
-            .header(http::header::HOST, uri.authority().map_or("", |a| a.as_str()))
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .header(http::header::ACCEPT, "application/json")
-            .header(http::header::USER_AGENT, "kube-apiserver-admission")
-            .body(Full::new(body))
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, uri.authority().map_or("", |a| a.as_str()))
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, "kube-apiserver-admission")
+            .body(Full::new(body.clone()))
             .map_err(|e| e.to_string())?;
         let response = sender.send_request(request).await.map_err(|e| e.to_string())?;
-        let status = response.status();
-        let media = response.headers().get(http::header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
-        let media = media.unwrap_or_default().to_owned();
+        let text =
+            |name| response.headers().get(name).and_then(|text| text.to_str().ok()).unwrap_or_default().to_owned();
+        let (status, media, location) = (response.status().as_u16(), text(CONTENT_TYPE), text(LOCATION));
         let read = Limited::new(response.into_body(), most).collect().await;
         let Ok(body) = read else { return Ok(Err("the answer was cut off or is too large".into())) };
         self.keep(target, sender);
-        let body = body.to_bytes();
-        if body.is_empty() && status.is_success() {
-            let code = status.as_u16();
-            return Ok(Err(format!("0-length response with status code: {code} and content type: {media}")));
-        }
-        Ok(match status.as_u16() {
-            200..=299 => Ok(body),
-            404 => Err("the server could not find the requested resource".into()),
-            400 => Err("the server rejected our request for an unknown reason".into()),
-            _ => {
-                let text = String::from_utf8_lossy(&body).trim().to_owned();
-                Err(format!("an error on the server ({text:?}) has prevented the request from succeeding"))
-            }
-        })
+        Ok(Ok(Answer { status, media, location, body: body.to_bytes() }))
     }
 
     async fn connect(&self, target: &Target) -> Result<Sender, String> {

@@ -5,6 +5,7 @@
 //! They are asked outside of the store's commit, each with a time of its own: one that hangs holds up the
 //! requests it is about and no others.
 
+mod answer;
 mod client;
 mod conditions;
 mod endpoint;
@@ -130,6 +131,39 @@ impl Webhooks {
         Ok(Round { changed: *object != before, left })
     }
 
+    /// Asks mutating webhooks about an object that is deleted, which they may refuse and nothing else.
+    ///
+    /// # Errors
+    /// As [`Webhooks::mutate`].
+    pub async fn mutate_deleted(
+        &self,
+        context: &Context<'_>,
+        request: &Request<'_>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), Status> {
+        for hook in configured(context, request, "mutatingwebhookconfigurations") {
+            let Some(kind) = matching::matched(&hook, request, None, context.lookup)? else { continue };
+            let view = View::of(request, &kind, None, context.lookup).await.map_err(Status::internal)?;
+            let Some(answer) = self.ask(context, request, &hook, &view, true).await? else { continue };
+            warnings.extend(answer.warnings);
+            if let Some(status) = answer.refusal {
+                return Err(review::refused(&hook, &status));
+            }
+            let operations = answer.patch.map_or_else(|| Ok(Vec::new()), |patch| patch.operations());
+            match operations {
+                Err(why) => failing(&hook, &why)?,
+                Ok(operations) if operations.is_empty() => {}
+                Ok(_) => {
+                    let (name, why) = (&hook.name, "which is not supported for this operation");
+                    return Err(Status::internal(format!(
+                        "admission webhook {name:?} attempted to modify the object, {why}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Asks those webhooks again that want it, where others changed the object after them.
     ///
     /// # Errors
@@ -166,16 +200,21 @@ impl Webhooks {
             return Err(review::refused(hook, &status));
         }
         let Some(patch) = answer.patch else { return Ok(()) };
-        let patched = json_patch(view.object.unwrap_or_default(), &patch).map_err(|e| e.to_status());
-        match patched {
-            Ok(patched) => {
-                let patched = context.lookup.decode(request.body.unwrap_or(kind), &patched)?;
-                *object = taken(request, kind, patched, context.lookup).await?;
-                Ok(())
-            }
-            Err(_) if !hook.fails => Ok(()),
-            Err(status) => Err(failed(hook, &status.message)),
+        let operations = match patch.operations() {
+            Ok(operations) if operations.is_empty() => return Ok(()),
+            Ok(operations) => operations,
+            Err(why) => return failing(hook, &why),
+        };
+        if let Err(why) = patch.is_known() {
+            return failing(hook, &why);
         }
+        // What such a patch does wrong is nobody's choice to pass over.
+        let patched =
+            json_patch(view.object.unwrap_or_default(), &Value::Array(operations)).map_err(Status::internal)?;
+        let form = request.body.unwrap_or(kind);
+        let patched = context.lookup.decode(form, &patched).map_err(|status| unread(form, &status))?;
+        *object = taken(request, kind, patched, context.lookup).await?;
+        Ok(())
     }
 
     /// Asks validating webhooks, all at once.
@@ -298,6 +337,18 @@ fn configured(context: &Context<'_>, request: &Request<'_>, resource: &str) -> V
         return Vec::new();
     }
     hook::read_all(context.lookup.list(GROUP, resource, None))
+}
+
+/// A webhook that must be asked did not make sense; one that need not be is passed over.
+fn failing(hook: &Hook, why: &str) -> Result<(), Status> {
+    if hook.fails { Err(failed(hook, why)) } else { Ok(()) }
+}
+
+/// What a webhook made of an object and no object can be read from.
+fn unread(form: &Kind, status: &Status) -> Status {
+    let said = format!("cannot be handled as a {}: ", form.kind);
+    let why = status.message.split_once(&said).map_or(status.message.as_str(), |(_, why)| why);
+    Status::internal(why)
 }
 
 /// A webhook that must be asked could not be.

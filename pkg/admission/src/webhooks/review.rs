@@ -5,8 +5,10 @@
 use base64::Engine as _;
 use knarr_auth::UserInfo;
 use knarr_schema::Kind;
+use knarr_schema::decode::{decode_answer, decode_any};
+use knarr_schema::patch::json_kind;
 use knarr_types::tree::{Value, json};
-use knarr_types::{Reason, Status, StatusDetails};
+use knarr_types::{Reason, Status, StatusDetails, go_quoted};
 
 use super::hook::Hook;
 use crate::Request;
@@ -17,10 +19,21 @@ use crate::versions::View;
 pub(super) struct Answer {
     /// Why it refuses.
     pub refusal: Option<Value>,
-    /// Changes to the object: a JSON patch.
-    pub patch: Option<Value>,
+    /// Changes to the object.
+    pub patch: Option<Patch>,
     pub warnings: Vec<String>,
 }
+
+/// Changes to an object, unread.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Patch {
+    kind: String,
+    /// Base64.
+    text: String,
+}
+
+const GROUP: &str = "admission.k8s.io";
+const JSON_PATCH: &str = "JSONPatch";
 
 /// The review of a request, for a webhook that wants it in the version of the view.
 pub(super) fn review(hook: &Hook, request: &Request<'_>, view: &View, options: &Value, uid: &str) -> Value {
@@ -72,47 +85,37 @@ fn user(user: &UserInfo) -> Value {
 /// # Errors
 /// What is wrong with it, in upstream's words.
 pub(super) fn read(hook: &Hook, body: &[u8], uid: &str, mutating: bool) -> Result<Answer, String> {
-    let document = decoded(hook, body).map_err(|why| format!("failed to call webhook: {why}"))?;
+    let document = decode_answer(body, GROUP, hook.version, "AdmissionReview");
+    let document = document.map_err(|why| format!("failed to call webhook: {why}"))?;
+    verified(hook, &document, uid, mutating).map_err(|why| format!("received invalid webhook response: {why}"))?;
     let response = &document["response"];
-    verified(hook, response, uid, mutating).map_err(|why| format!("received invalid webhook response: {why}"))?;
     let texts = response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let warnings = texts.map(str::to_owned).collect();
     let refusal = (response["allowed"] != true).then(|| response["status"].clone());
-    let patch = match response["patch"].as_str().filter(|p| !p.is_empty() && mutating && refusal.is_none()) {
-        None => None,
-        Some(text) => Some(read_patch(response, text)?),
-    };
+    let patch = response["patch"].as_str().filter(|p| !p.is_empty() && mutating && refusal.is_none());
+    let kind = if hook.version == "v1" { response["patchType"].as_str().unwrap_or_default() } else { JSON_PATCH };
+    let patch = patch.map(|text| Patch { kind: kind.to_owned(), text: text.to_owned() });
     Ok(Answer { refusal, patch, warnings })
 }
 
-/// The review as JSON, where it is one.
-fn decoded(hook: &Hook, body: &[u8]) -> Result<Value, String> {
-    // What is no JSON is read as YAML upstream, and most of that is a text.
-    const NO_OBJECT: &str = "couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value \
-                             of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \
-                             \"json:\\\"kind,omitempty\\\"\" }";
-    const SCHEME: &str = "k8s.io/apiserver/pkg/util/webhook/client.go:71";
-    let document: Value = serde_json::from_slice(body).map_err(|_| NO_OBJECT)?;
-    let (kind, version) =
-        (document["kind"].as_str().unwrap_or_default(), document["apiVersion"].as_str().unwrap_or_default());
-    let wanted = format!("admission.k8s.io/{}", hook.version);
-    if kind == "AdmissionReview" && version == wanted {
-        return Ok(document);
-    }
-    Err(format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}"))
-}
-
 /// It answers the question, and gives a patch only where one may be, with its type.
-fn verified(hook: &Hook, response: &Value, uid: &str, mutating: bool) -> Result<(), String> {
+fn verified(hook: &Hook, document: &Value, uid: &str, mutating: bool) -> Result<(), String> {
+    let response = &document["response"];
     if response.is_null() {
         return Err("webhook response was absent".into());
     }
     if hook.version != "v1" {
         return Ok(());
     }
-    if response["uid"] != uid {
-        let got = response["uid"].as_str().unwrap_or_default();
-        return Err(format!("expected response.uid={uid:?}, got {got:?}"));
+    let got = response["uid"].as_str().unwrap_or_default();
+    if got != uid {
+        return Err(format!("expected response.uid={uid:?}, got {}", go_quoted(got)));
+    }
+    let text = |field: &str| document[field].as_str().unwrap_or_default();
+    if (text("apiVersion"), text("kind")) != ("admission.k8s.io/v1", "AdmissionReview") {
+        let slash = if text("apiVersion").contains('/') { "" } else { "/" };
+        let got = format!("{slash}{}, Kind={}", text("apiVersion"), text("kind"));
+        return Err(format!("expected webhook response of {GROUP}/v1, Kind=AdmissionReview, got {got}"));
     }
     let has_patch = response["patch"].as_str().is_some_and(|patch| !patch.is_empty());
     let kind = response["patchType"].as_str();
@@ -127,13 +130,39 @@ fn verified(hook: &Hook, response: &Value, uid: &str, mutating: bool) -> Result<
     Err(why.into())
 }
 
-fn read_patch(response: &Value, text: &str) -> Result<Value, String> {
-    let kind = response["patchType"].as_str().unwrap_or_default();
-    if kind != "JSONPatch" && !kind.is_empty() {
-        return Err(format!("invalid response.patchType of {kind:?}, must be one of \"JSONPatch\""));
+impl Patch {
+    /// The operations; none where there is nothing to do.
+    ///
+    /// # Errors
+    /// Where they cannot be read, in upstream's words.
+    pub(super) fn operations(&self) -> Result<Vec<Value>, String> {
+        let why = |why: String| format!("received undecodable patch in webhook response: {why}");
+        let bytes = base64::engine::general_purpose::STANDARD.decode(&self.text).map_err(|e| why(e.to_string()))?;
+        let list = match decode_any(&bytes).map_err(|e| why(e.to_string()))? {
+            Value::Array(list) => list,
+            Value::Null => Vec::new(),
+            other => {
+                let is = json_kind(&other);
+                return Err(why(format!("json: cannot unmarshal {is} into Go value of type jsonpatch.Patch")));
+            }
+        };
+        if let Some(other) = list.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
+            let is = json_kind(other);
+            return Err(why(format!("json: cannot unmarshal {is} into Go value of type jsonpatch.Operation")));
+        }
+        Ok(list)
     }
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|e| e.to_string())?;
-    serde_json::from_slice(&bytes).map_err(|e| e.to_string())
+
+    /// Whether it is of the only kind that there is.
+    ///
+    /// # Errors
+    /// Where it is not.
+    pub(super) fn is_known(&self) -> Result<(), String> {
+        match self.kind.as_str() {
+            JSON_PATCH => Ok(()),
+            other => Err(format!("unsupported patch type {}", go_quoted(other))),
+        }
+    }
 }
 
 /// The answer to a request that a webhook refuses; `status` is what it said of it.
@@ -146,8 +175,11 @@ pub(super) fn refused(hook: &Hook, status: &Value) -> Status {
         (message, _) => format!("{denied}: {message}"),
     };
     let code = status["code"].as_u64().and_then(|c| u16::try_from(c).ok()).filter(|c| *c >= 400).unwrap_or(400);
-    let reason = knarr_types::tree::from_value(status["reason"].clone()).unwrap_or(Reason::Unknown);
-    let refusal = Status::new(code, reason, message);
+    let reason = knarr_types::tree::from_value(status["reason"].clone()).ok();
+    let mut refusal = Status::new(code, reason.unwrap_or(Reason::Unknown), message);
+    if reason.is_none() {
+        refusal.other_reason = text("reason").to_owned();
+    }
     match knarr_types::tree::from_value::<StatusDetails>(status["details"].clone()) {
         Ok(details) => refusal.with_details(details),
         Err(_) => refusal,
@@ -186,6 +218,15 @@ mod tests {
             let why = read(response, mutating).unwrap_err();
             assert_eq!(why, format!("received invalid webhook response: {want}"));
         };
+        for (patch, want) in [
+            ("{}", "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
+            ("[1]", "json: cannot unmarshal number into Go value of type jsonpatch.Operation"),
+            ("{", "unexpected end of JSON input"),
+        ] {
+            let text = base64::engine::general_purpose::STANDARD.encode(patch);
+            let why = Patch { kind: JSON_PATCH.to_owned(), text }.operations().unwrap_err();
+            assert_eq!(why, format!("received undecodable patch in webhook response: {want}"));
+        }
         invalid(json!({"uid": "v"}), false, "expected response.uid=\"u\", got \"v\"");
         invalid(json!(null), false, "webhook response was absent");
         let typed = json!({"uid": "u", "allowed": true, "patchType": "JSONPatch"});
@@ -195,7 +236,8 @@ mod tests {
         invalid(untyped, true, "webhook returned invalid response.patchType of \"\"");
         let patch = base64::engine::general_purpose::STANDARD.encode("[]");
         let patched = json!({"uid": "u", "allowed": true, "patchType": "JSONPatch", "patch": patch});
-        assert_eq!(read(patched.clone(), true).unwrap().patch, Some(json!([])));
+        let operations = |answer: Answer| answer.patch.unwrap().operations();
+        assert_eq!(operations(read(patched.clone(), true).unwrap()), Ok(Vec::new()));
         assert!(read(patched, false).unwrap_err().contains("may not return response.patch"));
     }
 
@@ -209,6 +251,9 @@ mod tests {
                 "failed to call webhook: no kind \"Foo\" is registered for version \"admission.k8s.io/v1\" {scheme}"
             )
         );
+        assert!(why(r#"{"apiVersion": "admission.k8s.io/v1", "response": {"uid": "u"}}"#).ends_with(
+            "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got admission.k8s.io/v1, Kind="
+        ));
         assert!(why("hello").starts_with("failed to call webhook: couldn't get version/kind; json parse error: "));
     }
 }

@@ -2,6 +2,7 @@
 //! What a conversion webhook is asked, and what of its answer is taken. Pure.
 //! <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definition-versioning/#webhook-request-and-response>
 
+use knarr_schema::decode::decode_answer;
 use knarr_schema::rules::metadata::{validate_converted_annotations, validate_converted_labels};
 use knarr_schema::typed::go_type;
 use knarr_types::tree::{Map, Value, json};
@@ -33,8 +34,7 @@ pub fn review(version: &str, uid: &str, desired: &str, objects: &[Object]) -> Va
 /// # Errors
 /// What is wrong with the answer, or why the webhook could not do it.
 pub fn read(version: &str, uid: &str, answer: &[u8]) -> Result<Vec<Value>, String> {
-    let mut document: Value =
-        serde_json::from_slice(answer).map_err(|e| format!("couldn't get version/kind; json parse error: {e}"))?;
+    let mut document = decode_answer(answer, GROUP, version, "ConversionReview")?;
     let response = document["response"].take();
     if version == "v1" {
         let text = |field: &str| document[field].as_str().unwrap_or_default();
@@ -167,9 +167,15 @@ mod tests {
         for (kind, response, want) in [
             (
                 "Other",
+                ok.clone(),
+                "no kind \"Other\" is registered for version \"apiextensions.k8s.io/v1\" in scheme \
+                 \"k8s.io/apiserver/pkg/util/webhook/client.go:71\"",
+            ),
+            (
+                "",
                 ok,
                 "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got \
-                 apiextensions.k8s.io/v1, Kind=Other",
+                 apiextensions.k8s.io/v1, Kind=",
             ),
             ("ConversionReview", json!(null), "no response provided"),
             ("ConversionReview", json!({"uid": "x"}), "expected response.uid=\"u\", got \"x\""),

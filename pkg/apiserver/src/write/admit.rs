@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Admission of a write: the plugins of this process, then policies, then those whom webhooks ask.
 
-use knarr_admission::policy::{self, Pass};
+use knarr_admission::policy;
 use knarr_admission::{Operation, Request, webhooks};
 use knarr_schema::Kind;
 use knarr_types::tree::{Value, json};
@@ -39,8 +39,8 @@ pub(super) async fn mutate(
     Ok(false)
 }
 
-/// Lets policies and webhooks change an object; `plugins` have their turn after each that did. Gives whether one
-/// did.
+/// Lets policies and webhooks change an object. Where one did, `plugins` have their turn again, and then those of them
+/// that want it. Gives whether one did.
 pub(crate) async fn ask_to_change(
     app: &App,
     request: &Request<'_>,
@@ -49,22 +49,30 @@ pub(crate) async fn ask_to_change(
     warnings: &mut Vec<String>,
     plugins: impl Fn(&mut Object) -> Result<(), Status>,
 ) -> Result<bool, Status> {
-    let changed = policy::mutate(request, object, app, Pass::First).await?;
-    if changed {
-        plugins(object)?;
-    }
+    let policies = policy::mutate(request, object, app).await?;
     let observe = |asked: &webhooks::Asked<'_>| app.metrics.parts.webhook(asked);
     let context = webhooks::Context { options, lookup: app, uid: new_uid, observe: &observe };
-    let round = app.webhooks.mutate(&context, request, object, warnings).await?;
-    if !round.changed {
+    let hooks = app.webhooks.mutate(&context, request, object, warnings).await?;
+    let changed = policies.changed || hooks.changed;
+    if !policies.repeats && !hooks.changed {
         return Ok(changed);
     }
     plugins(object)?;
-    if policy::mutate(request, object, app, Pass::Again).await? {
-        plugins(object)?;
-    }
-    app.webhooks.repeat(&context, request, object, warnings, round).await?;
-    Ok(true)
+    let again = policy::repeat(request, object, app, policies).await?;
+    app.webhooks.repeat(&context, request, object, warnings, hooks).await?;
+    Ok(changed || again)
+}
+
+/// Asks webhooks that change objects about one that is deleted.
+pub(super) async fn mutate_deleted(
+    write: &Write<'_>,
+    request: &Request<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Status> {
+    let options = options(write, request.operation);
+    let observe = |asked: &webhooks::Asked<'_>| write.app.metrics.parts.webhook(asked);
+    let context = webhooks::Context { options: &options, lookup: write.app, uid: new_uid, observe: &observe };
+    write.app.webhooks.mutate_deleted(&context, request, warnings).await
 }
 
 /// Asks all who may refuse the write; policies and webhooks where it is `seen` by them.

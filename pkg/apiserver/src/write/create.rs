@@ -166,8 +166,11 @@ async fn finish(
     let (kind, stored) = (write.kind, &*write.stored);
     let sent_managers = object["metadata"].get("managedFields").cloned();
     rules::metadata::prepare_create(object);
-    object["metadata"]["uid"] = new_uid().into();
-    object["metadata"]["creationTimestamp"] = seconds(write.now).into();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        // Nobody who is asked sees them, or has a say in them.
+        metadata.remove("uid");
+        metadata.remove("creationTimestamp");
+    }
     stored.normalize_sent(object);
     if !write.has_tracked() {
         if let Some(managers) = sent_managers {
@@ -185,7 +188,10 @@ async fn finish(
     }
     if admit::mutate(write, &request, object, seen, warnings).await? {
         stored.default(object);
+        write.place(object, "")?;
     }
+    object["metadata"]["uid"] = new_uid().into();
+    object["metadata"]["creationTimestamp"] = seconds(write.now).into();
     crate::escalation::check(write, object, None)?;
     stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);

@@ -216,6 +216,9 @@ async fn decide(
         knarr_admission::validate(&request, None, write.app, &mut warnings)?;
     } else {
         let seen = knarr_admission::is_seen(&request, write.app);
+        if seen {
+            admit::mutate_deleted(write, &request, &mut warnings).await?;
+        }
         admit::validate(write, &request, None, seen, &mut warnings).await?;
     }
     let fate = fate(write.kind, options, &old, write.now);

@@ -398,7 +398,7 @@ impl Lookup for App {
     }
 
     fn service_address(&self, namespace: &str, name: &str, port: u16) -> Result<String, String> {
-        crate::service_address::find(self, namespace, name, &port.to_string()).map(|a| a.to_string())
+        crate::service_address::find_numbered(self, namespace, name, port).map(|a| a.to_string())
     }
 
     fn kind_named(&self, group: &str, version: &str, kind: &str) -> Option<Arc<Kind>> {

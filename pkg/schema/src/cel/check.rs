@@ -260,7 +260,7 @@ impl Checker<'_> {
         match (optional, self.known.resolve(&found)) {
             (false, _) => found,
             (true, Type::Optional(inner)) => Type::clone(&inner),
-            (true, Type::Dyn | Type::Error) => found,
+            (true, Type::Dyn) => found,
             (true, other) => {
                 self.mismatch(at.id, &Type::optional(other.clone()), &other);
                 other

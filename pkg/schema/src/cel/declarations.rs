@@ -40,7 +40,7 @@ pub(super) fn type_by_name(name: &str) -> Option<Type> {
         "list" => Type::list(Type::Dyn),
         "map" => Type::map(Type::Dyn, Type::Dyn),
         "type" => Type::TypeOf(Arc::new(Type::Dyn)),
-        "optional_type" => Type::optional(Type::Dyn),
+        "optional_type" => Type::Opaque("optional_type"),
         "duration" | "google.protobuf.Duration" => Type::Duration,
         "timestamp" | "google.protobuf.Timestamp" => Type::Timestamp,
         // The others of the libraries have no variable.

@@ -78,6 +78,13 @@ impl<'a> Run<'a, '_> {
     }
 
     fn expr(&mut self, expr: &'a Expr) -> Outcome<'a> {
+        match self.any(expr) {
+            Ok(Value::Unfit(why)) => Err(Fault::new(&*why)),
+            outcome => outcome,
+        }
+    }
+
+    fn any(&mut self, expr: &'a Expr) -> Outcome<'a> {
         match &expr.kind {
             Kind::Literal(literal) => Ok(value_of(literal)),
             Kind::Ident(name) => {
@@ -144,6 +151,8 @@ impl<'a> Run<'a, '_> {
                 }
             }
             ("_+_", [Expr { kind: Kind::Ident(name), .. }, b]) if name == ACCUMULATOR => self.gather(b),
+            // Upstream knows the answer before it runs.
+            ("@in", [_, Expr { kind: Kind::List(elements), .. }]) if elements.is_empty() => Ok(Value::Bool(false)),
             ("cel.@mapInsert", [_, rest @ ..]) => self.insert(rest),
             ("_[_]", [operand, index]) => {
                 let (operand, index) = (self.expr(operand)?, self.expr(index)?);

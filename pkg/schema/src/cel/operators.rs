@@ -15,7 +15,8 @@ pub(super) fn select<'a>(operand: &Value<'a>, field: &str) -> Outcome<'a> {
         Value::Struct(of) => of.fields.get(field).cloned().ok_or_else(|| Fault::no_key(field)),
         Value::Optional(None) => Ok(Value::Optional(None)),
         Value::Optional(Some(inner)) => Ok(optional_select(inner, field)),
-        _ => Err(Fault::no_overload()),
+        Value::List(_) => Err(Fault::new("unsupported index type 'string' in list")),
+        _ => Err(Fault::no_key(field)),
     }
 }
 
@@ -26,7 +27,8 @@ pub(super) fn has(operand: &Value<'_>, field: &str) -> Result<bool, Fault> {
         Value::Struct(of) => Ok(of.fields.contains_key(field)),
         Value::Optional(None) => Ok(false),
         Value::Optional(Some(inner)) => has(inner, field),
-        _ => Err(Fault::no_overload()),
+        Value::List(_) => Err(Fault::new("unsupported index type 'string' in list")),
+        _ => Ok(false),
     }
 }
 

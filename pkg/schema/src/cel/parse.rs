@@ -285,7 +285,9 @@ impl Lowering<'_> {
     fn call_or_macro(&mut self, at: u64, call: &parsed::CallExpr) -> Expr {
         let Some(target) = &call.target else {
             let args = call.args.iter().map(|arg| self.expr(arg)).collect();
-            return self.call(at, &call.func_name, false, args);
+            // A name that begins with a dot is looked up from the top, where all functions are.
+            let absolute = call.func_name.strip_prefix('.').filter(|name| self.declared.has_function(name));
+            return self.call(at, absolute.unwrap_or(&call.func_name), false, args);
         };
         if let Some(qualified) = qualified_name(target).map(|prefix| format!("{prefix}.{}", call.func_name))
             && self.declared.has_function(&qualified)

@@ -45,6 +45,8 @@ pub enum Value<'a> {
     Struct(Rc<StructValue<'a>>),
     /// A value of one of Kubernetes' libraries.
     Opaque(Rc<Opaque<'a>>),
+    /// What stands in an object and does not fit its schema, and why: a fault where it is looked at.
+    Unfit(Rc<str>),
 }
 
 /// Elements: of an object, or computed.
@@ -118,6 +120,9 @@ impl<'a> Value<'a> {
             (Json::Null, _) => Self::Null,
             (Json::Bool(value), _) => Self::Bool(*value),
             (Json::Number(number), ShapeKind::Double) => Self::Double(number.as_f64().unwrap_or_default()),
+            (Json::Number(number), ShapeKind::Int) => {
+                number.as_i64().map_or_else(|| Self::Unfit("invalid data, expected int, got float64".into()), Self::Int)
+            }
             (Json::Number(number), _) => natural_number(number),
             (Json::String(text), kind) => from_text(text, kind),
             (Json::Array(elements), ShapeKind::List(element, kind)) => Self::List(List::Json(elements, element, kind)),
@@ -146,6 +151,7 @@ impl<'a> Value<'a> {
             Self::Optional(_) => "optional_type",
             Self::Struct(of) => &of.name,
             Self::Opaque(of) => of.type_name(),
+            Self::Unfit(_) => "error",
         }
     }
 
@@ -272,7 +278,7 @@ impl<'a> Value<'a> {
             }
             Self::Optional(Some(inner)) => inner.to_json()?,
             Self::Optional(None) => Json::Null,
-            Self::Type(_) | Self::Opaque(_) => return None,
+            Self::Type(_) | Self::Opaque(_) | Self::Unfit(_) => return None,
         })
     }
 }
@@ -300,8 +306,10 @@ fn from_text<'a>(text: &'a str, kind: &ShapeKind) -> Value<'a> {
             super::functions::parse_timestamp(text).map(|(nanos, offset)| Value::Timestamp(nanos, offset))
         }
         ShapeKind::Bytes => {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.decode(text).ok().map(|b| Value::Bytes(b.into()))
+            return match crate::decode::decode_url_base64(text) {
+                Ok(bytes) => Value::Bytes(bytes.into()),
+                Err(why) => Value::Unfit(format!("Invalid byte formatted string {text}: {why}").into()),
+            };
         }
         _ => None,
     };

@@ -241,6 +241,27 @@ fn coerce_metadata(metadata: &mut Value, path: &str) -> Result<Vec<String>, Stri
     Ok(decoded.faults.iter().filter_map(field).collect())
 }
 
+/// Brings the metadata of a resource into their one form.
+///
+/// # Errors
+/// The first of what says what it is that does not.
+pub(super) fn coerce_resource(
+    fields: &mut knarr_types::tree::Map,
+    at: &FieldPath,
+    unknown: &mut Vec<String>,
+) -> Result<(), FieldError> {
+    if let Some(metadata) = fields.get_mut("metadata") {
+        let (sent, place) = (metadata.clone(), at.child("metadata"));
+        let gone = coerce_metadata(metadata, place.as_str());
+        unknown.extend(gone.map_err(|why| FieldError::invalid(&place, sent, why))?);
+    }
+    let mut types = fields.iter().filter(|(name, _)| matches!(name.as_str(), "apiVersion" | "kind"));
+    match types.find(|(_, value)| !value.is_string()) {
+        Some((name, value)) => Err(FieldError::invalid(&at.child(name), value.clone(), "must be a string")),
+        None => Ok(()),
+    }
+}
+
 /// Brings the metadata of embedded resources into their one form; gives the paths of unknown fields.
 ///
 /// # Errors
@@ -253,17 +274,10 @@ pub(super) fn coerce_embedded(
 ) -> Result<(), FieldError> {
     match value {
         Value::Object(fields) => {
-            if schema.embedded_resource
-                && let Some(metadata) = fields.get_mut("metadata")
-            {
-                let (sent, place) = (metadata.clone(), at.child("metadata"));
-                let gone = coerce_metadata(metadata, place.as_str());
-                unknown.extend(gone.map_err(|why| FieldError::invalid(&place, sent, why))?);
+            if schema.embedded_resource {
+                coerce_resource(fields, at, unknown)?;
             }
             for (name, value) in fields {
-                if schema.embedded_resource && matches!(name.as_str(), "apiVersion" | "kind") && !value.is_string() {
-                    return Err(FieldError::invalid(&at.child(name), value.clone(), "must be a string"));
-                }
                 match (schema.properties.get(name.as_str()), schema.additional.schema()) {
                     (Some(known), _) => coerce_embedded(value, known, &at.child(name), unknown)?,
                     (None, Some(known)) => coerce_embedded(value, known, &at.key(name), unknown)?,

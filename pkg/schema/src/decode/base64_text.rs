@@ -1,20 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Base64 as Go reads it: standard alphabet, padded, line breaks left out.
+//! Base64 as Go reads it: padded, line breaks left out.
 
 use base64::Engine as _;
+use base64::alphabet::{self, Alphabet};
 use base64::engine::general_purpose::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 
 /// The text itself, or without its line breaks; else what Go says about it.
 pub(super) fn canonical(text: String) -> Result<String, String> {
     if STANDARD.decode(&text).is_ok() {
         return Ok(text);
     }
+    decode(&text, &alphabet::STANDARD, *b"+/").map(|bytes| STANDARD.encode(bytes))
+}
+
+/// The bytes of a text in the alphabet of URLs, in which values of the format `byte` are read for expressions.
+///
+/// # Errors
+/// What Go says about it.
+pub(crate) fn decode_url(text: &str) -> Result<Vec<u8>, String> {
+    decode(text, &alphabet::URL_SAFE, *b"-_")
+}
+
+/// `last` are the two letters in which alphabets differ.
+fn decode(text: &str, alphabet: &Alphabet, last: [u8; 2]) -> Result<Vec<u8>, String> {
     let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     // Bits that do not fill a byte are dropped, as Go does.
-    match lenient().decode(&joined) {
-        Ok(bytes) => Ok(STANDARD.encode(bytes)),
-        Err(_) => Err(format!("illegal base64 data at input byte {}", fault_offset(text.as_bytes()))),
-    }
+    let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let decoded = GeneralPurpose::new(alphabet, config).decode(&joined);
+    decoded.map_err(|_| format!("illegal base64 data at input byte {}", fault_offset(text.as_bytes(), last)))
 }
 
 /// Bytes as text.
@@ -22,14 +36,9 @@ pub(super) fn encoded(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-fn lenient() -> base64::engine::GeneralPurpose {
-    let config = base64::engine::GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
-    base64::engine::GeneralPurpose::new(&base64::alphabet::STANDARD, config)
-}
-
 /// The offset that Go's decoder reports: of the character at fault, or of the group of four that
 /// is not whole.
-fn fault_offset(text: &[u8]) -> usize {
+fn fault_offset(text: &[u8], last: [u8; 2]) -> usize {
     let mut in_group = 0;
     for (i, byte) in text.iter().enumerate() {
         match byte {
@@ -43,7 +52,8 @@ fn fault_offset(text: &[u8]) -> usize {
                     (_, None) => i,
                 };
             }
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => in_group = (in_group + 1) % 4,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => in_group = (in_group + 1) % 4,
+            other if last.contains(other) => in_group = (in_group + 1) % 4,
             _ => return i,
         }
     }
@@ -60,6 +70,12 @@ mod tests {
             let want = format!("illegal base64 data at input byte {offset}");
             assert_eq!(canonical(text.into()), Err(want), "{text}");
         }
+    }
+
+    #[test]
+    fn urls_have_letters_of_their_own() {
+        assert_eq!(decode_url("_-8="), Ok(vec![0xff, 0xef]));
+        assert_eq!(decode_url("a/=="), Err("illegal base64 data at input byte 1".to_owned()));
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Head {
     }
 
     /// The type that such a body is read as, where it is of a built-in kind.
-    fn ty(&self) -> Option<&'static NamedType> {
+    pub fn ty(&self) -> Option<&'static NamedType> {
         let group = self.modern_group();
         of_kind(&self.group, &self.version, &self.kind).or_else(|| of_kind(group, "v1", &self.kind))
     }

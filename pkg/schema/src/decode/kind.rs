@@ -103,7 +103,7 @@ pub fn decode_as(
 }
 
 /// Reads an opened body as a value of that type.
-fn read(body: &[u8], opened: Opened<'_>, ty: &Type) -> Result<Decoded, DecodeError> {
+pub(super) fn read(body: &[u8], opened: Opened<'_>, ty: &Type) -> Result<Decoded, DecodeError> {
     match opened {
         Opened::Json => decode_json(body, ty),
         Opened::Yaml(document) => check(document.value, ty).map(|decoded| Decoded {
@@ -115,7 +115,7 @@ fn read(body: &[u8], opened: Opened<'_>, ty: &Type) -> Result<Decoded, DecodeErr
 }
 
 /// What a body in JSON says that it is, without a tree of the rest.
-fn head_in_json(body: &[u8], kind: &Kind) -> Result<Head, String> {
+pub(super) fn head_in_json(body: &[u8], kind: &Kind) -> Result<Head, String> {
     Head::in_json(body, kind).unwrap_or_else(|| {
         // Not an object, or no JSON at all.
         let body = decode_any(body).map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
@@ -267,13 +267,13 @@ fn decode_custom(
 }
 
 /// A body of which it is known where the object is.
-enum Opened<'a> {
+pub(super) enum Opened<'a> {
     Json,
     Yaml(yaml::Document),
     Protobuf(Envelope<'a>),
 }
 
-fn open(body: &[u8], media: MediaType) -> Result<Opened<'_>, String> {
+pub(super) fn open(body: &[u8], media: MediaType) -> Result<Opened<'_>, String> {
     Ok(match media {
         MediaType::Json => Opened::Json,
         MediaType::Yaml => Opened::Yaml(yaml::first_document(body)?),

@@ -83,12 +83,25 @@ impl Run {
     fn operation(&mut self, operation: &Map) -> Result<(), String> {
         let text = |name: &str| operation.get(name).and_then(Value::as_str);
         let kind = text("op").unwrap_or("unknown");
-        let path = text("path").ok_or_else(|| format!("{kind} operation has no path"))?;
+        if !["add", "remove", "replace", "move", "copy", "test"].contains(&kind) {
+            return Err(format!("Unexpected kind: {kind}"));
+        }
+        let unread = |member: &str, why: &str| format!("{kind} operation failed to decode {member}: {why}{MISSING}");
+        let from = || text("from").ok_or_else(|| unread("from", "operation, missing from field: "));
+        if matches!(kind, "move" | "copy") {
+            from()?;
+        }
+        let without_path =
+            if matches!(kind, "add" | "remove" | "copy") { "" } else { "operation missing path field: " };
+        let path = text("path").ok_or_else(|| unread("path", without_path))?;
         let value = || operation.get("value").cloned().unwrap_or_default();
-        let from = || text("from").ok_or_else(|| format!("{kind} operation has no from"));
+        let absent =
+            |what: &str, path: &str| format!("{kind} operation does not apply: {what}missing path: {path}: {MISSING}");
+        let quoted = absent("doc is ", &format!("\"{path}\""));
+        let failed = |why: String| format!("error in {kind} for path: '{path}': {why}");
         match kind {
-            "add" => self.parent(path)?.add(value()),
-            "remove" => self.parent(path)?.remove().map(drop),
+            "add" => self.parent(path, quoted)?.add(value()).map_err(failed),
+            "remove" => self.parent(path, quoted)?.remove().map(drop).map_err(failed),
             "replace" if path.is_empty() => {
                 let value = value();
                 if !value.is_object() && !value.is_array() {
@@ -97,31 +110,42 @@ impl Run {
                 self.object = value;
                 Ok(())
             }
-            "replace" => self.parent(path)?.set(value()),
+            "replace" => {
+                let no_key = |_| format!("replace operation does not apply: doc is missing key: {path}: {MISSING}");
+                self.parent(path, absent("doc is ", path))?.set(value()).map_err(no_key)
+            }
             "move" => {
-                let moved = self.parent(from()?)?.remove()?;
-                self.parent(path)?.add(moved)
+                let moved = self.end(from()?, kind, "from")?.remove().map_err(failed)?;
+                self.end(path, kind, "destination")?.add(moved).map_err(failed)
             }
             "copy" => {
-                let copy = self.parent(from()?)?.get()?.cloned().unwrap_or_default();
+                let from = from()?;
+                let copied = self.end(from, kind, "from")?.get();
+                let copied = copied.map_err(|why| format!("error in copy for from: '{from}': {why}"))?;
+                let copy = copied.cloned().unwrap_or_default();
                 self.copied_bytes = self.copied_bytes.saturating_add(copy.to_string().len());
                 if self.copied_bytes > MAX_COPIED_BYTES {
                     return Err(format!("the copies of a patch may have {MAX_COPIED_BYTES} bytes"));
                 }
-                self.parent(path)?.add(copy)
+                let added = self.end(path, kind, "destination")?.add(copy);
+                added.map_err(|why| format!("error while adding value during copy: {why}"))
             }
-            "test" if path.is_empty() => same(Some(&self.object), &value(), path),
-            "test" => {
+            _ if path.is_empty() => same(Some(&self.object), &value(), path),
+            _ => {
                 let wanted = value();
-                same(self.parent(path)?.get()?, &wanted, path)
+                same(self.parent(path, absent("is ", path))?.get().map_err(failed)?, &wanted, path)
             }
-            other => Err(format!("Unexpected kind: {other}")),
         }
     }
 
-    /// The object or list that the last step of a path is in.
-    fn parent(&mut self, path: &str) -> Result<Place<'_>, String> {
-        let missing = || format!("doc is missing path: {path}: {MISSING}");
+    /// One end of what is moved or copied.
+    fn end(&mut self, path: &str, kind: &str, end: &str) -> Result<Place<'_>, String> {
+        self.parent(path, format!("{kind} operation does not apply: doc is missing {end} path: {path}: {MISSING}"))
+    }
+
+    /// The object or list that the last step of a path is in; else what `absent` says.
+    fn parent(&mut self, path: &str, absent: String) -> Result<Place<'_>, String> {
+        let missing = || absent.clone();
         let mut steps = path.split_once('/').ok_or_else(missing)?.1.split('/');
         let last = steps.next_back().ok_or_else(missing)?;
         let mut at = &mut self.object;

@@ -170,3 +170,45 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn operations_that_do_not_apply_say_where() {
+    let object = json!({"a": {"b": "c"}, "l": [1]});
+    for (operation, want) in [
+        (
+            json!({"op": "add", "path": "/x/y"}),
+            "add operation does not apply: doc is missing path: \"/x/y\": missing value",
+        ),
+        (
+            json!({"op": "remove", "path": "/a/x"}),
+            "error in remove for path: '/a/x': Unable to remove nonexistent key: x: missing value",
+        ),
+        (
+            json!({"op": "replace", "path": "/x/y"}),
+            "replace operation does not apply: doc is missing path: /x/y: missing value",
+        ),
+        (
+            json!({"op": "replace", "path": "/l/3"}),
+            "replace operation does not apply: doc is missing key: /l/3: missing value",
+        ),
+        (
+            json!({"op": "move", "path": "/z", "from": "/x/y"}),
+            "move operation does not apply: doc is missing from path: /x/y: missing value",
+        ),
+        (
+            json!({"op": "copy", "path": "/x/y", "from": "/a"}),
+            "copy operation does not apply: doc is missing destination path: /x/y: missing value",
+        ),
+        (json!({"op": "test", "path": "/x/y"}), "test operation does not apply: is missing path: /x/y: missing value"),
+        (json!({"op": "test", "path": "/a/b", "value": 1}), "testing value /a/b failed: test failed"),
+        (json!({"op": "x"}), "Unexpected kind: x"),
+        (json!({"op": "add"}), "add operation failed to decode path: missing value"),
+        (
+            json!({"op": "move", "path": "/a"}),
+            "move operation failed to decode from: operation, missing from field: missing value",
+        ),
+    ] {
+        let error = json_patch(object.clone(), &json!([operation])).unwrap_err();
+        assert_eq!(error.to_string(), want, "{operation}");
+    }
+}

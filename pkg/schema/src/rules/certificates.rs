@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! CertificateSigningRequests (`pkg/apis/certificates/validation`). What is signed is judged as far as its
-//! PEM block and its outermost length (`pem.rs`).
+//! CertificateSigningRequests (`pkg/apis/certificates/validation`). What is signed is read as a
+//! whole, and its signature verified (`certificate_request.rs`).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -219,7 +219,9 @@ mod tests {
     use super::*;
 
     fn written(subresource: &str, conditions: Value) -> Vec<String> {
-        let request = STANDARD.encode("-----BEGIN CERTIFICATE REQUEST-----\nMAA=\n-----END CERTIFICATE REQUEST-----\n");
+        let request = crate::rules::certificate_request::tests::PLAIN;
+        let request = format!("-----BEGIN CERTIFICATE REQUEST-----\n{request}\n-----END CERTIFICATE REQUEST-----\n");
+        let request = STANDARD.encode(request);
         let old = json!({"spec": {"request": request, "signerName": "e.com/a", "usages": ["any"]}, "status": {
             "conditions": [{"type": "Approved", "status": "True", "reason": "r"}]}});
         let mut new = json!({"spec": {}, "status": {"conditions": conditions}});

@@ -89,7 +89,7 @@ pub(super) fn scope(spec: &At<'_>, mutation: bool) -> Scope {
 
 /// The validations of a policy.
 pub(super) fn validations(spec: &At<'_>, scope: &Scope) -> ErrorList {
-    const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+    const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
     let mut errors = ErrorList::new();
     let full = environment(scope);
     let of_message = environment(&Scope { authorizer: false, ..scope.clone() });
@@ -114,7 +114,7 @@ pub(super) fn validations(spec: &At<'_>, scope: &Scope) -> ErrorList {
         }
         let reason = validation.get("reason");
         if reason.is_set() && !REASONS.contains(&reason.text()) {
-            errors.push(reason.not_supported(&REASONS[..3]));
+            errors.push(reason.not_supported(&REASONS));
         }
     }
     errors

@@ -22,7 +22,7 @@ pub(super) fn find(name: &str) -> Option<Function> {
         "int" => |args| one(args, to_int),
         "uint" => |args| one(args, to_uint),
         "double" => |args| one(args, to_double),
-        "string" => |args| one(args, |value| to_text(value).map_or_else(none, |text| Ok(Value::text(text)))),
+        "string" => |args| one(args, to_string),
         "bytes" => |args| one(args, to_bytes),
         "duration" => |args| one(args, to_duration),
         "timestamp" => |args| one(args, to_timestamp),
@@ -88,6 +88,14 @@ fn to_double<'a>(value: &Value<'a>) -> Outcome<'a> {
         Value::Uint(n) => Ok(Value::Double(*n as f64)),
         Value::String(text) => text.parse().map(Value::Double).or_else(|_| no_conversion("string", "double")),
         _ => none(),
+    }
+}
+
+fn to_string<'a>(value: &Value<'a>) -> Outcome<'a> {
+    match (to_text(value), value) {
+        (Some(text), _) => Ok(Value::text(text)),
+        (None, Value::Bytes(_)) => Err(Fault::new("invalid UTF-8 in bytes, cannot convert to string")),
+        (None, _) => none(),
     }
 }
 

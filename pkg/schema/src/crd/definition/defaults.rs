@@ -5,7 +5,7 @@ use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath};
 
 use crate::cel::rules::Validator;
-use crate::crd::custom::coerce_embedded;
+use crate::crd::custom::{coerce_embedded, coerce_resource};
 use crate::crd::structural::StructuralSchema;
 use crate::crd::{prune, validate};
 
@@ -70,7 +70,11 @@ fn node<'a>(schema: &'a StructuralSchema, at: &FieldPath, place: &Place<'a>, err
 
 fn one(default: &Value, schema: &StructuralSchema, at: &FieldPath, place: &Place<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
-    let faults = if place.in_metadata { in_metadata(default, at, place) } else { metadata_of(default, schema, at) };
+    let faults = if place.in_metadata {
+        in_metadata(default, at, place)
+    } else {
+        metadata_of(default, schema, at, place.is_resource)
+    };
     if !place.in_metadata {
         let mut pruned = default.clone();
         prune::prune_value(&mut pruned, schema, place.is_resource);
@@ -92,10 +96,16 @@ fn one(default: &Value, schema: &StructuralSchema, at: &FieldPath, place: &Place
     errors
 }
 
-/// What is wrong with the resources in a default.
-fn metadata_of(default: &Value, schema: &StructuralSchema, at: &FieldPath) -> ErrorList {
-    match coerce_embedded(&mut default.clone(), schema, at, &mut Vec::new()) {
+/// What is wrong with the resources in a default, which may be one itself.
+fn metadata_of(default: &Value, schema: &StructuralSchema, at: &FieldPath, is_resource: bool) -> ErrorList {
+    let (mut coerced, mut unknown) = (default.clone(), Vec::new());
+    let resource = match &mut coerced {
+        Value::Object(fields) if is_resource => coerce_resource(fields, at, &mut unknown),
+        _ => Ok(()),
+    };
+    match resource.and_then(|()| coerce_embedded(&mut coerced, schema, at, &mut unknown)) {
         Err(error) => vec![error],
+        Ok(()) if is_resource && !schema.embedded_resource => validate::resource(default, schema, at),
         Ok(()) => validate::embedded(default, schema, at),
     }
 }
@@ -103,7 +113,7 @@ fn metadata_of(default: &Value, schema: &StructuralSchema, at: &FieldPath) -> Er
 /// What is wrong with the metadata that a default makes.
 fn in_metadata(default: &Value, at: &FieldPath, place: &Place<'_>) -> ErrorList {
     let resource = place.around(default);
-    let faults = metadata_of(&resource, place.resource, &FieldPath::root());
+    let faults = metadata_of(&resource, place.resource, &FieldPath::root(), true);
     let said = match faults.as_slice() {
         [] => return ErrorList::new(),
         [one] => one.to_string(),

@@ -13,6 +13,13 @@ pub(super) fn check(object: &Object, schema: &StructuralSchema) -> ErrorList {
     below(object, schema, &FieldPath::root())
 }
 
+/// What is wrong with a value that is a resource, and with those in it.
+pub(crate) fn root(value: &Value, schema: &StructuralSchema, at: &FieldPath) -> ErrorList {
+    let mut errors = value.as_object().map_or_else(ErrorList::new, |fields| resource(fields, at));
+    errors.extend(below(value, schema, at));
+    errors
+}
+
 /// What is wrong with the resources in a value.
 pub(crate) fn below(value: &Value, schema: &StructuralSchema, at: &FieldPath) -> ErrorList {
     match value {

@@ -15,7 +15,7 @@ use knarr_types::{ErrorList, FieldPath, Object};
 use super::custom::Custom;
 use super::structural::StructuralSchema;
 
-pub(crate) use embedded::below as embedded;
+pub(crate) use embedded::{below as embedded, root as resource};
 pub(crate) use formats::fits as fits_format;
 pub(crate) use list_types::check as list_types;
 

@@ -140,12 +140,54 @@ fn is_whole(float: f64) -> bool {
     float.abs() <= EXACT && (rest == 0.0 || rest / (float.abs() + float.trunc().abs()) < NEAR)
 }
 
-/// Whether two values are the same, numbers by what they are worth.
-pub(super) fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
+/// Whether a value is the allowed one, once it is made one of that type: a fraction loses what is behind the point, a
+/// whole number becomes the character of that code.
+pub(super) fn is_allowed(allowed: &Value, value: &Value) -> bool {
+    match (allowed, value) {
         // Upstream compares types first, and null has none.
         (Value::Null, Value::Null) => false,
-        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        _ => a == b,
+        (Value::Number(allowed), Value::Number(value)) => match allowed.as_i64() {
+            Some(allowed) => cut(value) == allowed,
+            None => float(allowed) == float(value),
+        },
+        (Value::String(allowed), Value::Number(code)) => code.as_i64().is_some_and(|code| {
+            let character = u32::try_from(code).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
+            *character.encode_utf8(&mut [0; 4]) == **allowed
+        }),
+        _ => allowed == value,
+    }
+}
+
+/// The number without what is behind the point; the smallest where it is none of 64 bits.
+#[allow(clippy::cast_possible_truncation, reason = "what is behind the point is meant to go")]
+fn cut(number: &Number) -> i64 {
+    number.as_i64().unwrap_or_else(|| {
+        let cut = float(number).trunc();
+        if cut.abs() < 9.3e18 { cut as i64 } else { i64::MIN }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_types::tree::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_converted_to_what_is_allowed() {
+        for (allowed, value, want) in [
+            (json!(2), json!(2.5), true),
+            (json!(2), json!(2.0), true),
+            (json!(2.5), json!(2), false),
+            (json!(2.0), json!(2), true),
+            (json!("a"), json!(97), true),
+            (json!("a"), json!(97.0), false),
+            (json!("\u{fffd}"), json!(-1), true),
+            (json!(97), json!("a"), false),
+            (json!(null), json!(null), false),
+            (json!({"a": 1}), json!({"a": 1}), true),
+        ] {
+            assert_eq!(is_allowed(&allowed, &value), want, "{allowed} {value}");
+        }
     }
 }

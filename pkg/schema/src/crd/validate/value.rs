@@ -38,7 +38,8 @@ pub(super) enum What {
 impl Fault {
     /// As an error of the field, below the place where the schema is.
     pub fn at(self, base: &FieldPath) -> FieldError {
-        let name = self.path.trim_start_matches('.');
+        // A key may be empty: only the dot before the first is none of it.
+        let name = self.path.strip_prefix('.').unwrap_or(&self.path);
         let path = if name.is_empty() { base.clone() } else { base.child(name) };
         match self.what {
             What::Required => FieldError::required(&path, ""),
@@ -247,7 +248,7 @@ pub(super) fn wrong_type(path: &str, wanted: &str, value: Value) -> Fault {
 
 fn enumeration(outcome: &mut Outcome, value: &Value, schema: &StructuralSchema, path: &str) {
     let values = &schema.checks.values;
-    if !values.is_empty() && !values.iter().any(|allowed| scalars::same(allowed, value)) {
+    if !values.is_empty() && !values.iter().any(|allowed| scalars::is_allowed(allowed, value)) {
         let allowed = values.iter().map(crate::crd::json_path::printed).collect();
         outcome.add(Fault { path: path.into(), what: What::NotOneOf(value.clone(), allowed) });
     }
