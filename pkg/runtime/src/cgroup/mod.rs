@@ -147,6 +147,11 @@ impl Cgroups {
         result
     }
 
+    /// The group's folder in each hierarchy.
+    pub fn folders(&self, path: &str) -> Vec<PathBuf> {
+        self.hierarchies.iter().map(|h| h.mount.join(path)).collect()
+    }
+
     /// Whether the group is there in any hierarchy.
     pub fn exists(&self, path: &str) -> bool {
         self.hierarchies.iter().any(|h| h.mount.join(path).exists())

@@ -343,6 +343,7 @@ fn specification(
         first_pid: beside.or(pod.pause_pid),
         devices,
         held: &pod.held,
+        cgroup_folders: &pod.cgroups.folders(cgroup),
         cgroup_v2: pod.cgroups.is_v2(),
     };
     spec::build(config, &around)

@@ -9,7 +9,7 @@ pub mod capabilities;
 mod mounts;
 pub mod users;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -59,6 +59,8 @@ pub struct Surroundings<'a> {
     pub devices: &'a [DeviceNode],
     /// Capabilities that can be given.
     pub held: &'a [&'static str],
+    /// The same in each hierarchy, as the host sees it.
+    pub cgroup_folders: &'a [PathBuf],
     /// Whether the host has only cgroup v2.
     pub cgroup_v2: bool,
 }

@@ -2,11 +2,16 @@
 
 //! The mounts of a container: the kernel's file systems first, then its own.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::config::{ContainerConfig, Mount, MountKind, Propagation};
 
 use super::Surroundings;
+
+/// Where control groups are looked for.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// All mounts in the order in which they are made.
 pub(super) fn all(config: &ContainerConfig, around: &Surroundings<'_>) -> Value {
@@ -39,7 +44,7 @@ fn kernel(config: &ContainerConfig, around: &Surroundings<'_>) -> Vec<Value> {
     let sys_mode = if config.privileged { "rw" } else { "ro" };
     let safe = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&safe[..], more].concat();
-    vec![
+    let mut list = vec![
         entry("/proc", "proc", "proc", &safe),
         entry("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         entry(
@@ -50,12 +55,23 @@ fn kernel(config: &ContainerConfig, around: &Surroundings<'_>) -> Vec<Value> {
         ),
         entry("/dev/mqueue", "mqueue", "mqueue", &safe),
         entry("/sys", "sysfs", "sysfs", &with(&[sys_mode])),
-        if around.cgroup_v2 || !config.privileged {
-            entry("/sys/fs/cgroup", "cgroup", "cgroup", &with(&["relatime", sys_mode]))
-        } else {
-            entry("/sys/fs/cgroup", "bind", "/sys/fs/cgroup", &["rbind", "rw"])
-        },
-    ]
+    ];
+    if around.cgroup_v2 {
+        list.push(entry(CGROUPS, "cgroup", "cgroup", &with(&["relatime", sys_mode])));
+    } else if config.privileged {
+        list.push(entry(CGROUPS, "bind", CGROUPS, &["rbind", "rw"]));
+    } else {
+        // Not libcontainer's mount for v1: that asks the host's `/proc` for a number of the container's processes.
+        list.push(entry(CGROUPS, "tmpfs", "tmpfs", &with(&["mode=755", "size=64k"])));
+        for folder in around.cgroup_folders {
+            let name = folder.strip_prefix(CGROUPS).ok().and_then(|path| path.components().next());
+            let Some(name) = name else { continue };
+            let destination = Path::new(CGROUPS).join(name);
+            let options = with(&["bind", "ro", "relatime"]);
+            list.push(entry(&destination.to_string_lossy(), "bind", &folder.to_string_lossy(), &options));
+        }
+    }
+    list
 }
 
 fn mount(mount: &Mount) -> Value {

@@ -172,13 +172,15 @@ async fn processes_may_be_shared_in_the_pod(host: Host) {
 }
 
 async fn a_container_may_see_the_processes_of_another_one(host: Host) {
-    let target = host.pod("p1", host.shell("exec sleep 54321")).await;
+    // The next process there has a number that none has on the host.
+    let script = "echo 4100000 >/proc/sys/kernel/ns_last_pid; exec sleep 54321";
+    let target = host.pod("p1", ContainerConfig { privileged: true, ..host.shell(script) }).await;
     let runtime: &dyn knarr_runtime::PodRuntime = &host.runtime;
     let debugger = knarr_runtime::ContainerId::new(target.pod.clone(), "debugger", 0);
     let config = ContainerConfig { processes_of: Some(target.run()), ..host.shell("exec sleep 1000") };
     runtime.create_container(&debugger, &config).await.unwrap();
     runtime.start_container(&debugger).await.unwrap();
-    let (out, ..) = host.exec(&debugger, "ps").await;
+    let (out, ..) = host.exec(&debugger, "ps; ls /sys/fs/cgroup; cat /proc/self/cgroup").await;
     assert!(out.contains("sleep 54321"), "{out}");
     let alone = knarr_runtime::ContainerId::new(target.pod.clone(), "alone", 0);
     let config = ContainerConfig { processes_of: Some("none-0".to_owned()), ..host.shell("true") };
