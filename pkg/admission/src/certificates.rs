@@ -5,7 +5,7 @@
 
 use base64::Engine as _;
 use knarr_auth::{Attributes, UserInfo};
-use knarr_types::tree::json;
+use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
 
 use crate::{Lookup, Operation, Request};
@@ -45,7 +45,8 @@ pub fn set_condition_times(request: &Request<'_>, object: &mut Object, now: &str
     let writes = matches!(request.subresource, "approval" | "status");
     let Some(old) = request.old.filter(|_| writes && is_request(request)) else { return };
     let before = old["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    for condition in object["status"]["conditions"].as_array_mut().into_iter().flatten() {
+    let conditions = object["status"].get_mut("conditions").and_then(Value::as_array_mut);
+    for condition in conditions.into_iter().flatten() {
         let known = before.iter().find(|b| b["type"] == condition["type"] && b["status"] == condition["status"]);
         if condition["lastTransitionTime"].is_null() {
             let since = known.map(|b| b["lastTransitionTime"].clone()).filter(|t| !t.is_null());

@@ -34,7 +34,8 @@ pub(crate) fn mutate(request: &Request<'_>, object: &mut Object, lookup: &dyn Lo
         let mut told = Vec::new();
         let defaults = limits(std::slice::from_ref(&range), "Container").cloned().collect::<Vec<_>>();
         for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
-            for container in object["spec"][list].as_array_mut().into_iter().flatten() {
+            let containers = object["spec"].get_mut(list).and_then(Value::as_array_mut);
+            for container in containers.into_iter().flatten() {
                 let name = format!("{word} {}", container["name"].as_str().unwrap_or_default());
                 for (field, source, what) in [("requests", "defaultRequest", "request"), ("limits", "default", "limit")]
                 {

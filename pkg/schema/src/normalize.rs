@@ -23,6 +23,13 @@ pub fn normalize_sent(object: &mut Object, ty: &Type) -> bool {
     pass.kept
 }
 
+/// Fills in what is always there at the root of an object of that type: what rules took out is there again, empty.
+pub fn fill_in(object: &mut Object, ty: &Type) {
+    if let (Type::Struct(fields), Some(tree)) = (ty, object.as_object_mut()) {
+        Pass { keeps_empty: true, kept: false }.fill_in(tree, fields);
+    }
+}
+
 /// One walk through an object.
 struct Pass {
     /// Empty lists and maps stay where absent ones are written as null.
@@ -73,6 +80,10 @@ impl Pass {
             Some(at) => self.keep_set(value, &fields.fields[at], empty_is_none),
             None => fields.preserve_unknown,
         });
+        self.fill_in(tree, fields);
+    }
+
+    fn fill_in(&mut self, tree: &mut Map, fields: &Struct) {
         for field in fields.fields.always() {
             if !tree.contains_key(&field.name)
                 && let Some(value) = self.unset(field)

@@ -8,6 +8,7 @@ use knarr_types::{ErrorList, Object};
 
 use crate::field_table::TypeRef;
 use crate::kinds::Kind;
+use crate::normalize::fill_in;
 use crate::{normalize, normalize_sent, rules};
 
 impl Kind {
@@ -40,11 +41,22 @@ impl Kind {
         }
     }
 
+    /// Whether the object is as [`Kind::normalize_sent`] leaves it.
+    #[must_use]
+    pub fn is_normal(&self, object: &Object) -> bool {
+        let mut again = object.clone();
+        self.normalize_sent(&mut again);
+        again == *object
+    }
+
     /// Makes a new object what a client may create.
     pub fn prepare_create(&self, object: &mut Object) {
         match &self.custom {
             Some(custom) => custom.prepare_create(object),
-            None => (self.rules.prepare_create)(object),
+            None => {
+                (self.rules.prepare_create)(object);
+                fill_in(object, self.ty.get());
+            }
         }
     }
 
@@ -59,7 +71,10 @@ impl Kind {
     pub fn prepare_update(&self, new: &mut Object, old: &Object, subresource: &str) {
         match &self.custom {
             Some(custom) => custom.prepare_update(new, old, subresource),
-            None => (self.rules.prepare_update)(new, old, subresource),
+            None => {
+                (self.rules.prepare_update)(new, old, subresource);
+                fill_in(new, self.ty.get());
+            }
         }
     }
 

@@ -171,7 +171,7 @@ async fn finish(
         metadata.remove("uid");
         metadata.remove("creationTimestamp");
     }
-    stored.normalize_sent(object);
+    let mut loose = stored.normalize_sent(object);
     if !write.has_tracked() {
         if let Some(managers) = sent_managers {
             object["metadata"]["managedFields"] = managers;
@@ -186,7 +186,8 @@ async fn finish(
     if seen {
         folded::unfold(object);
     }
-    if admit::mutate(write, &request, object, seen, warnings).await? {
+    let is_changed = admit::mutate(write, &request, object, seen, warnings).await?;
+    if is_changed {
         stored.default(object);
         write.place(object, "")?;
     }
@@ -196,7 +197,10 @@ async fn finish(
     stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
-    let loose = stored.normalize_sent(object);
+    if is_changed {
+        loose |= stored.normalize_sent(object);
+    }
+    debug_assert!(stored.is_normal(object), "the plugins and the kind's rules keep the one form: {object:?}");
     allocation::foresee(write, object)?;
     let errors = write.check_create(object);
     if !errors.is_empty() {

@@ -218,7 +218,7 @@ async fn finish(
     // In its one form, so that the strategy does not take other words for a change. An empty list of owners,
     // which that form does not have, asks to forget them.
     let forget = object["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty);
-    stored.normalize_sent(object);
+    let mut loose = stored.normalize_sent(object);
     if forget {
         object["metadata"]["managedFields"] = Value::Array(Vec::new());
     }
@@ -236,6 +236,7 @@ async fn finish(
     let request = write.admission(Operation::Update, name, Some(old));
     if admit::mutate(write, &request, object, seen, warnings).await? {
         stored.default(object);
+        loose = true;
     }
     stored.prepare_update(object, old, write.subresource);
     stored.stamp(object, old, write.subresource, &seconds(write.now));
@@ -250,7 +251,10 @@ async fn finish(
         warnings.extend(stored.warnings(object, Some(old)));
     }
     admit::validate(write, &request, Some(object), seen, warnings).await?;
-    stored.normalize(object);
+    if loose {
+        stored.normalize(object);
+    }
+    debug_assert!(stored.is_normal(object), "the plugins and the kind's rules keep the one form: {object:?}");
     keep_times(old, object);
     Terms::of(write, &request, object, Some(old)).await
 }

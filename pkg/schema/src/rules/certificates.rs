@@ -64,9 +64,9 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
     match subresource {
         "" => fill::keep(new, old, "status"),
         "approval" => {
-            let conditions = new["status"]["conditions"].take();
+            let sent = new["status"].take();
             fill::keep(new, old, "status");
-            fill::object(new, "status")["conditions"] = conditions;
+            fill::keep(fill::object(new, "status"), &sent, "conditions");
         }
         _ => CONDITIONS_OF_APPROVAL.iter().for_each(|kind| keep_conditions(new, old, kind)),
     }
