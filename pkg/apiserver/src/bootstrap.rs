@@ -111,6 +111,12 @@ async fn default_range(app: &Arc<App>) -> Result<(), ServerError> {
 /// [`ServerError::Bootstrap`] names the object that could not be written.
 pub(crate) async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerError> {
     let Wanted { collection, name, object, kept } = wanted;
+    // Looked for first: the address of a Service that is there is taken before its name is.
+    let there =
+        kept == Kept::AsItIs && send(app, Method::GET, &format!("{collection}/{name}"), &Value::Null).await.0 == 200;
+    if there {
+        return Ok(());
+    }
     let mut answer = send(app, Method::POST, collection, &object).await;
     if answer.0 == 409 && kept == Kept::Replaced {
         answer = send(app, Method::PUT, &format!("{collection}/{name}"), &object).await;
