@@ -79,6 +79,12 @@ pub(super) async fn print_all(session: &Session, target: &Target<'_>, only: i64)
 /// Goes back to a revision, 0 for the one before; gives what was done.
 pub(super) async fn undo(session: &Session, target: &Target<'_>, to: i64) -> Result<String, CtlError> {
     let object = target.get().await?;
+    if !object["metadata"]["annotations"][LAST_APPLIED].is_null() {
+        eprintln!(
+            "Warning: resource {}/{} was previously managed with 'kubectl apply'. Rolling back will not update the {LAST_APPLIED} annotation, which may cause unexpected behavior on future 'kubectl apply' operations. Consider using 'kubectl apply' with your previous configuration file instead.",
+            target.resource.api.plural, target.name
+        );
+    }
     if object["spec"]["paused"] == true {
         return Err(CtlError::usage(format!(
             "you cannot rollback a paused deployment; resume it first with 'kubectl rollout resume {}' and try again",
