@@ -129,6 +129,12 @@ impl Kind {
         errors
     }
 
+    /// What a client should know about a new object before it is judged.
+    #[must_use]
+    pub fn early_warnings(&self, object: &Object) -> Vec<String> {
+        if self.custom.is_some() { Vec::new() } else { (self.rules.early_warnings)(object) }
+    }
+
     /// What a client should know about an object that is accepted.
     #[must_use]
     pub fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {

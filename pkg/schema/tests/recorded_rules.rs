@@ -164,6 +164,7 @@ fn created(path: &str, request: &Value, answer: &Value) -> Result<(), String> {
     let (mut object, errors, (group, kind)) = create(path, request);
     let rules = rules::for_kind(&group, &kind);
     let mut warnings: Vec<_> = rules.deprecation.map(str::to_owned).into_iter().collect();
+    warnings.extend((rules.early_warnings)(&object));
     warnings.extend((rules.warnings)(&object));
     warnings.extend(rules::metadata::deduplicate_owners(&mut object));
     let ours: Vec<_> = warnings.iter().map(|warning| format!("299 - {warning:?}")).collect();

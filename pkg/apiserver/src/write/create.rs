@@ -197,6 +197,7 @@ async fn finish(
     stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
+    warnings.extend(stored.early_warnings(object));
     if is_changed {
         loose |= stored.normalize_sent(object);
     }

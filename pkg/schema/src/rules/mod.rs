@@ -110,6 +110,8 @@ pub struct Rules {
     pub validate: fn(&Object) -> ErrorList,
     /// `(new, old, subresource)`: what is wrong with a change, metadata aside.
     pub validate_update: fn(&Object, &Object, &str) -> ErrorList,
+    /// What a client should know about a new object, be it accepted or not.
+    pub early_warnings: fn(&Object) -> Vec<String>,
     /// What a client should know about an object that is accepted.
     pub warnings: fn(&Object) -> Vec<String>,
     /// Changes are warned of as new objects are.
@@ -139,6 +141,7 @@ impl Rules {
         name: names::dns_subdomain_name,
         validate: |_| ErrorList::new(),
         validate_update: |_, _, _| ErrorList::new(),
+        early_warnings: |_| Vec::new(),
         warnings: |_| Vec::new(),
         warns_of_updates: true,
         deprecation: None,

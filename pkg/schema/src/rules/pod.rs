@@ -28,6 +28,7 @@ pub(super) static POD: Rules = Rules {
     prepare_update,
     validate,
     validate_update,
+    early_warnings: pod_warnings::new_pod,
     warnings: pod_warnings::pod,
     fields,
     has_generation: true,

@@ -49,17 +49,23 @@ const NO_SELECTOR: &str = "a null labelSelector results in matching no pod";
 const SECCOMP_WHY: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
 const APP_ARMOR_WHY: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
 
+/// Warnings about annotations of AppArmor, of which a pod hears where they become fields: before it is judged.
+pub fn new_pod(pod: &Object) -> Vec<String> {
+    let pod = At::root(pod);
+    let (spec, metadata) = (pod.get("spec"), pod.get("metadata"));
+    if !metadata.has("annotations") || spec.str("os.name") == "windows" {
+        return Vec::new();
+    }
+    let own = |container: &At<'_>| container.has("securityContext.appArmorProfile");
+    let profiles = containers::all(&spec).into_iter().filter(own);
+    profiles.filter_map(|container| app_armor(&container, &metadata)).collect()
+}
+
 /// Warnings about a pod.
 pub fn pod(pod: &Object) -> Vec<String> {
     let pod = At::root(pod);
-    let (spec, metadata) = (pod.get("spec"), pod.get("metadata"));
-    // Of AppArmor's annotations a pod hears where they become fields: before anything else.
-    let own = |container: &At<'_>| container.has("securityContext.appArmorProfile");
-    let profiles = containers::all(&spec).into_iter().filter(own);
-    let profiles = profiles.filter_map(|container| app_armor(&container, &metadata));
-    let mut warnings: Vec<String> = profiles.filter(|_| spec.str("os.name") != "windows").collect();
-    warnings.extend(name(&pod, "the Pod's hostname"));
-    warnings.extend(of_template(&spec, &metadata));
+    let mut warnings = name(&pod, "the Pod's hostname");
+    warnings.extend(of_template(&pod.get("spec"), &pod.get("metadata")));
     warnings
 }
 
@@ -350,6 +356,20 @@ mod tests {
     use knarr_types::tree::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_new_pod_hears_of_profiles_that_are_fields_and_annotations() {
+        let pod = |os: &str, profile: Value| {
+            json!({"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}},
+                "spec": {"os": {"name": os}, "containers": [{"name": "c", "securityContext": profile}]}})
+        };
+        let field = json!({"appArmorProfile": {"type": "Unconfined"}});
+        let told = "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use \
+             the \"appArmorProfile\" field instead";
+        assert_eq!(new_pod(&pod("linux", field.clone())), [told]);
+        assert!(new_pod(&pod("windows", field)).is_empty());
+        assert!(new_pod(&pod("linux", json!({}))).is_empty());
+    }
 
     #[test]
     fn variables_may_be_made_of_earlier_ones() {
