@@ -44,9 +44,9 @@ fn raise(total: &mut Amounts, other: &Amounts) {
     }
 }
 
-/// What a pod asks for (`requests`) or is limited to (`limits`), its overhead included.
+/// What the containers of a pod ask for (`requests`) or are limited to (`limits`), or the pod for all of them.
 #[must_use]
-pub fn of_pod(pod: &Object, list: &str) -> Amounts {
+pub fn of_containers(pod: &Object, list: &str) -> Amounts {
     let spec = &pod["spec"];
     let of = |container: &Value| read(&container["resources"][list]);
     let mut total = Amounts::new();
@@ -71,7 +71,14 @@ pub fn of_pod(pod: &Object, list: &str) -> Amounts {
     for (name, amount) in read(&spec["resources"][list]) {
         total.insert(name, amount);
     }
-    for (name, amount) in read(&spec["overhead"]) {
+    total
+}
+
+/// The same with the pod's overhead.
+#[must_use]
+pub fn of_pod(pod: &Object, list: &str) -> Amounts {
+    let mut total = of_containers(pod, list);
+    for (name, amount) in read(&pod["spec"]["overhead"]) {
         // A limit that is not there is none: overhead does not make one.
         let known = list == "requests" || total.contains_key(&name);
         if known {

@@ -84,19 +84,24 @@ pub(crate) fn validate(request: &Request<'_>, object: Option<&Object>, lookup: &
     Ok(())
 }
 
+/// Bounds are judged as they follow each other, whatever they bound.
 fn pod(range: &Object, pod: &Object) -> Vec<String> {
     let mut errors = Vec::new();
-    let ranges = std::slice::from_ref(range);
-    for limit in limits(ranges, "Container") {
-        for list in ["containers", "initContainers"] {
-            for container in pod["spec"][list].as_array().into_iter().flatten() {
-                let of = |field: &str| amounts::read(&container["resources"][field]);
-                check(limit, "Container", &of("requests"), &of("limits"), &mut errors);
+    for limit in range["spec"]["limits"].as_array().into_iter().flatten() {
+        match limit["type"].as_str() {
+            Some("Container") => {
+                let of = |list| pod["spec"][list].as_array().into_iter().flatten();
+                for container in of("containers").chain(of("initContainers")) {
+                    let of = |field: &str| amounts::read(&container["resources"][field]);
+                    check(limit, "Container", &of("requests"), &of("limits"), &mut errors);
+                }
             }
+            Some("Pod") => {
+                let of = |field| amounts::of_containers(pod, field);
+                check(limit, "Pod", &of("requests"), &of("limits"), &mut errors);
+            }
+            _ => {}
         }
-    }
-    for limit in limits(ranges, "Pod") {
-        check(limit, "Pod", &amounts::of_pod(pod, "requests"), &amounts::of_pod(pod, "limits"), &mut errors);
     }
     errors
 }
@@ -199,6 +204,16 @@ mod tests {
         for (range, object, want) in table {
             assert_eq!(pod(range, &object).join("; "), want, "{object}");
         }
+    }
+
+    #[test]
+    fn bounds_are_told_in_their_order_and_without_overhead() {
+        let limits = json!([{"type": "Pod", "max": {"cpu": "1"}}, {"type": "Container", "max": {"cpu": "1"}}]);
+        let range = json!({"spec": {"limits": limits}});
+        let mut two = one(json!({}), json!({"cpu": "2"}));
+        two["spec"]["overhead"] = json!({"cpu": "1"});
+        let told = pod(&range, &two);
+        assert_eq!(told, ["Pod", "Container"].map(|kind| format!("maximum cpu usage per {kind} is 1, but limit is 2")));
     }
 
     #[test]
