@@ -3,8 +3,7 @@
 
 use std::process::Stdio;
 
-use knarr_tests::cluster::{Folder, SOON, start_server};
-use knarr_tests::hosts::Network;
+use knarr_tests::cluster::{Bare, SOON};
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::eventually;
 use knarr_tests::webhook::Webhook;
@@ -52,24 +51,21 @@ fn spec(kubectl: &Kubectl, resource: &str, name: &str) -> Value {
 
 #[test]
 fn a_webhook_converts_custom_objects() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
-    let webhook = Webhook::start(&host, folder.path());
+    let bare = Bare::start(&[]);
+    let (host, kubectl, folder) = (&bare.host, &bare.kubectl, &bare.folder);
+    let webhook = Webhook::start(host, folder.path());
     kubectl.apply(&definition(&webhook, "v1").to_string());
     eventually("the kind is served", SOON, || {
         let outcome = kubectl.try_run(&["create", "-f", "-"], &widget("v1", "a", &json!({"size": 1})));
         if outcome.code == 0 { Ok(()) } else { Err(outcome.err) }
     });
 
-    objects_are_written_in_any_version(&kubectl);
-    lists_are_converted_at_once_and_only_once(&kubectl, &webhook);
-    watches_see_their_version(&kubectl, &webhook);
-    what_cannot_be_converted_is_told(&kubectl);
-    admission_sees_the_version_that_it_names(&kubectl, &webhook);
-    storage_is_migrated(&kubectl, &webhook);
+    objects_are_written_in_any_version(kubectl);
+    lists_are_converted_at_once_and_only_once(kubectl, &webhook);
+    watches_see_their_version(kubectl, &webhook);
+    what_cannot_be_converted_is_told(kubectl);
+    admission_sees_the_version_that_it_names(kubectl, &webhook);
+    storage_is_migrated(kubectl, &webhook);
 }
 
 fn objects_are_written_in_any_version(kubectl: &Kubectl) {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use knarr_tests::cluster::{Folder, SOON, start_server};
+use knarr_tests::cluster::{Bare, Folder, SOON, start_server};
 use knarr_tests::hosts::Network;
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::eventually;
@@ -102,11 +102,8 @@ fn kinds_are_explained(kubectl: &Kubectl) {
 
 #[test]
 fn what_every_cluster_holds_comes_back() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let bare = Bare::start(&[]);
+    let kubectl = &bare.kubectl;
     kubectl.apply(include_str!("certificates.yaml"));
     kubectl.run(&["wait", "--for=condition=Established", "crd/certs.pki.example.com", "--timeout=30s"]);
     for [kind, name, namespace] in [
@@ -141,7 +138,7 @@ fn what_every_cluster_holds_comes_back() {
         if precedence == 4321 { Err(precedence) } else { Ok(()) }
     });
     assert_eq!(kubectl.json(&["flowschema", "probes"])["spec"]["matchingPrecedence"], 4321);
-    heartbeats_get_their_namespace_back(&kubectl);
+    heartbeats_get_their_namespace_back(kubectl);
 }
 
 /// No controller empties namespaces here: its finalizer is taken away by hand.
@@ -164,11 +161,8 @@ fn heartbeats_get_their_namespace_back(kubectl: &Kubectl) {
 
 #[test]
 fn a_watcher_that_vanishes_frees_what_it_held() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let bare = Bare::start(&[]);
+    let kubectl = &bare.kubectl;
     // Nobody else looks at these.
     let open = || {
         let metrics = kubectl.run(&["get", "--raw", "/metrics"]);

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Webhooks that change, refuse and hang.
 
-use knarr_tests::cluster::{Folder, start_server};
-use knarr_tests::hosts::Network;
-use knarr_tests::kubectl::Kubectl;
+use knarr_tests::cluster::Bare;
 use knarr_tests::webhook::Webhook;
 use serde_json::{Value, json};
 
@@ -11,12 +9,9 @@ const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sett
 
 #[test]
 fn webhooks_change_refuse_and_hang_alone() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
-    let webhook = Webhook::start(&host, folder.path());
+    let bare = Bare::start(&[]);
+    let (host, kubectl, folder) = (&bare.host, &bare.kubectl, &bare.folder);
+    let webhook = Webhook::start(host, folder.path());
     for (kind, path, resource) in [
         ("MutatingWebhookConfiguration", "/label", "configmaps"),
         ("ValidatingWebhookConfiguration", "/deny", "configmaps"),
@@ -47,12 +42,9 @@ fn webhooks_change_refuse_and_hang_alone() {
 
 #[test]
 fn actions_and_connections_are_asked_about() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
-    let webhook = Webhook::start(&host, folder.path());
+    let bare = Bare::start(&[]);
+    let (host, kubectl, folder) = (&bare.host, &bare.kubectl, &bare.folder);
+    let webhook = Webhook::start(host, folder.path());
     let mut configuration = webhook.configuration("ValidatingWebhookConfiguration", "/refuse", "pods/exec");
     let rule = |resource: &str, operation: &str| json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": [resource], "operations": [operation]});
     configuration["webhooks"][0]["rules"] = json!([
@@ -116,11 +108,8 @@ fn actions_and_connections_are_asked_about() {
 
 #[test]
 fn questions_scales_and_other_versions_are_asked_about() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let bare = Bare::start(&[]);
+    let (host, kubectl, folder) = (&bare.host, &bare.kubectl, &bare.folder);
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
         "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
@@ -129,7 +118,7 @@ fn questions_scales_and_other_versions_are_asked_about() {
     });
     kubectl.apply(&deployment.to_string());
     kubectl.run(&["create", "namespace", "held"]);
-    let webhook = Webhook::start(&host, folder.path());
+    let webhook = Webhook::start(host, folder.path());
     let mut configuration = webhook.configuration("ValidatingWebhookConfiguration", "/tell", "pods");
     let rule = |group: &str, resource: &str| json!({"apiGroups": [group], "apiVersions": ["v1"], "resources": [resource], "operations": ["*"]});
     configuration["webhooks"][0]["rules"] = json!([
