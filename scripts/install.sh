@@ -32,9 +32,10 @@ build_static_init() {
         cargo build --locked --profile "$1" -p knarr-init --target "$(uname -m)-unknown-linux-gnu"
 }
 
-# What it takes to build and to run: a C compiler for aws-lc and zstd, nft for the node.
+# What it takes to build and to run: a C compiler for aws-lc and zstd, CMake for zlib-ng, nft for the node.
 install_build_packages() {
     have_all cc make || apt_install build-essential
+    have_all cmake || apt_install cmake
     have_all nft ip || apt_install nftables iproute2
 }
 
