@@ -149,7 +149,7 @@ impl ImageStore {
             digest::verify(what.as_str(), digest, &unpacked.digest)?;
         }
         digest::verify(what, diff_id, &unpacked.diff_id)?;
-        self.keep_layer(diff_id, &folder)?;
+        self.keep_layer(diff_id, &folder, &unpacked.implied)?;
         Ok(bytes)
     }
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod credentials;
 mod digest;
 pub mod error;
+mod implied;
 mod import;
 mod manifest;
 mod mutual_tls;

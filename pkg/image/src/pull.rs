@@ -134,12 +134,12 @@ impl ImageStore {
         let work = blocking(move || unpack::unpack(&name, Pieces::new(receiver), &into));
         let (fed, unpacked) = tokio::join!(feed, work);
         fed?; // the cause, where unpacking only saw an end
-        let Unpacked { digest, diff_id: got, .. } = unpacked?;
+        let Unpacked { digest, diff_id: got, implied, .. } = unpacked?;
         digest::verify(format!("layer of {}", source.name), &layer.digest, &digest)?;
         digest::verify(format!("content of layer {} of {}", layer.digest, source.name), diff_id, &got)?;
         let (store, diff_id) = (self.clone(), diff_id.to_owned());
         blocking(move || {
-            let kept = store.keep_layer(&diff_id, &folder);
+            let kept = store.keep_layer(&diff_id, &folder, &implied);
             drop(scratch);
             kept
         })

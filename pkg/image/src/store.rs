@@ -3,8 +3,8 @@
 //! [`ImageStore`]: what is here, found by name, and what may go.
 //!
 //! `layers/HEX` are unpacked layers by the digest of their uncompressed content, `images/HEX.json`
-//! what is known of an image, by the digest of its configuration; `tmp` is work in progress and
-//! `locks` keeps two processes, or two tasks, from doing the same work.
+//! what is known of an image, by the digest of its configuration; `implied/HEX` what is open of a layer until an image has
+//! it; `tmp` is work in progress and `locks` keeps two processes, or two tasks, from doing the same work.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ImageConfig;
 use crate::digest::hex_part;
 use crate::error::{Error, Result};
+use crate::implied;
 use crate::reference::Reference;
 use crate::{Image, Pruned};
 
@@ -56,7 +57,7 @@ impl ImageStore {
     /// Opens a store, making it when it is not there; what a crash left half done is removed.
     pub fn open(dir: impl Into<PathBuf>) -> Result<ImageStore> {
         let root = dir.into();
-        for sub in ["layers", "images", "tmp", "locks"] {
+        for sub in ["layers", "images", "implied", "tmp", "locks"] {
             let path = root.join(sub);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(Error::io("cannot make", &path))?;
         }
@@ -133,6 +134,7 @@ impl ImageStore {
     /// Adds an image, or names to one that is here; a name that another image had moves.
     pub(crate) fn add(&self, mut new: Record) -> Result<Image> {
         let _lock = self.lock("store")?;
+        self.settle_implied(&new.layers)?;
         for mut old in self.records()? {
             if old.id == new.id {
                 new.names.append(&mut old.names);
@@ -153,9 +155,13 @@ impl ImageStore {
         Ok(path.is_dir().then_some(path))
     }
 
-    /// Puts an unpacked layer in its place.
-    pub(crate) fn keep_layer(&self, diff_id: &str, unpacked: &Path) -> Result<()> {
+    /// Puts an unpacked layer in its place; `implied` are folders in it that are to have what they have in other layers.
+    pub(crate) fn keep_layer(&self, diff_id: &str, unpacked: &Path, implied: &[PathBuf]) -> Result<()> {
         let path = self.root.join("layers").join(hex_part(diff_id)?);
+        if !implied.is_empty() {
+            let list = self.implied_path(diff_id)?;
+            fs::write(&list, implied::to_bytes(implied)).map_err(Error::io("cannot write", &list))?;
+        }
         // The name promises the content, also after a power failure.
         let folder = File::open(unpacked).map_err(Error::io("cannot open", unpacked))?;
         rustix::fs::syncfs(&folder).map_err(|e| Error::io("cannot write out", unpacked)(e.into()))?;
@@ -163,6 +169,26 @@ impl ImageStore {
             Err(_) if path.is_dir() => Ok(()),
             other => other.map_err(Error::io("cannot move into place", path)),
         }
+    }
+
+    /// Has the layers of an image, the lowest first, agree on folders that some of them only pass through.
+    fn settle_implied(&self, layers: &[String]) -> Result<()> {
+        let folder = |diff_id: &String| self.root.join("layers").join(diff_id.trim_start_matches("sha256:"));
+        for (index, diff_id) in layers.iter().enumerate() {
+            let list = self.implied_path(diff_id)?;
+            let Ok(paths) = fs::read(&list) else { continue };
+            let below: Vec<PathBuf> = layers[..index].iter().rev().map(folder).collect();
+            let layer = folder(diff_id);
+            for path in implied::from_bytes(&paths) {
+                implied::adopt(&layer, &below, path).map_err(Error::io("cannot change", layer.join(path)))?;
+            }
+            fs::remove_file(&list).map_err(Error::io("cannot remove", &list))?;
+        }
+        Ok(())
+    }
+
+    fn implied_path(&self, diff_id: &str) -> Result<PathBuf> {
+        Ok(self.root.join("implied").join(hex_part(diff_id)?))
     }
 
     /// Waits until no one else holds the lock of this name. Blocks the thread.
@@ -273,6 +299,7 @@ impl ImageStore {
             }
             bytes += disk_bytes(&entry.path());
             fs::remove_dir_all(entry.path()).map_err(Error::io("cannot remove", entry.path()))?;
+            let _there_is_seldom_one = fs::remove_file(self.root.join("implied").join(&name));
             layers += 1;
         }
         Ok((layers, bytes))

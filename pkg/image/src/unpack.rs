@@ -6,6 +6,7 @@
 //! the root (`RESOLVE_IN_ROOT`), so neither `..` nor a symbolic link leads out of it; whiteouts
 //! become what overlayfs understands, and its own attributes cannot be smuggled in.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,6 +43,8 @@ pub struct Unpacked {
     pub diff_id: String,
     /// Length as it came.
     pub bytes: u64,
+    /// Folders on the way to entries that the archive itself says nothing about, those above others first.
+    pub implied: Vec<PathBuf>,
 }
 
 /// Unpacks a layer, whatever its compression, into an empty folder. `name` is for messages.
@@ -54,7 +57,7 @@ pub fn unpack(name: &str, source: impl Read, folder: &Path) -> Result<Unpacked, 
         _ => Error::Malformed { what: format!("layer {name}"), reason: e.to_string() },
     };
     let mut compressed = Hashing::new(source);
-    let diff_id = {
+    let (diff_id, implied) = {
         let plain = decompress(&mut compressed).map_err(malformed)?;
         let mut archive = tar::Archive::new(Hashing::new(plain));
         let mut target = Target::open(name, folder)?;
@@ -62,10 +65,10 @@ pub fn unpack(name: &str, source: impl Read, folder: &Path) -> Result<Unpacked, 
             target.add(entry.map_err(malformed)?)?;
         }
         target.finish()?;
-        archive.into_inner().finish().map_err(malformed)?.0
+        (archive.into_inner().finish().map_err(malformed)?.0, target.implied.into_iter().collect())
     };
     let (digest, bytes) = compressed.finish().map_err(malformed)?;
-    Ok(Unpacked { digest, diff_id, bytes })
+    Ok(Unpacked { digest, diff_id, bytes, implied })
 }
 
 /// Tells the compression by the first bytes: what archives are called is not always true.
@@ -89,6 +92,8 @@ struct Target<'a> {
     room: Room,
     /// Times of folders, set when nothing changes them any more.
     times: Vec<(PathBuf, u64)>,
+    /// Folders made on the way to others, that no entry was about.
+    implied: BTreeSet<PathBuf>,
 }
 
 /// An entry's place: the folder that it goes to, opened, and its name there.
@@ -103,7 +108,7 @@ impl<'a> Target<'a> {
         let root =
             rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| Error::io("cannot open", folder)(e.into()))?;
         let room = Room::below(folder)?;
-        Ok(Target { layer, root, folder, room, times: Vec::new() })
+        Ok(Target { layer, root, folder, room, times: Vec::new(), implied: BTreeSet::new() })
     }
 
     fn add<R: Read>(&mut self, mut entry: Entry<'_, R>) -> Result<(), Error> {
@@ -179,6 +184,7 @@ impl<'a> Target<'a> {
         rustix::fs::fchmod(&dir, mode(entry)?)?;
         xattrs(&dir, entry)?;
         self.times.push((path.to_owned(), seconds(entry)));
+        self.implied.remove(&names(path)?.iter().collect::<PathBuf>());
         Ok(())
     }
 
@@ -189,7 +195,7 @@ impl<'a> Target<'a> {
         xattrs(&dir, entry)
     }
 
-    fn hard_link<R: Read>(&self, place: &Place, entry: &Entry<'_, R>) -> io::Result<()> {
+    fn hard_link<R: Read>(&mut self, place: &Place, entry: &Entry<'_, R>) -> io::Result<()> {
         let link = entry.link_name_bytes().ok_or_else(|| invalid("a link to nothing"))?;
         let target =
             self.place(Path::new(OsStr::from_bytes(&link)))?.ok_or_else(|| invalid("a hard link to the root"))?;
@@ -200,32 +206,27 @@ impl<'a> Target<'a> {
     }
 
     /// Where an entry goes; its folders are made when they are missing. `None` is the root.
-    fn place(&self, path: &Path) -> io::Result<Option<Place>> {
-        let mut parts: Vec<&OsStr> = Vec::new();
-        for part in path.components() {
-            match part {
-                Component::Normal(name) => parts.push(name),
-                Component::RootDir | Component::CurDir => {}
-                _ => return Err(invalid("a path with ..")),
-            }
-        }
+    fn place(&mut self, path: &Path) -> io::Result<Option<Place>> {
+        let mut parts = names(path)?;
         let Some(name) = parts.pop() else { return Ok(None) };
         let parent = self.folder_at(&parts)?;
         Ok(Some(Place { parent, name: name.as_bytes().to_vec() }))
     }
 
-    fn folder_at(&self, parts: &[&OsStr]) -> io::Result<OwnedFd> {
+    fn folder_at(&mut self, parts: &[&OsStr]) -> io::Result<OwnedFd> {
         let path: PathBuf = parts.iter().collect();
         let path = if parts.is_empty() { Path::new(".") } else { &path };
         match self.open_folder(path) {
             Err(Errno::NOENT) => {}
             other => return Ok(other?),
         }
-        let mut done = PathBuf::from(".");
+        let mut done = PathBuf::new();
         for part in parts {
-            let above = self.open_folder(&done)?;
+            let above = self.open_folder(&Path::new(".").join(&done))?;
+            done.push(part);
             match rustix::fs::mkdirat(&above, *part, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => done.push(part),
+                Ok(()) => drop(self.implied.insert(done.clone())),
+                Err(Errno::EXIST) => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -260,6 +261,19 @@ impl<'a> Target<'a> {
             },
         }
     }
+}
+
+/// The names on a path from the layer's root.
+fn names(path: &Path) -> io::Result<Vec<&OsStr>> {
+    let mut names = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => names.push(name),
+            Component::RootDir | Component::CurDir => {}
+            _ => return Err(invalid("a path with ..")),
+        }
+    }
+    Ok(names)
 }
 
 impl Place {

@@ -269,6 +269,31 @@ async fn archives_are_imported_under_their_names() {
 }
 
 #[tokio::test]
+async fn folders_that_a_layer_only_passes_through_are_as_below() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(f) = fixture() else { return };
+    let folder = |path: &str, mode| Entry { mode, ..Entry::folder(path) };
+    let layers = vec![
+        vec![folder("tmp", 0o1777), folder("own", 0o700), folder("deep", 0o711), folder("deep/er", 0o750)],
+        vec![Entry::file("deep/x", 0o644, "")],
+        vec![
+            Entry::file("tmp/x", 0o644, ""),
+            Entry::file("deep/er/x", 0o644, ""),
+            folder("own", 0o755),
+            Entry::file("new/x", 0o644, ""),
+        ],
+    ];
+    let file = f.path.join("image.tar");
+    Image::new("knarr.io/folders:1", layers, ImageConfig::default()).write_archive(&file).unwrap();
+    let imported = f.store.import(&file).await.unwrap();
+    let top = imported[0].layers.last().unwrap();
+    let mode = |path: &str| std::fs::metadata(top.join(path)).unwrap().permissions().mode() & 0o7777;
+    let found = ["tmp", "deep", "deep/er", "own", "new"].map(mode);
+    assert_eq!(found, [0o1777, 0o711, 0o750, 0o755, 0o755]);
+    assert_eq!(std::fs::read_dir(f.path.join("images/implied")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn what_nothing_uses_is_removed_with_its_layers() {
     let Some(f) = fixture() else { return };
     let layers = || std::fs::read_dir(f.path.join("images/layers")).unwrap().count();
