@@ -128,15 +128,23 @@ impl Rootfs {
     /// When the temporary folder cannot be written.
     #[must_use]
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        for name in ["bin", "etc", "proc", "sys", "dev", "tmp", "run", "var/log"] {
-            fs::create_dir_all(folder.path().join(name)).expect("a temporary folder can be written");
+        let rootfs = Self::empty();
+        for name in ["bin", "etc", "proc", "sys", "dev", "run", "var/log"] {
+            rootfs.make_dir(name, 0o755);
         }
-        fs::set_permissions(folder.path().join("tmp"), fs::Permissions::from_mode(0o1777)).expect("it is ours");
-        let rootfs = Self { folder };
+        rootfs.make_dir("tmp", 0o1777);
         rootfs.write("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n");
         rootfs.write("etc/group", "root:x:0:\nuser:x:1000:\n");
         rootfs
+    }
+
+    /// One with nothing in it.
+    ///
+    /// # Panics
+    /// When the temporary folder cannot be written.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
     /// Debian's static busybox with a link for every applet.
@@ -182,6 +190,16 @@ impl Rootfs {
         fs::write(target, text).expect("a temporary folder can be written");
     }
 
+    /// Makes a folder with this mode.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn make_dir(&self, path: &str, mode: u32) {
+        let target = self.folder.path().join(path);
+        fs::create_dir_all(&target).expect("a temporary folder can be written");
+        fs::set_permissions(target, fs::Permissions::from_mode(mode)).expect("it is ours");
+    }
+
     /// Packs it as a docker archive at `archive`; `config` is the `config` of the image's
     /// configuration: `Entrypoint`, `Cmd`, `Env`, `User`, `WorkingDir`.
     ///
@@ -189,7 +207,22 @@ impl Rootfs {
     /// When tar fails.
     pub fn pack(&self, archive: &Path, name: &str, config: &Value) {
         let work = tempfile::tempdir().expect("a temporary folder");
-        let layer = work.path().join("layer.tar");
+        pack_layers(&[self.layer(work.path(), "layer.tar")], archive, name, config);
+    }
+
+    /// The same with a layer of `above` on top.
+    ///
+    /// # Panics
+    /// When tar fails.
+    pub fn pack_below(&self, above: &Self, archive: &Path, name: &str, config: &Value) {
+        let work = tempfile::tempdir().expect("a temporary folder");
+        let layers = [self.layer(work.path(), "0.tar"), above.layer(work.path(), "1.tar")];
+        pack_layers(&layers, archive, name, config);
+    }
+
+    /// As a layer in `folder`.
+    fn layer(&self, folder: &Path, name: &str) -> PathBuf {
+        let layer = folder.join(name);
         run(Command::new("tar")
             .arg("-C")
             .arg(self.folder.path())
@@ -197,31 +230,33 @@ impl Rootfs {
             .arg("-cf")
             .arg(&layer)
             .arg("."));
-        pack_layer(&layer, archive, name, config);
+        layer
     }
 }
 
-/// Packs a layer, as a tar file, as a docker archive at `archive`; see [`Rootfs::pack`].
+/// Packs layers, as tar files, the lowest first, as a docker archive at `archive`; see [`Rootfs::pack`].
 ///
 /// # Panics
 /// When tar fails.
-pub fn pack_layer(layer: &Path, archive: &Path, name: &str, config: &Value) {
+pub fn pack_layers(layers: &[PathBuf], archive: &Path, name: &str, config: &Value) {
     let work = tempfile::tempdir().expect("a temporary folder");
-    let sum = Command::new("sha256sum").arg(layer).output().expect("coreutils are installed");
-    let sum = String::from_utf8_lossy(&sum.stdout)[..64].to_owned();
+    let sum = |layer: &PathBuf| {
+        let sum = Command::new("sha256sum").arg(layer).output().expect("coreutils are installed");
+        format!("sha256:{}", &String::from_utf8_lossy(&sum.stdout)[..64])
+    };
     let image = json!({
         "architecture": "amd64", "os": "linux", "config": config,
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{sum}")]},
+        "rootfs": {"type": "layers", "diff_ids": layers.iter().map(sum).collect::<Vec<_>>()},
     });
-    fs::copy(layer, work.path().join("layer.tar")).expect("a temporary folder can be written");
+    let names: Vec<String> = (0..layers.len()).map(|number| format!("layer{number}.tar")).collect();
+    for (layer, name) in layers.iter().zip(&names) {
+        fs::copy(layer, work.path().join(name)).expect("a temporary folder can be written");
+    }
     write_json(&work.path().join("config.json"), &image);
-    let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]);
+    let manifest = json!([{"Config": "config.json", "RepoTags": [name], "Layers": names}]);
     write_json(&work.path().join("manifest.json"), &manifest);
-    run(Command::new("tar").arg("-C").arg(work.path()).arg("-cf").arg(archive).args([
-        "manifest.json",
-        "config.json",
-        "layer.tar",
-    ]));
+    let files = ["manifest.json", "config.json"];
+    run(Command::new("tar").arg("-C").arg(work.path()).arg("-cf").arg(archive).args(files).args(&names));
 }
 
 impl Default for Rootfs {

@@ -10,6 +10,7 @@ use knarr_image::Image;
 use knarr_runtime::{ContainerConfig, Mount, MountKind, Propagation};
 
 use crate::context::{Context, PodView};
+use crate::env::Environment;
 use crate::fields::Addresses;
 use crate::objects::{self, Data, Kind};
 use crate::{dns, env, resources, security, volumes};
@@ -31,8 +32,8 @@ pub async fn config(
 ) -> Result<ContainerConfig, String> {
     let pod = view.pod();
     let addresses = Addresses { pod: pod_ips.to_vec(), host: context.addresses.clone() };
-    let env = environment(context, view, &pod, spec, image, &addresses).await?;
-    let args = env::command(spec, &image.config.entrypoint, &image.config.cmd, &env);
+    let Environment { entries: env, vars } = environment(context, view, &pod, spec, image, &addresses).await?;
+    let args = env::command(spec, &image.config.entrypoint, &image.config.cmd, &vars);
     if args.is_empty() {
         return Err("no command specified".to_owned());
     }
@@ -49,11 +50,12 @@ pub async fn config(
         tty: spec.tty == Some(true),
         stop_signal: stop_signal(spec, &image.config.stop_signal),
         processes_of: target(view, &pod, spec)?,
+        image_volumes: image_volumes(image),
         ..ContainerConfig::default()
     };
     let seccomp_dir = context.layout.root.join("seccomp");
     security::apply(&mut config, &pod, spec, &image.config.user, &seccomp_dir)?;
-    config.mounts = mounts(context, view, spec, run, &config.env)?;
+    config.mounts = mounts(context, view, spec, run, &vars)?;
     Ok(config)
 }
 
@@ -69,6 +71,13 @@ fn target(view: &PodView, pod: &Pod, spec: &Container) -> Result<Option<String>,
     latest.map(|id| Some(id.run())).ok_or_else(|| format!("target container {target:?} has not been started"))
 }
 
+/// The places that the image declares to be volumes.
+fn image_volumes(image: &Image) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = image.config.volumes.keys().map(PathBuf::from).collect();
+    paths.sort();
+    paths
+}
+
 async fn environment(
     context: &Context,
     view: &PodView,
@@ -76,7 +85,7 @@ async fn environment(
     spec: &Container,
     image: &Image,
     addresses: &Addresses,
-) -> Result<Vec<String>, String> {
+) -> Result<Environment, String> {
     let mut config_maps = BTreeMap::<String, Data>::new();
     let mut secrets = BTreeMap::<String, Data>::new();
     for name in objects::of_environment(pod, &spec.name) {
@@ -96,10 +105,11 @@ async fn environment(
         services: &services,
         image: &image.config.env,
     };
-    let mut env = env::environment(pod, spec, &sources)?;
+    let mut environment = env::environment(pod, spec, &sources)?;
+    let env = &mut environment.entries;
     for (name, value) in [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-        ("HOSTNAME", dns::hostname(pod, &context.cluster)),
+        ("HOSTNAME", hostname(context, pod)),
     ] {
         if !env.iter().any(|entry| entry.split('=').next() == Some(name)) {
             env.push(format!("{name}={value}"));
@@ -108,18 +118,24 @@ async fn environment(
     if spec.tty == Some(true) && !env.iter().any(|entry| entry.starts_with("TERM=")) {
         env.push("TERM=xterm".to_owned());
     }
-    Ok(env)
+    Ok(environment)
 }
 
 /// Volumes, the files that the node gives every container, and the termination message.
-fn mounts(context: &Context, view: &PodView, spec: &Container, run: u32, env: &[String]) -> Result<Vec<Mount>, String> {
+fn mounts(
+    context: &Context,
+    view: &PodView,
+    spec: &Container,
+    run: u32,
+    vars: &BTreeMap<String, String>,
+) -> Result<Vec<Mount>, String> {
     let dir = context.layout.pod(view.uid.as_str());
     let volumes = view.volumes.lock().paths.clone();
     let mut mounts = Vec::new();
     for (index, mount) in spec.volume_mounts.iter().flatten().enumerate() {
         let root = volumes.get(&mount.name).ok_or_else(|| format!("volume \"{}\" is not there", mount.name))?;
         let target = dir.join("sub_paths").join(&spec.name).join(index.to_string());
-        mounts.push(volume_mount(mount, root, &target, env)?);
+        mounts.push(volume_mount(mount, root, &target, vars)?);
     }
     let mut add = |destination: &str, source: PathBuf, read_only: bool| {
         if !mounts.iter().any(|mount: &Mount| mount.destination == Path::new(destination)) {
@@ -141,14 +157,14 @@ fn mounts(context: &Context, view: &PodView, spec: &Container, run: u32, env: &[
     Ok(mounts)
 }
 
-fn volume_mount(mount: &VolumeMount, root: &Path, target: &Path, env: &[String]) -> Result<Mount, String> {
-    let vars: BTreeMap<String, String> = env
-        .iter()
-        .filter_map(|entry| entry.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+fn volume_mount(
+    mount: &VolumeMount,
+    root: &Path,
+    target: &Path,
+    vars: &BTreeMap<String, String>,
+) -> Result<Mount, String> {
     let sub_path = match (&mount.sub_path, &mount.sub_path_expr) {
-        (_, Some(expression)) if !expression.is_empty() => Some(env::expand(expression, &vars)),
+        (_, Some(expression)) if !expression.is_empty() => Some(env::expand_known(expression, vars)?),
         (Some(path), _) if !path.is_empty() => Some(path.clone()),
         _ => None,
     };
@@ -180,16 +196,19 @@ pub fn write_pod_files(context: &Context, pod: &Pod, dir: &Path, ips: &[std::net
     // Written in place: containers hold the file itself.
     fs::write(dir.join("resolv.conf"), resolver.render())?;
     fs::write(dir.join("hosts"), dns::hosts(pod, ips, host_file.as_deref(), &context.cluster))?;
-    let hostname = if host_network {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    } else {
-        dns::hostname(pod, &context.cluster)
-    };
-    fs::write(dir.join("hostname"), format!("{hostname}\n"))?;
+    fs::write(dir.join("hostname"), format!("{}\n", hostname(context, pod)))?;
     for file in ["resolv.conf", "hosts", "hostname"] {
         fs::set_permissions(dir.join(file), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
     }
     Ok(())
+}
+
+/// The name that the pod's containers see; in the host's network that is the host's.
+fn hostname(context: &Context, pod: &Pod) -> String {
+    if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+        return rustix::system::uname().nodename().to_string_lossy().into_owned();
+    }
+    dns::hostname(pod, &context.cluster)
 }
 
 /// Where a run's termination message is, on the host.

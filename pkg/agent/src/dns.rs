@@ -37,6 +37,19 @@ impl Resolver {
         resolver
     }
 
+    /// What pods can use of the host's: addresses of its loopback lead nowhere in a pod. Where the host has nothing else,
+    /// because systemd-resolved answers there, they get the servers that systemd asks.
+    #[must_use]
+    pub fn for_pods(self, of_systemd: impl FnOnce() -> Option<Self>) -> Self {
+        let usable = |resolver: &Self| {
+            resolver.nameservers.iter().any(|server| !server.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+        };
+        if self.nameservers.is_empty() || usable(&self) {
+            return self;
+        }
+        of_systemd().filter(usable).unwrap_or(self)
+    }
+
     /// As a resolv.conf.
     #[must_use]
     pub fn render(&self) -> String {
@@ -125,6 +138,9 @@ pub fn hosts(pod: &Pod, addresses: &[IpAddr], host_file: Option<&str>, cluster: 
 }
 
 fn short_name(pod: &Pod) -> String {
+    if let Some(name) = hostname_override(pod) {
+        return name.to_owned();
+    }
     let name = pod.spec.as_ref().and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
     let name = name.or_else(|| pod.metadata.name.clone()).unwrap_or_default();
     // A host name has 63 characters, a pod's name may have more.
@@ -132,8 +148,16 @@ fn short_name(pod: &Pod) -> String {
     cut.trim_end_matches(['-', '.']).to_owned()
 }
 
+/// What its containers call the host, whatever its name in DNS is (`hostnameOverride`).
+fn hostname_override(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.hostname_override.as_deref().filter(|name| !name.is_empty())
+}
+
 /// `subdomain.namespace.svc.cluster.local`, for pods with a subdomain.
 fn domain(pod: &Pod, cluster: &Cluster) -> Option<String> {
+    if hostname_override(pod).is_some() {
+        return None;
+    }
     let subdomain = pod.spec.as_ref()?.subdomain.as_deref().filter(|name| !name.is_empty())?;
     Some(format!("{subdomain}.{}.svc.{}", namespace(pod), cluster.cluster_domain))
 }
@@ -191,6 +215,44 @@ mod tests {
         for (spec, expected) in cases {
             assert_eq!(resolver(&pod(spec.clone()), &host, &cluster).render(), expected, "{spec}");
         }
+    }
+
+    #[test]
+    fn pods_are_given_resolvers_that_they_can_reach() {
+        let file = |server: &str| format!("search corp.example\nnameserver {server}\n");
+        for (host, of_systemd, given) in [
+            ("192.0.2.1", Some("192.0.2.2"), "192.0.2.1"),
+            ("127.0.0.53", Some("192.0.2.2"), "192.0.2.2"),
+            ("127.0.0.53", Some("127.0.0.1"), "127.0.0.53"),
+            ("::1", None, "::1"),
+        ] {
+            let found =
+                Resolver::parse(&file(host)).for_pods(|| of_systemd.map(|server| Resolver::parse(&file(server))));
+            assert_eq!(found.render(), file(given), "{host} {of_systemd:?}");
+        }
+        assert_eq!(Resolver::default().for_pods(|| Some(Resolver::parse(&file("192.0.2.2")))), Resolver::default());
+    }
+
+    #[test]
+    fn the_host_name_is_the_pods_or_what_it_asks_for() {
+        use serde_json::json;
+        let long = "x".repeat(70);
+        for (spec, name) in [
+            (json!({}), "p"),
+            (json!({"hostname": "h"}), "h"),
+            (json!({"hostname": "h", "subdomain": "s"}), "h"),
+            (json!({"hostname": "h", "subdomain": "s", "setHostnameAsFQDN": true}), "h.s.n.svc.cluster.local"),
+            (json!({"setHostnameAsFQDN": true}), "p"),
+            (json!({"hostname": "h", "subdomain": "s", "hostnameOverride": "over.test"}), "over.test"),
+        ] {
+            assert_eq!(hostname(&pod(spec.clone()), &Cluster::default()), name, "{spec}");
+        }
+        let mut cut = pod(json!({}));
+        cut.metadata.name = Some(long);
+        assert_eq!(hostname(&cut, &Cluster::default()).len(), 63);
+        let over = pod(json!({"hostnameOverride": "over.test", "subdomain": "s"}));
+        let text = hosts(&over, &["10.42.0.9".parse().unwrap()], None, &Cluster::default());
+        assert!(text.ends_with("10.42.0.9\tover.test\n"), "{text}");
     }
 
     #[test]

@@ -37,12 +37,21 @@ pub struct Sources<'a> {
     pub image: &'a [String],
 }
 
+/// The environment of a container.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// `NAME=value`, in the order of the names' first appearance.
+    pub entries: Vec<String>,
+    /// What `$(NAME)` stands for in commands and paths: all but what the image alone brings.
+    pub vars: BTreeMap<String, String>,
+}
+
 /// The environment, later entries replacing earlier ones of the same name.
 ///
 /// # Errors
 /// The message of a CreateContainerConfigError: a missing object or key that is not optional.
-pub fn environment(pod: &Pod, container: &Container, from: &Sources<'_>) -> Result<Vec<String>, String> {
-    let mut env = Environment::default();
+pub fn environment(pod: &Pod, container: &Container, from: &Sources<'_>) -> Result<Environment, String> {
+    let mut env = Entries::default();
     for entry in from.image {
         let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
         env.put(name, value.to_owned());
@@ -63,14 +72,15 @@ pub fn environment(pod: &Pod, container: &Container, from: &Sources<'_>) -> Resu
             env.put(&entry.name, value);
         }
     }
-    Ok(env.0.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
+    let entries = env.0.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Ok(Environment { entries, vars })
 }
 
 /// Variables in the order of their first appearance.
 #[derive(Default)]
-struct Environment(Vec<(String, String)>);
+struct Entries(Vec<(String, String)>);
 
-impl Environment {
+impl Entries {
     fn put(&mut self, name: &str, value: String) {
         match self.0.iter_mut().find(|(other, _)| other == name) {
             Some(entry) => entry.1 = value,
@@ -79,16 +89,16 @@ impl Environment {
     }
 }
 
-/// The command line: the container's over the image's, with `$(VAR)` of the environment expanded.
+/// The command line: the container's over the image's, with `$(VAR)` of `vars` expanded.
 #[must_use]
-pub fn command(container: &Container, entrypoint: &[String], cmd: &[String], env: &[String]) -> Vec<String> {
-    let vars: BTreeMap<String, String> = env
-        .iter()
-        .filter_map(|entry| entry.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+pub fn command(
+    container: &Container,
+    entrypoint: &[String],
+    cmd: &[String],
+    vars: &BTreeMap<String, String>,
+) -> Vec<String> {
     let own = |list: &Option<Vec<String>>| list.clone().filter(|list| !list.is_empty());
-    let expanded = |list: Vec<String>| list.iter().map(|text| expand(text, &vars)).collect::<Vec<_>>();
+    let expanded = |list: Vec<String>| list.iter().map(|text| expand(text, vars)).collect::<Vec<_>>();
     let command = own(&container.command).map(expanded);
     let args = own(&container.args).map(expanded);
     match (command, args) {
@@ -101,6 +111,25 @@ pub fn command(container: &Container, entrypoint: &[String], cmd: &[String], env
 /// `$(NAME)` becomes the value of NAME, `$$` a dollar; what is not known stays as it is.
 #[must_use]
 pub fn expand(text: &str, vars: &BTreeMap<String, String>) -> String {
+    expand_by(text, |name| vars.get(name).cloned().unwrap_or_else(|| format!("$({name})")))
+}
+
+/// The same where every name must be known.
+///
+/// # Errors
+/// In upstream's words, the name that is not.
+pub fn expand_known(text: &str, vars: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut missing = None;
+    let expanded = expand_by(text, |name| {
+        vars.get(name).cloned().unwrap_or_else(|| {
+            missing.get_or_insert_with(|| name.to_owned());
+            String::new()
+        })
+    });
+    missing.map_or(Ok(expanded), |name| Err(format!("missing value for {name:?}")))
+}
+
+fn expand_by(text: &str, mut value: impl FnMut(&str) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -110,10 +139,7 @@ pub fn expand(text: &str, vars: &BTreeMap<String, String>) -> String {
             out.push('$');
             rest = after;
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match vars.get(name) {
-                Some(value) => out.push_str(value),
-                None => out.push_str(&format!("$({name})")),
-            }
+            out.push_str(&value(name));
             rest = after;
         } else {
             out.push('$');
@@ -231,6 +257,8 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(expand(text, &vars), expected, "{text}");
         }
+        assert_eq!(expand_known("x/$(A)$$(B)", &vars), Ok("x/1$(B)".to_owned()));
+        assert_eq!(expand_known("$(A)/$(B)/$(C)", &vars), Err("missing value for \"B\"".to_owned()));
     }
 
     #[test]
@@ -261,7 +289,9 @@ mod tests {
             services: &services,
             image: &["PATH=/image".to_owned(), "HOME=/root".to_owned()],
         };
-        let env = environment(&pod, &container, &from).unwrap();
+        let Environment { entries: env, vars } = environment(&pod, &container, &from).unwrap();
+        assert_eq!(vars["BOTH"], "v-/own");
+        assert!(!vars.contains_key("HOME"), "what the image brings is the shell's to expand, as upstream");
         for expected in [
             "PATH=/own",
             "HOME=/root",
@@ -294,7 +324,8 @@ mod tests {
         ];
         for (command_, args, expected) in cases {
             let container = Container { command: command_.map(list), args: args.map(list), ..Container::default() };
-            assert_eq!(command(&container, &entrypoint, &cmd, &list(&["V=1"])), expected);
+            let vars = BTreeMap::from([("V".to_owned(), "1".to_owned())]);
+            assert_eq!(command(&container, &entrypoint, &cmd, &vars), expected);
         }
     }
 }

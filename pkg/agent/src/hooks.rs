@@ -16,7 +16,8 @@ pub async fn call(target: &Target<'_>, handler: &LifecycleHandler) -> Result<(),
         return run(target, exec.command.clone().unwrap_or_default()).await;
     }
     if let Some(get) = &handler.http_get {
-        return http_get(target, get).await;
+        // As upstream: an answer is enough, whatever it says.
+        return http_get(target, get, "kube-lifecycle/1.36").await.map(drop);
     }
     if let Some(sleep) = &handler.sleep {
         tokio::time::sleep(Duration::from_secs(sleep.seconds.max(0).unsigned_abs())).await;

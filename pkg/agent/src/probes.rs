@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::header::LOCATION;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
@@ -22,6 +23,8 @@ use crate::server::trusting_anyone;
 
 /// How much of a command's or server's answer is kept for messages.
 const OUTPUT_MAX: usize = 10 << 10;
+/// Redirects that one request follows.
+const REDIRECTS_MAX: usize = 10;
 
 /// Where a container is reached.
 pub struct Target<'a> {
@@ -49,8 +52,10 @@ pub async fn probe(target: &Target<'_>, probe: &Probe) -> Result<(), String> {
         };
     }
     if let Some(get) = &probe.http_get {
-        return match tokio::time::timeout(timeout, http_get(target, get)).await {
-            Ok(result) => result,
+        return match tokio::time::timeout(timeout, http_get(target, get, "kube-probe/1.36")).await {
+            Ok(Ok(status)) if (200..400).contains(&status.as_u16()) => Ok(()),
+            Ok(Ok(status)) => Err(format!("HTTP probe failed with statuscode: {}", status.as_u16())),
+            Ok(Err(error)) => Err(error),
             Err(_) => Err(format!(
                 "Get \"{}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
                 url(target, get).unwrap_or_default()
@@ -91,58 +96,83 @@ pub async fn run(target: &Target<'_>, command: Vec<String>) -> Result<(), String
     }
 }
 
-/// One HTTP request; any answer from 200 to 399 is good.
+/// One HTTP request of a client of that name, redirects on the same host followed; gives the status of the last answer.
 ///
 /// # Errors
-/// Why not.
-pub async fn http_get(target: &Target<'_>, get: &HTTPGetAction) -> Result<(), String> {
-    let address = address(target, get.host.as_deref(), &get.port)?;
-    let url = url(target, get)?;
-    let failed = |error: String| format!("Get \"{url}\": {error}");
-    let stream = connect(&address).await.map_err(failed)?;
-    let status = if get.scheme.as_deref() == Some("HTTPS") {
-        let tls = trusting_anyone().map_err(|error| failed(error.to_string()))?;
-        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).trim_matches(['[', ']']);
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
-        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| failed(error.to_string()))?;
-        request(stream, get, &address).await
-    } else {
-        request(stream, get, &address).await
-    };
-    match status.map_err(failed)? {
-        status if (200..400).contains(&status.as_u16()) => Ok(()),
-        status => Err(format!("HTTP probe failed with statuscode: {}", status.as_u16())),
+/// Why there is none.
+pub async fn http_get(target: &Target<'_>, get: &HTTPGetAction, client: &str) -> Result<StatusCode, String> {
+    let mut headers: Vec<(&str, &str)> =
+        get.http_headers.iter().flatten().map(|header| (header.name.as_str(), header.value.as_str())).collect();
+    for default in [("User-Agent", client), ("Accept", "*/*")] {
+        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(default.0)) {
+            headers.push(default);
+        }
     }
+    let text = url(target, get)?;
+    let mut url: Uri = text.parse().map_err(|error| format!("Get \"{text}\": {error}"))?;
+    for _ in 0..=REDIRECTS_MAX {
+        let answer = request(&url, &headers).await.map_err(|error| format!("Get \"{url}\": {error}"))?;
+        match answer.headers().get(LOCATION).filter(|_| answer.status().is_redirection()) {
+            Some(location) => match redirected(&url, location) {
+                Some(next) => url = next,
+                None => return Ok(answer.status()),
+            },
+            None => return Ok(answer.status()),
+        }
+    }
+    Err(format!("Get \"{url}\": stopped after {REDIRECTS_MAX} redirects"))
 }
 
-async fn request<S>(stream: S, get: &HTTPGetAction, address: &str) -> Result<StatusCode, String>
+/// Where a redirect leads; `None` where that is another host, or nowhere.
+fn redirected(url: &Uri, location: &HeaderValue) -> Option<Uri> {
+    let location: Uri = location.to_str().ok()?.parse().ok()?;
+    let (scheme, authority) = match (location.scheme_str(), location.authority()) {
+        (Some(scheme), Some(authority)) if Some(authority.host()) == url.host() => (scheme, authority.as_str()),
+        (None, None) => (url.scheme_str()?, url.authority()?.as_str()),
+        _ => return None,
+    };
+    let path = location.path_and_query().map_or("/", |path| path.as_str());
+    let rooted = if path.starts_with('/') { "" } else { "/" };
+    format!("{scheme}://{authority}{rooted}{path}").parse().ok()
+}
+
+/// One request and the head of its answer.
+async fn request(url: &Uri, headers: &[(&str, &str)]) -> Result<Response<()>, String> {
+    let tls = url.scheme_str() == Some("https");
+    let (host, authority) =
+        (url.host().unwrap_or_default(), url.authority().map_or("", |authority| authority.as_str()));
+    let address = format!("{host}:{}", url.port_u16().unwrap_or(if tls { 443 } else { 80 }));
+    let stream = connect(&address).await?;
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::get(path);
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request = request.header("Host", authority);
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+    if !tls {
+        return exchange(stream, request).await;
+    }
+    let config = trusting_anyone().map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
+    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(|error| error.to_string())?;
+    exchange(stream, request).await
+}
+
+async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Response<()>, String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let driver = tokio::spawn(connection);
-    let mut request = Request::get(path(get));
-    let own = get.http_headers.iter().flatten();
-    let names = |wanted: &str| own.clone().any(|header| header.name.eq_ignore_ascii_case(wanted));
-    if !names("host") {
-        request = request.header("Host", address);
-    }
-    if !names("user-agent") {
-        request = request.header("User-Agent", "kube-probe/1.36");
-    }
-    if !names("accept") {
-        request = request.header("Accept", "*/*");
-    }
-    for header in own {
-        request = request.header(&header.name, &header.value);
-    }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
     let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    let status = answer.status();
-    let _ = Limited::new(answer.into_body(), OUTPUT_MAX).collect().await;
+    let (head, body) = answer.into_parts();
+    let _ = Limited::new(body, OUTPUT_MAX).collect().await;
     driver.abort();
-    Ok(status)
+    Ok(Response::from_parts(head, ()))
 }
 
 async fn connect(address: &str) -> Result<TcpStream, String> {
@@ -198,6 +228,22 @@ async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn redirects_are_followed_on_the_same_host() {
+        let from: Uri = "http://10.42.0.9:8080/ready?x=1".parse().unwrap();
+        for (location, expected) in [
+            ("/login", Some("http://10.42.0.9:8080/login")),
+            ("/a?b=c", Some("http://10.42.0.9:8080/a?b=c")),
+            ("http://10.42.0.9:8080/", Some("http://10.42.0.9:8080/")),
+            ("https://10.42.0.9/x", Some("https://10.42.0.9/x")),
+            ("http://example.test/", None),
+            ("not a place", None),
+        ] {
+            let found = redirected(&from, &HeaderValue::from_str(location).unwrap());
+            assert_eq!(found.map(|url| url.to_string()).as_deref(), expected, "{location}");
+        }
+    }
 
     #[test]
     fn ports_go_by_number_or_name() {

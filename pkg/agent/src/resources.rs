@@ -50,9 +50,14 @@ pub fn container(container: &Container) -> Resources {
     }
 }
 
-/// The cgroup values of the whole pod: sums, limited only where every container is.
+/// The cgroup values of the whole pod: its own where it has them, else sums, limited only where every container is.
 #[must_use]
 pub fn pod(pod: &Pod) -> Resources {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let own = |limits: bool, name: &str| {
+        let map = of_pod.and_then(|own| if limits { own.limits.as_ref() } else { own.requests.as_ref() });
+        map.and_then(|map| map.get(name))
+    };
     let long_lived: Vec<&Container> =
         containers(pod).filter(|(role, _)| *role != Role::Init).map(|(_, container)| container).collect();
     let request = |container: &Container| {
@@ -65,12 +70,15 @@ pub fn pod(pod: &Pod) -> Resources {
         let largest = init.into_iter().collect::<Option<Vec<i128>>>()?.into_iter().max().unwrap_or(0);
         Some(total.max(largest)).filter(|value| *value > 0)
     };
-    let cpu_limit = sum("cpu", milli);
+    let bytes = |quantity: &Quantity| whole(quantity).map(i128::from);
+    let cpu_limit = own(true, "cpu").and_then(milli).or_else(|| sum("cpu", milli));
+    let cpu_request = own(false, "cpu").or_else(|| own(true, "cpu")).and_then(milli);
+    let memory_limit = own(true, "memory").and_then(bytes).or_else(|| sum("memory", bytes));
     Resources {
-        cpu_shares: Some(shares(long_lived.iter().map(|container| request(container)).sum())),
+        cpu_shares: Some(shares(cpu_request.unwrap_or_else(|| long_lived.iter().map(|c| request(c)).sum()))),
         cpu_quota_us: cpu_limit.map(quota),
         cpu_period_us: cpu_limit.map(|_| CPU_PERIOD_US.unsigned_abs()),
-        memory_bytes: sum("memory", |quantity| whole(quantity).map(i128::from)).and_then(|n| i64::try_from(n).ok()),
+        memory_bytes: memory_limit.and_then(|bytes| i64::try_from(bytes).ok()),
         pids: None,
     }
 }
@@ -163,6 +171,34 @@ mod tests {
         assert_eq!(values.cpu_quota_us, Some(50_000));
         assert_eq!(values.memory_bytes, Some(64 << 20));
         assert_eq!(container(&Container::default()).cpu_shares, Some(2));
+    }
+
+    #[test]
+    fn a_pod_has_its_own_limits_or_those_of_its_containers() {
+        use serde_json::json;
+        let limited =
+            |cpu: &str, memory: &str| json!({"name": "c", "resources": {"limits": {"cpu": cpu, "memory": memory}}});
+        for (own, containers, want) in [
+            (json!(null), vec![limited("1", "1Mi"), limited("500m", "2Mi")], (1536, Some(150_000), Some(3 << 20))),
+            (json!(null), vec![limited("1", "1Mi"), json!({"name": "free"})], (1024, None, None)),
+            (
+                json!({"limits": {"cpu": "2", "memory": "4Mi"}}),
+                vec![json!({"name": "free"})],
+                (2048, Some(200_000), Some(4 << 20)),
+            ),
+            (
+                json!({"requests": {"cpu": "250m"}, "limits": {"memory": "4Mi"}}),
+                vec![limited("1", "1Mi")],
+                (256, Some(100_000), Some(4 << 20)),
+            ),
+        ] {
+            let mut spec = json!({ "containers": containers });
+            if !own.is_null() {
+                spec["resources"] = own;
+            }
+            let found = pod(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap());
+            assert_eq!((found.cpu_shares.unwrap(), found.cpu_quota_us, found.memory_bytes), want, "{spec}");
+        }
     }
 
     #[test]

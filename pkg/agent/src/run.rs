@@ -30,6 +30,8 @@ use crate::{AgentConfig, AgentError, events, join, pods, pressure, serve, tunnel
 
 /// No timer is set for longer; a certificate may well live for a year.
 const LONGEST_SLEEP: Duration = Duration::from_secs(86_400);
+/// The servers that systemd-resolved asks; systemd-resolved(8).
+const SYSTEMD_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 /// How long tasks may take to end when everything is built anew.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -125,7 +127,7 @@ impl Agent {
         let addresses = addresses(config, layout, server).await?;
         let (tell, changed_objects) = mpsc::unbounded_channel();
         let objects = Objects::new(client.clone(), layout.root.join("objects"), tell);
-        let resolver = Resolver::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
+        let (resolver, upstreams) = resolvers(config);
         let network = Network::new(
             config,
             layout,
@@ -133,7 +135,7 @@ impl Agent {
             identity.cluster.clone(),
             addresses.clone(),
             Arc::clone(&objects),
-            upstreams(&resolver),
+            upstreams,
         );
         let changed = Arc::new(Notify::new());
         let (events, queued_events) = EventQueue::new();
@@ -231,6 +233,15 @@ async fn addresses(config: &AgentConfig, layout: &Layout, server: &Server) -> Re
     };
     write_record(&record, &[found])?;
     Ok(vec![found])
+}
+
+/// The resolver for pods, and the servers that the edge asks: that one is in the host's network, where an address of
+/// the host's loopback answers.
+fn resolvers(config: &AgentConfig) -> (Resolver, Vec<SocketAddr>) {
+    let host = Resolver::parse(&std::fs::read_to_string(&config.resolv_conf).unwrap_or_default());
+    let upstreams = upstreams(&host);
+    let of_systemd = || std::fs::read_to_string(SYSTEMD_RESOLV_CONF).ok().map(|text| Resolver::parse(&text));
+    (host.for_pods(of_systemd), upstreams)
 }
 
 /// The host's resolvers, for names outside the cluster.

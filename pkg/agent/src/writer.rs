@@ -69,7 +69,7 @@ async fn write(api: &Api<Pod>, target: &Target, want: &Wanted, written: &mut Val
     if let Some(status) = &want.status {
         let ours = json!(status);
         if !covers(written, &ours) {
-            let patch = json!({ "metadata": { "uid": target.uid }, "status": with_replaced_ips(&ours) });
+            let patch = json!({ "metadata": { "uid": target.uid }, "status": patch_of(&ours) });
             api.patch_status(&target.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
             *written = ours;
         }
@@ -85,9 +85,18 @@ async fn write(api: &Api<Pod>, target: &Target, want: &Wanted, written: &mut Val
     Ok(())
 }
 
-/// The list of addresses merges by address; a pod whose address changed must not keep both.
-fn with_replaced_ips(status: &Value) -> Value {
+/// The patch that leaves the server with this status, and with others' conditions. The list of addresses merges by
+/// address: a pod whose address changed must not keep both. Conditions merge by type: one that came true must not keep the
+/// reason why it was not.
+fn patch_of(status: &Value) -> Value {
     let mut status = status.clone();
+    for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
+        for field in ["reason", "message"] {
+            if let Some(fields) = condition.as_object_mut() {
+                fields.entry(field).or_insert(Value::Null);
+            }
+        }
+    }
     if let Some(ips) = status.get_mut("podIPs").and_then(Value::as_array_mut) {
         ips.insert(0, json!({ "$patch": "replace" }));
     }
@@ -109,6 +118,24 @@ fn covers(known: &Value, ours: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_more_is_taken_away() {
+        let status = json!({
+            "phase": "Running",
+            "conditions": [{"type": "Ready", "status": "True"}, {"type": "a", "reason": "b", "message": "c"}],
+            "podIPs": [{"ip": "10.42.0.2"}],
+        });
+        let patch = json!({
+            "phase": "Running",
+            "conditions": [
+                {"type": "Ready", "status": "True", "reason": null, "message": null},
+                {"type": "a", "reason": "b", "message": "c"},
+            ],
+            "podIPs": [{"$patch": "replace"}, {"ip": "10.42.0.2"}],
+        });
+        assert_eq!(patch_of(&status), patch);
+    }
 
     #[test]
     fn only_what_the_server_does_not_know_is_written() {

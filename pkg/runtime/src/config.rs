@@ -251,6 +251,8 @@ pub struct ContainerConfig {
     pub privileged: bool,
     /// The root file system cannot be written.
     pub read_only_root: bool,
+    /// Paths that can be written all the same, with what the image has there: the volumes that it declares.
+    pub image_volumes: Vec<PathBuf>,
     /// `allowPrivilegeEscalation: false`.
     pub no_new_privileges: bool,
     /// System calls.

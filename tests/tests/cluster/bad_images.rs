@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use knarr_tests::images::{Rootfs, pack_layer};
+use knarr_tests::images::{Rootfs, pack_layers};
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::eventually;
 use serde_json::json;
@@ -86,6 +86,13 @@ fn names_that_lead_nowhere(cluster: &Cluster, good: &str) {
     let rootfs = Rootfs::busybox();
     let _ = cluster.push(&rootfs, "nothing:here", &json!({"Cmd": ["sh"]}));
     kubectl.run(&["wait", "--for=condition=Ready", "pod/missing", "--timeout=120s"]);
+    // Another image is taken at once, by a pod that could not have its own and by one that runs.
+    kubectl.run(&["set", "image", "pod/odd", &format!("c={good}")]);
+    kubectl.run(&["set", "image", "pod/missing", &format!("c={good}")]);
+    let image = "{.status.containerStatuses[0].image} {.status.containerStatuses[0].restartCount}";
+    kubectl.wait_for(&["pod", "odd"], image, &format!("{good} 0"), LATER);
+    kubectl.wait_for(&["pod", "missing"], image, &format!("{good} 1"), LATER);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/odd", "pod/missing", "--timeout=60s"]);
     kubectl.run(&["delete", "pod", "--all", "--wait"]);
 }
 
@@ -146,7 +153,7 @@ fn hostile(cluster: &Cluster, name: &str, files: &[(&str, &str)]) -> String {
         assert!(tar.status().unwrap().success());
     }
     let archive = work.path().join("image.tar");
-    pack_layer(&layer, &archive, name, &json!({"Cmd": ["sh"]}));
+    pack_layers(&[layer], &archive, name, &json!({"Cmd": ["sh"]}));
     cluster.registry.push(&archive, name)
 }
 

@@ -3,10 +3,14 @@
 
 use std::fs;
 
+use knarr_tests::images::Rootfs;
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::{eventually, until};
 
 use knarr_tests::cluster::{Cluster, LATER, SOON};
+use serde_json::json;
+
+use crate::confined::containers_are_what_they_are_told_to_be;
 
 /// The whole of it: an init container, a sidecar, and a container with everything.
 const FULL: &str = r#"
@@ -73,7 +77,7 @@ spec:
 #[test]
 fn pods_get_what_charts_ask_for() {
     let cluster = Cluster::start(1);
-    let image = cluster.push_busybox();
+    let image = push_image(&cluster);
     let kubectl = &cluster.kubectl;
     let host = cluster.folder().join("host");
     kubectl.apply(&FULL.replace("IMAGE", &image).replace("HOST", &host.display().to_string()));
@@ -92,6 +96,15 @@ fn pods_get_what_charts_ask_for() {
     pods_that_take_too_much_are_ended(kubectl, &image);
     failing_probes_restart_a_container(kubectl, &image);
     the_host_is_shared_when_asked_for(kubectl, &image);
+    containers_are_what_they_are_told_to_be(kubectl, &image);
+}
+
+/// Busybox with a volume and a variable of its own.
+fn push_image(cluster: &Cluster) -> String {
+    let rootfs = Rootfs::busybox();
+    rootfs.make_dir("declared", 0o777);
+    let config = json!({"Cmd": ["sh"], "Env": ["DECLARED=by-the-image"], "Volumes": {"/declared": {}}});
+    cluster.push(&rootfs, "charts:test", &config)
 }
 
 fn shell(kubectl: &Kubectl, script: &str) -> String {
@@ -105,6 +118,8 @@ fn containers_start_in_order(kubectl: &Kubectl) {
     assert_eq!(statuses[0]["state"]["terminated"]["reason"], "Completed", "{statuses}");
     assert_eq!((&statuses[1]["started"], &statuses[1]["ready"]), (&true.into(), &true.into()), "{statuses}");
     assert_eq!(shell(kubectl, "cat /scratch/hook"), "hooked\n");
+    let of_ready = r#"{.status.conditions[?(@.type=="Ready")]['status','reason','message']}"#;
+    kubectl.wait_for(&["pod", "full"], of_ready, "True", SOON);
 }
 
 fn volumes_show_what_they_should(kubectl: &Kubectl) {

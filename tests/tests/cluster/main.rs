@@ -9,6 +9,7 @@ mod bad_input;
 mod beside;
 mod cgroup_v2;
 mod charts;
+mod confined;
 mod controllers;
 mod conversion;
 mod ctl;

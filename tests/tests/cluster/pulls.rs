@@ -38,6 +38,33 @@ metadata: {name: mirrored}
 spec: {containers: [{name: c, image: MIRRORED}]}
 ";
 
+/// An image whose upper layer deletes a file and a folder of the lower one, and hides what another folder had.
+fn push_layers(cluster: &Cluster) -> String {
+    let (lower, upper) = (Rootfs::busybox(), Rootfs::empty());
+    for path in ["kept/old", "hidden/old", "gone/old", "part/old", "part/stays"] {
+        lower.write(path, "");
+    }
+    for path in ["kept/new", "hidden/new", "hidden/.wh..wh..opq", ".wh.gone", "part/.wh.old"] {
+        upper.write(path, "");
+    }
+    let archive = cluster.folder().join("layers.tar");
+    lower.pack_below(&upper, &archive, "layers:1", &json!({"Cmd": ["sh", "-c", "ls -d /*/old /*/new /*/stays /gone"]}));
+    cluster.registry.push(&archive, "layers:1")
+}
+
+fn layers_show_as_one(cluster: &Cluster) {
+    let image = push_layers(cluster);
+    cluster.kubectl.run(&["run", "layers", "--restart=Never", &format!("--image={image}")]);
+    cluster.kubectl.wait_for(&["pod", "layers"], "{.status.phase}", "Failed", LATER);
+    let said = cluster.kubectl.run(&["logs", "layers"]);
+    let paths: std::collections::BTreeSet<_> = said.lines().filter(|line| line.starts_with('/')).collect();
+    assert_eq!(
+        paths.into_iter().collect::<Vec<_>>(),
+        ["/hidden/new", "/kept/new", "/kept/old", "/part/stays"],
+        "{said}"
+    );
+}
+
 #[test]
 fn images_come_with_passwords_and_from_mirrors() {
     let cluster = Cluster::start(1);
@@ -65,4 +92,5 @@ fn images_come_with_passwords_and_from_mirrors() {
     kubectl.run(&["wait", "--for=condition=Ready", "pod/friend", "pod/account", "pod/mirrored", "--timeout=90s"]);
     // Who pulls anew must say the password, although the image is there.
     kubectl.run(&["delete", "pod", "stranger", "wrong", "--now"]);
+    layers_show_as_one(&cluster);
 }

@@ -35,6 +35,8 @@ fn kubectl_works_with_running_pods() {
     files_are_copied(&cluster);
     ports_are_forwarded(&cluster);
     running_containers_are_attached_to(&kubectl);
+    a_terminal_is_attached_to(&kubectl, &image);
+    objects_are_edited(&kubectl);
     pods_end_with_grace(&kubectl);
     pods_are_run_and_exposed(&kubectl, &image);
     services_and_names_resolve(&cluster);
@@ -214,6 +216,28 @@ fn running_containers_are_attached_to(kubectl: &Kubectl) {
     let _ = child.kill();
     let _ = child.wait();
     assert!(text.contains("heard a word\ndone\n"), "{text:?}");
+}
+
+fn a_terminal_is_attached_to(kubectl: &Kubectl, image: &str) {
+    let image = format!("--image={image}");
+    let run = ["run", "typed", &image, "-it", "--rm", "--restart=Never", "--", "sh"];
+    let mut terminal = Terminal::start(&kubectl.command(&run), 43, 103);
+    eventually("the shell hears and has the window's size", SOON, || {
+        terminal.type_line("stty size");
+        if terminal.shows("43 103", Duration::from_secs(1)) { Ok(()) } else { Err(terminal.rest().to_owned()) }
+    });
+    terminal.type_line("exit 6");
+    assert_eq!(terminal.exit_code(LATER), Some(6), "{}", terminal.rest());
+    kubectl.run(&["wait", "--for=delete", "pod/typed", "--timeout=30s"]);
+}
+
+fn objects_are_edited(kubectl: &Kubectl) {
+    kubectl.run(&["create", "configmap", "edited", "--from-literal=color=blue"]);
+    let mut edit = kubectl.command(&["edit", "configmap", "edited"]);
+    let output = edit.env("KUBE_EDITOR", "sed -i s/blue/green/").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(kubectl.run(&["get", "configmap", "edited", "-o", "jsonpath={.data.color}"]), "green");
+    kubectl.run(&["delete", "configmap", "edited"]);
 }
 
 fn pods_end_with_grace(kubectl: &Kubectl) {

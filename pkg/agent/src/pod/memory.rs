@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container as Spec, Pod};
 use serde::{Deserialize, Serialize};
 
 use super::back_off::BackOff;
@@ -104,6 +104,10 @@ pub struct Container {
     pub image: Image,
     /// Reference and id of the image of the current or last run.
     pub image_ref: (String, String),
+    /// The image that the specification asked for when it was last looked for.
+    pub(super) asked: String,
+    /// It is stopped for another image, and starts again whatever its policy.
+    pub(super) changed: bool,
     pub(super) restarts: BackOff,
     pub(super) pulls: BackOff,
     pub(super) configs: BackOff,
@@ -388,6 +392,22 @@ impl Container {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         matches!(self.run, Run::Starting | Run::Running(..))
+    }
+
+    /// Whether the specification asks for another image than it did; a pod's containers change in nothing else.
+    pub(super) fn is_changed(&self, spec: &Spec) -> bool {
+        !self.asked.is_empty() && spec.image.as_ref().is_some_and(|image| *image != self.asked)
+    }
+
+    /// Whether it is coming up and has a postStart hook that is still to end.
+    pub(super) fn keeps_others_waiting(&self, spec: &Spec) -> bool {
+        let coming_up = match self.run {
+            Run::Idle => !matches!(self.image, Image::Failed(..)),
+            Run::Starting => true,
+            Run::Running(..) => self.post_start != Hook::Done,
+            Run::Refused(..) | Run::Exited(_) => false,
+        };
+        coming_up && spec.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some())
     }
 
     fn exited(&mut self, exit: Exit) {

@@ -26,7 +26,7 @@ pub use memory::{Container, Event, Exit, Hook, Image, Memory, Run, Sandbox, Volu
 pub use moment::Moment;
 pub use probe::ProbeKind;
 pub use spec::{
-    Restart, Role, all_containers, any_container, containers, ephemeral_containers, find_container, grace_period,
-    is_static_terminal, qos_class,
+    Role, all_containers, any_container, containers, ephemeral_containers, find_container, grace_period,
+    is_static_terminal, qos_class, starts_again,
 };
 pub use step::{Action, Note, Plan, Severity, step};

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerRestartRuleOnExitCodes, EphemeralContainer, Pod, PodSpec};
 
 /// What a container is for the pod's order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,53 +18,33 @@ pub enum Role {
     Ephemeral,
 }
 
-/// When an exited container is started again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// Whatever the exit code.
-    Always,
-    /// After an exit code other than zero.
-    OnFailure,
-    /// Not at all.
-    Never,
+/// Whether a container that ended with `code` starts again: where one of its rules is about that code, else by its own
+/// policy or the pod's.
+/// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#individual-container-restarts>
+#[must_use]
+pub fn starts_again(pod: &Pod, role: Role, container: &Container, code: i32) -> bool {
+    let rules = container.restart_policy_rules.iter().flatten();
+    rules.filter_map(|rule| rule.exit_codes.as_ref()).any(|codes| is_about(codes, code))
+        || match restart_policy(pod, role, container) {
+            "Never" => false,
+            "OnFailure" => code != 0,
+            _ => true,
+        }
 }
 
-impl Restart {
-    /// Whether an exit with `code` leads to another start.
-    #[must_use]
-    pub fn again(self, code: i32) -> bool {
-        match self {
-            Self::Always => true,
-            Self::OnFailure => code != 0,
-            Self::Never => false,
-        }
-    }
+fn is_about(codes: &ContainerRestartRuleOnExitCodes, code: i32) -> bool {
+    let named = codes.values.iter().flatten().any(|value| *value == code);
+    named == (codes.operator == "In")
+}
 
-    fn parse(text: Option<&str>) -> Self {
-        match text {
-            Some("Never") => Self::Never,
-            Some("OnFailure") => Self::OnFailure,
-            _ => Self::Always,
-        }
-    }
-
-    /// The pod's own policy.
-    #[must_use]
-    pub fn of_pod(pod: &Pod) -> Self {
-        Self::parse(pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()))
-    }
-
-    /// The policy of one container in its role.
-    #[must_use]
-    pub fn of(pod: &Pod, role: Role, container: &Container) -> Self {
-        let own = container.restart_policy.as_deref();
-        match (role, own) {
-            (Role::Sidecar, _) => Self::Always,
-            (Role::Ephemeral, _) => Self::Never,
-            (_, Some(own)) => Self::parse(Some(own)),
-            (Role::Init, None) if Self::of_pod(pod) == Self::Always => Self::OnFailure,
-            _ => Self::of_pod(pod),
-        }
+fn restart_policy<'a>(pod: &'a Pod, role: Role, container: &'a Container) -> &'a str {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always");
+    match (role, container.restart_policy.as_deref(), of_pod) {
+        (Role::Sidecar, ..) => "Always",
+        (Role::Ephemeral, ..) => "Never",
+        (_, Some(own), _) => own,
+        (Role::Init, None, "Always") => "OnFailure",
+        (_, None, of_pod) => of_pod,
     }
 }
 
@@ -157,5 +137,42 @@ fn as_container(from: &EphemeralContainer) -> Container {
         working_dir: from.working_dir,
         // Probes, hooks, ports, resources and restarts are not for them.
         ..Container::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn containers_start_again_by_their_rules_their_policy_or_the_pods() {
+        let rules =
+            |operator: &str| json!([{"action": "Restart", "exitCodes": {"operator": operator, "values": [42, 43]}}]);
+        let own =
+            |policy: &str, operator: &str| json!({"restartPolicy": policy, "restartPolicyRules": rules(operator)});
+        let cases = [
+            ("Always", Role::App, json!({}), [true, true, true]),
+            ("OnFailure", Role::App, json!({}), [false, true, true]),
+            ("Never", Role::App, json!({}), [false, false, false]),
+            ("Always", Role::Init, json!({}), [false, true, true]),
+            ("Never", Role::Init, json!({}), [false, false, false]),
+            ("Never", Role::Sidecar, json!({"restartPolicy": "Always"}), [true, true, true]),
+            ("Always", Role::Ephemeral, json!({}), [false, false, false]),
+            ("Always", Role::App, json!({"restartPolicy": "Never"}), [false, false, false]),
+            ("Always", Role::App, own("Never", "In"), [false, false, true]),
+            ("Always", Role::App, own("Never", "NotIn"), [true, true, false]),
+            ("Never", Role::App, own("OnFailure", "In"), [false, true, true]),
+        ];
+        for (policy, role, fields, expected) in cases {
+            let spec = json!({"containers": [], "restartPolicy": policy});
+            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+            let mut container = fields.clone();
+            container["name"] = json!("c");
+            let container: Container = serde_json::from_value(container).unwrap();
+            let found = [0, 1, 42].map(|code| starts_again(&pod, role, &container, code));
+            assert_eq!(found, expected, "{policy} {role:?} {fields}");
+        }
     }
 }

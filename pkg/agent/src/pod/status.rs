@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::memory::{Container, Exit, Hook, Image, Memory, Run, Sandbox};
-use super::{Moment, ProbeKind, Restart, Role, conditions, containers, ephemeral_containers, qos_class};
+use super::{Moment, ProbeKind, Role, conditions, containers, ephemeral_containers, qos_class, starts_again};
 
 /// How long a failed pull shows its error before it shows that it waits.
 pub(super) const SHOW_PULL_ERROR: Duration = Duration::from_secs(1);
@@ -134,7 +134,7 @@ fn state(memory: &Memory, pod: &Pod, role: Role, spec: &Spec, container: &Contai
             ..Default::default()
         },
         (Run::Exited(exit), _) => {
-            let again = memory.ending.is_none() && Restart::of(pod, role, spec).again(exit.code);
+            let again = memory.ending.is_none() && starts_again(pod, role, spec, exit.code);
             if again && now < container.restarts.due(exit.finished) {
                 let delay = go_duration(container.restarts.delay());
                 let message = format!("back-off {delay} {}", restarting(pod, &spec.name));
@@ -187,11 +187,11 @@ fn phase(memory: &Memory, pod: &Pod) -> &'static str {
         };
         match (role, &container.run, exit) {
             (Role::Init, _, Some(exit)) => {
-                failed |= exit.code != 0 && Restart::of(pod, role, spec) == Restart::Never;
+                failed |= exit.code != 0 && !starts_again(pod, role, spec, exit.code);
             }
             (Role::App, Run::Running(..), _) => running += 1,
             (Role::App, _, Some(exit)) => {
-                again |= Restart::of(pod, role, spec).again(exit.code);
+                again |= starts_again(pod, role, spec, exit.code);
                 failed |= exit.code != 0;
             }
             (Role::App, ..) => waiting += 1,

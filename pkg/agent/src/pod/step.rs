@@ -3,9 +3,12 @@
 
 use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};
 
+use super::back_off::BackOff;
 use super::memory::{Container, Ending, Hook, Image, Memory, Run, Sandbox, Volumes};
 use super::stop::stop_pod;
-use super::{Moment, ProbeKind, Restart, Role, all_containers, containers, ephemeral_containers, grace_period, status};
+use super::{
+    Moment, ProbeKind, Role, all_containers, containers, ephemeral_containers, grace_period, starts_again, status,
+};
 
 /// What a step asks for. `run` is the number of the container's run, from zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,7 +125,7 @@ pub fn step(memory: &mut Memory, pod: &Pod, now: Moment) -> Plan {
         prepare(memory, now, &mut plan);
         run_containers(memory, pod, now, &mut plan);
         for spec in ephemeral_containers(pod) {
-            drive(memory, pod, (Role::Ephemeral, &spec), now, &mut plan);
+            drive(memory, pod, (Role::Ephemeral, &spec), (true, now), &mut plan);
         }
     }
     if let Some(at) = image_status_change(memory, now) {
@@ -167,9 +170,12 @@ fn decide_ending(memory: &mut Memory, pod: &Pod, started: Moment, now: Moment, p
 
 /// Whether the pod has ended by itself: an init container failed for good, or all others are done.
 fn is_over(memory: &Memory, pod: &Pod) -> bool {
-    let done = |role: Role, spec: &Spec| match memory.containers.get(&spec.name).map(|container| &container.run) {
-        Some(Run::Exited(exit)) => (!Restart::of(pod, role, spec).again(exit.code)).then_some(exit.code),
-        _ => None,
+    let done = |role: Role, spec: &Spec| {
+        let container = memory.containers.get(&spec.name).filter(|container| !container.changed)?;
+        match &container.run {
+            Run::Exited(exit) => (!starts_again(pod, role, spec, exit.code)).then_some(exit.code),
+            _ => None,
+        }
     };
     let init_failed =
         containers(pod).any(|(role, spec)| role == Role::Init && done(role, spec).is_some_and(|code| code != 0));
@@ -226,8 +232,10 @@ fn prepare(memory: &mut Memory, now: Moment, plan: &mut Plan) {
     }
 }
 
-/// Every container whose turn it is, in order.
+/// Every container whose turn it is, in order. One with a postStart hook keeps those behind it from starting until the
+/// hook is over, as upstream, which starts them one after the other: some pods count on that.
 fn run_containers(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut Plan) {
+    let mut may_start = true;
     for (role, spec) in containers(pod) {
         let completed =
             role == Role::Init && matches!(&memory.containers[&spec.name].run, Run::Exited(exit) if exit.code == 0);
@@ -237,7 +245,8 @@ fn run_containers(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut Plan) 
         if role == Role::App && !memory.initialized {
             memory.initialized = true;
         }
-        drive(memory, pod, (role, spec), now, plan);
+        drive(memory, pod, (role, spec), (may_start, now), plan);
+        may_start &= role != Role::App || !memory.containers[&spec.name].keeps_others_waiting(spec);
         let may_go_on = match role {
             Role::Init => false,
             Role::Sidecar => memory.initialized || status::is_started(&memory.containers[&spec.name], spec),
@@ -249,21 +258,30 @@ fn run_containers(memory: &mut Memory, pod: &Pod, now: Moment, plan: &mut Plan) 
     }
 }
 
-/// One container: start it, watch it, stop it, start it again.
-fn drive(memory: &mut Memory, pod: &Pod, (role, spec): (Role, &Spec), now: Moment, plan: &mut Plan) {
-    let ready = matches!(memory.sandbox, Sandbox::Ready(_)) && memory.volumes == Volumes::Ready;
+/// One container: start it if it may, watch it, stop it, start it again.
+fn drive(
+    memory: &mut Memory,
+    pod: &Pod,
+    (role, spec): (Role, &Spec),
+    (may_start, now): (bool, Moment),
+    plan: &mut Plan,
+) {
+    let ready = may_start && matches!(memory.sandbox, Sandbox::Ready(_)) && memory.volumes == Volumes::Ready;
     let Some(container) = memory.containers.get_mut(&spec.name) else { return };
     let mut note = None;
     match container.run.clone() {
         Run::Starting => {}
         Run::Idle => begin(container, spec, ready, now, plan),
-        Run::Refused(_, _, at) if now < at => plan.wake_at(at),
+        Run::Refused(_, _, at) if now < at && !container.is_changed(spec) => plan.wake_at(at),
         Run::Refused(..) => {
             container.run = Run::Idle;
             begin(container, spec, ready, now, plan);
         }
         Run::Running(_, since) => note = watch(container, pod, spec, since, now, plan),
-        Run::Exited(exit) if Restart::of(pod, role, spec).again(exit.code) => {
+        Run::Exited(exit) if container.changed || starts_again(pod, role, spec, exit.code) => {
+            if std::mem::take(&mut container.changed) {
+                container.restarts = BackOff::default();
+            }
             let due = container.restarts.due(exit.finished);
             if now < due {
                 plan.wake_at(due);
@@ -288,10 +306,15 @@ fn drive(memory: &mut Memory, pod: &Pod, (role, spec): (Role, &Spec), now: Momen
 
 /// Image first, then the start, as soon as sandbox and volumes are there.
 fn begin(container: &mut Container, spec: &Spec, ready: bool, now: Moment, plan: &mut Plan) {
+    if container.is_changed(spec) && container.image != Image::Pulling {
+        container.image = Image::Unknown;
+        container.pulls = BackOff::default();
+    }
     match container.image {
         Image::Failed(_, _, _, at) if now < at => plan.wake_at(at),
         Image::Unknown | Image::Failed(..) => {
             container.image = Image::Pulling;
+            container.asked = spec.image.clone().unwrap_or_default();
             plan.actions.push(Action::EnsureImage { container: spec.name.clone() });
         }
         Image::Ready if ready => {
@@ -324,6 +347,13 @@ fn watch(
     if container.stop.is_some() {
         container.drive_stop(spec, now, plan);
         return None;
+    }
+    if container.is_changed(spec) {
+        container.changed = true;
+        container.begin_stop(now, grace_period(pod));
+        container.drive_stop(spec, now, plan);
+        let message = format!("Container {} definition changed, will be restarted", spec.name);
+        return Some((Severity::Normal, "Killing", message));
     }
     for kind in ProbeKind::ALL {
         let Some(probe) = kind.of(spec) else { continue };

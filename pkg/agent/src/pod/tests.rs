@@ -234,6 +234,38 @@ fn init_containers_run_in_order_and_sidecars_stay() {
 }
 
 #[test]
+fn containers_wait_for_the_hook_of_those_before_them() {
+    let hook = json!({"postStart": {"exec": {"command": ["true"]}}});
+    let mut world = World::new(json!({"containers": [{"name": "a", "lifecycle": hook}, {"name": "b"}, {"name": "c"}]}));
+    let mut hooks = Vec::new();
+    loop {
+        let (mut actions, hook): (Vec<_>, Vec<_>) =
+            world.step().into_iter().partition(|action| !matches!(action, Action::PostStart { .. }));
+        hooks.extend(hook);
+        if actions.is_empty() {
+            break;
+        }
+        world.succeed(&std::mem::take(&mut actions));
+    }
+    assert_eq!(
+        ["a", "b", "c"].map(|name| world.state(name)),
+        ["Running", "Waiting(ContainerCreating)", "Waiting(ContainerCreating)"]
+    );
+    world.succeed(&hooks);
+    world.settle();
+    assert_eq!(["a", "b", "c"].map(|name| world.state(name)), ["Running", "Running", "Running"]);
+    world.exit("a", 1);
+    world.exit("b", 1);
+    let starts = |actions: Vec<Action>| -> Vec<String> {
+        actions
+            .into_iter()
+            .filter_map(|a| if let Action::EnsureImage { container } = a { Some(container) } else { None })
+            .collect()
+    };
+    assert_eq!(starts(world.step()), ["a", "b"], "images come meanwhile");
+}
+
+#[test]
 fn a_failed_init_container_fails_a_pod_that_never_restarts() {
     let mut world = World::new(json!({
         "restartPolicy": "Never", "initContainers": [{"name": "a"}], "containers": [{"name": "c"}]
@@ -320,6 +352,39 @@ fn an_image_that_cannot_be_had_is_tried_again() {
     assert_eq!(world.wake.unwrap().since(world.now).as_secs(), 9);
     world.after(9);
     assert_eq!(world.step(), [Action::EnsureImage { container: "c".into() }]);
+}
+
+#[test]
+fn another_image_is_taken_at_once() {
+    let image = |world: &mut World, name: &str| {
+        world.pod.spec.as_mut().unwrap().containers[0].image = Some(name.to_owned());
+    };
+    let mut world = World::new(json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "a"}]}));
+    let asked = world.step();
+    world.succeed(
+        &asked.iter().filter(|action| !matches!(action, Action::EnsureImage { .. })).cloned().collect::<Vec<_>>(),
+    );
+    world.event(Event::ImageFailed("c".to_owned(), "ErrImagePull".to_owned(), "no".to_owned()));
+    assert!(world.step().is_empty(), "it waits for the next try");
+    image(&mut world, "b");
+    assert_eq!(world.step(), [Action::EnsureImage { container: "c".to_owned() }]);
+    world.event(Event::ImageReady("c".to_owned(), Default::default()));
+    world.settle();
+    assert_eq!(world.state("c"), "Running");
+
+    image(&mut world, "d");
+    assert_eq!(world.step(), [Action::Signal { container: "c".to_owned(), run: 0, kill: false }]);
+    world.exit("c", 143);
+    world.settle();
+    assert_eq!(
+        (world.phase(), world.state("c").as_str(), world.container("c").restart_count),
+        ("Running", "Running", 1)
+    );
+    let told = world.notes.iter().any(|note| note.message == "Container c definition changed, will be restarted");
+    assert!(told, "{:?}", world.notes);
+    world.exit("c", 0);
+    world.settle();
+    assert_eq!(world.phase(), "Succeeded", "its own end is its end");
 }
 
 #[test]

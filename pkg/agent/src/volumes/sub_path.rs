@@ -7,8 +7,11 @@
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+/// What folders made in a volume have of its own mode: permissions, and that its group is passed on.
+const MODE_OF_VOLUME: u32 = 0o2777;
 
 /// Binds `sub_path` of the volume at `root` to `target`, making folders that are missing.
 ///
@@ -52,19 +55,20 @@ fn open_beneath(root: &Path, sub_path: &str) -> Result<OwnedFd, Errno> {
         Err(Errno::NOENT) => {}
         other => return other,
     }
+    // Whoever may write to the volume may write to what is made in it, whatever this process masks.
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&dir)?.st_mode & MODE_OF_VOLUME);
     for part in parts {
         let name = Path::new(part.as_os_str());
-        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let made = match rustix::fs::mkdirat(&dir, name, mode) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(error),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        dir = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
+        if made {
+            rustix::fs::fchmod(&dir, mode)?;
         }
-        let next = rustix::fs::openat(&dir, name, flags, Mode::empty())?;
-        let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink() {
-            return Err(Errno::LOOP);
-        }
-        dir = next;
     }
     Ok(dir)
 }
@@ -93,5 +97,19 @@ mod tests {
             assert_eq!(open_beneath(&root, path).is_ok(), fits, "{path}");
         }
         assert!(root.join("new/deep").is_dir());
+    }
+
+    #[test]
+    fn what_is_made_is_open_to_whoever_the_volume_is_open_to() {
+        use std::os::unix::fs::PermissionsExt;
+        for mode in [0o777, 0o2777, 0o750] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+            open_beneath(dir.path(), "new/deep").unwrap();
+            for made in ["new", "new/deep"] {
+                let found = std::fs::metadata(dir.path().join(made)).unwrap().permissions().mode();
+                assert_eq!(found & 0o7777, mode, "{made} in a volume of mode {mode:o}");
+            }
+        }
     }
 }

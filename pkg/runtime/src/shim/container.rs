@@ -12,7 +12,7 @@ use nix::sys::wait::WaitStatus;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::cgroup::Cgroups;
-use crate::config::{ContainerConfig, ContainerId, MountKind, PodUid, is_file_name};
+use crate::config::{ContainerConfig, ContainerId, Mount, MountKind, PodUid, Propagation, is_file_name};
 use crate::protocol::Failure;
 use crate::spec::{self, DeviceNode, Surroundings, users};
 use crate::status::{ContainerState, ContainerStatus, Exit};
@@ -64,6 +64,8 @@ pub struct Container {
     pub stdin: Option<OwnedFd>,
     /// Its terminal.
     pub terminal: Option<OwnedFd>,
+    /// Who runs in it.
+    pub uid: u32,
     /// Whether it asked for a terminal, for input, and for input only once.
     pub wants: Wants,
     image: String,
@@ -130,6 +132,8 @@ impl Container {
             rootfs::make_dir(&rootfs, &config.cwd)
                 .map_err(|e| format!("cannot make the working directory {}: {e}", config.cwd.display()))?;
         }
+        let volumes = if config.read_only_root { image_volumes(&config, &rootfs)? } else { Vec::new() };
+        config.mounts.extend(volumes);
         // Lowering it is a right that a shim in a container may lack; better more killable than not at all.
         config.oom_score_adj = config.oom_score_adj.map(|score| score.max(pod.oom_score_adj_min));
         let cgroup = format!("{}/{name}-{attempt}", pod.sandbox.cgroup);
@@ -159,6 +163,7 @@ impl Container {
             outputs,
             stdin: None,
             terminal: None,
+            uid: ids.uid,
             wants: Wants { tty: config.tty, stdin: config.stdin, stdin_once: config.stdin_once },
             image: config.image,
             created_at_ns,
@@ -232,7 +237,7 @@ impl Container {
         if let Some(console) = &console {
             builder = builder.with_console_socket(Some(console.path()));
         } else {
-            let ends = Pipes::open(self.wants.stdin).map_err(|e| format!("cannot make pipes: {e}"))?;
+            let ends = Pipes::open(self.wants.stdin, self.uid).map_err(|e| format!("cannot make pipes: {e}"))?;
             builder = builder.with_stdin(ends.stdin.0).with_stdout(ends.stdout.1).with_stderr(ends.stderr.1);
             stdin = ends.stdin.1;
             ours = vec![("stdout", ends.stdout.0), ("stderr", ends.stderr.0)];
@@ -312,9 +317,13 @@ pub struct Pipes {
 }
 
 impl Pipes {
-    /// Makes them.
-    pub fn open(stdin: bool) -> std::io::Result<Pipes> {
-        let pipe = || pipe_with(PipeFlags::CLOEXEC);
+    /// Makes them. They belong to `uid`, who may then open them by name, too (`/dev/stdout`).
+    pub fn open(stdin: bool, uid: u32) -> std::io::Result<Pipes> {
+        let pipe = || -> std::io::Result<(OwnedFd, OwnedFd)> {
+            let ends = pipe_with(PipeFlags::CLOEXEC)?;
+            rustix::fs::fchown(&ends.0, Some(rustix::fs::Uid::from_raw(uid)), None)?;
+            Ok(ends)
+        };
         let stdin = if stdin {
             let (read, write) = pipe()?;
             (read, Some(write))
@@ -347,6 +356,24 @@ fn specification(
         cgroup_v2: pod.cgroups.is_v2(),
     };
     spec::build(config, &around)
+}
+
+/// The image's own volumes, where nothing else is mounted: their places in the root file system, mounted upon
+/// themselves. A root that cannot be written leaves mounts in it alone.
+fn image_volumes(config: &ContainerConfig, rootfs: &Path) -> Result<Vec<Mount>, String> {
+    let taken = |path: &PathBuf| config.mounts.iter().any(|mount| mount.destination == **path);
+    let free = config.image_volumes.iter().filter(|path| path.is_absolute() && !taken(path));
+    let mount = |path: &PathBuf| {
+        let source = rootfs::make_dir(rootfs, path).and_then(|()| rootfs::real_path(rootfs, path));
+        let source = source.map_err(|e| format!("cannot make the image's volume {}: {e}", path.display()))?;
+        Ok(Mount {
+            destination: path.clone(),
+            kind: MountKind::Bind(source),
+            read_only: false,
+            propagation: Propagation::None,
+        })
+    };
+    free.map(mount).collect()
 }
 
 /// A bind mount of what is not there fails late and in riddles; say it here.

@@ -59,7 +59,7 @@ fn launch(
     if let Some(console) = &console {
         builder = builder.with_console_socket(Some(console.path()));
     } else {
-        let pipes = Pipes::open(config.stdin).map_err(|e| format!("cannot make pipes: {e}"))?;
+        let pipes = Pipes::open(config.stdin, container.uid).map_err(|e| format!("cannot make pipes: {e}"))?;
         builder = builder.with_stdin(pipes.stdin.0).with_stdout(pipes.stdout.1).with_stderr(pipes.stderr.1);
         ends.extend(pipes.stdin.1.map(|fd| (StreamKind::Stdin, fd)));
         ends.push((StreamKind::Stdout, pipes.stdout.0));

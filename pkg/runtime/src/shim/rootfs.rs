@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -106,6 +106,14 @@ pub fn make_dir(rootfs: &Path, path: &Path) -> io::Result<()> {
         done.push(name);
     }
     Ok(())
+}
+
+/// Where a path of the root file system lies on the host, its links followed as if they were the container's.
+pub fn real_path(rootfs: &Path, path: &Path) -> io::Result<PathBuf> {
+    let root = open_root(rootfs)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let place = rustix::fs::openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+    fs::read_link(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
 fn open_root(rootfs: &Path) -> io::Result<OwnedFd> {

@@ -44,6 +44,8 @@ fn kernel(config: &ContainerConfig, around: &Surroundings<'_>) -> Vec<Value> {
     let sys_mode = if config.privileged { "rw" } else { "ro" };
     let safe = ["nosuid", "noexec", "nodev"];
     let with = |more: &[&'static str]| [&safe[..], more].concat();
+    // A terminal belongs to who runs at it.
+    let owner = format!("uid={}", around.ids.uid);
     let mut list = vec![
         entry("/proc", "proc", "proc", &safe),
         entry("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -51,7 +53,7 @@ fn kernel(config: &ContainerConfig, around: &Surroundings<'_>) -> Vec<Value> {
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5", &owner],
         ),
         entry("/dev/mqueue", "mqueue", "mqueue", &safe),
         entry("/sys", "sysfs", "sysfs", &with(&[sys_mode])),

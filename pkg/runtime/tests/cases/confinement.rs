@@ -9,11 +9,13 @@ use crate::support::{Case, Host};
 
 pub const CASES: &[Case] = &[
     case!(users_and_groups_are_those_of_the_image_or_the_pod),
+    case!(output_can_be_opened_by_its_name_by_whoever_runs),
     case!(capabilities_are_given_and_taken),
     case!(the_environment_is_what_was_asked_for),
     case!(the_default_filter_refuses_with_and_without_privilege_escalation),
     case!(mounts_show_what_they_should),
     case!(a_read_only_root_cannot_be_written),
+    case!(volumes_of_the_image_can_be_written_in_a_read_only_root),
     case!(the_kernel_s_secrets_are_masked),
     case!(a_pod_has_the_network_it_was_given_and_a_name_in_it),
     case!(memory_limits_kill_and_say_so),
@@ -37,6 +39,16 @@ async fn users_and_groups_are_those_of_the_image_or_the_pod(host: Host) {
     let user = User { image_user: "web".to_owned(), supplemental_groups: vec![2000], ..User::default() };
     let config = ContainerConfig { user, ..host.shell("id -u; id -g; id -G") };
     assert_eq!(stdout(&host, config).await, ["101", "82", "82 4 2000"]);
+}
+
+async fn output_can_be_opened_by_its_name_by_whoever_runs(host: Host) {
+    let user = || User { uid: Some(1000), ..User::default() };
+    let script = "echo out > /dev/stdout; echo err > /dev/stderr";
+    let (exit, log) = host.complete("p1", ContainerConfig { user: user(), tty: true, ..host.shell(script) }).await;
+    assert_eq!((exit.code, log.len()), (0, 2), "at a terminal: {log:?}");
+    let id = host.pod("p2", ContainerConfig { user: user(), ..host.shell("sleep 1000") }).await;
+    let (out, err, code) = host.exec(&id, script).await;
+    assert_eq!((out.as_str(), err.as_str(), code), ("out\n", "err\n", 0));
 }
 
 async fn the_environment_is_what_was_asked_for(host: Host) {
@@ -116,6 +128,26 @@ async fn a_read_only_root_cannot_be_written(host: Host) {
         ..host.shell("touch /x 2>/dev/null || echo refused; touch /dev/shm/x && echo shm")
     };
     assert_eq!(stdout(&host, config).await, ["refused", "shm"]);
+}
+
+async fn volumes_of_the_image_can_be_written_in_a_read_only_root(host: Host) {
+    // A mount of the pod's own goes before them.
+    let own = host.dir.join("own");
+    std::fs::create_dir_all(&own).unwrap();
+    let mounts = vec![Mount {
+        destination: "/own".into(),
+        kind: MountKind::Bind(own.clone()),
+        read_only: false,
+        propagation: Propagation::None,
+    }];
+    let config = ContainerConfig {
+        read_only_root: true,
+        image_volumes: ["/data", "/bin/deep", "/own"].map(Into::into).to_vec(),
+        mounts,
+        ..host.shell("touch /x /bin/x 2>/dev/null || echo refused; touch /data/x /bin/deep/x /own/x && ls /data /own")
+    };
+    assert_eq!(stdout(&host, config).await, ["refused", "/data:", "x", "", "/own:", "x"]);
+    assert!(own.join("x").exists());
 }
 
 async fn the_kernel_s_secrets_are_masked(host: Host) {
