@@ -69,6 +69,9 @@ pub struct Service {
     pub internal_local: bool,
     /// spec.externalTrafficPolicy is Local.
     pub external_local: bool,
+    /// spec.healthCheckNodePort, where spec.externalTrafficPolicy is Local.
+    #[serde(default)]
+    pub health_check_node_port: Option<u16>,
     /// spec.ports.
     pub ports: Vec<ServicePort>,
 }

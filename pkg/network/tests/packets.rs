@@ -355,6 +355,14 @@ fn endpoints_are_chosen_at_random_and_affinity_keeps_a_client_with_one() {
         wider.ports[0].endpoints.push(endpoint("10.42.0.4:8080", true));
         node.apply(vec![wider, Service { name: "other".to_owned(), ..more }]).await;
         assert_eq!(answers(&c.netns), first, "the client stays when another endpoint comes");
+        // A client that was silent for so long is another one.
+        node.apply(vec![Service { affinity_seconds: Some(1), ..both.clone() }]).await;
+        let first = answers(&c.netns);
+        assert_eq!(first.len(), 1);
+        wait_for(|| {
+            std::thread::sleep(Duration::from_millis(1200));
+            answers(&c.netns) != first
+        });
         node.apply(vec![both]).await;
         assert_eq!(answers(&c.netns).len(), 2);
     });

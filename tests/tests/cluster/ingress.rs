@@ -29,6 +29,11 @@ spec:
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
+metadata: {name: every-host}
+spec: {rules: [{http: {paths: [{path: /any, pathType: Exact, backend: {service: {name: exact, port: {number: 80}}}}]}}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
 metadata: {name: everything-else}
 spec: {defaultBackend: {service: {name: rest, port: {number: 80}}}}
 ---
@@ -51,7 +56,7 @@ spec:
   containers:
   - name: main
     image: {image}
-    command: [sh, -c, "for p in . xy x x/z impl impl/a w other; do mkdir -p /www/$p; echo {name} > /www/$p/index.html; done; echo {name} > /www/x/f; exec httpd -f -p 8080 -h /www"]
+    command: [sh, -c, "for p in . xy x x/z impl impl/a w other; do mkdir -p /www/$p; echo {name} > /www/$p/index.html; done; echo {name} | tee /www/any > /www/x/f; exec httpd -f -p 8080 -h /www"]
     readinessProbe: {{httpGet: {{port: 8080}}, periodSeconds: 1}}
 ---
 apiVersion: v1
@@ -106,6 +111,8 @@ fn requests_find_their_certificate_and_their_service() {
         ("b.c.wild.test", "/w/", "rest"),
         ("b.test", "/", "rest"),
         ("c.test", "/other/", "rest"),
+        ("c.test", "/any", "exact"),
+        ("b.wild.test", "/any", "exact"),
     ] {
         for scheme in ["http", "https"] {
             eventually(&format!("{scheme}://{host}{path} is {want}"), SOON, || {
@@ -116,6 +123,13 @@ fn requests_find_their_certificate_and_their_service() {
     }
     assert_eq!(get("https", "a.test", "/", Some(&of_a)), "root");
     assert_eq!(get("https", "b.wild.test", "/w/", Some(&of_wild)), "wild", "by the names in the certificate");
+    cluster.kubectl.run(&["delete", "secret", "of-a"]);
+    let renewed = secret(&cluster, "of-a", "a.test");
+    eventually("a new certificate is served as soon as its Secret has it", SOON, || {
+        let said = get("https", "a.test", "/", Some(&renewed));
+        if said == "root" { Ok(()) } else { Err(said) }
+    });
+    let of_a = renewed;
     for host in ["none.test", "b.test"] {
         let said = get("https", host, "/", Some(&of_a));
         assert!(said.contains("certificate"), "{host} has the certificate of a.test: {said}");

@@ -15,7 +15,7 @@ use serde_json::json;
 const OBJECTS: &str = r#"
 apiVersion: v1
 kind: Pod
-metadata: {name: one, labels: {app: echo}}
+metadata: {name: one, labels: {app: echo, place: first}}
 spec:
   hostname: first
   subdomain: group
@@ -59,6 +59,22 @@ spec: {selector: {app: echo}, sessionAffinity: ClientIP, ports: [{port: 80, targ
 ---
 apiVersion: v1
 kind: Service
+metadata: {name: near}
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: Local
+  healthCheckNodePort: 30900
+  externalIPs: [192.0.2.80]
+  selector: {place: first}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: inner}
+spec: {internalTrafficPolicy: Local, selector: {app: echo}, ports: [{port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Service
 metadata: {name: group}
 spec: {clusterIP: None, selector: {app: echo}, ports: [{name: http, port: 8080}]}
 ---
@@ -96,6 +112,7 @@ fn services_and_names_are_there_for_pods() {
     names_lead_to_services_and_pods(kubectl);
     all_endpoints_answer_and_affinity_keeps_one(kubectl);
     datagrams_arrive(&cluster);
+    traffic_stays_on_the_node_where_it_is_to(&cluster);
     pods_have_the_resolvers_that_they_ask_for(kubectl);
 }
 
@@ -192,6 +209,42 @@ fn datagrams_arrive(cluster: &Cluster) {
             let output = cluster.host(0).command("perl").arg(&script).args([address, "30099"]).output().unwrap();
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             if ["first\n", "second\n"].contains(&said.as_str()) { Ok(()) } else { Err(said) }
+        });
+    }
+}
+
+/// What a host outside is answered, with the status; `000` is no answer.
+fn from_outside(cluster: &Cluster, url: &str) -> String {
+    let curl = ["-s", "-m", "1", "-w", " %{http_code}", url];
+    let output = cluster.host(0).command("curl").args(curl).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).replace('\n', "")
+}
+
+/// A Service for outside that keeps to a node's own pods, of which there is one, on the first node; one that does the same
+/// inside; and the addresses by which others send to the first.
+fn traffic_stays_on_the_node_where_it_is_to(cluster: &Cluster) {
+    let ingress = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.81"}]}}}"#;
+    cluster.kubectl.run(&["patch", "service", "near", "--subresource=status", "--type=merge", "-p", ingress]);
+    let node = |number: usize| cluster.host(number).address.clone();
+    for (url, words) in [
+        (format!("http://{}:30080/", node(1)), ["first", " 200"]),
+        (format!("http://{}:30080/", node(2)), ["", " 000"]),
+        (format!("http://{}:30900/healthz", node(1)), [r#""localEndpoints":1,"#, " 200"]),
+        (format!("http://{}:30900/", node(2)), [r#""localEndpoints":0,"#, " 503"]),
+    ] {
+        eventually(&format!("{url} says {words:?}"), SOON, || {
+            let found = from_outside(cluster, &url);
+            if words.iter().all(|word| found.contains(word)) { Ok(()) } else { Err(found) }
+        });
+    }
+    for (host, said) in
+        [("192.0.2.80", "first\n"), ("192.0.2.81", "first\n"), ("inner", "first\nfirst\nfirst\nfirst\n")]
+    {
+        let times = said.lines().count();
+        eventually(&format!("{host} leads to the pod"), SOON, || {
+            let found =
+                shell(&cluster.kubectl, &format!("for i in $(seq {times}); do curl -s -m 2 http://{host}/; done"));
+            if found == said { Ok(()) } else { Err(found) }
         });
     }
 }

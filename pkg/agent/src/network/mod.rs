@@ -6,6 +6,7 @@
 //! that after a start without a server pods and their services still find each other.
 
 mod edge;
+mod health;
 mod ingress;
 mod view;
 
@@ -32,6 +33,7 @@ use crate::env::ServiceLink;
 use crate::join::Cluster;
 use crate::layout::{Layout, read_record, write_record};
 use crate::objects::{Name, Objects};
+use health::HealthPorts;
 use view::ClusterView;
 
 /// How long a failed application of the rules waits for its next try.
@@ -108,9 +110,11 @@ impl Network {
     /// Applies the rules whenever they change, until dropped; what is applied stays.
     pub async fn run(self: Arc<Self>) {
         let mut rules = ServiceRules::new(self.id.clone());
+        let mut health = HealthPorts::default();
         let mut record = read_record::<Record>(&record_path(&self.layout)).unwrap_or_default();
         if !record.pod_cidrs.is_empty() {
             self.apply(&mut rules, &record).await;
+            health.set(&record.services).await;
         }
         self.view.synced().await;
         loop {
@@ -122,6 +126,7 @@ impl Network {
                 }
             }
             let applied = self.apply(&mut rules, &record).await;
+            health.set(&record.services).await;
             self.write_edge_snapshot().await;
             ingress::report(&self.client, &self.view, &self.name).await;
             tokio::select! {

@@ -44,6 +44,10 @@ impl Service {
                 .then(|| affinity_seconds.filter(|s| *s > 0).unwrap_or(DEFAULT_AFFINITY_SECONDS)),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            health_check_node_port: spec
+                .health_check_node_port
+                .filter(|_| spec.external_traffic_policy.as_deref() == Some("Local"))
+                .and_then(number),
             ports: spec
                 .ports
                 .iter()
