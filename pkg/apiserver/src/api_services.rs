@@ -14,7 +14,8 @@ use knarr_types::{Object, ResourceId};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::bootstrap::{make, send};
+use crate::bootstrap::make;
+use crate::loopback::send;
 use crate::server::ServerError;
 
 const GROUP: &str = "apiregistration.k8s.io";

@@ -4,20 +4,16 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::body::Body;
-use http::{Method, Request};
-use http_body_util::BodyExt as _;
-use knarr_auth::UserInfo;
+use http::Method;
 use knarr_types::tree::{Value, json};
 
 use crate::app::App;
+use crate::loopback::send;
 use crate::server::ServerError;
-use crate::{api_services, cluster_ips, default_roles, pipeline, upkeep};
+use crate::{api_services, cluster_ips, default_roles, upkeep};
 
 /// The ServiceCIDR that each cluster has.
 const DEFAULT_RANGE: &str = "kubernetes";
-/// Who the managed fields of these objects name.
-const MANAGER: &str = "kube-apiserver";
 
 /// What happens to an object that is there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,25 +121,6 @@ pub(crate) async fn write(app: &Arc<App>, wanted: Wanted) -> Result<(), ServerEr
         (200..300 | 409, _) => Ok(()),
         (_, why) => Err(ServerError::Bootstrap { what: format!("{collection}/{name}"), why }),
     }
-}
-
-/// Sends a request as the server itself; gives the code and, for a failure, its message.
-pub(crate) async fn send(app: &Arc<App>, method: Method, path: &str, object: &Value) -> (u16, String) {
-    let body = if object.is_null() { Body::empty() } else { Body::from(object.to_string()) };
-    let mut request = Request::new(body);
-    *request.method_mut() = method;
-    // Paths are made of constants: they are always URIs.
-    *request.uri_mut() = path.parse().unwrap_or_default();
-    let json = http::HeaderValue::from_static("application/json");
-    request.headers_mut().insert(http::header::CONTENT_TYPE, json);
-    let agent = http::HeaderValue::from_static(MANAGER);
-    request.headers_mut().insert(http::header::USER_AGENT, agent);
-    request.extensions_mut().insert(UserInfo::new("system:apiserver", &["system:masters"]));
-    let response = pipeline::handle(Arc::clone(app), request).await;
-    let code = response.status().as_u16();
-    let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let status: Value = serde_json::from_slice(&body).unwrap_or_default();
-    (code, status["message"].as_str().unwrap_or_default().to_owned())
 }
 
 fn objects() -> Vec<Wanted> {

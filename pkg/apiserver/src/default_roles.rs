@@ -9,7 +9,7 @@ use knarr_auth::rbac::{DefaultObject, Reconciled, defaults, reconcile};
 use knarr_types::Object;
 
 use crate::app::App;
-use crate::bootstrap::send;
+use crate::loopback::send;
 use crate::server::ServerError;
 
 /// Makes what is missing and completes what lacks something. Writes go out together: the store makes

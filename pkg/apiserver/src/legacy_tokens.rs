@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::app::App;
-use crate::bootstrap::send;
+use crate::loopback::send;
 
 /// How many secrets may wait for their label; the next use of another is as good.
 const WAITING: usize = 64;

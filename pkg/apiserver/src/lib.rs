@@ -25,6 +25,7 @@ pub mod legacy_tokens;
 pub mod list_body;
 pub mod list_options;
 pub mod listener;
+mod loopback;
 pub mod metrics;
 pub mod negotiate;
 pub mod nonresource;

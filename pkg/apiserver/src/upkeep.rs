@@ -16,7 +16,8 @@ use knarr_types::{Object, ResourceId};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::bootstrap::{make, own_service, send, write};
+use crate::bootstrap::{make, own_service, write};
+use crate::loopback::send;
 use crate::server::ServerError;
 
 /// The group of flow schemas and priority levels.

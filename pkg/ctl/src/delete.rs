@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PropagationPolicy, WatchEvent, WatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, PropagationPolicy, WatchEvent, WatchParams};
 
 use crate::args::{Cascade, DeleteArgs, DryRun};
 use crate::error::CtlError;
 use crate::logs::seconds;
-use crate::manifest::{Target, read};
 use crate::output::print;
-use crate::resources::{Named, Resource, named};
+use crate::resources::Resource;
+use crate::selected::selected;
 use crate::session::Session;
 
 /// How long one watch for the end of an object lasts before it is asked for again.
@@ -20,9 +20,13 @@ const WATCH: u32 = 290;
 /// Runs `delete`.
 pub(crate) async fn run(session: &Session, args: DeleteArgs) -> Result<u8, CtlError> {
     let params = params(&args)?;
+    let selection = &args.selection;
+    if args.all && !(selection.selector.is_empty() && selection.field_selector.is_empty()) {
+        return Err(CtlError::usage("setting 'all' parameter but found a non empty selector. "));
+    }
     let timeout = u64::try_from(seconds(&args.timeout)?).unwrap_or_default();
     let mut gone = Vec::new();
-    for (resource, namespace, name) in targets(session, &args).await? {
+    for (resource, namespace, name) in selected(session, selection, args.all, "delete").await? {
         let api = session.api(&resource, namespace.as_deref());
         let done = if args.dry_run == DryRun::Client {
             api.get_metadata(&name).await.map(drop)
@@ -96,46 +100,6 @@ fn params(args: &DeleteArgs) -> Result<DeleteParams, CtlError> {
         }),
         ..DeleteParams::default()
     })
-}
-
-type Object = (Resource, Option<String>, String);
-
-async fn targets(session: &Session, args: &DeleteArgs) -> Result<Vec<Object>, CtlError> {
-    let selection = &args.selection;
-    selection.check()?;
-    if args.all && !(selection.selector.is_empty() && selection.field_selector.is_empty()) {
-        return Err(CtlError::usage("setting 'all' parameter but found a non empty selector. "));
-    }
-    let mut found = Vec::new();
-    if !selection.files.is_empty() {
-        for object in read(&selection.files, selection.recursive)? {
-            let target = Target::of(session, object).await?;
-            found.push((target.resource.clone(), target.namespace, target.name));
-        }
-        return Ok(found);
-    }
-    let resources = session.resources().await?;
-    match named(&selection.what)? {
-        Named::Objects(objects) => {
-            for (type_, name) in objects {
-                found.push((resources.find(type_)?.clone(), Some(session.namespace.clone()), name.to_owned()));
-            }
-        }
-        Named::Types(types) => {
-            if !args.all && selection.selector.is_empty() && selection.field_selector.is_empty() {
-                return Err(CtlError::usage("resource(s) were provided, but no name was specified"));
-            }
-            for resource in resources.find_all(types)?.into_iter().filter(|r| r.can("delete")) {
-                let namespace = (!selection.all_namespaces).then_some(session.namespace.as_str());
-                let list = ListParams::default().labels(&selection.selector).fields(&selection.field_selector);
-                for object in session.api(resource, namespace).list_metadata(&list).await?.items {
-                    let name = object.metadata.name.unwrap_or_default();
-                    found.push((resource.clone(), object.metadata.namespace, name));
-                }
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// Waits until the object is gone, or another one has its name.

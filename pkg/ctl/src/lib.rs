@@ -26,6 +26,7 @@ mod portforward;
 mod resources;
 mod rollout;
 mod scale;
+mod selected;
 mod session;
 mod sort;
 mod template;

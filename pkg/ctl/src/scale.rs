@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `scale`: how many replicas.
 
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::args::{DryRun, ScaleArgs};
 use crate::error::CtlError;
-use crate::manifest::{Target, read};
 use crate::output::print;
-use crate::resources::{Named, Resource, named};
+use crate::resources::Resource;
+use crate::selected::selected;
 use crate::session::Session;
 
 /// Runs `scale`.
@@ -17,7 +17,7 @@ pub(crate) async fn run(session: &Session, args: ScaleArgs) -> Result<u8, CtlErr
         let text = "The --replicas=COUNT flag is required, and COUNT must be greater than or equal to 0";
         return Err(CtlError::usage(text));
     }
-    for (resource, namespace, name) in targets(session, &args).await? {
+    for (resource, namespace, name) in selected(session, &args.selection, args.all, "list").await? {
         scale(session, &resource, namespace.as_deref(), &name, &args).await?;
         let type_ = resource.qualified();
         print(&match args.output.as_str() {
@@ -26,42 +26,6 @@ pub(crate) async fn run(session: &Session, args: ScaleArgs) -> Result<u8, CtlErr
         })?;
     }
     Ok(0)
-}
-
-async fn targets(session: &Session, args: &ScaleArgs) -> Result<Vec<(Resource, Option<String>, String)>, CtlError> {
-    let selection = &args.selection;
-    selection.check()?;
-    let mut found = Vec::new();
-    if !selection.files.is_empty() {
-        for object in read(&selection.files, selection.recursive)? {
-            let target = Target::of(session, object).await?;
-            found.push((target.resource.clone(), target.namespace, target.name));
-        }
-        return Ok(found);
-    }
-    let resources = session.resources().await?;
-    let here = || Some(session.namespace.clone());
-    match named(&selection.what)? {
-        Named::Objects(objects) => {
-            for (type_, name) in objects {
-                found.push((resources.find(type_)?.clone(), here(), name.to_owned()));
-            }
-        }
-        Named::Types(_) if !args.all && selection.selector.is_empty() => {
-            return Err(CtlError::usage("resource(s) were provided, but no name was specified"));
-        }
-        Named::Types(types) => {
-            for resource in resources.find_all(types)? {
-                let namespace = here().filter(|_| !selection.all_namespaces);
-                let list = ListParams::default().labels(&selection.selector).fields(&selection.field_selector);
-                let all = session.api(resource, namespace.as_deref()).list_metadata(&list).await?.items;
-                found.extend(all.into_iter().map(|object| {
-                    (resource.clone(), object.metadata.namespace, object.metadata.name.unwrap_or_default())
-                }));
-            }
-        }
-    }
-    Ok(found)
 }
 
 async fn scale(

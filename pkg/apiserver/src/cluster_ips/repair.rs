@@ -18,7 +18,7 @@ use knarr_types::{Object, ResourceId};
 use super::plan::{self, Action, Cluster, Told};
 use super::{ADDRESSES, GROUP, RANGES, objects};
 use crate::app::App;
-use crate::bootstrap::send;
+use crate::loopback::send;
 
 /// Who tells of addresses, and who of node ports. Upstream's names.
 const ADDRESS_CONTROLLER: &str = "ipallocator-repair-controller";

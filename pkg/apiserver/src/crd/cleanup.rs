@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use knarr_store::{Scope, WatchEvent};
 use knarr_types::{Object, ResourceId};
 
-use super::{plan, put_status, send};
+use super::{plan, put_status};
 use crate::app::App;
+use crate::loopback::send;
 
 /// Removes the instances of a definition and waits until they are gone, finalizers of theirs included.
 pub(super) async fn run(app: &Arc<App>, mut definition: Object) {
@@ -56,7 +57,7 @@ async fn delete_instances(app: &Arc<App>, id: &ResourceId, definition: &Object) 
     for key in keys {
         let folder = if kind.namespaced { format!("/namespaces/{}", key.namespace) } else { String::new() };
         let path = format!("/apis/{}{folder}/{}/{}", kind.api_version(), kind.resource, key.name);
-        let (code, why) = send(app, Method::DELETE, &path, None).await;
+        let (code, why) = send(app, Method::DELETE, &path, &Object::Null).await;
         if code >= 400 && code != 404 {
             let name = definition["metadata"]["name"].as_str().unwrap_or_default();
             tracing::warn!(definition = name, path, code, why, "an instance was not deleted");

@@ -11,11 +11,8 @@ mod plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use axum::body::Body;
-use http::{Method, Request};
-use http_body_util::BodyExt as _;
+use http::Method;
 use jiff::Timestamp;
-use knarr_auth::UserInfo;
 use knarr_schema::crd::{condition, kinds_of};
 use knarr_schema::{Kind, Registry};
 use knarr_store::{ResourceOptions, Scope, WatchEvent};
@@ -25,7 +22,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::{api_services, pipeline, serve_object};
+use crate::loopback::send;
+use crate::{api_services, serve_object};
 
 pub use plan::begin_deletion;
 
@@ -185,27 +183,10 @@ fn shape(definition: &Object) -> Shape {
 /// back.
 async fn put_status(app: &Arc<App>, definition: &Object) -> bool {
     let name = definition["metadata"]["name"].as_str().unwrap_or_default();
-    let path =
-        format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}/status?fieldManager=kube-apiserver");
-    let (code, why) = send(app, Method::PUT, &path, Some(definition)).await;
+    let path = format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}/status");
+    let (code, why) = send(app, Method::PUT, &path, definition).await;
     if code != 200 && code != 404 && code != 409 {
         tracing::warn!(definition = name, code, why, "the status of a definition was not written");
     }
     code == 200
-}
-
-/// Sends a request as the server itself; gives the code and, for a failure, its message.
-async fn send(app: &Arc<App>, method: Method, path: &str, object: Option<&Object>) -> (u16, String) {
-    let mut request = Request::new(object.map_or_else(Body::empty, |o| Body::from(o.to_string())));
-    *request.method_mut() = method;
-    let Ok(uri) = path.parse() else { return (400, format!("{path} is no path")) };
-    *request.uri_mut() = uri;
-    let json = http::HeaderValue::from_static("application/json");
-    request.headers_mut().insert(http::header::CONTENT_TYPE, json);
-    request.extensions_mut().insert(UserInfo::new("system:apiserver", &["system:masters"]));
-    let response = pipeline::handle(Arc::clone(app), request).await;
-    let code = response.status().as_u16();
-    let body = response.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let status: Value = serde_json::from_slice(&body).unwrap_or_default();
-    (code, status["message"].as_str().unwrap_or_default().to_owned())
 }

@@ -125,6 +125,8 @@ pub(super) async fn commit_new(
         if write.stored.rules.changes_when_read {
             draft = serve_object::unread(draft);
         }
+        let has_prefix = has_prefix(&object);
+        drop(object); // its memory serves the next request while this one waits
         let own = Change::Put(key.clone(), draft);
         let proposal = Proposal {
             preconditions: [vec![Precondition::Absent(key.clone())], terms.preconditions].concat(),
@@ -142,7 +144,7 @@ pub(super) async fn commit_new(
             // What the object counts on was written since it was looked at: look again.
             Err(error) if terms::is_stale(&error, &key) && attempt < allocation::ATTEMPTS => {}
             Err(ProposeError::AlreadyExists(there)) if there.key == key => {
-                return Err(told(taken(&write.kind.id(), &there, has_prefix(&object)), &said));
+                return Err(told(taken(&write.kind.id(), &there, has_prefix), &said));
             }
             Err(error) => return Err(told(failed(write.kind, &key, &error), &said)),
         }

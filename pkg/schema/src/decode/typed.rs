@@ -211,6 +211,9 @@ impl Typed<'_, '_> {
     }
 }
 
+/// For how many fields room is made at once: most structs have more, most objects not many more of them.
+const USUAL_FIELDS: usize = 8;
+
 /// The key of a struct's entry: the position of its field, or the name that no field has.
 enum FieldKey {
     Known(usize),
@@ -243,7 +246,7 @@ impl Visitor<'_> for FieldSeed<'_> {
 }
 
 fn read_struct<'de, A: MapAccess<'de>>(fields: &Struct, mut map: A, context: &mut Context) -> Result<Map, A::Error> {
-    let mut tree = Map::new();
+    let mut tree = Map::with_capacity(fields.fields.len().min(USUAL_FIELDS));
     let mut seen = Seen::default();
     while let Some(key) = map.next_key_seed(FieldSeed(fields))? {
         match key {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A map with its names in order: a sorted list while it is small, a B-tree from then on, so that what costs
 //! little for the few fields of an object stays cheap for a map of a hundred thousand. The first bytes of a
-//! name in the list stand before it as a number: most lookups compare numbers, and one name at the end.
+//! name in the list stand before it as a number: most lookups compare numbers, and one name at the end. Rules ask for
+//! many more fields than an object has, so what is not there is nearly always known without a look at the list.
 
 use std::collections::{BTreeMap, btree_map};
 use std::{fmt, ops, slice, vec};
@@ -17,7 +18,13 @@ const WALKED_MAX: usize = 8;
 
 /// Values by name, in the order of their names.
 #[derive(Clone, Default)]
-pub struct Map(Entries);
+pub struct Map {
+    entries: Entries,
+    /// The [`mark`] of each name that was ever put into the list: a Bloom filter.
+    marks: u64,
+}
+
+const _: () = assert!(size_of::<Value>() == 32, "a map has no room for more without making each value larger");
 
 /// An entry of a list: the [`front`] of its name, the name, its value.
 type Slot = (u64, Text, Value);
@@ -38,17 +45,17 @@ impl Default for Entries {
 impl Map {
     /// An empty one.
     pub const fn new() -> Self {
-        Self(Entries::List(Vec::new()))
+        Self { entries: Entries::List(Vec::new()), marks: 0 }
     }
 
     /// An empty one with room for so many entries.
     pub fn with_capacity(entries: usize) -> Self {
-        Self(Entries::List(Vec::with_capacity(entries.min(LIST_MAX))))
+        Self { entries: Entries::List(Vec::with_capacity(entries.min(LIST_MAX))), marks: 0 }
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &self.entries {
             Entries::List(list) => list.len(),
             Entries::Tree(tree) => tree.len(),
         }
@@ -67,21 +74,28 @@ impl Map {
     /// The value of a name.
     #[inline]
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.get_behind(front(name), name)
+        let front = front(name);
+        if self.marks & mark(front) == 0 { None } else { self.get_behind(front, name) }
     }
 
-    /// The value of a name with that front: a name in the code is a number before it runs.
+    /// The value of a name with that front: a name in the code is a number, and a mark, before it runs.
     fn get_behind(&self, front: u64, name: &str) -> Option<&Value> {
-        match &self.0 {
+        match &self.entries {
             Entries::List(list) => find(list, front, name).map(|at| &list[at].2),
             Entries::Tree(tree) => tree.get(name),
         }
     }
 
     /// The value of a name, to change it.
+    #[inline]
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Value> {
-        match &mut self.0 {
-            Entries::List(list) => find(list, front(name), name).map(|at| &mut list[at].2),
+        let front = front(name);
+        if self.marks & mark(front) == 0 { None } else { self.get_mut_behind(front, name) }
+    }
+
+    fn get_mut_behind(&mut self, front: u64, name: &str) -> Option<&mut Value> {
+        match &mut self.entries {
+            Entries::List(list) => find(list, front, name).map(|at| &mut list[at].2),
             Entries::Tree(tree) => tree.get_mut(name),
         }
     }
@@ -90,7 +104,7 @@ impl Map {
     pub fn insert(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
         let name = name.into();
         self.make_room(&name);
-        let list = match &mut self.0 {
+        let list = match &mut self.entries {
             Entries::Tree(tree) => return tree.insert(name, value),
             Entries::List(list) => list,
         };
@@ -99,24 +113,32 @@ impl Map {
             Ok(at) => return Some(std::mem::replace(&mut list[at].2, value)),
             Err(at) => list.insert(at, (front, name, value)),
         }
+        self.marks |= mark(front);
         None
     }
 
     /// Makes a list that is full a B-tree, unless it has the name.
     fn make_room(&mut self, name: &str) {
-        if let Entries::List(list) = &mut self.0
+        if let Entries::List(list) = &mut self.entries
             && list.len() == LIST_MAX
             && find(list, front(name), name).is_none()
         {
             let entries = std::mem::take(list).into_iter().map(|(_, name, value)| (name, value));
-            self.0 = Entries::Tree(Box::new(entries.collect()));
+            self.entries = Entries::Tree(Box::new(entries.collect()));
+            self.marks = u64::MAX;
         }
     }
 
     /// Takes a name out; gives back its value.
+    #[inline]
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        match &mut self.0 {
-            Entries::List(list) => find(list, front(name), name).map(|at| list.remove(at).2),
+        let front = front(name);
+        if self.marks & mark(front) == 0 { None } else { self.remove_behind(front, name) }
+    }
+
+    fn remove_behind(&mut self, front: u64, name: &str) -> Option<Value> {
+        match &mut self.entries {
+            Entries::List(list) => find(list, front, name).map(|at| list.remove(at).2),
             Entries::Tree(tree) => tree.remove(name),
         }
     }
@@ -129,10 +151,11 @@ impl Map {
     /// The value of a name, which is `null` from now on where there was none.
     pub(super) fn get_or_insert_null(&mut self, name: &str) -> &mut Value {
         self.make_room(name);
-        match &mut self.0 {
+        match &mut self.entries {
             Entries::Tree(tree) => tree.entry(name.into()).or_insert(Value::Null),
             Entries::List(list) => {
                 let front = front(name);
+                self.marks |= mark(front);
                 let at = search(list, front, name).unwrap_or_else(|at| {
                     list.insert(at, (front, name.into(), Value::Null));
                     at
@@ -144,7 +167,7 @@ impl Map {
 
     /// Keeps what the function says.
     pub fn retain(&mut self, mut keep: impl FnMut(&Text, &mut Value) -> bool) {
-        match &mut self.0 {
+        match &mut self.entries {
             Entries::List(list) => list.retain_mut(|(_, name, value)| keep(name, value)),
             Entries::Tree(tree) => tree.retain(keep),
         }
@@ -157,7 +180,7 @@ impl Map {
 
     /// All entries, in the order of their names.
     pub fn iter(&self) -> Iter<'_> {
-        match &self.0 {
+        match &self.entries {
             Entries::List(list) => Iter(Either::List(list.iter())),
             Entries::Tree(tree) => Iter(Either::Tree(tree.iter())),
         }
@@ -165,7 +188,7 @@ impl Map {
 
     /// All entries, in the order of their names, to change their values.
     pub fn iter_mut(&mut self) -> IterMut<'_> {
-        match &mut self.0 {
+        match &mut self.entries {
             Entries::List(list) => IterMut(Either::List(list.iter_mut())),
             Entries::Tree(tree) => IterMut(Either::Tree(tree.iter_mut())),
         }
@@ -185,6 +208,12 @@ impl Map {
     pub fn values_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Value> + ExactSizeIterator {
         self.iter_mut().map(|(_, value)| value)
     }
+}
+
+/// The bit that stands for all names with that front.
+#[inline]
+const fn mark(front: u64) -> u64 {
+    1 << (front.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58)
 }
 
 /// Where a name is in a list. Most lists are short and most lookups miss: those end at the first name behind it.
@@ -356,7 +385,7 @@ impl IntoIterator for Map {
     type IntoIter = IntoIter;
 
     fn into_iter(self) -> IntoIter {
-        match self.0 {
+        match self.entries {
             Entries::List(list) => IntoIter(Either::List(list.into_iter())),
             Entries::Tree(tree) => IntoIter(Either::Tree(tree.into_iter())),
         }
