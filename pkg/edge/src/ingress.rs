@@ -3,7 +3,9 @@
 //! HTTP from outside to the pods behind ingresses.
 //!
 //! Where a request goes is decided by [`route`] from the [`Router`] of one snapshot; Pingora carries it. Its
-//! proxy runs on our own listeners and runtime: no server of its own, no threads beside ours.
+//! proxy runs on our own listeners and threads: no server of its own, no threads beside ours. A connection stays on
+//! the thread that accepted it, and so do the connections to pods that its requests use: no request waits for
+//! another thread to be woken.
 
 mod io;
 mod proxy;
@@ -11,6 +13,7 @@ mod router;
 mod tls;
 mod upgrade;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,29 +41,32 @@ pub(crate) struct Ingress {
     router: Arc<ArcSwap<Router>>,
     certificates: Arc<Certificates>,
     acceptor: tokio_rustls::TlsAcceptor,
-    proxy: Arc<HttpProxy<Proxy>>,
+    /// One for each thread, with its connections to pods.
+    proxies: Vec<Arc<HttpProxy<Proxy>>>,
     permits: Arc<Semaphore>,
     ending: watch::Sender<bool>,
 }
 
 impl Ingress {
-    pub fn new() -> Self {
+    /// For as many threads.
+    pub fn new(threads: usize) -> Self {
         // Pingora's own timers are a thread that wakes 100 times a second from the first request on; tokio's
         // wake only when one is due.
         pingora_timeout::fast_timeout::set_fast_timeout_to_tokio_threshold(Some(Duration::ZERO));
-        let conf = ServerConf {
+        let conf = Arc::new(ServerConf {
             // Pods are reached in clear text: no roots to read, nor to keep in memory.
             ca_file: Some("/dev/null".to_owned()),
             max_retries: 8,
             upstream_keepalive_pool_size: 512,
             ..ServerConf::default()
-        };
+        });
         let router = Arc::new(ArcSwap::from_pointee(Router::default()));
+        let proxy = || Arc::new(http_proxy(&conf, Proxy::new(Arc::clone(&router))));
         let certificates = Arc::new(Certificates::default());
         Self {
             acceptor: tls::acceptor(Arc::clone(&certificates)),
             certificates,
-            proxy: Arc::new(http_proxy(&Arc::new(conf), Proxy::new(Arc::clone(&router)))),
+            proxies: std::iter::repeat_with(proxy).take(threads).collect(),
             router,
             permits: Arc::new(Semaphore::new(CONNECTIONS)),
             ending: watch::Sender::new(false),
@@ -76,7 +82,9 @@ impl Ingress {
     /// Ends idle connections and waits for the others, for at most `patience`.
     pub async fn drain(&self, patience: Duration) {
         self.ending.send_replace(true);
-        self.proxy.http_cleanup().await;
+        for proxy in &self.proxies {
+            proxy.http_cleanup().await;
+        }
         // All permits back: no connection is left.
         let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
         if tokio::time::timeout(patience, self.permits.acquire_many(all)).await.is_err() {
@@ -85,38 +93,81 @@ impl Ingress {
     }
 }
 
-/// Serves a listener until the task is aborted; connections under way go on.
-pub(crate) async fn serve(ingress: Arc<Ingress>, listener: TcpListener, tls: bool) {
-    loop {
-        let Ok(permit) = Arc::clone(&ingress.permits).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "accept an ingress connection");
-                tokio::time::sleep(Duration::from_millis(100)).await; // out of descriptors: let some close
-                continue;
-            }
-        };
-        let ingress = Arc::clone(&ingress);
-        tokio::spawn(async move {
-            let _permit = permit;
-            converse(&ingress, stream, tls).await;
-        });
+/// Serves listeners, each in clear text or over TLS, until [`Ingress::drain`]; connections under way go on.
+///
+/// # Errors
+/// When the system has no more threads or descriptors.
+pub(crate) fn start(ingress: &Arc<Ingress>, listeners: &[(OwnedFd, bool)]) -> std::io::Result<()> {
+    for (number, proxy) in ingress.proxies.iter().enumerate() {
+        let copy = |(socket, tls): &(OwnedFd, bool)| Ok((socket.try_clone()?.into(), *tls));
+        let listeners = listeners.iter().map(copy).collect::<std::io::Result<Vec<_>>>()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = Thread { ingress: Arc::clone(ingress), proxy: Arc::clone(proxy) };
+        std::thread::Builder::new()
+            .name(format!("ingress-{number}"))
+            .spawn(move || runtime.block_on(thread.serve(listeners)))?;
     }
+    Ok(())
 }
 
-async fn converse(ingress: &Ingress, stream: TcpStream, tls: bool) {
-    let _ = stream.set_nodelay(true); // a connection that ended already is noticed below
-    let ending = ingress.ending.subscribe();
-    if !tls {
-        ingress.proxy.process_new(Box::new(ClientIo::plain(stream)), &ending).await;
-        return;
-    }
-    match tokio::time::timeout(HANDSHAKE, ingress.acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            ingress.proxy.process_new(Box::new(ClientIo::tls(stream)), &ending).await;
+/// One of the threads that serve.
+#[derive(Clone)]
+struct Thread {
+    ingress: Arc<Ingress>,
+    proxy: Arc<HttpProxy<Proxy>>,
+}
+
+impl Thread {
+    async fn serve(self, listeners: Vec<(std::net::TcpListener, bool)>) {
+        for (listener, tls) in listeners {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => drop(tokio::spawn(self.clone().accept(listener, tls))),
+                Err(error) => tracing::error!(%error, "adopt an ingress socket"),
+            }
         }
-        Ok(Err(error)) => tracing::debug!(%error, "tls handshake"),
-        Err(_) => tracing::debug!("tls handshake took too long"),
+        std::future::pending().await // connections go on until the process ends
+    }
+
+    async fn accept(self, listener: TcpListener, tls: bool) {
+        let mut ending = self.ingress.ending.subscribe();
+        loop {
+            let accepted = async {
+                let permit = Arc::clone(&self.ingress.permits).acquire_owned().await.ok()?;
+                Some((listener.accept().await, permit))
+            };
+            let (accepted, permit) = tokio::select! {
+                Some(accepted) = accepted => accepted,
+                _ = ending.changed() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let thread = self.clone();
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        thread.converse(stream, tls).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept an ingress connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await; // out of descriptors: let some close
+                }
+            }
+        }
+    }
+
+    async fn converse(&self, stream: TcpStream, tls: bool) {
+        let _ = stream.set_nodelay(true); // a connection that ended already is noticed below
+        let ending = self.ingress.ending.subscribe();
+        if !tls {
+            self.proxy.process_new(Box::new(ClientIo::plain(stream)), &ending).await;
+            return;
+        }
+        match tokio::time::timeout(HANDSHAKE, self.ingress.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                self.proxy.process_new(Box::new(ClientIo::tls(stream)), &ending).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "tls handshake"),
+            Err(_) => tracing::debug!("tls handshake took too long"),
+        }
     }
 }

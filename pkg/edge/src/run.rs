@@ -2,8 +2,7 @@
 
 //! The process: adopts its sockets, follows the snapshot, serves until it is told to end.
 
-use std::net::{TcpListener, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -41,9 +40,8 @@ pub fn run(config: EdgeConfig) -> Result<(), Error> {
     } else {
         config.listen.iter().map(|listen| listeners::bind(*listen)).collect::<Result<_, _>>()?
     };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(cores.min(4))
+        .worker_threads(threads())
         .max_blocking_threads(4)
         .enable_all()
         .build()
@@ -56,15 +54,12 @@ pub fn run(config: EdgeConfig) -> Result<(), Error> {
 
 async fn serve(config: EdgeConfig, listeners: Vec<Listener>) -> Result<(), Error> {
     let watch = Watch::new(&config.snapshot)?;
-    let served = Arc::new(Served::new());
+    let served = Arc::new(Served::new(threads()));
     served.load(&config.snapshot);
     let control = listen_control(&config.control)?;
     let listeners = Arc::new(listeners);
     let mut tasks = tokio::task::JoinSet::new();
-    for listener in listeners.iter() {
-        start(&served, listener, &mut tasks)?;
-        tracing::info!(purpose = listener.listen.purpose.name(), address = %listener.listen.address, "serving");
-    }
+    start(&served, &listeners, &mut tasks)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::system("wait for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::system("wait for SIGINT"))?;
     loop {
@@ -89,30 +84,34 @@ async fn serve(config: EdgeConfig, listeners: Vec<Listener>) -> Result<(), Error
     Ok(())
 }
 
-fn start(served: &Arc<Served>, listener: &Listener, tasks: &mut tokio::task::JoinSet<()>) -> Result<(), Error> {
-    let failed = Error::system("adopt a listening socket");
-    let copy = listener.socket.try_clone().map_err(Error::system("copy a listening socket"))?;
-    rustix::io::ioctl_fionbio(&copy, true).map_err(|errno| Error::system("adopt a listening socket")(errno.into()))?;
-    match listener.listen.purpose {
-        Purpose::DnsUdp => {
-            let socket = tokio::net::UdpSocket::from_std(UdpSocket::from(copy)).map_err(failed)?;
-            tasks.spawn(crate::dns::serve_udp(Arc::clone(&served.dns), socket));
+fn start(served: &Arc<Served>, listeners: &[Listener], tasks: &mut tokio::task::JoinSet<()>) -> Result<(), Error> {
+    let mut of_ingress = Vec::new();
+    for Listener { listen, socket } in listeners {
+        let failed = Error::system("adopt a listening socket");
+        let copy = socket.try_clone().map_err(Error::system("copy a listening socket"))?;
+        if let Err(errno) = rustix::io::ioctl_fionbio(&copy, true) {
+            return Err(failed(errno.into()));
         }
-        Purpose::DnsTcp => {
-            tasks.spawn(crate::dns::serve_tcp(Arc::clone(&served.dns), tcp(copy).map_err(failed)?));
+        match listen.purpose {
+            Purpose::DnsUdp => {
+                let socket = tokio::net::UdpSocket::from_std(copy.into()).map_err(failed)?;
+                tasks.spawn(crate::dns::serve_udp(Arc::clone(&served.dns), socket));
+            }
+            Purpose::DnsTcp => {
+                let socket = tokio::net::TcpListener::from_std(copy.into()).map_err(failed)?;
+                tasks.spawn(crate::dns::serve_tcp(Arc::clone(&served.dns), socket));
+            }
+            Purpose::Http => of_ingress.push((copy, false)),
+            Purpose::Https => of_ingress.push((copy, true)),
         }
-        Purpose::Http => {
-            tasks.spawn(crate::ingress::serve(Arc::clone(&served.ingress), tcp(copy).map_err(failed)?, false));
-        }
-        Purpose::Https => {
-            tasks.spawn(crate::ingress::serve(Arc::clone(&served.ingress), tcp(copy).map_err(failed)?, true));
-        }
+        tracing::info!(purpose = listen.purpose.name(), address = %listen.address, "serving");
     }
-    Ok(())
+    crate::ingress::start(&served.ingress, &of_ingress).map_err(Error::system("start the threads of the ingress"))
 }
 
-fn tcp(socket: OwnedFd) -> std::io::Result<tokio::net::TcpListener> {
-    tokio::net::TcpListener::from_std(TcpListener::from(socket))
+/// Threads for what many requests come for: one a core, at most 4.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
 }
 
 /// Binds beside the path and moves into place: a later agent finds the old socket or the new one.

@@ -21,15 +21,15 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Serves an empty cluster.
-    pub fn new() -> Self {
+    /// Serves an empty cluster; the ingress on as many threads.
+    pub fn new(threads: usize) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let serial = u32::try_from(started.as_secs()).unwrap_or(1);
         let dns = Dns {
             zone: ArcSwap::from_pointee(Zone::new(&Snapshot::default(), serial)),
             forwarder: Forwarder::default(),
         };
-        Self { dns: Arc::new(dns), ingress: Arc::new(Ingress::new()), serial: AtomicU32::new(serial) }
+        Self { dns: Arc::new(dns), ingress: Arc::new(Ingress::new(threads)), serial: AtomicU32::new(serial) }
     }
 
     /// Takes the snapshot at `path`; one that cannot be read leaves what is being served as it is.
