@@ -302,6 +302,10 @@ mod table {
 
     /// A built-in kind of the core.
     pub fn kind(resource: &str) -> Arc<Kind> {
-        Arc::clone(knarr_schema::Registry::builtin().by_resource("", "v1", resource).unwrap())
+        kind_in("", resource)
+    }
+
+    pub fn kind_in(group: &str, resource: &str) -> Arc<Kind> {
+        Arc::clone(knarr_schema::Registry::builtin().by_resource(group, "v1", resource).unwrap())
     }
 }

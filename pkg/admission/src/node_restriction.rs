@@ -5,11 +5,15 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use knarr_pki::certificate::subject_of_request;
+use knarr_schema::rules::check_certificate_request;
 use knarr_types::labels::{NAMESPACE_NODE_LEASE, TAINT_NOT_READY};
 use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
 
-use crate::{Lookup, Operation, Request};
+use crate::{Lookup, Operation, Request, secrets};
 
 /// A node that has not spoken yet gets no pods.
 pub(crate) fn taint_new_node(node: &mut Object) {
@@ -36,6 +40,8 @@ const OWN_LABELS: [&str; 10] = [
 /// Domains of labels that are a node's own.
 const OWN_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 const MIRROR: &str = "kubernetes.io/config.mirror";
+/// The signers whose certificates say that one is a node.
+const NODE_SIGNERS: [&str; 2] = ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 
 /// Refuses what a node may not do; `object` is `None` for deletes.
 pub(crate) fn check(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
@@ -50,6 +56,8 @@ pub(crate) fn check(request: &Request<'_>, object: Option<&Object>, lookup: &dyn
         }
         ("coordination.k8s.io", "Lease") => own_name(node, request, "node lease"),
         ("storage.k8s.io", "CSINode") => own_name(node, request, "CSINode"),
+        ("resource.k8s.io", "ResourceSlice") => own_slice(node, request, new, old),
+        ("certificates.k8s.io", "CertificateSigningRequest") => own_certificate(node, request, new),
         _ => Ok(()),
     };
     verdict.map_err(|why| request.refusal(&why))
@@ -80,6 +88,9 @@ fn own_node(node: &str, request: &Request<'_>, new: &Value, old: &Value) -> Resu
         }
         Operation::Update if list(&new["spec"]["taints"]) != list(&old["spec"]["taints"]) => {
             Err(format!("node {node:?} is not allowed to modify taints"))
+        }
+        Operation::Update if list(&new["metadata"]["ownerReferences"]) != list(&old["metadata"]["ownerReferences"]) => {
+            Err(format!("node {node:?} is not allowed to modify ownerReferences"))
         }
         Operation::Update if !labels.is_empty() => {
             Err(format!("is not allowed to modify labels: {}", labels.join(", ")))
@@ -188,30 +199,74 @@ fn owned_by_node(node: &str, owners: &[Value], lookup: &dyn Lookup) -> Result<()
 
 /// What a pod needs of other objects: a mirror pod needs none.
 fn referenced(pod: &Value) -> Option<&'static str> {
+    const OF_VOLUMES: [(&str, &str); 6] = [
+        ("secret", "secrets (via secret volumes)"),
+        ("csi", "csidrivers (via CSI volumes)"),
+        ("glusterfs", "endpoints (via glusterFS volumes)"),
+        ("persistentVolumeClaim", "persistentvolumeclaims"),
+        ("ephemeral", "persistentvolumeclaims (via ephemeral volumes)"),
+        ("azureFile", "secrets (via azureFile volumes)"),
+    ];
+    const OF_SOURCES: [(&str, &str); 4] = [
+        ("secret", "secrets (via projected volumes)"),
+        ("serviceAccountToken", "serviceaccounts (via projected volumes)"),
+        ("clusterTrustBundle", "clustertrustbundles"),
+        ("podCertificate", "podcertificates"),
+    ];
     let spec = &pod["spec"];
-    let named = |value: &Value| value.as_str().is_some_and(|name| !name.is_empty());
-    let mut sources: Vec<&Value> = list(&spec["volumes"]).iter().collect();
-    sources.extend(list(&spec["volumes"]).iter().flat_map(|volume| list(&volume["projected"]["sources"])));
+    let sources = |volume: &'_ Value| list(&volume["projected"]["sources"]).to_vec();
+    let volumes = list(&spec["volumes"]);
     let containers = ["initContainers", "containers", "ephemeralContainers"].map(|field| list(&spec[field])).concat();
-    let environment = |kind: &str| {
-        containers.iter().any(|container| {
-            let whole = list(&container["envFrom"]).iter().any(|from| !from[format!("{kind}Ref")].is_null());
-            let single = |env: &Value| !env["valueFrom"][format!("{kind}KeyRef")].is_null();
-            whole || list(&container["env"]).iter().any(single)
-        })
+    let from_config = |container: &Value| {
+        let whole = list(&container["envFrom"]).iter().any(|from| !from["configMapRef"].is_null());
+        whole || list(&container["env"]).iter().any(|env| !env["valueFrom"]["configMapKeyRef"].is_null())
     };
-    let has = |field: &str| sources.iter().any(|source| !source[field].is_null());
-    if named(&spec["serviceAccountName"]) {
-        Some("a service account")
-    } else if has("secret") || environment("secret") || !list(&spec["imagePullSecrets"]).is_empty() {
+    let mounts_config = |volume: &Value| {
+        !volume["configMap"].is_null() || sources(volume).iter().any(|source| !source["configMap"].is_null())
+    };
+    if spec["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
+        Some("serviceaccounts")
+    } else if secrets::referenced(spec).next().is_some() {
         Some("secrets")
-    } else if has("configMap") || environment("configMap") {
+    } else if containers.iter().any(from_config) || volumes.iter().any(mounts_config) {
         Some("configmaps")
-    } else if has("clusterTrustBundle") {
-        Some("clustertrustbundles")
+    } else if !list(&spec["resourceClaims"]).is_empty() {
+        Some("resourceclaims")
     } else {
-        has("persistentVolumeClaim").then_some("persistentvolumeclaims")
+        let named = |of: &Value, table: &[(&str, &'static str)]| {
+            table.iter().find(|(field, _)| !of[*field].is_null()).map(|(_, what)| *what)
+        };
+        let projected = |volume: &Value| sources(volume).iter().find_map(|source| named(source, &OF_SOURCES));
+        volumes.iter().find_map(|volume| named(volume, &OF_VOLUMES).or_else(|| projected(volume)))
     }
+}
+
+/// A slice that a node makes or takes away is of that node; what else it may do to slices is its authorizer's.
+fn own_slice(node: &str, request: &Request<'_>, new: &Value, old: &Value) -> Result<(), String> {
+    let (slice, what) = match request.operation {
+        Operation::Create => (new, "create"),
+        Operation::Delete => (old, "delete"),
+        _ => return Ok(()),
+    };
+    if slice["spec"]["nodeName"] == node {
+        return Ok(());
+    }
+    Err(format!("can only {what} ResourceSlice with the same NodeName as the requesting node"))
+}
+
+/// A node asks for certificates of its own name alone.
+fn own_certificate(node: &str, request: &Request<'_>, new: &Value) -> Result<(), String> {
+    let of_node = NODE_SIGNERS.contains(&new["spec"]["signerName"].as_str().unwrap_or_default());
+    if request.operation != Operation::Create || !of_node {
+        return Ok(());
+    }
+    let pem = STANDARD.decode(new["spec"]["request"].as_str().unwrap_or_default()).unwrap_or_default();
+    check_certificate_request(&pem).map_err(|why| format!("unable to parse csr: {why}"))?;
+    let subject = subject_of_request(&String::from_utf8_lossy(&pem)).unwrap_or_default();
+    if subject.common_name == format!("system:node:{node}") {
+        return Ok(());
+    }
+    Err(format!("can only create a node CSR with CN=system:node:{node}"))
 }
 
 /// A node says of a claim how large its volume has become, and nothing else.
@@ -242,7 +297,7 @@ mod tests {
     use knarr_auth::UserInfo;
 
     use super::*;
-    use crate::table::{Table, kind, request};
+    use crate::table::{Table, kind_in, request};
 
     fn verdict(
         resource: &str,
@@ -252,7 +307,12 @@ mod tests {
         old: Option<&Object>,
     ) -> Result<(), String> {
         let user = UserInfo::new("system:node:a", &["system:nodes"]);
-        let kind = kind(resource);
+        let group = match resource {
+            "resourceslices" => "resource.k8s.io",
+            "certificatesigningrequests" => "certificates.k8s.io",
+            _ => "",
+        };
+        let kind = kind_in(group, resource);
         let mut request = request(&kind, operation, "n", &user);
         request.name = new["metadata"]["name"].as_str().unwrap_or("a");
         request.subresource = sub;
@@ -299,6 +359,26 @@ mod tests {
         assert!(verdict("nodes", "", Operation::Update, &labelled, Some(&labelled)).is_ok());
         let tainted = json!({"metadata": {"name": "a"}, "spec": {"taints": [{"key": "k"}]}});
         assert!(verdict("nodes", "", Operation::Update, &tainted, Some(&plain)).is_err());
+        let owned = json!({"metadata": {"name": "a", "ownerReferences": [{"name": "x"}]}});
+        let why = verdict("nodes", "", Operation::Update, &owned, Some(&plain)).unwrap_err();
+        assert!(why.ends_with("is not allowed to modify ownerReferences"), "{why}");
+        assert!(verdict("nodes", "", Operation::Update, &owned, Some(&owned)).is_ok());
+    }
+
+    #[test]
+    fn a_nodes_slices_and_certificates_are_its_own() {
+        let slice = |node: &str| json!({"metadata": {"name": "s"}, "spec": {"nodeName": node}});
+        let made = |slice: Object| verdict("resourceslices", "", Operation::Create, &slice, None).is_ok();
+        assert!(made(slice("a")) && !made(slice("b")) && !made(json!({"metadata": {"name": "s"}, "spec": {}})));
+        let request = |user: &str, signer: &str| {
+            let (_, pem) = knarr_pki::authority::request(user).unwrap();
+            json!({"metadata": {"name": "c"}, "spec": {"signerName": signer, "request": STANDARD.encode(pem)}})
+        };
+        let asked = |request: Object| verdict("certificatesigningrequests", "", Operation::Create, &request, None);
+        assert_eq!(asked(request("system:node:a", NODE_SIGNERS[1])), Ok(()));
+        let why = asked(request("system:node:b", NODE_SIGNERS[1])).unwrap_err();
+        assert!(why.ends_with("can only create a node CSR with CN=system:node:a"), "{why}");
+        assert_eq!(asked(request("system:node:b", "example.com/other")), Ok(()));
     }
 
     #[test]
@@ -315,7 +395,11 @@ mod tests {
         };
         assert!(broken(|pod| pod["metadata"]["annotations"] = json!({})).contains("can only create mirror pods"));
         assert!(broken(|pod| pod["metadata"]["ownerReferences"][0]["uid"] = json!("v")).contains("UID mismatch"));
-        assert!(broken(|pod| pod["spec"]["volumes"] = json!([{"secret": {}}])).ends_with("reference secrets"));
+        assert!(
+            broken(|pod| pod["spec"]["volumes"] = json!([{"secret": {"secretName": "s"}}]))
+                .ends_with("reference secrets")
+        );
+        assert!(broken(|pod| pod["spec"]["volumes"] = json!([{"csi": {}}])).ends_with("csidrivers (via CSI volumes)"));
         assert!(
             broken(|pod| pod["spec"]["containers"][0]["envFrom"] = json!([{"configMapRef": {}}]))
                 .ends_with("reference configmaps")

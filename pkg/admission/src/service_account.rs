@@ -81,7 +81,7 @@ pub(crate) fn validate(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup)
         } else if secrets::referenced(spec).next().is_some() {
             "secrets"
         } else if spec["volumes"].as_array().into_iter().flatten().any(projects) {
-            "ServiceAccountToken volume projections"
+            return refuse("a mirror pod may not use ServiceAccountToken volume projections".into());
         } else {
             return Ok(());
         };

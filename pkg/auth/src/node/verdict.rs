@@ -173,7 +173,7 @@ fn slice(node: &str, wanted: &Attributes<'_>) -> Verdict {
     match wanted.verb {
         "create" => Verdict::Allow,
         "get" | "update" | "patch" | "delete" => related(Target::Slice, wanted),
-        "watch" | "list" | "deletecollection" if wanted.fields.require("nodeName", node) => Verdict::Allow,
+        "watch" | "list" | "deletecollection" if wanted.fields.require("spec.nodeName", node) => Verdict::Allow,
         "watch" | "list" | "deletecollection" => {
             because("can only list/watch/deletecollection resourceslices with nodeName field selector")
         }

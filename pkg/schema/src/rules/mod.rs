@@ -82,6 +82,8 @@ mod volumes;
 pub(crate) mod webhooks;
 mod workload;
 
+pub use pem::certificate_request as check_certificate_request;
+
 use knarr_types::{ErrorList, Object};
 
 use self::judging::Judging;
