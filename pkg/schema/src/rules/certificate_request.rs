@@ -4,14 +4,19 @@
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 
+use knarr_types::field_error::go_quoted;
+
 use super::asn1::{
     BIT_STRING, Element, INTEGER, OBJECT_IDENTIFIER, Reader, SEQUENCE, SET, bits, identifier, integer, is_readable,
     syntax,
 };
+use crate::cel::Reference;
 
 const RSA_KEY: &[u32] = &[42, 840, 113_549, 1, 1, 1];
 const EC_KEY: &[u32] = &[42, 840, 10045, 2, 1];
 const ED25519: &[u32] = &[43, 101, 112];
+const PSS: &[u32] = &[42, 840, 113_549, 1, 1, 10];
+const LEAST_RSA_BITS: usize = 1024;
 const EXTENSION_REQUEST: &[u32] = &[42, 840, 113_549, 1, 9, 14];
 const SUBJECT_ALTERNATIVE_NAME: &[u32] = &[85, 29, 17];
 const UNKNOWN: &str = "x509: cannot verify signature: algorithm unimplemented";
@@ -25,8 +30,8 @@ enum Scheme {
     Ed25519,
     /// Nobody should.
     Insecure(&'static str),
-    /// One that is not looked into.
-    Other,
+    /// With padding by chance.
+    Pss(Hash),
     Unknown,
 }
 
@@ -210,7 +215,11 @@ fn alternative_names(der: &[u8]) -> Result<(), String> {
         match (name.whole.first().copied().unwrap_or_default() >> 5, name.head.tag) {
             (0b100, 1) => text("rfc822Name")?,
             (0b100, 2) => text("dNSName")?,
-            (0b100, 6) => text("uniformResourceIdentifier")?,
+            (0b100, 6) => {
+                text("uniformResourceIdentifier")?;
+                let uri = String::from_utf8_lossy(name.content);
+                Reference::parse(&uri).map_err(|why| format!("x509: cannot parse URI {}: {why}", go_quoted(&uri)))?;
+            }
             (0b100, 7) if !matches!(name.content.len(), 4 | 16) => {
                 return Err(format!("x509: cannot parse IP address of length {}", name.content.len()));
             }
@@ -227,7 +236,7 @@ fn scheme(algorithm: &Algorithm<'_>) -> Scheme {
         [42, 840, 113_549, 1, 1, 11] => Scheme::Rsa(Hash::Sha256),
         [42, 840, 113_549, 1, 1, 12] => Scheme::Rsa(Hash::Sha384),
         [42, 840, 113_549, 1, 1, 13] => Scheme::Rsa(Hash::Sha512),
-        [42, 840, 113_549, 1, 1, 10] => Scheme::Other,
+        PSS => algorithm.parameters.and_then(|of| pss_hash(of.whole)).map_or(Scheme::Unknown, Scheme::Pss),
         [42, 840, 10045, 4, 1] => Scheme::Ecdsa(Hash::Sha1),
         [42, 840, 10045, 4, 3, 2] => Scheme::Ecdsa(Hash::Sha256),
         [42, 840, 10045, 4, 3, 3] => Scheme::Ecdsa(Hash::Sha384),
@@ -237,12 +246,36 @@ fn scheme(algorithm: &Algorithm<'_>) -> Scheme {
     }
 }
 
+/// The hash that parameters of RSASSA-PSS name everywhere, with a salt of its length (RFC 4055, 3.1): others are not
+/// taken.
+fn pss_hash(parameters: &[u8]) -> Option<Hash> {
+    const SHA2: [u8; 10] = [6, 9, 96, 134, 72, 1, 101, 3, 4, 2];
+    const MGF1: [u8; 11] = [6, 9, 42, 134, 72, 134, 247, 13, 1, 1, 8];
+    let tagged = |tag: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        [&[tag, u8::try_from(content.len()).unwrap_or(u8::MAX)], content.as_slice()].concat()
+    };
+    [(Hash::Sha256, 1, 32), (Hash::Sha384, 2, 48), (Hash::Sha512, 3, 64)].into_iter().find_map(|(hash, arc, salt)| {
+        let of_hash = tagged(0x30, &[&SHA2, &[arc], &[5, 0]]);
+        let mask = tagged(0x30, &[&MGF1, &of_hash]);
+        let parts = [tagged(0xa0, &[&of_hash]), tagged(0xa1, &[&mask]), tagged(0xa2, &[&[2, 1, salt]])];
+        (tagged(0x30, &[&parts.concat()]) == parameters).then_some(hash)
+    })
+}
+
+/// How long an RSA key is, in bits.
+fn rsa_bits(key: &[u8]) -> usize {
+    let modulus = Reader::new(key).expect(SEQUENCE, "").and_then(|of| Reader::new(of.content).expect(INTEGER, ""));
+    let digits = modulus.map(|modulus| modulus.content).unwrap_or_default();
+    let digits = &digits[digits.iter().take_while(|byte| **byte == 0).count()..];
+    digits.first().map_or(0, |first| digits.len() * 8 - first.leading_zeros() as usize)
+}
+
 fn verify(scheme: Scheme, key: &Key<'_>, signed: &[u8], bytes: &[u8]) -> Result<(), String> {
     let wanted = match scheme {
         Scheme::Insecure(name) => return Err(format!("x509: cannot verify signature: insecure algorithm {name}")),
         Scheme::Unknown => return Err(UNKNOWN.to_owned()),
-        Scheme::Other => return Ok(()),
-        Scheme::Rsa(_) => "RSA",
+        Scheme::Rsa(_) | Scheme::Pss(_) => "RSA",
         Scheme::Ecdsa(_) => "ECDSA",
         Scheme::Ed25519 => "Ed25519",
     };
@@ -256,6 +289,12 @@ fn verify(scheme: Scheme, key: &Key<'_>, signed: &[u8], bytes: &[u8]) -> Result<
         return Err(format!(
             "x509: signature algorithm specifies an {wanted} public key, but have public key of type {go_type}"
         ));
+    }
+    if let Key::Rsa(key) = key
+        && rsa_bits(key) < LEAST_RSA_BITS
+    {
+        let see = "see https://go.dev/pkg/crypto/rsa#hdr-Minimum_key_size";
+        return Err(format!("crypto/rsa: {}-bit keys are insecure ({see})", rsa_bits(key)));
     }
     let Some(algorithm) = verification(scheme, key) else { return Ok(()) };
     let verified = signature::UnparsedPublicKey::new(algorithm, text).verify(signed, bytes);
@@ -277,6 +316,9 @@ fn verification(scheme: Scheme, key: &Key<'_>) -> Option<&'static dyn Verificati
         (Scheme::Rsa(Hash::Sha256), _) => &signature::RSA_PKCS1_2048_8192_SHA256,
         (Scheme::Rsa(Hash::Sha384), _) if !is_short => &signature::RSA_PKCS1_2048_8192_SHA384,
         (Scheme::Rsa(Hash::Sha512), _) => &signature::RSA_PKCS1_2048_8192_SHA512,
+        (Scheme::Pss(Hash::Sha256), _) if !is_short => &signature::RSA_PSS_2048_8192_SHA256,
+        (Scheme::Pss(Hash::Sha384), _) if !is_short => &signature::RSA_PSS_2048_8192_SHA384,
+        (Scheme::Pss(Hash::Sha512), _) if !is_short => &signature::RSA_PSS_2048_8192_SHA512,
         (Scheme::Ecdsa(Hash::Sha256), Some(Curve::P256)) => &signature::ECDSA_P256_SHA256_ASN1,
         (Scheme::Ecdsa(Hash::Sha384), Some(Curve::P256)) => &signature::ECDSA_P256_SHA384_ASN1,
         (Scheme::Ecdsa(Hash::Sha512), Some(Curve::P256)) => &signature::ECDSA_P256_SHA512_ASN1,
@@ -305,6 +347,31 @@ pub(super) mod tests {
         IXk/jIfSIA7T44qPeRN/Ku7c7Yv7JmxhzFjQUwYxLar5GcF3F3dRGPhwoCEwHwYJKoZIhvcNAQkOMRIwEDAOBgNVHREEBzAF\
         ggNhLmIwCgYIKoZIzj0EAwIDSAAwRQIhAMrA9lfgVlz+l5drvxmeN9GxaP5KHq73rSgMy9dG7AB5AiA2JxubJ32r8VSmKDlA\
         2G3tsIdpL2ksyQMIjoRN6DPp/g==";
+
+    /// Signed with RSASSA-PSS.
+    const PADDED: &str = "MIIChTCCATkCAQAwDDEKMAgGA1UEAwwBYTCCASIwDQYJKoZIhvcNAQEBBQADggEPADCCAQoCggEBAK/JBlyWBX5TZLuZL/uDTnr9\
+        YJue5WyOfMlID73uHhOTyMheMLk6OcCvOt3hGGa3G6/KEolVT/uWsTm6atiAUH+YH7cCg/C1hDlz2libY4CKDajM7kuRX2F86XEj\
+        mMTzQhdR+2SB75YKI0ahGfl3eVR4F5bMO0CYtP3opHzbgbFEOzvvroGLQk/uLZ+LKm5eaDqAGPufcBkP5KwPN/G1o9s1keW9/SVp\
+        vntXwBQgENBtGbKFstxM4WagURtGhyHP6HxGWEUeklXHU9DxWB8ZwfAZXNCXXwVOltvimyDnRinkeey2eWqPAq/VLKulTPTCudOT\
+        Wt45Q6j1k3Pcw+eivqcCAwEAAaAAMEEGCSqGSIb3DQEBCjA0oA8wDQYJYIZIAWUDBAIBBQChHDAaBgkqhkiG9w0BAQgwDQYJYIZI\
+        AWUDBAIBBQCiAwIBIAOCAQEAW7RXXJOrPRJ9CvjKn4wb1D05r08eb5wF4BQibOX1WgRsQO3BsWX18TX0f9TLPWS+RoD3l9eKXECs\
+        HGWYW2c3KKw88ll7qvC3jQM6LrSZA7/NY2CHuLY96N6pPlaD3h4pPSFRbGbuT0n4vPYssW98JZFO9hTmRbSoA/wA/ykWMHMppcxj\
+        4097fac2s/zqeNEIQ8AahnJiMnGS7+IbQaQS6osYxdn2wtNxq1/t6p9Efe5yWHunXxl7FDlW9+mKN8pMZLfH91jf5E/RmQeH4FUo\
+        +H5LrKTk+vV6ibhzVH8LVzR1pDVYFxEdpVTN515sEY9lMBQJ4YdwfdJZc/zbBeJ2ug==";
+
+    #[test]
+    fn padding_by_chance_is_verified_as_well() {
+        let request = STANDARD.decode(PADDED).unwrap();
+        assert_eq!(check(&request), Ok(()));
+        let mut other = request.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert_eq!(check(&other).unwrap_err(), "crypto/rsa: verification error");
+        // The salt's length is the hash's, or the algorithm is none.
+        let salt = request.windows(3).rposition(|part| part == [2, 1, 32]).unwrap();
+        let mut other = request;
+        other[salt + 2] = 20;
+        assert_eq!(check(&other).unwrap_err(), UNKNOWN);
+    }
 
     #[test]
     fn requests_are_looked_through_and_verified() {
