@@ -10,10 +10,10 @@ use knarr_schema::crd::Scale;
 use knarr_schema::managed_fields::folded::unfolded;
 use knarr_schema::managed_fields::scale::{to_parent, to_scale};
 use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
-use knarr_schema::{Kind, MediaType, decode_as};
+use knarr_schema::{Kind, MediaType, decode_as, rules};
 use knarr_types::selector::LabelSelector;
 use knarr_types::tree::{Value, json};
-use knarr_types::{Key, Object, Status};
+use knarr_types::{ErrorList, FieldError, FieldPath, Key, Object, Reason, Status};
 
 use super::patch::{Document, check_custom_form, configuration, is_apply, twice_applied};
 use super::update::commit;
@@ -226,27 +226,40 @@ pub(super) fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object,
         return Err(Status::conflict(&kind.id(), name, &storage_key::uid_mismatch(&key, uid, actual)));
     }
     about(scale, old["metadata"]["namespace"].as_str().unwrap_or_default(), name)?;
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
+    if custom_scale(kind).is_none() {
+        let errors = faults(scale, old, replicas);
+        if !errors.is_empty() {
+            return Err(Status::invalid("autoscaling", "Scale", name, &errors));
+        }
+    }
     let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-    if !version.is_empty()
-        && version != "0"
-        && version != old["metadata"]["resourceVersion"].as_str().unwrap_or_default()
-    {
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        let message = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+        return Err(Status::new(500, Reason::Unknown, message));
+    }
+    let now = old["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if !["", "0", now].contains(&version) {
         return Err(Status::modified(&Key::new(kind.id(), "", name)));
     }
-    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or_default();
-    if let Some(scale) = custom_scale(kind) {
-        let mut new = old.clone();
-        scale.set(&mut new, replicas);
-        return Ok(new);
-    }
-    if replicas < 0 {
-        let path = knarr_types::FieldPath::new("spec.replicas");
-        let error = knarr_types::FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid("autoscaling", "Scale", name, &vec![error]));
-    }
     let mut new = old.clone();
-    new["spec"]["replicas"] = replicas.into();
+    match custom_scale(kind) {
+        Some(scale) => scale.set(&mut new, replicas),
+        None => new["spec"]["replicas"] = replicas.into(),
+    }
     Ok(new)
+}
+
+/// What is wrong with a scale, whose namespace the path says; upstream judges it before it looks at revisions.
+fn faults(scale: &Value, workload: &Object, replicas: i64) -> ErrorList {
+    let mut scale = scale.clone();
+    scale["metadata"]["namespace"] = workload["metadata"]["namespace"].clone();
+    let mut errors = rules::metadata::validate_create(&scale, true, rules::names::dns_subdomain_name);
+    if replicas < 0 {
+        let path = FieldPath::new("spec.replicas");
+        errors.push(FieldError::invalid(&path, replicas, "must be greater than or equal to 0"));
+    }
+    errors
 }
 
 #[cfg(test)]
@@ -272,5 +285,11 @@ mod tests {
             assert_eq!(scaled(kind, &object, &other).unwrap_err().code, code, "{field}");
         }
         assert_eq!(scaled(kind, &object, &scale).unwrap(), object);
+        for (version, replicas, code) in [("1", -1, 422), ("1", 1, 409), ("x", 1, 500)] {
+            let mut other = scale.clone();
+            other["metadata"]["resourceVersion"] = version.into();
+            other["spec"]["replicas"] = replicas.into();
+            assert_eq!(scaled(kind, &object, &other).unwrap_err().code, code, "{version} {replicas}");
+        }
     }
 }
