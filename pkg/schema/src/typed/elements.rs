@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use knarr_types::tree::{Map, Value};
 
 use super::Shape;
-use crate::field_set::Element;
+use crate::field_set::{Element, go_escaped};
 use crate::field_table::{Type, TypeRef};
 
 /// The path element of a list's element; keys that are not set count with their default.
@@ -91,12 +91,13 @@ fn keyed(object: &Map, item: &TypeRef, keys: &[String]) -> Option<String> {
 
 /// Appends text as JSON.
 fn push_text(to: &mut String, text: &str) {
-    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
+    let is_plain = |byte| (0x20..0x80).contains(&byte) && !b"\"\\<>&".contains(&byte);
+    if text.bytes().all(is_plain) {
         to.push('"');
         to.push_str(text);
         to.push('"');
     } else {
-        to.push_str(&Value::from(text).to_string());
+        to.push_str(&go_escaped(Value::from(text).to_string()));
     }
 }
 
