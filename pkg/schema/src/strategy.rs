@@ -148,7 +148,7 @@ impl Kind {
             None => {
                 let mut warnings = faults_of(|| (self.rules.warnings)(object));
                 // Nothing can be done any more about what cannot change.
-                let fixed = ["metadata.name: ", "spec.addressType: "];
+                let fixed = ["metadata.name: this is used", "spec.addressType: "];
                 warnings.retain(|text| old.is_none() || !fixed.iter().any(|field| text.starts_with(field)));
                 warnings
             }

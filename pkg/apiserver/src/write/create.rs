@@ -196,10 +196,11 @@ async fn finish(
     object["metadata"]["uid"] = new_uid().into();
     object["metadata"]["creationTimestamp"] = seconds(write.now).into();
     crate::escalation::check(write, object, None)?;
+    let early = stored.early_warnings(object);
     stored.prepare_create(object);
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
-    warnings.extend(stored.early_warnings(object));
+    warnings.extend(early);
     if is_changed {
         loose |= stored.normalize_sent(object);
     }

@@ -172,7 +172,8 @@ impl Head {
         let of_table = self.is_known(kind);
         let served = registry.by_kind(&self.group, &self.version, &self.kind).filter(|other| other.custom.is_none());
         let older = self.is_older() && same_kind && self.modern_group() == &*kind.group;
-        if of_table && (older || served.is_some_and(|other| other.storage == kind.storage)) {
+        let internal = self.version == "__internal" && same_kind && self.group == *kind.group;
+        if of_table && (older || internal || served.is_some_and(|other| other.storage == kind.storage)) {
             return Some(Mismatch::OtherVersion(format!(
                 "the API version in the data ({}) does not match the expected API version ({})",
                 self.api_version(),

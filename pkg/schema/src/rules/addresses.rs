@@ -62,8 +62,9 @@ pub fn cidr(network: &At<'_>) -> ErrorList {
         }
         return vec![network.invalid_as(text, NOT_A_CIDR)];
     };
-    let prefix = text.split_once('/').map_or("", |(_, prefix)| prefix);
-    if prefix.len() > 1 && prefix.starts_with('0') {
+    // The parser takes leading zeros for decimal.
+    let (address, prefix) = text.split_once('/').unwrap_or_default();
+    if address.parse::<IpAddr>().is_err() || (prefix.len() > 1 && prefix.starts_with('0')) {
         return vec![network.invalid("must not have leading 0s in IP or prefix length")];
     }
     if matches!(parsed.addr(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {

@@ -54,6 +54,7 @@ const OF_POLICIES: Rules = Rules {
     has_generation: true,
     allow_unconditional_update: false,
     judging: Judging::WHOLE.with_any_finalizers(),
+    warnings: names::static_name_warning,
     ..Rules::DEFAULT
 };
 const OF_BINDINGS: Rules = Rules {
@@ -67,6 +68,7 @@ const OF_BINDINGS: Rules = Rules {
     has_generation: true,
     allow_unconditional_update: false,
     judging: Judging::WHOLE.with_any_finalizers(),
+    warnings: names::static_name_warning,
     ..Rules::DEFAULT
 };
 

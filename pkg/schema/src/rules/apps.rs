@@ -11,12 +11,16 @@ use super::fill::{self, empty, object, unset};
 use super::go_print;
 use super::judging::Judging;
 use super::metadata;
+use super::names;
 use super::pod_spec;
 use super::pod_warnings;
 use super::workload::{
     self, always_restarting, at_most_all, immutable_selector, int_or_percent, not_decremented, not_negative,
     plain_number, required_selector, template, template_defaults, within_replicas,
 };
+
+/// The revision that a deployment was to go back to, before there were better ways.
+const ROLLBACK: &str = "deprecated.deployment.rollback.to";
 
 pub(super) static DEPLOYMENT: Rules = Rules {
     default: |deployment| {
@@ -93,6 +97,7 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
     },
     prepare_create: workload::prepare_create,
     prepare_update: workload::prepare_update,
+    name: names::finished_dns_subdomain_name,
     validate: replication_controller,
     validate_update: |new, _, subresource| match subresource {
         "status" => replica_status(&At::root(new).get("status")),
@@ -145,7 +150,14 @@ fn deployment(deployment: &Object) -> ErrorList {
     errors.extend(required_selector(&spec, "deployment"));
     errors.extend(template(&spec, "ReplicaSet"));
     errors.extend(strategy(&spec.get("strategy")));
-    errors.extend(not_negative(&spec, &["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"]));
+    errors.extend(not_negative(&spec, &["minReadySeconds", "revisionHistoryLimit"]));
+    let annotations = &deployment["metadata"]["annotations"];
+    if let Some(revision) =
+        annotations[ROLLBACK].as_str().and_then(|text| text.parse::<i64>().ok()).filter(|to| *to < 0)
+    {
+        errors.push(spec.get("rollback.version").invalid_as(revision, metadata::NOT_NEGATIVE));
+    }
+    errors.extend(not_negative(&spec, &["progressDeadlineSeconds"]));
     let deadline = spec.get("progressDeadlineSeconds");
     if deadline.is_set() && spec.int("progressDeadlineSeconds") <= spec.int("minReadySeconds") {
         errors.push(deadline.invalid("must be greater than minReadySeconds"));

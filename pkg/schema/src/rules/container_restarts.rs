@@ -11,6 +11,7 @@ use super::security::one_of;
 const ACTIONS: &[&str] = &["Restart", "RestartAllContainers"];
 const MOST_RULES: usize = 20;
 const MOST_CODES: usize = 255;
+const POLICY_NEEDED: &str = "must specify restartPolicy when restart rules are used";
 
 /// What is wrong with a container's own policy and rules.
 pub fn policy(container: &At<'_>) -> ErrorList {
@@ -20,10 +21,10 @@ pub fn policy(container: &At<'_>) -> ErrorList {
     if policy.is_set() {
         errors.extend(one_of(&policy, &["Always", "Never", "OnFailure"]));
     } else if count > 0 {
-        errors.push(policy.required("must specify restartPolicy when restart rules are used"));
+        errors.push(policy.required(POLICY_NEEDED));
     }
     if count > MOST_RULES {
-        errors.push(FieldError::too_long(&rules.path, MOST_RULES));
+        errors.push(FieldError::too_many(&rules.path, count, MOST_RULES));
     }
     for rule in container.items("restartPolicyRules") {
         if !ACTIONS.contains(&rule.str("action")) {
@@ -37,11 +38,21 @@ pub fn policy(container: &At<'_>) -> ErrorList {
         if !["In", "NotIn"].contains(&codes.str("operator")) {
             errors.push(codes.get("operator").not_supported(&["In", "NotIn"]));
         }
-        if codes.len("values") > MOST_CODES {
-            errors.push(FieldError::too_long(&codes.get("values").path, MOST_CODES));
+        let values = codes.len("values");
+        if values > MOST_CODES {
+            errors.push(FieldError::too_many(&codes.get("values").path, values, MOST_CODES));
         }
     }
     errors
+}
+
+/// The same of an init container: upstream looks at its rules only where it has a policy.
+pub fn policy_of_init(container: &At<'_>) -> ErrorList {
+    if container.has("restartPolicy") {
+        return policy(container);
+    }
+    let rules = container.len("restartPolicyRules") > 0;
+    rules.then(|| container.get("restartPolicy").required(POLICY_NEEDED)).into_iter().collect()
 }
 
 /// A container of this pod that ended so starts again.
@@ -115,5 +126,11 @@ mod tests {
                 "restartPolicyRules[0].exitCodes: Required value: must be specified".to_owned(),
             ]
         );
+        let told: Vec<_> = policy_of_init(&At::root(&container)).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["restartPolicy: Required value: must specify restartPolicy when restart rules are used"]);
+        let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}});
+        let many = json!({"restartPolicy": "Never", "restartPolicyRules": vec![rule; 21]});
+        let told: Vec<_> = policy(&At::root(&many)).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["restartPolicyRules: Too many: 21: must have at most 20 items"]);
     }
 }

@@ -61,9 +61,7 @@ pub fn init(spec: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
     let mut seen: Vec<_> = spec.items("containers").iter().map(|container| container.str("name")).collect();
     for container in spec.items("initContainers") {
         errors.extend(common(&container, pod));
-        if container.has("restartPolicy") {
-            errors.extend(container_restarts::policy(&container));
-        }
+        errors.extend(container_restarts::policy_of_init(&container));
         let name = container.str("name");
         if seen.contains(&name) {
             errors.push(container.get("name").duplicate());
@@ -83,6 +81,13 @@ pub fn init(spec: &At<'_>, pod: &PodContext<'_>) -> ErrorList {
         for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
             if container.has(field) {
                 errors.push(container.get(field).forbidden(NOT_FOR_INIT));
+            }
+        }
+        for policy in container.items("resizePolicy") {
+            let restart = policy.get("restartPolicy");
+            if restart.text() == "RestartContainer" {
+                let message = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+                errors.push(restart.invalid(message));
             }
         }
     }

@@ -21,6 +21,16 @@ pub fn drop_from_pod_spec(spec: &mut Value) {
     }
 }
 
+/// Takes them out of the status of a pod.
+pub fn drop_from_pod_status(status: &mut Value) {
+    remove(status, "nodeAllocatableResourceClaimStatuses");
+    for list in ["initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses"] {
+        for container in each(status, list) {
+            each(container, "volumeMounts").for_each(|mount| remove(mount, "volumeStatus"));
+        }
+    }
+}
+
 /// Takes them out of the template of a workload.
 pub fn drop_from_template(workload: &mut Value) {
     if let Some(spec) = at(workload, "spec.template.spec") {
@@ -51,6 +61,10 @@ mod tests {
             {"name": "b", "lifecycle": {"stopSignal": "SIGINT", "preStop": {"exec": {"command": ["x"]}}}}],
             "volumes": [{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {"path": "p"}}]}}]});
         drop_from_pod_spec(&mut spec);
+        let mut status = json!({"nodeAllocatableResourceClaimStatuses": [{}], "containerStatuses": [
+            {"name": "a", "volumeMounts": [{"name": "v", "volumeStatus": {"image": {}}}]}]});
+        drop_from_pod_status(&mut status);
+        assert_eq!(status, json!({"containerStatuses": [{"name": "a", "volumeMounts": [{"name": "v"}]}]}));
         assert_eq!(
             spec,
             json!({"containers": [

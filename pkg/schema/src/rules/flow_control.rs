@@ -17,6 +17,9 @@ use super::names;
 use super::security::one_of;
 use super::volumes::require;
 
+/// What an older version of the API told zero from nothing by.
+const ZERO_SHARES: &str = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares";
+
 pub(super) static FLOW_SCHEMA: Rules = Rules {
     default: |schema| empty(object(schema, "spec"), "matchingPrecedence", 1000),
     prepare_create: fill::first_generation,
@@ -294,7 +297,13 @@ fn account(account: &At<'_>) -> ErrorList {
 
 fn priority_level(level: &At<'_>) -> ErrorList {
     let (spec, name) = (level.get("spec"), level.str("metadata.name"));
-    let mut errors = priority_level_spec(level);
+    let annotations = level.get("metadata.annotations");
+    let zero_shares = annotations.value.get(ZERO_SHARES).is_some();
+    let mut errors: ErrorList = zero_shares
+        .then(|| annotations.forbidden(format!("annotation '{ZERO_SHARES}' is forbidden")))
+        .into_iter()
+        .collect();
+    errors.extend(priority_level_spec(level));
     if let Some(fixed) = fixed("prioritylevelconfigurations", name) {
         let (mut given, mut wanted) = (spec.value.clone(), fixed.clone());
         let except = if name == "exempt" { " except the 'spec.exempt' field" } else { "" };

@@ -29,7 +29,8 @@ pub(super) static INGRESS: Rules = Rules {
     },
     warns_of_updates: false,
     warnings: |ingress| {
-        let deprecated = ingress["metadata"]["annotations"].get("kubernetes.io/ingress.class").is_some();
+        let annotated = ingress["metadata"]["annotations"].get("kubernetes.io/ingress.class").is_some();
+        let deprecated = annotated && ingress["spec"]["ingressClassName"].is_null();
         let message =
             "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead";
         if deprecated { vec![message.to_owned()] } else { Vec::new() }

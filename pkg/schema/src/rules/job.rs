@@ -80,7 +80,7 @@ fn prepare_create(job: &mut Object) {
     if job["spec"]["manualSelector"] == true {
         return;
     }
-    let (uid, name) = (job["metadata"]["uid"].clone(), job["metadata"]["name"].clone());
+    let [uid, name] = ["uid", "name"].map(|field| job["metadata"][field].as_str().unwrap_or_default().to_owned());
     let spec = object(job, "spec");
     let labels = object(object(object(spec, "template"), "metadata"), "labels");
     NAME_LABELS.iter().for_each(|label| unset(labels, label, name.clone()));
@@ -305,7 +305,8 @@ fn template_change(spec: &At<'_>, old_spec: &At<'_>, stands_still: bool) -> Opti
 /// The job is suspended and has no pods: it never started, or says that it stopped.
 fn stands_still(job: &At<'_>) -> bool {
     let stopped = |condition: &At<'_>| condition.str("type") == "Suspended" && condition.str("status") == "True";
-    job.flag("spec.suspend") && (!job.has("status.startTime") || job.items("status.conditions").iter().any(stopped))
+    let is_still = !job.has("status.startTime") || job.items("status.conditions").iter().any(stopped);
+    job.flag("spec.suspend") && job.int("status.active") == 0 && is_still
 }
 
 fn completions_update(spec: &At<'_>, old_spec: &At<'_>) -> Option<FieldError> {

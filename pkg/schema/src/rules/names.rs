@@ -3,9 +3,13 @@
 //! What may be a name: DNS labels and subdomains, qualified names, label values, ports, in
 //! upstream's words (`k8s.io/apimachinery/pkg/util/validation`). Every function gives what is wrong.
 
+use knarr_types::Object;
+
 /// `(name, it is a generateName prefix)` gives what is wrong.
 pub type NameCheck = fn(&str, bool) -> Vec<String>;
 
+/// The end of names that files on the server's own disk give.
+const STATIC_SUFFIX: &str = ".static.k8s.io";
 const LABEL_MESSAGE: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
      and must start and end with an alphanumeric character";
 const SUBDOMAIN_MESSAGE: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
@@ -24,6 +28,18 @@ const LABEL_PATTERN: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_PATTERN: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const WILDCARD_PATTERN: &str = r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const QUALIFIED_PATTERN: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+
+/// A warning of a name that is kept for what files on the server's own disk say.
+pub fn static_name_warning(object: &Object) -> Vec<String> {
+    let is_static = object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(STATIC_SUFFIX));
+    let why = "are reserved for static manifest-based configurations and cannot be managed via the API";
+    is_static.then(|| format!("metadata.name: names ending with {STATIC_SUFFIX:?} {why}")).into_iter().collect()
+}
+
+/// The same where a prefix is not judged: what becomes of it is.
+pub fn finished_dns_subdomain_name(name: &str, prefix: bool) -> Vec<String> {
+    if prefix { Vec::new() } else { dns_subdomain_name(name, false) }
+}
 
 /// A name that is a DNS subdomain: most kinds.
 #[must_use]

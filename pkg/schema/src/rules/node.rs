@@ -3,7 +3,7 @@
 //! Nodes (`pkg/registry/core/node/strategy.go`, ValidateNode).
 
 use ipnet::IpNet;
-use knarr_types::tree::json;
+use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, Object};
 
 use super::Rules;
@@ -80,7 +80,8 @@ fn warnings(node: &Object) -> Vec<String> {
 }
 
 fn validate(node: &At<'_>) -> ErrorList {
-    let mut errors = taints(node);
+    let mut errors = avoided_pods(node);
+    errors.extend(taints(node));
     errors.extend(amounts(node));
     let swap = node.get("status.nodeInfo.swap.capacity");
     if swap.value.as_i64().is_some_and(|bytes| bytes <= 0) {
@@ -89,6 +90,28 @@ fn validate(node: &At<'_>) -> ErrorList {
     }
     errors.extend(declared_features(node));
     errors.extend(pod_cidrs(node));
+    errors
+}
+
+/// What is wrong with the annotation that names controllers whose pods should go elsewhere.
+fn avoided_pods(node: &At<'_>) -> ErrorList {
+    const KEY: &str = "scheduler.alpha.kubernetes.io/preferAvoidPods";
+    let annotations = node.get("metadata.annotations");
+    let text = annotations.value.get(KEY).and_then(Value::as_str).unwrap_or_default();
+    // What is no JSON is told in the words of Go's parser; they are not known here.
+    let avoided: Value = serde_json::from_str(text).unwrap_or_default();
+    let list = annotations.path.child(KEY);
+    let mut errors = ErrorList::new();
+    for (index, entry) in avoided["preferAvoidPods"].as_array().into_iter().flatten().enumerate() {
+        let signature = At::new(&entry["podSignature"], list.index(index).child("PodSignature"));
+        let controller = signature.get("podController");
+        if !controller.is_set() {
+            errors.push(signature.required(""));
+        } else if !controller.flag("controller") {
+            let path = signature.path.child("PodController").child("Controller");
+            errors.push(FieldError::invalid(&path, false, "must point to a controller"));
+        }
+    }
     errors
 }
 
@@ -146,6 +169,7 @@ fn pod_cidrs(node: &At<'_>) -> ErrorList {
 fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let (node, before) = (At::root(new), At::root(old));
     let mut errors = if subresource.is_empty() { validate(&node) } else { ErrorList::new() };
+    errors.extend(avoided_pods(&node));
     errors.extend(amounts(&node));
     errors.extend(declared_features(&node));
     errors.extend(addresses_once(&node));

@@ -77,8 +77,9 @@ fn mirror_data_source(spec: &mut Value) {
         && spec["dataSource"].is_null()
         && spec["dataSourceRef"]["namespace"].as_str().unwrap_or_default().is_empty()
     {
-        let reference = spec["dataSourceRef"].clone();
-        spec["dataSource"] = reference;
+        let mut source = spec["dataSourceRef"].clone();
+        fill::remove(&mut source, "namespace");
+        spec["dataSource"] = source;
     }
 }
 
@@ -246,12 +247,13 @@ fn class_change(claim: &At<'_>, before: &At<'_>, munged: &mut Value) -> Option<F
 /// How a volume performs may change, but once it does in some way it goes on to in one.
 fn attributes_change(spec: &At<'_>, before: &At<'_>) -> Option<FieldError> {
     let class = spec.get("volumeAttributesClassName");
-    let had = before.has("spec.volumeAttributesClassName") && before.has("status.currentVolumeAttributesClassName");
-    if !had || !class.text().is_empty() || same(class.value, before.raw("spec.volumeAttributesClassName")) {
+    let has_one = before.has("status.currentVolumeAttributesClassName");
+    if !has_one || !class.text().is_empty() || same(class.value, before.raw("spec.volumeAttributesClassName")) {
         return None;
     }
-    let to = if class.is_set() { "an empty string" } else { "nil" };
-    Some(class.forbidden(format!("update from non-nil value to {to} is forbidden")))
+    let to = if class.is_set() { "empty string" } else { "nil" };
+    let why = format!("update to {to} is forbidden when status.currentVolumeAttributesClassName is not nil");
+    Some(class.forbidden(why))
 }
 
 /// What the maker of a claim should know.

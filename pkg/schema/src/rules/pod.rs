@@ -42,7 +42,8 @@ const IMMUTABLE: &str = "pod updates may not change fields other than `spec.cont
 
 fn prepare_create(pod: &mut Object) {
     fill::generation(pod, 1);
-    let qos_class = qos_class(&At::root(pod));
+    let said = pod["status"]["qosClass"].as_str().filter(|class| !class.is_empty()).map(str::to_owned);
+    let qos_class = said.unwrap_or_else(|| qos_class(&At::root(pod)).to_owned());
     pod["status"] = json!({"phase": "Pending", "qosClass": qos_class});
     let gated = pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty());
     if gated {
@@ -131,11 +132,12 @@ fn prepare_update(new: &mut Object, old: &Object, subresource: &str) {
                 fill::keep(fill::object(new, "status"), &old["status"], "qosClass");
             }
             pod_status::keep_observed(new, old);
+            disabled::drop_from_pod_status(fill::object(new, "status"));
         }
         "ephemeralcontainers" => {
-            let ephemeral = new["spec"]["ephemeralContainers"].clone();
+            let sent = new["spec"].clone();
             only_owners_change(new, old);
-            new["spec"]["ephemeralContainers"] = ephemeral;
+            fill::keep(fill::object(new, "spec"), &sent, "ephemeralContainers");
             fill::bump_generation(new, old, &["spec"]);
         }
         "resize" => pod_resize::prepare(new, old),

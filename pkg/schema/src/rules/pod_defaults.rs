@@ -2,11 +2,13 @@
 
 //! What a pod gets where its maker said nothing (`pkg/apis/core/v1/defaults.go`).
 
-use knarr_types::Object;
-use knarr_types::tree::{Text, Value, json};
+use knarr_types::tree::{Value, json};
+use knarr_types::{FieldPath, Object};
 
+use super::at::At;
 use super::fill::{at, each, empty, object, unset};
 use super::image_name;
+use super::resources;
 
 /// Defaults that pods and templates share.
 pub fn pod_spec(spec: &mut Value) {
@@ -42,9 +44,7 @@ pub fn pod(pod: &mut Object) {
             requests_from_limits(container);
         }
     }
-    if spec["resources"]["limits"].is_object() {
-        pod_level_requests(spec);
-    }
+    pod_level_resources(spec);
     unset(spec, "enableServiceLinks", true);
     if spec["hostNetwork"] == true {
         for list in ["containers", "initContainers"] {
@@ -80,25 +80,38 @@ fn requests_from_limits(container: &mut Value) {
     }
 }
 
-/// Requests of the whole pod: what its containers ask together, otherwise the pod's limit.
-fn pod_level_requests(spec: &mut Value) {
-    let limits = spec["resources"]["limits"].as_object().cloned().unwrap_or_default();
-    let summed: Vec<(Text, Value)> = limits
-        .iter()
-        .filter_map(|(name, _)| requested_by_containers(spec, name).map(|amount| (name.clone(), amount)))
-        .collect();
-    let requests = object(object(spec, "resources"), "requests");
-    for (name, amount) in summed.into_iter().chain(limits) {
-        unset(requests, &name, amount);
+/// Limits and requests of the whole pod, of which it names some already: the huge pages that its containers may
+/// have, what they ask for together, otherwise the limit.
+fn pod_level_resources(spec: &mut Value) {
+    let given = |spec: &Value, list: &str| spec["resources"][list].as_object().is_some_and(|all| !all.is_empty());
+    if !given(spec, "limits") && !given(spec, "requests") {
+        return;
     }
+    let pages =
+        together(spec, "limits", |name| resources::is_huge_page(name) && spec["resources"]["requests"][name].is_null());
+    fill_in(spec, "limits", pages);
+    if !given(spec, "limits") {
+        return;
+    }
+    let asked = together(spec, "requests", |name| resources::is_of_pods(name) && !resources::is_huge_page(name));
+    fill_in(spec, "requests", asked);
+    let limits = spec["resources"]["limits"].as_object().cloned().unwrap_or_default();
+    let of_pods = limits.into_iter().filter(|(name, _)| resources::is_of_pods(name));
+    fill_in(spec, "requests", of_pods.map(|(name, limit)| (name.to_string(), limit)).collect());
 }
 
-/// One container's request says it all; sums of several are left to the limit.
-fn requested_by_containers(spec: &Value, name: &str) -> Option<Value> {
-    let containers = spec["containers"].as_array()?;
-    let mut given = containers.iter().map(|container| &container["resources"]["requests"][name]);
-    let first = given.find(|amount| !amount.is_null())?.clone();
-    given.all(Value::is_null).then_some(first)
+/// What the containers have together of these resources.
+fn together(spec: &Value, list: &str, which: impl Fn(&str) -> bool) -> Vec<(String, Value)> {
+    let names = resources::named_by_containers(spec, list).into_iter().filter(|name| which(name));
+    let all = At::new(spec, FieldPath::root());
+    names.map(|name| (name.clone(), json!(resources::aggregated(&all, list, &name).to_string()))).collect()
+}
+
+/// Sets amounts of the whole pod that are not set.
+fn fill_in(spec: &mut Value, list: &str, amounts: Vec<(String, Value)>) {
+    for (name, amount) in amounts {
+        unset(object(object(spec, "resources"), list), &name, amount);
+    }
 }
 
 fn container(container: &mut Value) {

@@ -103,13 +103,15 @@ fn other_changes(spec: &At<'_>, before: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     for list in LISTS {
         for (new, old) in spec.items(list).iter().zip(before.items(list)) {
-            let why = match (list, new.str("restartPolicy") == "Always") {
-                ("initContainers", true) => "only cpu and memory resources for sidecar containers are mutable",
-                _ => "only cpu and memory resources are mutable",
-            };
-            if !same(&with_amounts_of(new.value, old.value), old.value) {
-                errors.push(spec.forbidden(why));
+            if same(&with_amounts_of(new.value, old.value), old.value) {
+                continue;
             }
+            errors.push(match list {
+                "initContainers" => {
+                    new.forbidden("only cpu and memory resources for init or sidecar containers are mutable")
+                }
+                _ => spec.forbidden("only cpu and memory resources are mutable"),
+            });
         }
     }
     errors
@@ -128,6 +130,10 @@ fn with_amounts_of(container: &Value, other: &Value) -> Value {
             if before.get(name).is_some() || container["resources"][what].get(name).is_some() {
                 fill::keep(fill::object(fill::object(&mut container, "resources"), what), before, name);
             }
+        }
+        // None left is none at all.
+        if container["resources"][what].as_object().is_some_and(knarr_types::tree::Map::is_empty) {
+            fill::remove(&mut container["resources"], what);
         }
     }
     container
@@ -154,6 +160,11 @@ mod tests {
     #[test]
     fn only_cpu_and_memory_change_and_none_goes() {
         assert!(faults(json!({"cpu": "300m", "memory": "1Gi"})).is_empty());
+        let (old, mut new) = (pod(Value::Null), pod(json!({"cpu": "300m"})));
+        new["status"] = old["status"].clone();
+        let mut errors = ErrorList::new();
+        validate(&At::root(&new), &At::root(&old), &mut errors);
+        assert_eq!(errors, [], "limits may be added to a container without any");
         let limits = "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed";
         assert_eq!(faults(json!({})), [limits]);
         let other = "spec: Forbidden: only cpu and memory resources are mutable";

@@ -11,6 +11,7 @@ use super::containers;
 use super::names;
 use super::overlapping_paths;
 use super::persistent_volume_claim;
+use super::pod_annotations;
 use super::pod_annotations::{APP_ARMOR, SECCOMP, SECCOMP_CONTAINER};
 
 /// Labels of nodes that have newer names.
@@ -49,16 +50,14 @@ const NO_SELECTOR: &str = "a null labelSelector results in matching no pod";
 const SECCOMP_WHY: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
 const APP_ARMOR_WHY: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
 
-/// Warnings about annotations of AppArmor, of which a pod hears where they become fields: before it is judged.
+/// Warnings about annotations of AppArmor, of which a pod hears before they become fields, be it accepted or not.
 pub fn new_pod(pod: &Object) -> Vec<String> {
     let pod = At::root(pod);
     let (spec, metadata) = (pod.get("spec"), pod.get("metadata"));
     if !metadata.has("annotations") || spec.str("os.name") == "windows" {
         return Vec::new();
     }
-    let own = |container: &At<'_>| container.has("securityContext.appArmorProfile");
-    let profiles = containers::all(&spec).into_iter().filter(own);
-    profiles.filter_map(|container| app_armor(&container, &metadata)).collect()
+    containers::all(&spec).iter().filter_map(|container| app_armor(container, &spec, &metadata)).collect()
 }
 
 /// Warnings about a pod.
@@ -237,17 +236,22 @@ fn profiles(container: &At<'_>, spec: &At<'_>, metadata: &At<'_>) -> Vec<String>
     if !container.has("securityContext.seccompProfile") {
         told(format!("{SECCOMP_CONTAINER}{name}"), SECCOMP_WHY);
     }
-    let field = "securityContext.appArmorProfile";
-    if !container.has(field) && !spec.has(field) {
-        warnings.extend(app_armor(container, metadata));
+    // A pod has heard of the other kind already.
+    if metadata.path.as_str() != "metadata" {
+        warnings.extend(app_armor(container, spec, metadata));
     }
     warnings
 }
 
-fn app_armor(container: &At<'_>, metadata: &At<'_>) -> Option<String> {
+/// The profile of AppArmor is an annotation alone, and not the pod's own.
+fn app_armor(container: &At<'_>, spec: &At<'_>, metadata: &At<'_>) -> Option<String> {
+    let field = "securityContext.appArmorProfile";
     let annotations = metadata.get("annotations");
     let key = format!("{APP_ARMOR}{}", container.str("name"));
-    annotations.value.get(&key).map(|_| format!("{}: {APP_ARMOR_WHY}", annotations.path.key(&key)))
+    let profile = annotations.value.get(&key).filter(|_| !container.has(field))?;
+    let meant = pod_annotations::app_armor_field(profile.as_str().unwrap_or_default());
+    let is_the_pods = meant.is_some_and(|profile| profile == *spec.raw(field));
+    (!is_the_pods).then(|| format!("{}: {APP_ARMOR_WHY}", annotations.path.key(&key)))
 }
 
 /// Bytes come whole.
@@ -358,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_pod_hears_of_profiles_that_are_fields_and_annotations() {
+    fn a_new_pod_hears_of_profiles_that_are_annotations_alone() {
         let pod = |os: &str, profile: Value| {
             json!({"metadata": {"annotations": {"container.apparmor.security.beta.kubernetes.io/c": "unconfined"}},
                 "spec": {"os": {"name": os}, "containers": [{"name": "c", "securityContext": profile}]}})
@@ -366,9 +370,12 @@ mod tests {
         let field = json!({"appArmorProfile": {"type": "Unconfined"}});
         let told = "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use \
              the \"appArmorProfile\" field instead";
-        assert_eq!(new_pod(&pod("linux", field.clone())), [told]);
-        assert!(new_pod(&pod("windows", field)).is_empty());
-        assert!(new_pod(&pod("linux", json!({}))).is_empty());
+        assert_eq!(new_pod(&pod("linux", json!({}))), [told]);
+        assert!(new_pod(&pod("windows", json!({}))).is_empty());
+        assert!(new_pod(&pod("linux", field.clone())).is_empty());
+        let mut same = pod("linux", json!({}));
+        same["spec"]["securityContext"] = field;
+        assert!(new_pod(&same).is_empty(), "the pod has that profile");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Resource names, amounts, requests and limits of containers and pods.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, FieldError, Quantity};
 
 use super::amount::{Amount, compare};
@@ -86,7 +88,7 @@ pub fn pod(spec: &At<'_>) -> ErrorList {
 
 fn pod_resource_name(name: &str, amount: &At<'_>) -> ErrorList {
     let errors = resource_name(name, amount);
-    if errors.is_empty() && !["cpu", "memory"].contains(&name) && !is_huge_page(name) {
+    if errors.is_empty() && !is_of_pods(name) {
         return vec![FieldError::not_supported(&amount.path, name, &["cpu", "hugepages-", "memory"])];
     }
     errors
@@ -96,7 +98,9 @@ fn fits_containers(spec: &At<'_>, resources: &At<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
     for list in ["requests", "limits"] {
         // Only of what cannot be shared out twice do the limits count together.
-        let judged = |name: &str| list == "requests" || is_huge_page(name);
+        let judged = |name: &str| {
+            (list == "requests" || is_huge_page(name)) && named_by_containers(spec.value, list).contains(name)
+        };
         for (name, amount) in resources.entries(list).into_iter().filter(|(name, _)| judged(name)) {
             let together = aggregated(spec, list, name);
             if amount.text().parse::<Quantity>().is_ok_and(|given| together.nanos() > given.nanos()) {
@@ -120,11 +124,15 @@ fn fits_containers(spec: &At<'_>, resources: &At<'_>) -> ErrorList {
 
 /// What the containers of a pod have together, or any step of its start alone, if that is more
 /// (AggregateContainerRequests).
-fn aggregated(spec: &At<'_>, list: &str, name: &str) -> Quantity {
+pub(super) fn aggregated(spec: &At<'_>, list: &str, name: &str) -> Quantity {
     let of = |container: &At<'_>| {
         let given = container.get("resources").get(list);
-        let text = given.value.get(name).and_then(knarr_types::tree::Value::as_str).unwrap_or("0");
-        text.parse::<Quantity>().unwrap_or(Quantity::ZERO)
+        let amount = match given.value.get(name) {
+            Some(Value::String(text)) => text.parse::<Quantity>().ok(),
+            Some(Value::Number(number)) => number.to_string().parse().ok(),
+            _ => None,
+        };
+        amount.unwrap_or(Quantity::ZERO)
     };
     let max = |a: Quantity, b: Quantity| if b.nanos() > a.nanos() { b } else { a };
     let running = spec.items("containers").iter().map(of).fold(Quantity::ZERO, Quantity::plus);
@@ -137,6 +145,18 @@ fn aggregated(spec: &At<'_>, list: &str, name: &str) -> Quantity {
         most = max(most, with_own);
     }
     max(running.plus(sidecars), most)
+}
+
+/// The resources that containers of a pod ask for, or are limited in.
+pub(super) fn named_by_containers(spec: &Value, list: &str) -> BTreeSet<String> {
+    let containers = ["containers", "initContainers"].iter().filter_map(|all| spec[*all].as_array()).flatten();
+    let amounts = containers.filter_map(|container| container["resources"][list].as_object());
+    amounts.flat_map(|amounts| amounts.iter().map(|(name, _)| name.to_string())).collect()
+}
+
+/// A pod may ask for it as a whole.
+pub(super) fn is_of_pods(name: &str) -> bool {
+    ["cpu", "memory"].contains(&name) || is_huge_page(name)
 }
 
 fn requests_and_limits(resources: &At<'_>, name_check: NameCheck) -> ErrorList {
@@ -164,7 +184,7 @@ fn requests_and_limits(resources: &At<'_>, name_check: NameCheck) -> ErrorList {
 
 fn request_within_limit(name: &str, request: &At<'_>, requests: &At<'_>, limits: &At<'_>) -> Option<FieldError> {
     let may_exceed = is_native(name) && !is_huge_page(name);
-    let Some(limit) = limits.value.get(name).and_then(knarr_types::tree::Value::as_str) else {
+    let Some(limit) = limits.value.get(name).and_then(Value::as_str) else {
         return (!may_exceed).then(|| limits.required("Limit must be set for non overcommitable resources"));
     };
     let order = compare(request.text(), limit);

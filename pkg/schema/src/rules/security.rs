@@ -30,7 +30,7 @@ pub fn pod(spec: &At<'_>) -> ErrorList {
     errors.extend(windows_options(&context.get("windowsOptions")));
     errors.extend(app_armor(&context.get("appArmorProfile")));
     errors.extend(one_of(&context.get("supplementalGroupsPolicy"), &["Merge", "Strict"]));
-    errors.extend(one_of(&context.get("seLinuxChangePolicy"), &["MountOption", "Recursive"]));
+    errors.extend(one_of(&context.get("seLinuxChangePolicy"), &["Recursive"]));
     errors
 }
 

@@ -192,7 +192,18 @@ pub fn settle_families(service: &mut Object) -> ErrorList {
         return ErrorList::new();
     }
     let at = At::root(service).get("spec");
+    let headless = at.strings("clusterIPs").first() == Some(&"None");
+    // Whoever writes the endpoints by hand may write both families.
+    let by_hand = headless && at.len("selector") == 0;
+    let undecided = if by_hand { "RequireDualStack" } else { "SingleStack" };
+    let policy = at.raw("ipFamilyPolicy").as_str().unwrap_or(undecided).to_owned();
     let mut errors = ErrorList::new();
+    for (list, what) in [("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")] {
+        if policy == "SingleStack" && at.len(list) == 2 {
+            let message = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            errors.push(at.get("ipFamilyPolicy").invalid_as(policy.as_str(), message));
+        }
+    }
     let mut families: Vec<&str> = at.strings("ipFamilies");
     for (index, address) in at.items("clusterIPs").iter().enumerate().filter(|(_, address)| address.text() != "None") {
         if index < families.len() {
@@ -204,33 +215,24 @@ pub fn settle_families(service: &mut Object) -> ErrorList {
             families.push("IPv4");
         }
     }
-    let headless = at.strings("clusterIPs").first() == Some(&"None");
-    let given_policy = at.raw("ipFamilyPolicy").as_str();
-    if headless && at.len("selector") == 0 {
-        // Whoever writes the endpoints by hand may write both families.
-        let policy = given_policy.unwrap_or("RequireDualStack").to_owned();
-        let first = families.first().copied().unwrap_or("IPv4");
-        let second = if first == "IPv4" { "IPv6" } else { "IPv4" };
-        let settled = if policy == "SingleStack" { json!([first]) } else { json!([first, second]) };
-        service["spec"]["ipFamilies"] = settled;
-        service["spec"]["ipFamilyPolicy"] = json!(policy);
+    if !errors.is_empty() {
         return errors;
     }
-    let policy = given_policy.unwrap_or("SingleStack").to_owned();
-    if families.len() > 1 && policy == "SingleStack" {
-        let message = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
-        errors.push(at.get("ipFamilyPolicy").invalid_as(policy.as_str(), message));
-    }
-    let refused = !errors.is_empty();
-    for (index, _) in families.iter().enumerate().filter(|(_, family)| !refused && **family == "IPv6") {
-        let path = at.get("ipFamilies").path.index(index);
-        errors.push(FieldError::invalid(&path, "IPv6", "not configured on this cluster"));
-    }
-    if policy == "RequireDualStack" && errors.is_empty() {
-        let message = "this cluster is not configured for dual-stack services";
-        errors.push(at.get("ipFamilyPolicy").invalid_as(policy.as_str(), message));
-    }
-    let settled = if families.is_empty() { json!(["IPv4"]) } else { json!(families) };
+    let settled = if by_hand {
+        let first = families.first().copied().unwrap_or("IPv4");
+        let second = if first == "IPv4" { "IPv6" } else { "IPv4" };
+        if policy == "SingleStack" { json!([first]) } else { json!([first, second]) }
+    } else {
+        if policy == "RequireDualStack" {
+            let message = "this cluster is not configured for dual-stack services";
+            errors.push(at.get("ipFamilyPolicy").invalid_as(policy.as_str(), message));
+        }
+        for (index, _) in families.iter().enumerate().filter(|(_, family)| **family == "IPv6") {
+            let path = at.get("ipFamilies").path.index(index);
+            errors.push(FieldError::invalid(&path, "IPv6", "not configured on this cluster"));
+        }
+        if families.is_empty() { json!(["IPv4"]) } else { json!(families) }
+    };
     service["spec"]["ipFamilies"] = settled;
     service["spec"]["ipFamilyPolicy"] = json!(policy);
     errors
@@ -548,5 +550,9 @@ mod tests {
         assert_eq!(settle_families(&mut service), []);
         assert_eq!(service["spec"]["ipFamilies"], json!(["IPv4"]));
         assert_eq!(service["spec"]["ipFamilyPolicy"], "SingleStack");
+        let mut both = json!({"spec": {"type": "ClusterIP", "selector": {"a": "b"}, "ipFamilyPolicy": "RequireDualStack",
+            "ipFamilies": ["IPv4", "IPv6"]}});
+        let told: Vec<_> = settle_families(&mut both).iter().map(|error| error.path.to_string()).collect();
+        assert_eq!(told, ["spec.ipFamilyPolicy", "spec.ipFamilies[1]"]);
     }
 }

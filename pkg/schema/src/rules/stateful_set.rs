@@ -107,9 +107,14 @@ fn stateful_defaults(set: &mut Object) {
     let spec = object(set, "spec");
     empty(spec, "podManagementPolicy", "OrderedReady");
     let strategy = object(spec, "updateStrategy");
-    empty(strategy, "type", "RollingUpdate");
-    if strategy["type"] == "RollingUpdate" {
-        let rolling = object(strategy, "rollingUpdate");
+    if strategy["type"].as_str().unwrap_or_default().is_empty() {
+        strategy["type"] = json!("RollingUpdate");
+        object(strategy, "rollingUpdate");
+    }
+    // One that is named but not described stays so.
+    if strategy["type"] == "RollingUpdate"
+        && let Some(rolling) = fill::at(strategy, "rollingUpdate")
+    {
         unset(rolling, "partition", 0);
     }
     let retention = object(spec, "persistentVolumeClaimRetentionPolicy");

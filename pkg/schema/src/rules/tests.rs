@@ -211,3 +211,75 @@ fn secrets_of_an_account_are_known_by_their_names_alone() {
     kind.prepare_create(&mut account);
     assert_eq!(account["secrets"], json!([{"name": "s"}, {}]));
 }
+
+#[test]
+fn what_is_named_but_not_described_stays_so() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("apps", "v1", "StatefulSet").unwrap();
+    let strategy = |given: Value| {
+        let mut set = json!({"metadata": {"name": "x"}, "spec": {"updateStrategy": given}});
+        kind.default(&mut set);
+        set["spec"]["updateStrategy"].clone()
+    };
+    let whole = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}});
+    assert_eq!(strategy(json!({})), whole);
+    assert_eq!(strategy(json!({"type": "RollingUpdate"})), json!({"type": "RollingUpdate"}));
+    assert_eq!(strategy(json!({"type": "RollingUpdate", "rollingUpdate": {}})), whole);
+}
+
+#[test]
+fn a_whole_pod_asks_for_what_its_containers_do() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("", "v1", "Pod").unwrap();
+    let container = |name: &str| json!({"name": name, "image": "i", "resources": {"limits": {"cpu": "1", "hugepages-2Mi": "2Mi", "storage": "1"}}});
+    let mut pod = json!({"metadata": {"name": "x"}, "spec": {"containers": [container("a"), container("b")],
+        "resources": {"limits": {"cpu": "3", "memory": "1Gi"}}}});
+    kind.default(&mut pod);
+    let want = json!({"limits": {"cpu": "3", "memory": "1Gi", "hugepages-2Mi": "4Mi"},
+        "requests": {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "4Mi"}});
+    assert_eq!(pod["spec"]["resources"], want);
+}
+
+#[test]
+fn what_the_server_fills_in_is_in_its_one_form() {
+    let registry = Registry::builtin();
+    let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s", "namespace": ""});
+    for (group, kind, mut object) in [
+        ("batch", "Job", json!({"metadata": {}, "spec": {"template": {}}})),
+        ("", "PersistentVolumeClaim", json!({"metadata": {"name": "x"}, "spec": {"dataSourceRef": source}})),
+    ] {
+        let kind = registry.by_kind(group, "v1", kind).unwrap();
+        kind.default(&mut object);
+        kind.normalize(&mut object);
+        kind.prepare_create(&mut object);
+        assert!(kind.is_normal(&object), "{object:?}");
+    }
+}
+
+#[test]
+fn words_for_what_few_get_wrong() {
+    let level = |annotation: &str| {
+        json!({"metadata": {"name": "x", "annotations": {annotation: ""}}, "spec": {"type": "Limited", "limited": {
+        "limitResponse": {"type": "Reject"}}}})
+    };
+    let shares = "flowcontrol.k8s.io/v1beta3-preserve-zero-concurrency-shares";
+    let told = told_of_new("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration", &level(shares));
+    assert_eq!(told, [format!("metadata.annotations: Forbidden: annotation '{shares}' is forbidden")]);
+    let node = json!({"spec": {"podCIDRs": ["192.168.000.000/16"]}});
+    let leading = "must not have leading 0s in IP or prefix length";
+    let want = format!("spec.podCIDRs[0]: Invalid value: \"192.168.000.000/16\": {leading}");
+    assert_eq!(told_of_new("", "Node", &node), [want]);
+    let avoided = json!({"metadata": {"name": "x", "annotations": {
+        "scheduler.alpha.kubernetes.io/preferAvoidPods": "{\"preferAvoidPods\": [{}]}"}}});
+    let told = told_of_new("", "Node", &avoided);
+    assert!(told[0].ends_with("preferAvoidPods[0].PodSignature: Required value"), "{told:?}");
+    let init = json!({"spec": {"containers": [{"name": "c", "image": "i"}], "initContainers": [{"name": "i", "image": "i",
+        "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]}]}});
+    let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+    let want =
+        format!("spec.initContainers[0].resizePolicy[0].restartPolicy: Invalid value: \"RestartContainer\": {why}");
+    assert_eq!(told_of_new("", "Pod", &init), [want]);
+    let controller = json!({"metadata": {"name": "x", "generateName": "Bad_"}, "spec": {"selector": {"a": "b"},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    assert_eq!(told_of_new("", "ReplicationController", &controller), Vec::<String>::new(), "the name counts");
+}

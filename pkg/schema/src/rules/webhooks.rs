@@ -33,6 +33,7 @@ const OF_BOTH: Rules = Rules {
     has_generation: true,
     allow_unconditional_update: false,
     judging: Judging::WHOLE.with_any_finalizers(),
+    warnings: names::static_name_warning,
     ..Rules::DEFAULT
 };
 

@@ -16,12 +16,14 @@ use super::at::{At, same};
 use super::fill::{self, each, empty};
 use super::judging::Judging;
 use super::metadata;
+use super::names;
 use super::resources;
 use super::volumes::template_metadata;
 use parts::{configuration, list};
 use selector::selector;
 
 pub(super) static DEVICE_CLASS: Rules = Rules {
+    name: names::finished_dns_subdomain_name,
     prepare_create: |class| fill::generation(class, 1),
     prepare_update: |new, old, _| fill::bump_generation(new, old, &["spec"]),
     validate: |class| class_spec(&At::root(class).get("spec"), &At::root(&Value::Null)),
