@@ -161,10 +161,10 @@ fn unmasked(object: &Value) -> Value {
 
 fn created(path: &str, request: &Value, answer: &Value) -> Result<(), String> {
     let recorded = &answer["body"];
-    let (mut object, errors, (group, kind)) = create(path, request);
+    let (mut object, errors, (group, kind), early) = create(path, request);
     let rules = rules::for_kind(&group, &kind);
     let mut warnings: Vec<_> = rules.deprecation.map(str::to_owned).into_iter().collect();
-    warnings.extend((rules.early_warnings)(&object));
+    warnings.extend(early);
     warnings.extend((rules.warnings)(&object));
     warnings.extend(rules::metadata::deduplicate_owners(&mut object));
     let ours: Vec<_> = warnings.iter().map(|warning| format!("299 - {warning:?}")).collect();
@@ -184,7 +184,7 @@ fn created(path: &str, request: &Value, answer: &Value) -> Result<(), String> {
 }
 
 fn refused(path: &str, request: &Value, recorded: &Value) -> Result<(), String> {
-    let (object, errors, (group, kind)) = create(path, request);
+    let (object, errors, (group, kind), _) = create(path, request);
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let ours = masked(&Status::invalid(&group, &kind, name, &errors).to_json());
     let theirs = masked(recorded);
@@ -195,8 +195,10 @@ fn refused(path: &str, request: &Value, recorded: &Value) -> Result<(), String> 
 }
 
 /// Does what the write path does with a new object.
-fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) {
-    let Ok(mut object) = decoded(request) else { return (request.clone(), ErrorList::new(), Default::default()) };
+fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String), Vec<String>) {
+    let Ok(mut object) = decoded(request) else {
+        return (request.clone(), ErrorList::new(), Default::default(), Vec::new());
+    };
     let api_version = object["apiVersion"].as_str().unwrap_or("v1").to_owned();
     let group = api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
@@ -208,6 +210,7 @@ fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) 
     (rules.default)(&mut object);
     admit(&kind, &mut object);
     rules::metadata::prepare_create(&mut object);
+    let early = (rules.early_warnings)(&object);
     (rules.prepare_create)(&mut object);
     let generate_name = object["metadata"]["generateName"].as_str().unwrap_or_default().to_owned();
     if !generate_name.is_empty() && object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
@@ -231,7 +234,7 @@ fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String)) 
     if errors.is_empty() && kind == "Service" {
         errors = rules::service::settle_families(&mut object);
     }
-    (object, errors, (group, kind))
+    (object, errors, (group, kind), early)
 }
 
 /// What admission does before the strategy, as far as validation sees it.

@@ -64,13 +64,13 @@ pub fn new_pod(pod: &Object) -> Vec<String> {
 pub fn pod(pod: &Object) -> Vec<String> {
     let pod = At::root(pod);
     let mut warnings = name(&pod, "the Pod's hostname");
-    warnings.extend(of_template(&pod.get("spec"), &pod.get("metadata")));
+    warnings.extend(of_template(&pod.get("spec"), &pod.get("metadata"), true));
     warnings
 }
 
 /// Warnings about the template at `spec.template` of a workload.
 pub fn template(template: &At<'_>) -> Vec<String> {
-    of_template(&template.get("spec"), &template.get("metadata"))
+    of_template(&template.get("spec"), &template.get("metadata"), false)
 }
 
 /// Warnings about a workload whose name becomes part of its pods' names, and about its template.
@@ -118,7 +118,8 @@ pub fn node_selector_term(term: &At<'_>, with_values: bool) -> Vec<String> {
     warnings
 }
 
-fn of_template(spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
+/// Warnings about a template, or about a pod, which has [heard](new_pod) of AppArmor already.
+fn of_template(spec: &At<'_>, metadata: &At<'_>, is_pod: bool) -> Vec<String> {
     let mut warnings = nodes(spec);
     warnings.extend(annotations(metadata));
     for volume in spec.items("volumes") {
@@ -137,7 +138,10 @@ fn of_template(spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
         warnings.push(format!("{}: {SECCOMP_WHY}", metadata.get("annotations").path.key(SECCOMP)));
     }
     for container in containers::all(spec) {
-        warnings.extend(profiles(&container, spec, metadata));
+        warnings.extend(seccomp(&container, metadata));
+        if !is_pod {
+            warnings.extend(app_armor(&container, spec, metadata));
+        }
         for list in ["limits", "requests"] {
             warnings.extend(fractions(&container.get("resources").get(list)));
         }
@@ -220,27 +224,12 @@ fn repeated(spec: &At<'_>, list: &str, field: &str) -> Vec<String> {
     warnings
 }
 
-/// Profiles that only an annotation names.
-fn profiles(container: &At<'_>, spec: &At<'_>, metadata: &At<'_>) -> Vec<String> {
+/// The profile of seccomp is an annotation alone.
+fn seccomp(container: &At<'_>, metadata: &At<'_>) -> Option<String> {
     let annotations = metadata.get("annotations");
-    let mut warnings = Vec::new();
-    if !annotations.is_set() {
-        return warnings;
-    }
-    let mut told = |key: String, why: &str| {
-        if annotations.value.get(&key).is_some() {
-            warnings.push(format!("{}: {why}", annotations.path.key(&key)));
-        }
-    };
-    let name = container.str("name");
-    if !container.has("securityContext.seccompProfile") {
-        told(format!("{SECCOMP_CONTAINER}{name}"), SECCOMP_WHY);
-    }
-    // A pod has heard of the other kind already.
-    if metadata.path.as_str() != "metadata" {
-        warnings.extend(app_armor(container, spec, metadata));
-    }
-    warnings
+    let key = format!("{SECCOMP_CONTAINER}{}", container.str("name"));
+    annotations.value.get(&key).filter(|_| !container.has("securityContext.seccompProfile"))?;
+    Some(format!("{}: {SECCOMP_WHY}", annotations.path.key(&key)))
 }
 
 /// The profile of AppArmor is an annotation alone, and not the pod's own.
