@@ -133,7 +133,7 @@ impl<'a> Element<'a> {
     }
 
     /// Writes its published form as JSON.
-    fn write(&self, text: &mut Vec<u8>) {
+    pub(crate) fn write(&self, text: &mut Vec<u8>) {
         match self {
             Self::Field(name) => json::prefixed(text, "f:", name),
             Self::Item(item) => json::text(text, item),

@@ -4,6 +4,7 @@
 //! Every write goes through here. A write that is no apply ([`track_update`]) makes its manager the
 //! owner of what it changed; [`crate::apply`] does the rest.
 
+mod created;
 mod entries;
 pub mod folded;
 pub mod scale;
@@ -15,7 +16,7 @@ use knarr_types::tree::{Map, Text, Value};
 
 use crate::field_set::{Element, FieldSet};
 use crate::field_table::Type;
-use crate::typed::{self, Comparison};
+use crate::typed::{self, Comparison, Shape};
 pub(crate) use entries::{Entries, Id};
 pub(crate) use folded::Owners;
 pub use versions::{OneVersion, Versions};
@@ -104,7 +105,8 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     if list.is_empty() && old.is_some() {
         return;
     }
-    let empty = old.is_none().then(|| {
+    let is_made = old.is_none();
+    let empty = is_made.then(|| {
         let mut empty = typed::empty(ty);
         empty["apiVersion"] = manager.api_version.into();
         empty
@@ -112,6 +114,12 @@ pub fn track_folded(old: Option<&Object>, new: &mut Object, ty: &Type, manager: 
     let old = old.or(empty.as_ref()).unwrap_or(&Value::Null);
     // What does not fit its schema (any more) loses its owners.
     if is_custom(ty) && [old, &*new].into_iter().any(|object| typed::validate_stored(object, ty).is_some()) {
+        return;
+    }
+    if is_made && list.is_empty() && manager.reset.iter().all(|path| path.len() == 1) {
+        let owned = created::owned(old, new, Shape::of_type(ty), manager).filter(|owned| owned != "{}");
+        let owners = owned.and_then(|owned| Entries::of_maker(manager, owned, timestamp(now)).fold());
+        folded::put_folded(new, owners);
         return;
     }
     let mut found = typed::compare(old, new, ty);
@@ -183,24 +191,30 @@ pub(crate) fn without_reset(set: &mut FieldSet<'_>, manager: &Manager<'_>) {
 }
 
 /// Fields that nobody comes to own: the server sets them, or they name the object.
+const UNOWNED_ROOT: [&str; 2] = ["apiVersion", "kind"];
+
+/// The same of `metadata`, which is not owned itself either.
+const UNOWNED_METADATA: [&str; 9] = [
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "clusterName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+];
+
+/// Takes out fields that nobody comes to own.
 pub(crate) fn strip(set: &mut FieldSet<'_>) {
-    const METADATA: [&str; 9] = [
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "clusterName",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-    ];
     let metadata = || Element::Field("metadata".into());
-    for name in ["apiVersion", "kind", "metadata"] {
+    for name in UNOWNED_ROOT {
         set.remove(&[Element::Field(name.into())]);
     }
+    set.remove(&[metadata()]);
     if set.below(&metadata()).is_some() {
-        for name in METADATA {
+        for name in UNOWNED_METADATA {
             set.remove(&[metadata(), Element::Field(name.into())]);
         }
     }

@@ -19,8 +19,10 @@ use knarr_types::tree::Value;
 use crate::field_set::Element;
 use crate::field_table::{Emission, Field, ListMerge, Struct, Type, TypeRef};
 
+pub(crate) use compare::told_apart;
 pub use compare::{Comparison, compare};
 pub use elements::tells_apart;
+pub(crate) use elements::tells_apart_as;
 pub use extract::{extract, go_type, name_fields, validate, validate_stored};
 pub use merge::merge;
 pub use reconcile::reconcile;

@@ -51,7 +51,12 @@ pub(crate) fn prefixed(json: &mut Vec<u8>, front: &str, text: &str) {
     json.push(b'"');
     json.extend_from_slice(front.as_bytes());
     if is_escaped_in_json(text) {
-        text.bytes().for_each(|byte| escaped(json, byte));
+        // Runs of plain bytes, each but the last before one that is escaped.
+        for run in text.as_bytes().split_inclusive(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)) {
+            let (last, plain) = run.split_last().expect("no run is empty");
+            json.extend_from_slice(plain);
+            escaped(json, *last);
+        }
     } else {
         json.extend_from_slice(text.as_bytes());
     }

@@ -221,6 +221,13 @@ impl<'a> Entries<'a> {
         Ok(entries)
     }
 
+    /// The one manager of an object that it made, with the text of its fields.
+    pub(crate) fn of_maker(manager: &Manager<'a>, fields: String, time: String) -> Self {
+        let id = Id::update(manager.name, manager.api_version, manager.subresource);
+        let entry = Entry::new(id, manager.api_version.into(), Some(time.into()), FieldSet::default());
+        Self { all: vec![Entry { untouched: Some(fields.into()), ..entry }] }
+    }
+
     /// The published form; `None` where nobody owns anything.
     pub(crate) fn publish(mut self) -> Option<Value> {
         self.sort();

@@ -38,7 +38,7 @@ impl Comparison<'_> {
 }
 
 /// An element of a list with what tells it apart.
-type Told<'a> = (Element<'a>, &'a Value);
+pub(crate) type Told<'a> = (Element<'a>, &'a Value);
 
 struct Walk<'a> {
     path: Vec<Element<'a>>,
@@ -167,7 +167,7 @@ fn whole<'a>(value: &'a Value, shape: Shape<'_>) -> FieldSet<'a> {
 }
 
 /// The elements sorted by what tells them apart; those that nothing tells apart are left out.
-fn told_apart<'a>(list: &'a [Value], item: &TypeRef, keys: &[String]) -> Vec<Told<'a>> {
+pub(crate) fn told_apart<'a>(list: &'a [Value], item: &TypeRef, keys: &[String]) -> Vec<Told<'a>> {
     let mut told: Vec<Told<'a>> =
         list.iter().filter_map(|value| Some((element_of(value, item, keys).ok()?, value))).collect();
     told.sort_by(|a, b| a.0.cmp(&b.0));

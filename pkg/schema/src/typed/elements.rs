@@ -39,16 +39,17 @@ pub(crate) fn element_of(value: &Value, item: &TypeRef, keys: &[String]) -> Resu
 /// Whether there is something in each element of the lists in an object that tells it apart.
 #[must_use]
 pub fn tells_apart(object: &Value, ty: &Type) -> bool {
-    all_told(object, Shape::of_type(ty))
+    tells_apart_as(object, Shape::of_type(ty))
 }
 
-fn all_told(value: &Value, shape: Shape<'_>) -> bool {
+/// The same for a value of that shape.
+pub(crate) fn tells_apart_as(value: &Value, shape: Shape<'_>) -> bool {
     match (shape, value) {
         (Shape::Struct(_) | Shape::Map(_), Value::Object(members)) => {
-            members.iter().all(|(name, value)| all_told(value, shape.field(name)))
+            members.iter().all(|(name, value)| tells_apart_as(value, shape.field(name)))
         }
         (Shape::List { item, keys }, Value::Array(items)) => {
-            items.iter().all(|value| has_key(value, item, keys) && all_told(value, Shape::of(item)))
+            items.iter().all(|value| has_key(value, item, keys) && tells_apart_as(value, Shape::of(item)))
         }
         _ => true,
     }
