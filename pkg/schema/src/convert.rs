@@ -49,9 +49,9 @@ pub fn from_storage(kind: &Kind, object: &mut Object) {
 /// converted on their way.
 #[must_use]
 pub fn is_converted(kind: &Kind) -> bool {
-    kind.custom.is_none()
+    matches!(&*kind.kind, "Event" | "HorizontalPodAutoscaler")
+        && kind.custom.is_none()
         && *kind.storage_version != kind.api_version()
-        && matches!(&*kind.kind, "Event" | "HorizontalPodAutoscaler")
 }
 
 /// An autoscaler of the first version as one of the second, but for its `apiVersion`.
