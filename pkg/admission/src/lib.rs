@@ -5,7 +5,9 @@
 //! A plugin is a module with functions over the object and what [`Lookup`] shows of others. Plugins of
 //! later work are added to [`mutate`] and [`validate`], which hold the order.
 
+mod admission_request;
 pub mod amounts;
+mod authorizer;
 mod certificates;
 mod devices;
 mod limit_ranger;

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use knarr_types::tree::{Value, json};
+
 /// Everybody who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";
 /// Everybody else.
@@ -46,6 +48,22 @@ impl UserInfo {
         let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
         let groups = groups.into_iter().chain([AUTHENTICATED.to_owned()]).collect();
         Self { name: format!("system:serviceaccount:{namespace}:{name}"), groups, ..Self::default() }
+    }
+
+    /// `UserInfo` of `authentication.k8s.io/v1`: what is empty is left out, but for the name.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut info = json!({"username": self.name});
+        if !self.uid.is_empty() {
+            info["uid"] = self.uid.clone().into();
+        }
+        if !self.groups.is_empty() {
+            info["groups"] = json!(self.groups);
+        }
+        if !self.extra.is_empty() {
+            info["extra"] = json!(self.extra);
+        }
+        info
     }
 
     /// Whether they are of that group.

@@ -10,39 +10,26 @@ use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::eventually;
 use serde_json::json;
 
-/// Two servers that answer with their name over TCP and UDP, one a node, with names of their own in DNS; Services of each
-/// kind in front of them; and pods that ask, with their own ideas of DNS.
+/// A server that answers with its name over TCP and UDP, with a name of its own in DNS.
+const ECHO: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME, labels: LABELS}
+spec:
+  hostname: HOSTNAME
+  subdomain: group
+  nodeName: NODE
+  terminationGracePeriodSeconds: 1
+  containers:
+  - name: main
+    image: IMAGE
+    command: [sh, -c, "mkdir /www; hostname > /www/index.html; httpd -p 8080 -h /www; exec perl /udp-server.pl"]
+    ports: [{name: http, containerPort: 8080}, {name: echo, containerPort: 9000, protocol: UDP}]
+    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+---"#;
+
+/// Services of each kind in front of such servers, one a node, and pods that ask, with their own ideas of DNS.
 const OBJECTS: &str = r#"
-apiVersion: v1
-kind: Pod
-metadata: {name: one, labels: {app: echo, place: first}}
-spec:
-  hostname: first
-  subdomain: group
-  nodeName: node1
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: IMAGE
-    command: [sh, -c, "mkdir /www; hostname > /www/index.html; httpd -p 8080 -h /www; exec perl /udp-server.pl"]
-    ports: [{name: http, containerPort: 8080}, {name: echo, containerPort: 9000, protocol: UDP}]
-    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: two, labels: {app: echo}}
-spec:
-  hostname: second
-  subdomain: group
-  nodeName: node2
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: IMAGE
-    command: [sh, -c, "mkdir /www; hostname > /www/index.html; httpd -p 8080 -h /www; exec perl /udp-server.pl"]
-    ports: [{name: http, containerPort: 8080}, {name: echo, containerPort: 9000, protocol: UDP}]
-    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
----
 apiVersion: v1
 kind: Service
 metadata: {name: both}
@@ -107,7 +94,13 @@ fn services_and_names_are_there_for_pods() {
     let cluster = Cluster::start(2);
     let image = push_image(&cluster);
     let kubectl = &cluster.kubectl;
-    kubectl.apply(&OBJECTS.replace("IMAGE", &image));
+    let echo = |name: &str, labels: &str, hostname: &str, node: &str| {
+        let named = ECHO.replace("HOSTNAME", hostname).replace("NODE", node);
+        named.replace("NAME", name).replace("LABELS", labels)
+    };
+    let one = echo("one", "{app: echo, place: first}", "first", "node1");
+    let two = echo("two", "{app: echo}", "second", "node2");
+    kubectl.apply(&[&one, &two, OBJECTS].concat().replace("IMAGE", &image));
     kubectl.run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=90s"]);
     names_lead_to_services_and_pods(kubectl);
     all_endpoints_answer_and_affinity_keeps_one(kubectl);

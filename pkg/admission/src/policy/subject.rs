@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use knarr_auth::{Attributes as Wanted, UserInfo};
-use knarr_schema::Kind;
+use knarr_schema::cel::Attributes;
 use knarr_schema::cel::conditions::Subject;
-use knarr_schema::cel::{Attributes, Authorize, Decision};
 use knarr_types::Object;
-use knarr_types::tree::{Value, json};
+use knarr_types::tree::Value;
 
 use super::compiled::Policy;
+use crate::admission_request::admission_request;
+use crate::authorizer::Authorizer;
 use crate::versions::View;
 use crate::{Lookup, Request};
 
@@ -23,12 +23,6 @@ pub(super) struct Seen<'a> {
     authorizer: Authorizer<'a>,
 }
 
-/// Answers what the user of a request, or a service account, may do.
-struct Authorizer<'a> {
-    user: &'a UserInfo,
-    lookup: &'a dyn Lookup,
-}
-
 impl<'a> Seen<'a> {
     /// The request in the version of the view.
     pub(super) fn new(request: &'a Request<'a>, view: &'a View, lookup: &'a dyn Lookup) -> Self {
@@ -38,7 +32,7 @@ impl<'a> Seen<'a> {
             .flatten();
         Self {
             request,
-            review: review(request, &view.kind),
+            review: admission_request(request, &view.kind),
             old: view.old.as_ref(),
             namespace,
             authorizer: Authorizer { user: request.user, lookup },
@@ -67,65 +61,5 @@ impl<'a> Seen<'a> {
         };
         subject.authorizer = Some((&self.authorizer, asked));
         subject
-    }
-}
-
-/// The AdmissionRequest, without the objects, as `kind` has it.
-fn review(request: &Request<'_>, kind: &Kind) -> Value {
-    let names = |kind: &Kind| {
-        let object = request.body.unwrap_or(kind);
-        (
-            json!({"group": &*object.group, "version": &*object.version, "kind": &*object.kind}),
-            json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource}),
-        )
-    };
-    let ((own_kind, own_resource), (wanted_kind, wanted_resource)) = (names(request.kind), names(kind));
-    let namespace = if request.is("", "Namespace") { request.name } else { request.namespace };
-    let user = request.user;
-    let mut info = json!({"username": user.name});
-    for (field, value) in [("uid", json!(user.uid)), ("groups", json!(user.groups)), ("extra", json!(user.extra))] {
-        let is_empty = value.as_str().is_some_and(str::is_empty)
-            || value.as_array().is_some_and(Vec::is_empty)
-            || value.as_object().is_some_and(knarr_types::tree::Map::is_empty);
-        if !is_empty {
-            info[field] = value;
-        }
-    }
-    let mut review = json!({
-        "kind": wanted_kind, "resource": wanted_resource,
-        "requestKind": own_kind, "requestResource": own_resource,
-        "operation": request.operation.as_str(), "userInfo": info, "dryRun": request.dry_run, "options": null,
-    });
-    for (field, value) in [
-        ("name", request.name),
-        ("namespace", namespace),
-        ("subResource", request.subresource),
-        ("requestSubResource", request.subresource),
-    ] {
-        if !value.is_empty() {
-            review[field] = value.into();
-        }
-    }
-    review
-}
-
-impl Authorize for Authorizer<'_> {
-    fn check(&self, asked: &Attributes) -> Decision {
-        let account = asked.service_account.as_ref().map(|(namespace, name)| {
-            let group = format!("system:serviceaccounts:{namespace}");
-            UserInfo::new(&format!("system:serviceaccount:{namespace}:{name}"), &["system:serviceaccounts", &group])
-        });
-        let wanted = Wanted {
-            verb: &asked.verb,
-            group: &asked.group,
-            resource: &asked.resource,
-            subresource: &asked.subresource,
-            namespace: &asked.namespace,
-            name: &asked.name,
-            path: &asked.path,
-            ..Wanted::default()
-        };
-        let allowed = self.lookup.allows(account.as_ref().unwrap_or(self.user), &wanted);
-        Decision { allowed, ..Decision::default() }
     }
 }

@@ -4,14 +4,14 @@
 
 use std::collections::HashMap;
 
-use knarr_auth::UserInfo;
+use knarr_schema::cel;
 use knarr_schema::cel::conditions::{Condition, Scope, Subject, Verdict, environment, evaluate};
-use knarr_schema::cel::{self, Authorize};
 use knarr_types::Status;
 use knarr_types::tree::Value;
 use parking_lot::Mutex;
 
 use super::hook::Hook;
+use crate::authorizer::Authorizer;
 use crate::versions::View;
 use crate::{Lookup, Request};
 
@@ -51,7 +51,7 @@ impl Compiled {
     ) -> Result<bool, Status> {
         let conditions: Vec<_> = hook.conditions.iter().map(|(name, text)| self.get(name, text)).collect();
         let namespace = lookup.get("", "namespaces", "", request.namespace);
-        let by = Asked { lookup, user: request.user };
+        let by = Authorizer { lookup, user: request.user };
         let mut subject = Subject::new(review, view.object.as_ref(), view.old.as_ref());
         subject.namespace = namespace.as_deref();
         subject.authorizer = Some((&by, cel::Attributes::default()));
@@ -70,36 +70,9 @@ impl Compiled {
     }
 }
 
-/// Answers what the request's user, or a service account, may do.
-struct Asked<'a> {
-    lookup: &'a dyn Lookup,
-    user: &'a UserInfo,
-}
-
-impl Authorize for Asked<'_> {
-    fn check(&self, asked: &cel::Attributes) -> cel::Decision {
-        let account = asked.service_account.as_ref().map(|(namespace, name)| {
-            let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
-            let groups: Vec<_> = groups.iter().map(String::as_str).collect();
-            UserInfo::new(&format!("system:serviceaccount:{namespace}:{name}"), &groups)
-        });
-        let wanted = knarr_auth::Attributes {
-            verb: &asked.verb,
-            group: &asked.group,
-            resource: &asked.resource,
-            subresource: &asked.subresource,
-            namespace: &asked.namespace,
-            name: &asked.name,
-            path: &asked.path,
-            ..knarr_auth::Attributes::default()
-        };
-        let allowed = self.lookup.allows(account.as_ref().unwrap_or(self.user), &wanted);
-        cel::Decision { allowed, ..cel::Decision::default() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use knarr_auth::UserInfo;
     use knarr_types::tree::json;
 
     use super::super::hook::read_all;

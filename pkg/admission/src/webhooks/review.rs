@@ -3,8 +3,6 @@
 //! <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request>
 
 use base64::Engine as _;
-use knarr_auth::UserInfo;
-use knarr_schema::Kind;
 use knarr_schema::decode::{decode_answer, decode_any};
 use knarr_schema::patch::json_kind;
 use knarr_types::tree::{Value, json};
@@ -12,6 +10,7 @@ use knarr_types::{Reason, Status, StatusDetails, go_quoted};
 
 use super::hook::Hook;
 use crate::Request;
+use crate::admission_request::admission_request;
 use crate::versions::View;
 
 /// The answer of a webhook that could be understood.
@@ -37,47 +36,12 @@ const JSON_PATCH: &str = "JSONPatch";
 
 /// The review of a request, for a webhook that wants it in the version of the view.
 pub(super) fn review(hook: &Hook, request: &Request<'_>, view: &View, options: &Value, uid: &str) -> Value {
-    let names = |kind: &Kind| {
-        let object = request.body.unwrap_or(kind);
-        (
-            json!({"group": &*object.group, "version": &*object.version, "kind": &*object.kind}),
-            json!({"group": &*kind.group, "version": &*kind.version, "resource": &*kind.resource}),
-        )
-    };
-    let ((own_kind, own_resource), (wanted_kind, wanted_resource)) = (names(request.kind), names(&view.kind));
-    let mut body = json!({
-        "uid": uid, "kind": wanted_kind, "resource": wanted_resource,
-        "requestKind": own_kind, "requestResource": own_resource,
-        "operation": request.operation.as_str(), "userInfo": user(request.user),
-        "object": view.object, "oldObject": view.old,
-        "dryRun": request.dry_run, "options": options,
-    });
-    let namespace = if request.is("", "Namespace") { request.name } else { request.namespace };
-    for (field, value) in [
-        ("name", request.name),
-        ("namespace", namespace),
-        ("subResource", request.subresource),
-        ("requestSubResource", request.subresource),
-    ] {
-        if !value.is_empty() {
-            body[field] = value.into();
-        }
-    }
+    let mut body = admission_request(request, &view.kind);
+    body["uid"] = uid.into();
+    body["object"] = json!(view.object);
+    body["oldObject"] = json!(view.old);
+    body["options"] = options.clone();
     json!({"kind": "AdmissionReview", "apiVersion": format!("admission.k8s.io/{}", hook.version), "request": body})
-}
-
-fn user(user: &UserInfo) -> Value {
-    let mut info = json!({"username": user.name});
-    if !user.uid.is_empty() {
-        info["uid"] = user.uid.clone().into();
-    }
-    if !user.groups.is_empty() {
-        info["groups"] = json!(user.groups);
-    }
-    if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
-    }
-    info
 }
 
 /// Reads what a webhook answered.

@@ -92,7 +92,7 @@ async fn token_status(app: &App, review: &mut Review<'_>) -> Result<Value, Statu
     match known {
         Ok(known) => {
             status["authenticated"] = true.into();
-            status["user"] = user_json(&known.user);
+            status["user"] = known.user.to_json();
             status["audiences"] = json!(known.audiences);
         }
         Err(why) => {
@@ -118,7 +118,7 @@ async fn own_status(review: &mut Review<'_>) -> Result<Value, Status> {
     review.allow().await?;
     // Upstream's answer says nothing of what was sent.
     review.object["metadata"] = json!({"creationTimestamp": crate::write::seconds(Timestamp::now())});
-    Ok(json!({"userInfo": user_json(&review.context.user)}))
+    Ok(json!({"userInfo": review.context.user.to_json()}))
 }
 
 /// Whether somebody may do something.
@@ -227,18 +227,4 @@ fn user_of(spec: &Value) -> UserInfo {
     let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
     let extra = spec["extra"].as_object().into_iter().flatten().map(|(key, values)| (key.to_string(), strings(values)));
     UserInfo { name: text("user"), uid: text("uid"), groups: strings(&spec["groups"]), extra: extra.collect() }
-}
-
-fn user_json(user: &UserInfo) -> Value {
-    let mut json = json!({"username": user.name});
-    if !user.uid.is_empty() {
-        json["uid"] = user.uid.clone().into();
-    }
-    if !user.groups.is_empty() {
-        json["groups"] = json!(user.groups);
-    }
-    if !user.extra.is_empty() {
-        json["extra"] = json!(user.extra);
-    }
-    json
 }

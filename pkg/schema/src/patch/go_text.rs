@@ -3,6 +3,8 @@
 
 use knarr_types::tree::{Number, Value};
 
+use crate::typed;
+
 /// As `%v` prints it: `map[a:1 b:[x y]]`.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
@@ -71,15 +73,7 @@ pub(super) fn as_text(value: &Value) -> String {
 
 /// The type that Go's decoder gives it.
 pub(super) fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "%!s(<nil>)",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.as_i64().is_none() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
+    if value.is_null() { "%!s(<nil>)" } else { typed::go_type(value) }
 }
 
 /// What JSON calls it, in the words of Go's decoder.
