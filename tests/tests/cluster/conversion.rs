@@ -61,6 +61,7 @@ fn a_webhook_converts_custom_objects() {
     });
 
     objects_are_written_in_any_version(kubectl);
+    owners_know_their_fields_in_every_version(kubectl);
     lists_are_converted_at_once_and_only_once(kubectl, &webhook);
     watches_see_their_version(kubectl, &webhook);
     what_cannot_be_converted_is_told(kubectl);
@@ -87,6 +88,33 @@ fn objects_are_written_in_any_version(kubectl: &Kubectl) {
     let dry = kubectl.run_with(&["create", "--dry-run=server", "-o", "json", "-f", "-"], &dry);
     let dry: Value = serde_json::from_str(&dry).unwrap();
     assert_eq!((&dry["apiVersion"], &dry["spec"]), (&json!("conversion.test/v2"), &json!({"length": 8})));
+}
+
+fn owners_know_their_fields_in_every_version(kubectl: &Kubectl) {
+    let apply = |version: &str, manager: &str, spec: Value, more: &[&str]| {
+        let name = format!("--field-manager={manager}");
+        let command = [&["apply", "--server-side", &*name, "-f", "-"], more].concat();
+        kubectl.try_run(&command, &widget(version, "owned", &spec))
+    };
+    let owners = || {
+        let object: Value = kubectl.json(&[V1, "owned", "--show-managed-fields"]);
+        let entry =
+            |entry: &Value| (entry["manager"].as_str().unwrap().to_owned(), entry["fieldsV1"]["f:spec"].clone());
+        object["metadata"]["managedFields"].as_array().unwrap().iter().map(entry).collect::<Vec<_>>()
+    };
+    assert_eq!(apply("v1", "first", json!({"size": 1, "note": "x"}), &[]).code, 0);
+    let refused = apply("v2", "second", json!({"length": 2}), &[]);
+    assert!(refused.err.contains("conflict with \"first\": .spec.size"), "{refused:?}");
+    assert_eq!(apply("v2", "second", json!({"length": 2}), &["--force-conflicts"]).code, 0);
+    let (first, second) = (("first".to_owned(), json!({"f:note": {}})), ("second".to_owned(), json!({"f:length": {}})));
+    assert_eq!(owners(), [first.clone(), second.clone()]);
+    // What it no longer applies is another's now, who knows it by another name.
+    assert_eq!(apply("v1", "first", json!({"note": "x"}), &[]).code, 0);
+    assert_eq!(spec(kubectl, V1, "owned"), json!({"size": 2, "note": "x"}));
+    let patch = r#"{"spec":{"size":3}}"#;
+    kubectl.run(&["patch", V1, "owned", "--field-manager=third", "--type=merge", "-p", patch]);
+    assert_eq!(owners(), [first, ("third".to_owned(), json!({"f:size": {}}))]);
+    kubectl.run(&["delete", V1, "owned"]);
 }
 
 fn admission_sees_the_version_that_it_names(kubectl: &Kubectl, webhook: &Webhook) {
@@ -172,7 +200,8 @@ fn watches_see_their_version(kubectl: &Kubectl, webhook: &Webhook) {
         assert_eq!((&last("c")["type"], &last("c")["object"]["spec"]), (&json!("ADDED"), &json!({"length": 3})));
     }
     let (reviews, objects) = webhook.conversions();
-    assert!((reviews - before.0, objects - before.1) == (1, 1), "three watchers asked for themselves");
+    // Those who own fields in v2 are asked what the patch changed: the object before and after it.
+    assert_eq!((reviews - before.0, objects - before.1), (1 + 2, 1 + 2), "three watchers asked for themselves");
 }
 
 fn what_cannot_be_converted_is_told(kubectl: &Kubectl) {

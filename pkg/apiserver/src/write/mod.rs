@@ -85,7 +85,7 @@ impl<'a> Write<'a> {
         let is_apply = context.info.verb == "patch" && patch::is_apply(&context.content_type);
         let options = WriteOptions::of(&context.query, context.info.verb, is_apply)?;
         let stored = app.stored_kind(kind);
-        let others = OtherVersions { app, kind };
+        let others = OtherVersions::new(app, kind, context.deadline);
         Ok(Self { app, context, kind, stored, subresource, options, now: Timestamp::now(), others })
     }
 
@@ -185,6 +185,19 @@ impl<'a> Write<'a> {
         let mut new = served(object);
         track_folded(old.map(served).as_ref(), &mut new, self.kind.ty.get(), &manager, self.now);
         object["metadata"]["managedFields"] = new["metadata"]["managedFields"].take();
+    }
+
+    /// As [`Write::track`], where others may own fields in versions that a webhook must be asked for.
+    async fn track_change(&self, old: &Object, object: &mut Object) {
+        if !self.others.are_remote() {
+            return self.track(Some(old), object);
+        }
+        let changed = object.clone();
+        let tracked = || {
+            object.clone_from(&changed);
+            self.track(Some(old), object);
+        };
+        self.others.settle(tracked).await;
     }
 
     /// What is wrong with a new object. Events of the newer group have rules of their own.

@@ -13,14 +13,14 @@ use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::{Kind, MediaType, decode_as, rules};
 use knarr_types::selector::LabelSelector;
 use knarr_types::tree::{Value, json};
-use knarr_types::{ErrorList, FieldError, FieldPath, Key, Object, Reason, Status};
+use knarr_types::{ErrorList, FieldError, FieldPath, GroupVersion, Key, Object, Reason, Status};
 
 use super::patch::{Document, check_custom_form, configuration, is_apply, twice_applied};
 use super::update::commit;
 use super::{Write, storage_key};
 use crate::app::App;
 use crate::body::{self, Response};
-use crate::negotiate::{MEDIA_TYPES, body_media, encoding, not_acceptable};
+use crate::negotiate::{Answer, Form, MEDIA_TYPES, answer, body_media, fits, not_acceptable};
 use crate::read::namespace_of;
 use crate::request::RequestContext;
 use crate::serve_object;
@@ -30,7 +30,8 @@ use crate::serve_object;
 /// # Errors
 /// 404 where the workload is not there.
 pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
-    let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
+    let scale_kind = scale_kind()?;
+    let answer = asked(context, &scale_kind)?;
     let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
     let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
     let record = app.one_in_version(kind, record, context.deadline).await?;
@@ -40,7 +41,24 @@ pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Resul
     {
         return Err(Status::internal(format!("the spec replicas field {:?} does not exist", scale.spec_replicas)));
     }
-    Ok(body::bytes(200, encoding.media_type(), serve_object::in_encoding(&scale_of(kind, &object), encoding)))
+    in_form(&scale_kind, &scale_of(kind, &object), answer)
+}
+
+fn scale_kind() -> Result<Kind, Status> {
+    Kind::of_body("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is unknown"))
+}
+
+/// The form of the scale that the client asks for: scales have no table.
+fn asked(context: &RequestContext, scale_kind: &Kind) -> Result<Answer, Status> {
+    let answer = answer(&context.accept, &context.query, scale_kind)?;
+    if matches!(answer.form, Form::Table { .. }) { Err(not_acceptable(MEDIA_TYPES)) } else { Ok(answer) }
+}
+
+/// A scale in the form that the client asked for.
+fn in_form(scale_kind: &Kind, scale: &Value, answer: Answer) -> Result<Response, Status> {
+    fits(answer, scale_kind, false)?;
+    let document = serve_object::formed(scale_kind, scale, answer.form, true);
+    Ok(body::bytes(200, answer.encoding.media_type(), serve_object::in_encoding(&document, answer.encoding)))
 }
 
 fn custom_scale(kind: &Kind) -> Option<&Scale> {
@@ -102,13 +120,14 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
     }
     let write = Write::new(app, &answer_context, kind, "scale")?;
     let key: Key = write.key(&context.info.name);
-    let scale_kind = Kind::of_body("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is unknown"))?;
+    let scale_kind = scale_kind()?;
+    let answer = asked(context, &scale_kind)?;
     let decode = |bytes: &[u8], media: MediaType| {
         decode_as(&scale_kind, &app.registry.load(), bytes, media, write.options.validation)
     };
     if context.info.verb == "patch" && is_apply(&context.content_type) {
         let written = apply_scale(&write, &key, &scale_kind, &body).await?;
-        return shown(context, kind, written).await;
+        return shown(&scale_kind, kind, written, answer).await;
     }
     let sent = if context.info.verb == "update" {
         let (scale, said) = decode(&body, body_media(&context.content_type)?)?;
@@ -135,7 +154,7 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
         Ok(owned_as(&write, old, new, &scale))
     })
     .await?;
-    shown(context, kind, written).await
+    shown(&scale_kind, kind, written, answer).await
 }
 
 /// The scale that was sent is of the workload in the path.
@@ -159,13 +178,11 @@ fn about(scale: &Value, namespace: &str, name: &str) -> Result<(), Status> {
 }
 
 /// The scale of the workload that a write was answered with, and what that warned of.
-async fn shown(context: &RequestContext, kind: &Kind, written: Response) -> Result<Response, Status> {
+async fn shown(scale_kind: &Kind, kind: &Kind, written: Response, answer: Answer) -> Result<Response, Status> {
     let (head, body) = written.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.map_err(Status::internal)?;
     let object: Object = serde_json::from_slice(&bytes).map_err(Status::internal)?;
-    let encoding = encoding(&context.accept).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
-    let scale = serve_object::in_encoding(&scale_of(kind, &object), encoding);
-    let mut response = body::bytes(200, encoding.media_type(), scale);
+    let mut response = in_form(scale_kind, &scale_of(kind, &object), answer)?;
     for warning in head.headers.get_all(WARNING) {
         response.headers_mut().append(WARNING, warning.clone());
     }
@@ -196,21 +213,25 @@ fn scale_manager<'m>(write: &'m Write<'_>) -> Manager<'m> {
 /// The scaled object with the owners that its scale has.
 fn owned_as(write: &Write<'_>, old: &Object, mut new: Object, scale: &Value) -> Object {
     let owners = |object: &Value| object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    let owners = to_parent(&owners(old), &owners(scale), &path_of_replicas(write.kind), &write.kind.api_version());
+    let place = |version: &str| path_of_replicas(write.kind, version);
+    let owners = to_parent(&owners(old), &owners(scale), &place, &write.kind.api_version());
     new["metadata"]["managedFields"] = owners.unwrap_or_default();
     new
 }
 
-fn path_of_replicas(kind: &Kind) -> Vec<&str> {
-    let path = custom_scale(kind).map_or(".spec.replicas", |scale| &scale.spec_replicas);
-    path.trim_start_matches('.').split('.').collect()
+/// Where the replicas are in a version of a kind: nowhere where that has no scale; `None` for what is no version of it.
+fn path_of_replicas<'k>(kind: &'k Kind, version: &str) -> Option<Vec<&'k str>> {
+    let named = GroupVersion::parse(version).filter(|named| named.group == kind.group)?;
+    let Some(custom) = &kind.custom else { return Some(vec!["spec", "replicas"]) };
+    let scale = custom.versions.get(&named.version)?.scale.as_ref();
+    Some(scale.map_or_else(Vec::new, |scale| scale.spec_replicas.trim_start_matches('.').split('.').collect()))
 }
 
 /// The scale of a workload with those who own its replicas, as patches see it.
 fn owned_scale(kind: &Kind, object: &Object) -> Value {
     let owners = object["metadata"]["managedFields"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut scale = scale_of(kind, object);
-    if let Some(shown) = to_scale(owners, &path_of_replicas(kind)) {
+    if let Some(shown) = to_scale(owners, &|version| path_of_replicas(kind, version)) {
         scale["metadata"]["managedFields"] = shown;
     }
     scale

@@ -137,7 +137,14 @@ async fn rehearse(
 ) -> Result<Object, Status> {
     let record = write.app.store.get(key).ok_or_else(|| Status::not_found(&write.kind.id(), &key.name))?;
     let old = write.current_folded(&record).await?;
-    let mut new = change(&old, warnings)?;
+    let mut said = Vec::new();
+    let changed = write.others.settle(|| {
+        said.clear();
+        change(&old, &mut said)
+    });
+    let changed = changed.await;
+    warnings.append(&mut said);
+    let mut new = changed?;
     finish(write, &mut new, &old, warnings, &mut || change(&old, &mut Vec::new())).await?;
     new = write.rehearsed(new).await?;
     new["metadata"]["resourceVersion"] = record.revision.to_string().into();
@@ -170,7 +177,12 @@ async fn run(
             let mut said = Vec::new();
             let record = current.ok_or_else(not_found)?;
             let old = write.current_folded(&record).await?;
-            let mut new = change(&old, &mut said).map_err(|status| status.with_warnings(&said))?;
+            let changed = write.others.settle(|| {
+                said.clear();
+                change(&old, &mut said)
+            });
+            let changed = changed.await;
+            let mut new = changed.map_err(|status| status.with_warnings(&said))?;
             let finished = finish(write, &mut new, &old, &mut said, &mut || change(&old, &mut Vec::new())).await;
             let mut terms = finished.map_err(|status| status.with_warnings(&said))?;
             *turn.lock() = terms.turn.take();
@@ -224,7 +236,7 @@ async fn finish(
     }
     // Owners are known by what was sent, as upstream has it: before the strategy takes any of it away.
     if !write.has_tracked() {
-        write.track(Some(old), object);
+        write.track_change(old, object).await;
     }
     rules::metadata::prepare_update(object, old);
     let name = &*write.context.info.name;
