@@ -3,6 +3,9 @@
 //! What changed between two values as upstream's messages show it: a unified diff of its own structs,
 //! printed as JSON with Go's names of their fields.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use knarr_types::tree::Value;
 
 use super::go_print;
@@ -69,50 +72,81 @@ fn hunk(text: &mut String, lines: &[Line<'_>], from: usize, to: usize) {
     }
 }
 
-/// The lines of both texts, what both have as long as it can be; in a change the old ones come first.
+/// The lines of both texts; in a change the old ones come first.
 fn compare<'l>(old: &'l [String], new: &'l [String]) -> Vec<Line<'l>> {
-    let front = old.iter().zip(new).take_while(|(a, b)| a == b).count();
-    let back = old[front..].iter().rev().zip(new[front..].iter().rev()).take_while(|(a, b)| a == b).count();
-    let (a, b) = (&old[front..old.len() - back], &new[front..new.len() - back]);
-    let mut lines: Vec<Line<'l>> = old[..front].iter().map(|line| Line::Same(line)).collect();
-    lines.extend(middle(a, b));
-    lines.extend(old[old.len() - back..].iter().map(|line| Line::Same(line)));
+    let (mut lines, mut at) = (Vec::new(), (0, 0));
+    for (i, j, length) in matches(old, new).into_iter().chain([(old.len(), new.len(), 0)]) {
+        lines.extend(old[at.0..i].iter().map(|line| Line::Gone(line)));
+        lines.extend(new[at.1..j].iter().map(|line| Line::New(line)));
+        lines.extend(old[i..i + length].iter().map(|line| Line::Same(line)));
+        at = (i + length, j + length);
+    }
     lines
 }
 
-fn middle<'l>(a: &'l [String], b: &'l [String]) -> Vec<Line<'l>> {
-    let width = b.len() + 1;
-    if a.len().saturating_mul(width) > MAX_CELLS {
-        return a.iter().map(|line| Line::Gone(line)).chain(b.iter().map(|line| Line::New(line))).collect();
+/// Where each line is in the new text; of a long text without the lines that it has too often.
+fn places(new: &[String]) -> HashMap<&str, Vec<usize>> {
+    const LONG: usize = 200;
+    let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, line) in new.iter().enumerate() {
+        places.entry(line).or_default().push(at);
     }
-    // How many lines both share from here on.
-    let mut shared = vec![0_u32; (a.len() + 1) * width];
-    for i in (0..a.len()).rev() {
-        for j in (0..b.len()).rev() {
-            shared[i * width + j] = if a[i] == b[j] {
-                shared[(i + 1) * width + j + 1] + 1
-            } else {
-                shared[(i + 1) * width + j].max(shared[i * width + j + 1])
-            };
+    if new.len() >= LONG {
+        places.retain(|_, at| at.len() <= new.len() / 100 + 1);
+    }
+    places
+}
+
+/// What both texts have, in order: where it begins in each, and how long it is. As Python's `difflib` finds it: the
+/// longest run first, then those before and behind it.
+fn matches(old: &[String], new: &[String]) -> Vec<(usize, usize, usize)> {
+    if old.len().saturating_mul(new.len()) > MAX_CELLS {
+        return Vec::new();
+    }
+    let places = places(new);
+    let mut found = Vec::new();
+    let mut open = vec![(0..old.len(), 0..new.len())];
+    while let Some((a, b)) = open.pop() {
+        let (i, j, length) = longest(old, new, &places, &a, &b);
+        if length > 0 {
+            found.push((i, j, length));
+            open.push((a.start..i, b.start..j));
+            open.push((i + length..a.end, j + length..b.end));
         }
     }
-    let (mut i, mut j) = (0, 0);
-    let (mut lines, mut added) = (Vec::new(), Vec::new());
-    while i < a.len() || j < b.len() {
-        if i < a.len() && j < b.len() && a[i] == b[j] {
-            lines.append(&mut added);
-            lines.push(Line::Same(&a[i]));
-            (i, j) = (i + 1, j + 1);
-        } else if i < a.len() && (j == b.len() || shared[(i + 1) * width + j] >= shared[i * width + j + 1]) {
-            lines.push(Line::Gone(&a[i]));
-            i += 1;
-        } else {
-            added.push(Line::New(&b[j]));
-            j += 1;
+    found.sort_unstable();
+    found
+}
+
+/// The longest run that both parts have, of equal ones the first; lines that count for nothing make it longer only.
+fn longest(
+    old: &[String],
+    new: &[String],
+    places: &HashMap<&str, Vec<usize>>,
+    a: &Range<usize>,
+    b: &Range<usize>,
+) -> (usize, usize, usize) {
+    let (mut i, mut j, mut length) = (a.start, b.start, 0);
+    let mut ending: HashMap<usize, usize> = HashMap::new();
+    for at in a.clone() {
+        let mut now = HashMap::new();
+        let there = places.get(&*old[at]).into_iter().flatten();
+        for &to in there.filter(|to| b.contains(to)) {
+            let run = to.checked_sub(1).and_then(|before| ending.get(&before)).copied().unwrap_or_default() + 1;
+            now.insert(to, run);
+            if run > length {
+                (i, j, length) = (at + 1 - run, to + 1 - run, run);
+            }
         }
+        ending = now;
     }
-    lines.append(&mut added);
-    lines
+    while i > a.start && j > b.start && old[i - 1] == new[j - 1] {
+        (i, j, length) = (i - 1, j - 1, length + 1);
+    }
+    while i + length < a.end && j + length < b.end && old[i + length] == new[j + length] {
+        length += 1;
+    }
+    (i, j, length)
 }
 
 #[cfg(test)]
@@ -139,5 +173,15 @@ mod tests {
         let text = changes(&of(Value::Null), &of(json!([{"name": "A", "value": "b"}])), "io.k8s.api.core.v1.Container");
         let want = "- \"Env\": null,\n+ \"Env\": [\n+  {\n+   \"Name\": \"A\",\n+   \"Value\": \"b\",\n+   \"ValueFrom\": null\n+  }\n+ ],\n";
         assert!(text.contains(want), "{text}");
+    }
+
+    #[test]
+    fn the_longest_run_stays_and_what_is_around_it_changes() {
+        let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let text = unified(&lines("x a b y a b c d e f g h"), &lines("a b c x y a b"));
+        assert_eq!(text, "@@ -1,12 +1,7 @@\n-x\n a\n b\n+c\n+x\n y\n a\n b\n-c\n-d\n-e\n-f\n-g\n-h\n");
+        let often = |first: &str| [&[first.to_owned()], &*vec!["null".to_owned(); 300]].concat();
+        assert!(matches(&often("a"), &often("b")).is_empty(), "what is there too often says nothing");
+        assert_eq!(matches(&often("a"), &often("a")), [(0, 0, 301)]);
     }
 }
