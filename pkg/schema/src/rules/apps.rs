@@ -82,13 +82,18 @@ pub(super) static REPLICA_SET: Rules = Rules {
     ..Rules::DEFAULT
 };
 
+/// A controller without labels or selector has the labels of its pods.
+fn labels_from_template(controller: &mut Object) {
+    let labels = controller["spec"]["template"]["metadata"]["labels"].clone();
+    if labels.is_object() {
+        empty(object(controller, "spec"), "selector", labels.clone());
+        empty(object(controller, "metadata"), "labels", labels);
+    }
+}
+
 pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
     default: |controller| {
-        let labels = controller["spec"]["template"]["metadata"]["labels"].clone();
-        if labels.is_object() {
-            empty(object(controller, "spec"), "selector", labels.clone());
-            empty(object(controller, "metadata"), "labels", labels);
-        }
+        labels_from_template(controller);
         let spec = object(controller, "spec");
         unset(spec, "replicas", 1);
         if spec["template"].is_object() {
@@ -96,7 +101,12 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
         }
     },
     prepare_create: workload::prepare_create,
-    prepare_update: workload::prepare_update,
+    prepare_update: |new, old, subresource| {
+        workload::prepare_update(new, old, subresource);
+        if !subresource.is_empty() {
+            labels_from_template(new);
+        }
+    },
     name: names::finished_dns_subdomain_name,
     validate: replication_controller,
     validate_update: |new, _, subresource| match subresource {

@@ -25,7 +25,13 @@ pub(super) static JOB: Rules = Rules {
     default,
     prepare_create,
     complete: labels_from_template,
-    prepare_update: workload::prepare_update,
+    prepare_update: |new, old, subresource| {
+        workload::prepare_update(new, old, subresource);
+        // A write of the status that names no labels is read with those of the pods.
+        if !subresource.is_empty() {
+            labels_from_template(new);
+        }
+    },
     validate: |job| validate(&At::root(job)),
     validate_update,
     warnings: |job| {
@@ -355,5 +361,18 @@ mod tests {
         let told: Vec<_> = job_policies::success(&At::root(&spec)).into_iter().map(|error| error.detail).collect();
         let counted = "must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)";
         assert_eq!(told, [counted, "error parsing succeededIndexes: too large index: \"4\""]);
+    }
+
+    #[test]
+    fn a_job_whose_status_is_written_without_labels_gets_those_of_its_pods() {
+        let spec = json!({"template": {"metadata": {"labels": {"a": "b"}}}});
+        let old = json!({"metadata": {"labels": {"c": "d"}}, "spec": spec});
+        for (subresource, sent, want) in
+            [("status", json!({}), json!({"a": "b"})), ("status", json!({"labels": {"e": "f"}}), json!({"e": "f"}))]
+        {
+            let mut new = json!({"metadata": sent, "spec": {}});
+            (JOB.prepare_update)(&mut new, &old, subresource);
+            assert_eq!(new["metadata"]["labels"], want);
+        }
     }
 }

@@ -201,7 +201,9 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         }
         fill::keep(&mut munged, old_spec.value, "volumeAttributesClassName");
     }
-    if !same(&munged, old_spec.value) {
+    // An empty class is another than none.
+    let classes = |spec: &Value| ["storageClassName", "volumeAttributesClassName"].map(|class| spec[class].is_string());
+    if !same(&munged, old_spec.value) || classes(&munged) != classes(old_spec.value) {
         let shown = go_diff::changes(old_spec.value, &munged, "io.k8s.api.core.v1.PersistentVolumeClaimSpec");
         errors.push(spec.forbidden(format!("{IMMUTABLE}{shown}")));
     }

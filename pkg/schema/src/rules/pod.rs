@@ -160,7 +160,8 @@ pub(super) fn only_owners_change(new: &mut Object, old: &Object) {
 /// What a pod is worth when memory runs out, by its requests and limits.
 pub(super) fn qos_class(pod: &At<'_>) -> &'static str {
     let spec = pod.get("spec");
-    let holders: Vec<At<'_>> = if spec.len("resources.limits") + spec.len("resources.requests") > 0 {
+    // Also where the pod as a whole has resources that say nothing.
+    let holders: Vec<At<'_>> = if spec.has("resources") {
         vec![spec]
     } else {
         ["containers", "initContainers"].iter().flat_map(|list| spec.items(list)).collect()
@@ -449,6 +450,12 @@ mod tests {
             ),
         ] {
             let pod = json!({"spec": {"containers": [{"resources": resources}]}});
+            assert_eq!(qos_class(&At::root(&pod)), want);
+        }
+        let limits = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        for (whole, containers, want) in [(limits.clone(), json!({}), "Guaranteed"), (json!({}), limits, "BestEffort")]
+        {
+            let pod = json!({"spec": {"resources": whole, "containers": [{"resources": containers}]}});
             assert_eq!(qos_class(&At::root(&pod)), want);
         }
     }

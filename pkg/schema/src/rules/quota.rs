@@ -47,8 +47,24 @@ pub(super) static RESOURCE_QUOTA: Rules = Rules {
         }
         errors
     },
+    warnings: resource_quota_warnings,
     ..Rules::DEFAULT
 };
+
+/// Requests cannot come to more than limits allow.
+fn resource_quota_warnings(quota: &Object) -> Vec<String> {
+    let hard = At::root(quota).get("spec.hard");
+    let amount = |name: &str| hard.value.get(name).and_then(|amount| amount.as_str()?.parse::<Quantity>().ok());
+    let warning = |resource: &&str| {
+        let limits = format!("limits.{resource}");
+        let bare = matches!(*resource, "cpu" | "memory").then(|| (*resource).to_owned());
+        let mut names = std::iter::once(format!("requests.{resource}")).chain(bare);
+        let (requests, request) = names.find_map(|name| Some((name.clone(), amount(&name)?)))?;
+        let limit = amount(&limits).filter(|limit| request > *limit)?;
+        Some(format!("ResourceQuota {requests} ({request}) should be less than {limits} ({limit})"))
+    };
+    ["cpu", "memory", "storage", "ephemeral-storage"].iter().filter_map(warning).collect()
+}
 
 /// A container's limit where none is given is the maximum, its request the limit or the minimum.
 fn limit_range_defaults(range: &mut Object) {
@@ -324,6 +340,25 @@ mod tests {
         ] {
             let errors = limit_range(&json!({"spec": {"limits": [limit]}}));
             assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn requests_above_the_limits_are_warned_of() {
+        for (hard, told) in [
+            (
+                json!({"requests.cpu": "2", "limits.cpu": "1"}),
+                vec!["requests.cpu (2) should be less than limits.cpu (1)"],
+            ),
+            (
+                json!({"memory": "2Gi", "limits.memory": "1Gi"}),
+                vec!["memory (2Gi) should be less than limits.memory (1Gi)"],
+            ),
+            (json!({"storage": "2Gi", "limits.storage": "1Gi"}), vec![]),
+            (json!({"requests.cpu": "1", "cpu": "3", "limits.cpu": "2"}), vec![]),
+        ] {
+            let told: Vec<_> = told.iter().map(|words| format!("ResourceQuota {words}")).collect();
+            assert_eq!(resource_quota_warnings(&json!({"spec": {"hard": hard}})), told);
         }
     }
 }

@@ -166,10 +166,11 @@ fn drop_what_the_type_forbids(spec: &mut Value, before: &Value) {
         }
     }
     if needs_node_ports(before) && !needs_node_ports(spec) {
-        let numbers = |spec: &Value| -> Vec<Option<i64>> {
-            spec["ports"].as_array().into_iter().flatten().map(|port| port["nodePort"].as_i64()).collect()
+        let numbers = |spec: &Value| -> Vec<i64> {
+            spec["ports"].as_array().into_iter().flatten().filter_map(|port| port["nodePort"].as_i64()).collect()
         };
-        if numbers(spec) == numbers(before) {
+        let had = numbers(before);
+        if numbers(spec).iter().all(|number| had.contains(number)) {
             each(spec, "ports").for_each(|port| remove(port, "nodePort"));
         }
     }
@@ -535,6 +536,19 @@ mod tests {
         assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
         assert_eq!(new["spec"].get("externalTrafficPolicy"), None);
         assert_eq!(new["spec"]["clusterIP"], "10.43.0.9");
+        // Ports may come and go with the type; numbers of nodes that are new are meant.
+        for (ports, left) in [
+            (json!([{"port": 81}, {"port": 80, "nodePort": 30001}]), json!([null, null])),
+            (json!([{"port": 80, "nodePort": 30002}]), json!([30002])),
+        ] {
+            let mut new = old.clone();
+            new["spec"]["type"] = json!("ClusterIP");
+            new["spec"]["ports"] = ports;
+            prepare_update(&mut new, &old, "");
+            let numbers: Vec<Value> =
+                new["spec"]["ports"].as_array().unwrap().iter().map(|port| port["nodePort"].clone()).collect();
+            assert_eq!(json!(numbers), left);
+        }
     }
 
     #[test]
