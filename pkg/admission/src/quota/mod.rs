@@ -27,25 +27,30 @@ const REQUIRED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory",
 /// Where one is exceeded, or the object does not say what it uses.
 pub fn charge(request: &Request<'_>, object: &Object, lookup: &dyn Lookup) -> Result<Vec<Object>, Status> {
     let kind = Counted { group: &request.kind.group, resource: &request.kind.resource };
-    if !is_counted(request, kind) {
+    if !is_counted(request, kind, object) {
         return Ok(Vec::new());
     }
     let quotas = lookup.list("", "resourcequotas", Some(request.namespace));
-    let mut charged = Vec::new();
-    for quota in quotas {
-        if let Some(quota) = charge_one(request, kind, object, &quota)? {
-            charged.push(quota);
+    let mut pertinent = Vec::new();
+    for quota in &quotas {
+        if is_pertinent(request, kind, object, quota)? {
+            pertinent.push(quota);
         }
     }
-    Ok(charged)
+    let charged = pertinent.into_iter().filter_map(|quota| charge_one(request, kind, object, quota).transpose());
+    charged.collect()
 }
 
 /// Whether a write of this kind can change what is used.
-fn is_counted(request: &Request<'_>, kind: Counted<'_>) -> bool {
+fn is_counted(request: &Request<'_>, kind: Counted<'_>, object: &Object) -> bool {
     if request.namespace.is_empty() || !request.kind.namespaced || &*request.kind.kind == "Event" {
         return false;
     }
     let updates = match request.subresource {
+        // A pod that gets a deadline, or loses it, comes under other quotas.
+        "" if kind.is("pods") => {
+            request.old.is_some_and(|old| scopes::is_terminating(old) != scopes::is_terminating(object))
+        }
         "" => kind.is("services") || kind.is("persistentvolumeclaims"),
         "resize" => kind.is("pods"),
         _ => false,
@@ -57,18 +62,14 @@ fn is_counted(request: &Request<'_>, kind: Counted<'_>) -> bool {
     }
 }
 
-fn charge_one(
-    request: &Request<'_>,
-    kind: Counted<'_>,
-    object: &Object,
-    quota: &Object,
-) -> Result<Option<Object>, Status> {
+/// Whether a quota counts the object, which must say what that needs to know.
+fn is_pertinent(request: &Request<'_>, kind: Counted<'_>, object: &Object, quota: &Object) -> Result<bool, Status> {
     let refuse = |why: String| Err(request.refusal(&why));
-    let name = quota["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = quota["metadata"]["name"].as_str().unwrap_or_default();
     let (hard, used) = (amounts::read(&quota["status"]["hard"]), amounts::read(&quota["status"]["used"]));
     let tracked: Vec<_> = hard.keys().filter(|name| kind.tracks(name)).cloned().collect();
     if tracked.is_empty() || !scopes::hold(quota, kind, object) {
-        return Ok(None);
+        return Ok(false);
     }
     if kind.is("pods")
         && let Some(missing) = unsaid(&tracked, object)
@@ -78,6 +79,19 @@ fn charge_one(
     if tracked.iter().any(|name| !used.contains_key(name)) {
         return refuse(format!("status unknown for quota: {name}, resources: {}", tracked.join(",")));
     }
+    Ok(true)
+}
+
+/// The quota with what the write uses, if that changes it.
+fn charge_one(
+    request: &Request<'_>,
+    kind: Counted<'_>,
+    object: &Object,
+    quota: &Object,
+) -> Result<Option<Object>, Status> {
+    let refuse = |why: String| Err(request.refusal(&why));
+    let name = quota["metadata"]["name"].as_str().unwrap_or_default();
+    let (hard, used) = (amounts::read(&quota["status"]["hard"]), amounts::read(&quota["status"]["used"]));
     let now = Timestamp::now();
     let mut delta = kind.usage(object, now);
     if let Some(old) = request.old.filter(|old| scopes::hold(quota, kind, old)) {
@@ -106,13 +120,18 @@ fn charge_one(
     Ok(Some(charged))
 }
 
-/// Which amounts that a quota counts the containers of a pod do not name.
+/// Which amounts that a quota counts the containers of a pod do not name. Where the pod as a whole says what it uses
+/// they need not.
 fn unsaid(tracked: &[String], pod: &Object) -> Option<String> {
+    let of_pod = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
+    let whole = &pod["spec"]["resources"];
+    if ["requests", "limits"].iter().any(|list| amounts::read(&whole[*list]).keys().any(|name| of_pod(name))) {
+        return None;
+    }
     let lists = ["containers", "initContainers"];
     let containers = || lists.iter().flat_map(|l| pod["spec"][*l].as_array().into_iter().flatten());
-    let whole = said(&pod["spec"]["resources"]);
     let mut missing = Vec::new();
-    for name in tracked.iter().filter(|n| REQUIRED.contains(&n.as_str()) && !whole.contains_key(*n)) {
+    for name in tracked.iter().filter(|n| REQUIRED.contains(&n.as_str())) {
         let silent = containers().filter(|c| !said(&c["resources"]).contains_key(name));
         let mut names: Vec<_> = silent.filter_map(|c| c["name"].as_str()).collect();
         names.sort_unstable();
@@ -169,5 +188,30 @@ mod tests {
     fn a_quota_that_nobody_counted_yet_lets_nothing_in() {
         let refusal = run("pods", json!({"pods": "2"}), json!({}), json!({})).unwrap_err();
         assert!(refusal.ends_with("status unknown for quota: q, resources: pods"), "{refusal}");
+    }
+
+    #[test]
+    fn a_pod_that_gets_a_deadline_comes_under_other_quotas() {
+        let (user, kind) = (UserInfo::anonymous(), kind("pods"));
+        let quota = json!({"metadata": {"name": "q"}, "spec": {"scopes": ["Terminating"]},
+            "status": {"hard": {"pods": "2"}, "used": {"pods": "0"}}});
+        let table = Table(vec![("/resourcequotas/n/q", quota)]);
+        let old = json!({"metadata": {"resourceVersion": "1"}, "spec": {"containers": []}});
+        let request = Request { old: Some(&old), ..request(&kind, Operation::Update, "n", &user) };
+        for (deadline, used) in [(json!(5), Some("1")), (Value::Null, None)] {
+            let mut new = old.clone();
+            new["spec"]["activeDeadlineSeconds"] = deadline;
+            let charged = charge(&request, &new, &table).unwrap();
+            assert_eq!(charged.first().and_then(|quota| quota["status"]["used"]["pods"].as_str()), used);
+        }
+    }
+
+    #[test]
+    fn containers_of_a_pod_that_says_what_it_uses_need_not() {
+        let (hard, used) =
+            (json!({"limits.cpu": "4", "requests.cpu": "4"}), json!({"limits.cpu": "0", "requests.cpu": "0"}));
+        let pod = |resources: Value| json!({"spec": {"resources": resources, "containers": [{"name": "c"}]}});
+        assert!(run("pods", hard.clone(), used.clone(), pod(json!({"requests": {"memory": "1Gi"}}))).is_ok());
+        assert!(run("pods", hard, used, pod(json!({}))).is_err());
     }
 }

@@ -18,6 +18,11 @@ pub fn hold(quota: &Object, kind: Counted<'_>, object: &Object) -> bool {
         && selectors.into_iter().all(|s| holds(s["scopeName"].as_str(), s, kind, object))
 }
 
+/// A pod that has a deadline.
+pub(super) fn is_terminating(pod: &Object) -> bool {
+    pod["spec"]["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0)
+}
+
 fn holds(scope: Option<&str>, selector: &Value, kind: Counted<'_>, object: &Object) -> bool {
     let spec = &object["spec"];
     if kind.is("persistentvolumeclaims") && scope == Some("VolumeAttributesClass") {
@@ -28,8 +33,8 @@ fn holds(scope: Option<&str>, selector: &Value, kind: Counted<'_>, object: &Obje
         return false;
     }
     match scope {
-        Some("Terminating") => spec["activeDeadlineSeconds"].as_i64().is_some_and(|s| s >= 0),
-        Some("NotTerminating") => spec["activeDeadlineSeconds"].as_i64().is_none_or(|s| s < 0),
+        Some("Terminating") => is_terminating(object),
+        Some("NotTerminating") => !is_terminating(object),
         Some("BestEffort") => is_best_effort(object),
         Some("NotBestEffort") => !is_best_effort(object),
         Some("PriorityClass") => chosen(selector, spec["priorityClassName"].as_str().unwrap_or_default()),
