@@ -7,7 +7,6 @@ use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown, is_printable}
 
 use super::{Lifted, internal, schema as schemas, selectable};
 use crate::crd::condition;
-use crate::crd::structural::StructuralSchema;
 use crate::rules::at::At;
 use crate::rules::{names, webhooks};
 
@@ -43,7 +42,11 @@ pub(super) fn spec(spec: &At<'_>, old: Option<&Object>) -> ErrorList {
     }
     errors.extend(names(&spec.get("names")));
     errors.extend(lifted_parts(spec, &lifted));
-    errors.extend(keeps_unknown(spec, !matches!(spec.str("conversion.strategy"), "" | "None"), "conversion.strategy"));
+    errors.extend(keeps_unknown(
+        spec,
+        spec.has("conversion") && spec.str("conversion.strategy") != "None",
+        "conversion.strategy",
+    ));
     errors.extend(conversion(&spec.get("conversion"), old));
     errors.extend(old.map(|old| immutable(spec, old)).unwrap_or_default());
     errors
@@ -77,8 +80,9 @@ fn version(version: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
     if lifted.value("selectableFields").is_none() {
         let path = version.path.child("selectableFields");
         let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
-        errors.extend(match lifted.value("schema") {
-            Some(_) if version.len("selectableFields") > 0 => vec![FieldError::invalid(&path, "", why)],
+        let has_schema = lifted.value("schema").is_none() && version.has("schema.openAPIV3Schema");
+        errors.extend(match version.len("selectableFields") {
+            1.. if !has_schema => vec![FieldError::invalid(&path, "", why)],
             _ => selectable::check(version, path),
         });
     }
@@ -100,12 +104,21 @@ fn keeps_unknown(spec: &At<'_>, asked: bool, field: &str) -> Option<FieldError> 
     (asked && spec.flag("preserveUnknownFields")).then(|| place.invalid(why))
 }
 
+/// Any schema has a default, those that no structural schema has among them.
 fn has_defaults(versions: &[At<'_>]) -> bool {
-    fn within(schema: &StructuralSchema) -> bool {
-        let below = schema.properties.values().chain(schema.items.as_deref()).chain(schema.additional.schema());
-        schema.default.is_some() || below.into_iter().any(within)
+    fn within(schema: &Value) -> bool {
+        let Some(keywords) = schema.as_object() else { return false };
+        keywords.iter().any(|(name, value)| match (&**name, value) {
+            ("default", value) => !value.is_null(),
+            ("items" | "allOf" | "anyOf" | "oneOf", Value::Array(schemas)) => schemas.iter().any(within),
+            ("items" | "not" | "additionalProperties" | "additionalItems", schema) => within(schema),
+            ("properties" | "patternProperties" | "definitions" | "dependencies", Value::Object(schemas)) => {
+                schemas.iter().any(|(_, schema)| within(schema))
+            }
+            _ => false,
+        })
     }
-    versions.iter().any(|version| within(&StructuralSchema::parse(version.raw("schema.openAPIV3Schema"))))
+    versions.iter().any(|version| within(version.raw("schema.openAPIV3Schema")))
 }
 
 /// The schema of a version, where upstream's messages look for it.

@@ -113,3 +113,37 @@ fn versions_that_lack_or_repeat_something_are_told_once() {
     twice["spec"]["versions"] = json!([version.clone(), version]);
     starts(&twice, "status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v1");
 }
+
+#[test]
+fn what_goes_not_with_other_parts_of_the_spec_is_told() {
+    let unknown = |schema: Value| {
+        let mut definition = definition(schema);
+        definition["spec"]["preserveUnknownFields"] = true.into();
+        definition
+    };
+    let no_default =
+        "spec.preserveUnknownFields: Invalid value: true: must be false in order to use defaults in the schema";
+    for (schema, told) in [
+        (json!({"type": "object"}), false),
+        (json!({"type": "object", "anyOf": [{"default": 1}]}), true),
+        (
+            json!({"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string", "default": "x"}}}}),
+            true,
+        ),
+        (json!({"type": "object", "properties": {"default": {"type": "string"}}}), false),
+    ] {
+        assert_eq!(said(&unknown(schema.clone())).iter().any(|fault| fault == no_default), told, "{schema}");
+    }
+    let mut strategy = unknown(json!({"type": "object"}));
+    strategy["spec"]["conversion"] = json!({"strategy": ""});
+    let must = "spec.conversion.strategy: Invalid value: \"\": must be None if spec.preserveUnknownFields is true";
+    assert!(said(&strategy).iter().any(|fault| fault == must), "{:?}", said(&strategy));
+    let mut bare = definition(json!({"type": "object"}));
+    bare["spec"]["versions"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "v2", "selectableFields": [{"jsonPath": ".a"}]}));
+    let unseen = "spec.versions[1].selectableFields: Invalid value: \"\": \
+                  may only be set when `version.schema.openAPIV3Schema` is not included";
+    assert!(said(&bare).iter().any(|fault| fault == unseen), "{:?}", said(&bare));
+}
