@@ -62,7 +62,7 @@ pub async fn list(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Resu
     let chosen = page.choose(app, context, kind, &snapshot, &selection).await?;
     fits(answer, kind, true)?;
     let mut meta = chosen.meta(&snapshot, &selection);
-    if kind.custom.is_some() && !matches!(answer.form, Form::Table { .. }) && meta.get("continue").is_none() {
+    if kind.custom.is_some() && answer.form == Form::Object && meta.get("continue").is_none() {
         meta["continue"] = "".into();
     }
     Ok(respond(kind, chosen.records, &meta, answer).await)

@@ -219,8 +219,9 @@ fn check_node(app: &App, node: &str, namespace: &str, account: &str, spec: &Valu
     if uid.is_empty() {
         return refuse("node requested token with a pod binding without a uid".into());
     }
-    let pods = ResourceId::new("", "pods");
-    let pod = app.core("pods", namespace, name).ok_or_else(|| Status::not_found(&pods, name))?;
+    // Upstream's plugin calls the kind so.
+    let gone = || Status::not_found(&ResourceId::new("", "pod"), name);
+    let pod = app.core("pods", namespace, name).ok_or_else(gone)?;
     let actual = text(&pod["metadata"], "uid");
     if actual != uid {
         return refuse(format!(
