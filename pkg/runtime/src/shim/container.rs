@@ -23,7 +23,7 @@ use super::devices;
 use super::folder::{PodDir, Record, RunDir, Sandbox, write_json};
 use super::launcher::{CANNOT_EXECUTE, Launcher};
 use super::output::Outputs;
-use super::{rootfs, trace};
+use super::{rootfs, sources, trace};
 
 /// Why a request failed.
 pub type Refused = (Failure, String);
@@ -38,6 +38,8 @@ pub struct Pod {
     pub cgroups: Cgroups,
     /// First process of the shared process id namespace.
     pub pause_pid: Option<i32>,
+    /// The mount namespace that the shim was started in.
+    pub host_mounts: OwnedFd,
     /// Capabilities that can be given.
     pub held: Vec<&'static str>,
     /// The least inclination to be killed for memory that may be given.
@@ -107,6 +109,7 @@ impl Container {
         let dir = pod.dir.run(&run);
         let made = Container::prepare(pod, beside, &dir, name, attempt, config);
         if made.is_err() {
+            sources::release(&dir);
             rootfs::unmount(&dir);
             let _what_is_left_goes_with_the_pod = fs::remove_dir_all(&dir.0);
         }
@@ -134,6 +137,7 @@ impl Container {
         }
         let volumes = if config.read_only_root { image_volumes(&config, &rootfs)? } else { Vec::new() };
         config.mounts.extend(volumes);
+        sources::prepare(&pod.host_mounts, dir, &mut config.mounts)?;
         // Lowering it is a right that a shim in a container may lack; better more killable than not at all.
         config.oom_score_adj = config.oom_score_adj.map(|score| score.max(pod.oom_score_adj_min));
         let cgroup = format!("{}/{name}-{attempt}", pod.sandbox.cgroup);
@@ -202,7 +206,9 @@ impl Container {
             return Err((Failure::Invalid, format!("container {} was started before", self.run())));
         }
         let mark = trace::mark(&pod.dir.log());
-        match self.launch(pod) {
+        let launched = self.launch(pod);
+        sources::release(&self.dir);
+        match launched {
             Ok(pid) => {
                 self.state = ContainerState::Running { pid, started_at_ns: clock::now_ns() };
                 Ok(pid)
@@ -295,6 +301,7 @@ impl Container {
         self.outputs.close();
         self.stdin = None;
         self.terminal = None;
+        sources::release(&self.dir);
         rootfs::unmount(&self.dir);
         let _what_is_left_goes_with_the_pod = pod.cgroups.remove(&self.cgroup);
         let _what_is_left_goes_with_the_pod = fs::remove_dir_all(pod.dir.state().join(self.run()));

@@ -21,6 +21,7 @@ mod process;
 mod rootfs;
 mod sandbox;
 mod server;
+mod sources;
 mod trace;
 mod wire;
 
@@ -123,12 +124,13 @@ fn set_up(dir: &PodDir) -> Result<server::Server, String> {
     rustix::process::set_parent_process_death_signal(None).map_err(|e| told("outlive the agent", &e))?;
     let oom_score_adj_min = oom::protect();
     let signals = take_signals().map_err(|e| told("take over signals", &e))?;
+    let host_mounts = sources::namespace().map_err(|e| told("find the host's mounts", &e))?;
     let pause = sandbox::enter(&sandbox.config, dir)?;
     let listener = listen(dir).map_err(|e| told("listen in the pod's folder", &e))?;
     let _only_a_name = rustix::thread::set_name(c"knarr-shim");
     let pause_pid = pause.map(nix::unistd::Pid::as_raw);
     let held = crate::spec::capabilities::held();
-    let pod = Pod { sandbox, held, dir: dir.clone(), cgroups, pause_pid, oom_score_adj_min };
+    let pod = Pod { sandbox, held, dir: dir.clone(), cgroups, pause_pid, host_mounts, oom_score_adj_min };
     Ok(server::Server::new(pod, listener, signals))
 }
 

@@ -28,7 +28,8 @@ pub(super) fn all(config: &ContainerConfig, around: &Surroundings<'_>) -> Value 
     Value::Array(list)
 }
 
-/// The root must let mounts through when a volume does.
+/// The root must let mounts through when a volume does; what each volume lets through is up to its source alone, whose
+/// propagation a root that is shared, or a slave, leaves as it is.
 pub(super) fn root_propagation(config: &ContainerConfig) -> &'static str {
     let has = |p: Propagation| config.mounts.iter().any(|m| m.propagation == p);
     if has(Propagation::Bidirectional) {
