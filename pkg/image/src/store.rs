@@ -171,7 +171,8 @@ impl ImageStore {
         }
     }
 
-    /// Has the layers of an image, the lowest first, agree on folders that some of them only pass through.
+    /// Has the layers of an image, the lowest first, agree on folders that some of them only pass through, and on where
+    /// those are.
     fn settle_implied(&self, layers: &[String]) -> Result<()> {
         let folder = |diff_id: &String| self.root.join("layers").join(diff_id.trim_start_matches("sha256:"));
         for (index, diff_id) in layers.iter().enumerate() {
@@ -179,9 +180,7 @@ impl ImageStore {
             let Ok(paths) = fs::read(&list) else { continue };
             let below: Vec<PathBuf> = layers[..index].iter().rev().map(folder).collect();
             let layer = folder(diff_id);
-            for path in implied::from_bytes(&paths) {
-                implied::adopt(&layer, &below, path).map_err(Error::io("cannot change", layer.join(path)))?;
-            }
+            implied::settle(&layer, &below, &paths).map_err(Error::io("cannot change", &layer))?;
             fs::remove_file(&list).map_err(Error::io("cannot remove", &list))?;
         }
         Ok(())

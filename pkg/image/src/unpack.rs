@@ -226,11 +226,32 @@ impl<'a> Target<'a> {
             done.push(part);
             match rustix::fs::mkdirat(&above, *part, Mode::from_raw_mode(0o755)) {
                 Ok(()) => drop(self.implied.insert(done.clone())),
-                Err(Errno::EXIST) => {}
+                Err(Errno::EXIST) => self.make_target(&done)?,
                 Err(e) => return Err(e.into()),
             }
         }
         Ok(self.open_folder(path)?)
+    }
+
+    /// Makes the folder that a link of this layer leads to, if it is only in a layer below.
+    fn make_target(&mut self, link: &Path) -> io::Result<()> {
+        let Err(Errno::NOENT) = self.open_folder(&Path::new(".").join(link)) else { return Ok(()) };
+        let parent = self.open_folder(&Path::new(".").join(link.parent().unwrap_or(Path::new(""))))?;
+        let Ok(target) = rustix::fs::readlinkat(&parent, link.file_name().unwrap_or_default(), Vec::new()) else {
+            return Ok(());
+        };
+        let target = PathBuf::from(OsStr::from_bytes(target.as_bytes()));
+        // A target that begins at the root takes the place of the link's own folder.
+        let whole = link.parent().unwrap_or(Path::new("")).join(target);
+        let mut parts = Vec::new();
+        for part in whole.components() {
+            match part {
+                Component::Normal(name) => parts.push(name),
+                Component::ParentDir => drop(parts.pop()),
+                _ => {}
+            }
+        }
+        self.folder_at(&parts).map(drop)
     }
 
     fn open_folder(&self, path: &Path) -> rustix::io::Result<OwnedFd> {

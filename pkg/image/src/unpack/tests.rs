@@ -46,6 +46,28 @@ fn is_root() -> bool {
 }
 
 #[test]
+fn links_may_lead_to_folders_that_only_lower_layers_have() {
+    if !is_root() {
+        return;
+    }
+    let (dir, result) = unpacked(&[
+        ("lib", Symlink, "usr/lib"),
+        ("chain", Symlink, "/lib"),
+        ("up", Symlink, "../../../elsewhere"),
+        ("lib/a", File, "a"),
+        ("chain/b", File, "b"),
+        ("up/deep/c", File, "c"),
+    ]);
+    let implied = result.unwrap().implied;
+    let layer = dir.path().join("layer");
+    for (file, content) in [("usr/lib/a", "a"), ("usr/lib/b", "b"), ("elsewhere/deep/c", "c")] {
+        assert_eq!(fs::read_to_string(layer.join(file)).unwrap(), content);
+    }
+    assert!(implied.contains(&"usr/lib".into()) && implied.contains(&"elsewhere".into()), "{implied:?}");
+    assert!(fs::symlink_metadata(layer.join("lib")).unwrap().is_symlink());
+}
+
+#[test]
 fn files_keep_content_mode_owner_and_time() {
     if !is_root() {
         return;
