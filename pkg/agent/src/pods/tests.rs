@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use axum::body::Body;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use knarr_image::{Image, ImageConfig, PullOptions};
 use knarr_network::services::HostPort;
 use knarr_runtime::oci::stream::Session;
 use knarr_runtime::{
     ContainerConfig, ContainerId, ContainerState, ContainerStatus, Error, ExecConfig, Exit, PodRuntime, PodStats,
-    PodStatus, Result, SandboxConfig, SandboxState,
+    PodStatus, Resources, Result, SandboxConfig, SandboxState,
 };
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ use crate::env::ServiceLink;
 use crate::events::EventQueue;
 use crate::layout::Layout;
 use crate::objects::Objects;
+use crate::pod::Moment;
 
 /// What nobody should have to wait for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +38,7 @@ struct Runtime {
     pods: Mutex<HashMap<PodUid, PodStatus>>,
     events: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,
     configs: Mutex<Vec<ContainerConfig>>,
+    updates: Mutex<Vec<(String, Resources)>>,
 }
 
 impl Runtime {
@@ -107,6 +110,16 @@ impl PodRuntime for Runtime {
         Err(Error::NotRunning(id.clone()))
     }
 
+    async fn update_pod(&self, pod: &PodUid, resources: &Resources) -> Result<()> {
+        self.updates.lock().push((pod.as_str().to_owned(), resources.clone()));
+        Ok(())
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        self.updates.lock().push((id.run(), resources.clone()));
+        Ok(())
+    }
+
     async fn stats(&self, _: &PodUid) -> Result<PodStats> {
         Ok(PodStats::default())
     }
@@ -166,6 +179,8 @@ impl PodNetworks for Plenty {
 struct Api {
     watch: Mutex<Option<mpsc::UnboundedSender<String>>>,
     writes: mpsc::UnboundedSender<(Method, Value)>,
+    /// How long the tokens hold that are given out, by turns; without one there is none to be had.
+    tokens: Mutex<Vec<i64>>,
 }
 
 impl Api {
@@ -180,12 +195,24 @@ impl Api {
             return Response::new(Body::from_stream(stream));
         }
         if path.ends_with("/token") {
-            return Response::builder().status(503).body(Body::empty()).unwrap();
+            return self.token();
         }
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or_default();
         let _ = self.writes.send((method, body));
         Response::new(Body::from(pod().to_string()))
+    }
+
+    /// A token of ten minutes, most of which may be over.
+    fn token(&self) -> Response<Body> {
+        let mut tokens = self.tokens.lock();
+        let Some(left) = tokens.pop() else {
+            return Response::builder().status(503).body(Body::empty()).unwrap();
+        };
+        let status = json!({"token": format!("holds {left} s"), "expirationTimestamp": Moment::now().after_seconds(left).time()});
+        let spec = json!({"audiences": [], "expirationSeconds": 600});
+        let answer = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": spec, "status": status});
+        Response::new(Body::from(answer.to_string()))
     }
 
     /// Waits for the node's watch, then tells.
@@ -224,7 +251,7 @@ struct Node {
 impl Node {
     fn start(dir: &std::path::Path, runtime: Arc<Runtime>) -> Self {
         let (sender, writes) = mpsc::unbounded_channel();
-        let api = Arc::new(Api { watch: Mutex::new(None), writes: sender });
+        let api = Arc::new(Api { watch: Mutex::new(None), writes: sender, tokens: Mutex::default() });
         let served = Arc::clone(&api);
         let service = tower::service_fn(move |request| {
             let api = Arc::clone(&served);
@@ -245,10 +272,11 @@ impl Node {
             cluster: crate::join::Cluster::default(),
             resolver: crate::dns::Resolver::default(),
             addresses: vec!["192.0.2.1".parse().unwrap()],
-            allocatable: Default::default(),
+            allocatable: [("cpu", "4"), ("memory", "4Gi")].map(|(name, of)| (name.into(), Quantity(of.into()))).into(),
             memory_bytes: 1 << 30,
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
+            allocation: Default::default(),
             pods: RwLock::default(),
             layout,
         });
@@ -387,7 +415,37 @@ async fn a_pod_starts_with_the_token_of_before_while_no_other_can_be_had() {
     node.written(is_running).await;
     assert_eq!(std::fs::read_to_string(volume.join("token")).unwrap(), "before");
     let renew = node.context.find("n", "p").unwrap().volumes.lock().renew.unwrap();
-    assert!(renew.since(crate::pod::Moment::now()) <= Duration::from_secs(60), "it is asked for again soon");
+    assert!(renew.since(Moment::now()) <= Duration::from_secs(60), "it is asked for again soon");
+    node.kill().await;
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_while_its_pod_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), Arc::default());
+    // The first has less left than a fifth of its life from the second second on.
+    *node.api.tokens.lock() = vec![600, 125];
+    let mut pod = pod();
+    let sources = json!([{"serviceAccountToken": {"path": "token", "expirationSeconds": 600}}]);
+    pod["spec"]["volumes"][0] = json!({"name": "v", "projected": {"sources": sources}});
+    node.first_list(&[pod]).await;
+    node.written(is_running).await;
+    let file = dir.path().join("pods/u/volumes/v/token");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "holds 125 s");
+    let renewed = async {
+        while std::fs::read_to_string(&file).unwrap() != "holds 600 s" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, renewed).await.expect("another token takes its place");
+    assert_eq!(node.runtime.configs.lock().len(), 1, "the container has gone on");
+    let view = node.context.find("n", "p").unwrap();
+    let next = async {
+        while view.volumes.lock().renew.is_none_or(|renew| renew.since(Moment::now()) < Duration::from_secs(400)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, next).await.expect("the next is due when most of its life is over");
     node.kill().await;
 }
 
@@ -428,4 +486,54 @@ async fn without_a_server_pods_start_from_the_nodes_own_record() {
     let status = second.written(is_running).await;
     assert_eq!(status["status"]["containerStatuses"][0]["restartCount"], 1);
     second.kill().await;
+}
+
+/// A pod of that name whose container asks for so much.
+fn sized(name: &str, cpu: &str, generation: i64) -> Value {
+    let mut pod = pod();
+    pod["metadata"]["name"] = json!(name);
+    pod["metadata"]["uid"] = json!(name);
+    pod["metadata"]["generation"] = json!(generation);
+    let amounts = json!({"cpu": cpu, "memory": "1Gi"});
+    pod["spec"]["containers"][0]["resources"] = json!({"requests": amounts, "limits": amounts});
+    pod
+}
+
+#[tokio::test]
+async fn resources_are_given_as_far_as_the_node_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Node::start(dir.path(), Arc::default());
+    node.first_list(&[sized("a", "1", 1), sized("b", "2", 1)]).await;
+    node.written(is_running).await;
+    node.written(is_running).await;
+    let of = |uid: &'static str, reason: &'static str| {
+        move |_: &Method, body: &Value| {
+            let pending = |c: &Value| c["type"] == "PodResizePending" && c["reason"] == reason;
+            let told = body["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(pending));
+            body["metadata"]["uid"] == uid && (reason.is_empty() || told)
+        }
+    };
+    node.api.tell("MODIFIED", sized("a", "3", 2)).await;
+    let status = node.written(of("a", "Deferred")).await;
+    assert_eq!(status["status"]["containerStatuses"][0]["allocatedResources"]["cpu"], "1");
+    assert_eq!(status["status"]["observedGeneration"], 2);
+    node.api.tell("MODIFIED", sized("a", "5", 3)).await;
+    node.written(of("a", "Infeasible")).await;
+    node.api.tell("MODIFIED", sized("a", "3", 4)).await;
+    node.written(of("a", "Deferred")).await;
+    assert!(node.runtime.updates.lock().is_empty());
+    // The other gives some back, and the one that has waited gets it.
+    node.api.tell("MODIFIED", sized("b", "500m", 2)).await;
+    let has = |uid: &'static str, cpu: &'static str| {
+        move |_: &Method, body: &Value| {
+            let container = &body["status"]["containerStatuses"][0];
+            body["metadata"]["uid"] == uid && container["resources"]["limits"]["cpu"] == cpu
+        }
+    };
+    let status = node.written(has("a", "3")).await;
+    assert_eq!(status["status"]["containerStatuses"][0]["restartCount"], 0);
+    let updates = node.runtime.updates.lock().clone();
+    let quotas: Vec<_> = updates.iter().filter(|(run, _)| run == "c-0").filter_map(|(_, to)| to.cpu_quota_us).collect();
+    assert!(quotas.contains(&50_000) && quotas.contains(&300_000), "{updates:?}");
+    node.kill().await;
 }

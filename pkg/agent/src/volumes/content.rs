@@ -181,7 +181,7 @@ async fn token_file(
     let asking = api.create_token_request(account, &parameters, &request);
     let now = Moment::now();
     let failed = match tokio::time::timeout(PATIENCE, asking).await {
-        Ok(Ok(answer)) => Ok(answer.status.and_then(|status| status.token).unwrap_or_default().into_bytes()),
+        Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
             return Err(format!("failed to fetch token: {status}"));
         }
@@ -189,7 +189,13 @@ async fn token_file(
         Err(_) => Err("the server does not answer".to_owned()),
     };
     let (token, renew) = match failed {
-        Ok(token) => (token, renewal(now, Duration::from_secs(life.unsigned_abs()))),
+        Ok(answer) => {
+            let life = answer.spec.and_then(|spec| spec.expiration_seconds).unwrap_or(life);
+            let status = answer.status.unwrap_or_default();
+            let expires = status.expiration_timestamp.as_ref().map_or(now.after_seconds(life), Moment::from);
+            let renew = renewal(now, expires, Duration::from_secs(life.unsigned_abs()));
+            (status.token.unwrap_or_default().into_bytes(), renew)
+        }
         Err(why) => {
             let kept = std::fs::read(dir.join(&projection.path));
             let token = kept.map_err(|_| format!("failed to fetch token: {why}"))?;

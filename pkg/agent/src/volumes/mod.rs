@@ -136,17 +136,42 @@ fn memory_size(source: &EmptyDirVolumeSource, pod: &Pod) -> Option<i64> {
     own.into_iter().chain(crate::resources::pod(pod).memory_bytes).min()
 }
 
-/// Tokens are renewed when this share of their life is over.
-const RENEW_AT: f64 = 0.8;
+/// Tokens are renewed when no more than this share of their life is left ...
+const LEFT_AT_RENEWAL: f64 = 0.2;
+/// ... and at this age in any case.
+const AGE_AT_RENEWAL: Duration = Duration::from_secs(86_400);
+/// No token is renewed more often, whatever the server says of its life.
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(1);
 
-/// When a token that holds for `life` from `now` is renewed.
-fn renewal(now: Moment, life: Duration) -> Moment {
-    now.after(life.mul_f64(RENEW_AT))
+/// When a token that holds for `life` until `expires` is renewed, as upstream's kubelet decides it.
+fn renewal(now: Moment, expires: Moment, life: Duration) -> Moment {
+    let before = |moment: Moment, duration: Duration| {
+        Moment(moment.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
+    };
+    let late = before(expires, life.mul_f64(LEFT_AT_RENEWAL));
+    let old = before(expires, life).after(AGE_AT_RENEWAL);
+    late.min(old).max(now.after(BETWEEN_RENEWALS))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_renewed_when_most_of_their_life_is_over_or_a_day() {
+        let now = Moment(1_000_000_000_000);
+        for (life, expires_in, expected) in [
+            (600, 600, 480),
+            (3600, 3600, 2880),
+            (7 * 86_400, 7 * 86_400, 86_400),
+            (600, 121, 1),
+            (600, 130, 10),
+            (600, 0, 1),
+        ] {
+            let at = renewal(now, now.after_seconds(expires_in), Duration::from_secs(life));
+            assert_eq!(at, now.after_seconds(expected), "of {life} s, {expires_in} s are left");
+        }
+    }
 
     #[test]
     fn memory_volumes_are_limited_by_their_size_and_by_the_pods_memory() {
