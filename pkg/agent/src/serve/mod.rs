@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the server asks of the node through the tunnel: logs, exec, attach, port-forward, figures.
+//! What the server asks of the node through the tunnel: logs, exec, attach, port-forward, figures, the node's own view.
 //!
 //! Paths are those of upstream's kubelet. Exec and attach carry frames both ways, see [`knarr_types::stream`].
 
 mod exec;
+mod host_logs;
 mod log_stream;
+mod metrics;
+mod own;
 mod port_forward;
 mod stats;
 
@@ -26,6 +29,11 @@ pub fn router(context: Arc<Context>) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/stats/summary", get(stats::summary))
+        .route("/metrics/resource", get(metrics::resource))
+        .route("/pods", get(own::pods))
+        .route("/configz", get(own::configuration))
+        .route("/logs/", get(host_logs::root))
+        .route("/logs/{*path}", get(host_logs::below))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(log_stream::logs))
         .route("/exec/{namespace}/{pod}/{container}", post(exec::exec))
         .route("/attach/{namespace}/{pod}/{container}", post(exec::attach))

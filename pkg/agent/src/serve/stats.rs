@@ -66,7 +66,7 @@ fn usage(stats: &ContainerStats) -> Value {
 }
 
 /// CPU time of the whole host since its start, without what it was idle.
-fn cpu_nanoseconds() -> u64 {
+pub(super) fn cpu_nanoseconds() -> u64 {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let fields: Vec<u64> =
         stat.lines().next().unwrap_or_default().split_whitespace().skip(1).filter_map(|f| f.parse().ok()).collect();
