@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, Toleration};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus, Toleration};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
 use knarr_types::quantity::Quantity;
 
@@ -131,6 +131,7 @@ impl PodInfo {
     pub fn of(pod: &Pod) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
         let status = pod.status.clone().unwrap_or_default();
+        let requests = requests(&spec, &status);
         let phase = status.phase.unwrap_or_default();
         let unschedulable = status.conditions.into_iter().flatten().find(|c| c.type_ == "PodScheduled");
         Self {
@@ -141,7 +142,7 @@ impl PodInfo {
             terminating: pod.metadata.deletion_timestamp.is_some(),
             gated: spec.scheduling_gates.as_ref().is_some_and(|g| !g.is_empty()),
             priority: spec.priority.unwrap_or_default(),
-            requests: requests(&spec),
+            requests,
             host_ports: spec.containers.iter().flat_map(|c| host_ports(c, spec.host_network == Some(true))).collect(),
             node_affinity: NodeAffinity::of(spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref())),
             node_selector: spec.node_selector.unwrap_or_default(),
@@ -155,8 +156,24 @@ impl PodInfo {
 /// What a pod asks for: the sum of its containers, or what an init container needs while it runs
 /// beside the sidecars that were started before it, whichever is more; and the overhead.
 /// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/#resource-sharing-within-containers>
-fn requests(spec: &k8s_openapi::api::core::v1::PodSpec) -> Resources {
-    let of = |c: &Container| Resources::of(c.resources.as_ref().and_then(|r| r.requests.as_ref()));
+///
+/// A container whose resources are being changed counts with the most of what it asks for, what its node has allocated to
+/// it and what it has; what its node never gives it does not count.
+/// <https://kubernetes.io/docs/tasks/configure-pod-container/resize-container-resources/>
+fn requests(spec: &PodSpec, status: &PodStatus) -> Resources {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let infeasible =
+        conditions.iter().any(|c| c.type_ == "PodResizePending" && c.reason.as_deref() == Some("Infeasible"));
+    let statuses = || status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    let of = |c: &Container| {
+        let asked = Resources::of(c.resources.as_ref().and_then(|r| r.requests.as_ref()));
+        let Some(status) = statuses().find(|status| status.name == c.name) else { return asked };
+        let Some(allocated) = &status.allocated_resources else { return asked };
+        let mut most = if infeasible { Resources::default() } else { asked };
+        most.max(&Resources::of(Some(allocated)));
+        most.max(&Resources::of(status.resources.as_ref().and_then(|r| r.requests.as_ref())));
+        most
+    };
     let mut sidecars = Resources::default();
     let mut peak = Resources::default();
     for container in spec.init_containers.iter().flatten() {
@@ -194,6 +211,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_pod_that_changes_counts_with_the_most_of_what_it_asks_for_and_has() {
+        let cpu = |cpu: &str| json!({"cpu": cpu});
+        for (asked, allocated, has, reason, want) in [
+            ("1", "2", "500m", "", 2000),
+            ("3", "2", "2", "Deferred", 3000),
+            ("3", "2", "2", "Infeasible", 2000),
+            ("1", "1", "2", "", 2000),
+        ] {
+            let spec = json!({"containers": [{"name": "c", "resources": {"requests": cpu(asked)}}]});
+            let container =
+                json!({"name": "c", "allocatedResources": cpu(allocated), "resources": {"requests": cpu(has)}});
+            let condition = json!({"type": "PodResizePending", "status": "True", "reason": reason});
+            let status = json!({"containerStatuses": [container], "conditions": [condition]});
+            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": status})).unwrap();
+            let found = PodInfo::of(&pod).requests;
+            let wanted = Resources::of(Some(&serde_json::from_value(json!({"cpu": format!("{want}m")})).unwrap()));
+            assert_eq!(found, wanted, "{asked} {allocated} {has} {reason}");
+        }
+    }
 
     #[test]
     fn requests_count_init_containers_beside_sidecars() {
