@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::context::{Context, PodNetwork, PodView};
 use crate::fields::Addresses;
 use crate::objects::Kind;
-use crate::pod::{Action, Event, Exit, Moment, Sandbox, any_container, containers};
+use crate::pod::{Action, Event, Exit, Moment, Sandbox, any_container, containers, resizable};
 use crate::worker::Mail;
 use crate::{container, dns, hooks, probes, resources, volumes};
 
@@ -69,6 +69,7 @@ impl Doer {
                     self.send(Event::Probed(container, run, kind, answer));
                 }
             }
+            Action::Resize => self.resize(&pod).await,
             // The pod's task has its writer do this one.
             Action::Remove => {}
         }
@@ -214,6 +215,29 @@ impl Doer {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(std::time::Duration::from_secs(30));
         }
+    }
+
+    // --- resources ---
+
+    /// A group must not have more than the one above it, and that one no less than those below: what fails because the
+    /// other has not changed yet works the second time.
+    async fn resize(&self, pod: &Pod) {
+        let runs = resizable(&self.view.memory.lock(), pod);
+        let runtime = &self.context.runtime;
+        let mut done = Vec::new();
+        let mut failed = None;
+        for _ in 0..2 {
+            failed = runtime.update_pod(&self.view.uid, &resources::sandbox(pod)).await.err();
+            done.clear();
+            for (spec, run) in &runs {
+                let id = self.view.container(&spec.name, *run);
+                match runtime.update_container(&id, &resources::container(spec)).await {
+                    Ok(()) => done.push((spec.name.clone(), *run, spec.resources.clone().unwrap_or_default())),
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        self.send(Event::Resized(done, failed.map(|error| error.to_string())));
     }
 
     // --- images ---

@@ -63,6 +63,15 @@ pub trait PodNetworks: Send + Sync {
     async fn service_links(&self, namespace: &str, all: bool) -> Vec<ServiceLink>;
 }
 
+/// Giving out what the node has.
+#[derive(Debug, Default)]
+pub struct Allocation {
+    /// Held while a pod that asks for more is given it.
+    pub turn: Mutex<()>,
+    /// Told when a pod has given some back.
+    pub freed: tokio::sync::watch::Sender<()>,
+}
+
 /// Shared by the tasks of all pods.
 pub struct Context {
     /// The data dir.
@@ -97,6 +106,8 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Ends all of it; pods go on.
     pub cancel: CancellationToken,
+    /// Who is given of what the node has.
+    pub allocation: Allocation,
     /// The pods by namespace and name, for logs and exec.
     pub pods: RwLock<HashMap<(String, String), Arc<PodView>>>,
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::context::Context;
+use crate::context::{Allocation, Context};
 use crate::dns::Resolver;
 use crate::events::{EventQueue, QueuedEvent};
 use crate::images::Images;
@@ -160,6 +160,7 @@ impl Agent {
             memory_bytes: figures.memory_bytes,
             tasks: TaskTracker::new(),
             cancel: CancellationToken::new(),
+            allocation: Allocation::default(),
             pods: RwLock::default(),
         });
         let listed = Arc::clone(&images);
@@ -179,8 +180,7 @@ impl Agent {
         };
         let tls = trusting(&identity.ca, Some(identity))?;
         let edge = config.edge.then_some(config.ingress_ports);
-        let events = (recorder, queued_events);
-        let tunnel = (server.clone(), tls);
+        let (events, tunnel) = ((recorder, queued_events), (server.clone(), tls));
         Ok(Self { context, network, images, reporter, changed_objects, changed, events, tunnel, edge })
     }
 

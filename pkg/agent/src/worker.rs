@@ -18,6 +18,7 @@ use crate::container::{TERMINATION_MESSAGE_MAX, termination_file};
 use crate::context::{Context, PodView};
 use crate::layout::{read_record, write_record};
 use crate::pod::{Action, Event, Exit, Memory, Moment, Plan, Run, Sandbox, Severity, Volumes, any_container, step};
+use crate::pod::{Amount, admit, capacity, differs, requests, with_allocation};
 use crate::refresh::Refresh;
 use crate::writer::{Target, Wanted, keep_written};
 use crate::{logs, volumes};
@@ -76,7 +77,15 @@ pub fn start(
         mail: sender.clone(),
     });
     context.pods.write().insert(key(&view.pod()), Arc::clone(&view));
-    let worker = Worker { context, view, mail: sender.clone(), gone: false, kept: None, refresh: Refresh::default() };
+    let worker = Worker {
+        context,
+        view,
+        mail: sender.clone(),
+        gone: false,
+        wanted: None,
+        kept: None,
+        refresh: Refresh::default(),
+    };
     let spawner = Arc::clone(&worker.context);
     spawner.spawn(async move {
         let uid = worker.view.uid.clone();
@@ -92,6 +101,8 @@ struct Worker {
     mail: mpsc::UnboundedSender<Mail>,
     /// The object is not in the API any more.
     gone: bool,
+    /// The object as the API has it, where it asks for other resources than the pod has.
+    wanted: Option<Arc<Pod>>,
     /// The record as last written.
     kept: Option<Memory>,
     refresh: Refresh,
@@ -114,6 +125,7 @@ impl Worker {
         self.context.spawn(async move {
             end_writer.run_until_cancelled(writer).await;
         });
+        let mut freed = self.context.allocation.freed.subscribe();
         loop {
             let (plan, over) = self.step();
             self.carry_out(&plan, &wanted);
@@ -121,6 +133,7 @@ impl Worker {
                 break;
             }
             let wake = self.wake(&plan);
+            let deferred = self.deferred();
             tokio::select! {
                 first = mail.recv() => {
                     let Some(first) = first else { break };
@@ -129,12 +142,18 @@ impl Worker {
                         self.take(next);
                     }
                 }
+                Ok(()) = freed.changed(), if deferred.is_some() => deferred.into_iter().for_each(|pod| self.take(Mail::Pod(pod))),
                 Some(()) = went.recv() => self.take(Mail::Gone),
                 () = sleep_until(wake) => {}
             }
         }
         drop(end);
         self.forget();
+    }
+
+    /// The object whose resources the node may have when others have given some back.
+    fn deferred(&self) -> Option<Arc<Pod>> {
+        self.wanted.clone().filter(|_| self.view.memory.lock().resize_is_deferred())
     }
 
     /// One step of the machine; true when nothing of the pod is left, here or in the API.
@@ -187,7 +206,9 @@ impl Worker {
         let now = Moment::now();
         match mail {
             Mail::Pod(pod) => {
-                let before = std::mem::replace(&mut *self.view.pod.write(), Arc::clone(&pod));
+                let before = self.view.pod();
+                self.wanted = Some(Arc::clone(&pod));
+                let pod = self.allocate(pod, &before, now);
                 // The downward API shows them.
                 let shown = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
                 if shown(&before) != shown(&pod) {
@@ -207,6 +228,40 @@ impl Worker {
             }
             Mail::Refresh => self.refresh(),
         }
+    }
+
+    /// The pod as it is from now on: with the resources that it asks for, if the node has them to give, else with those
+    /// that it has had.
+    fn allocate(&self, wanted: Arc<Pod>, before: &Pod, now: Moment) -> Arc<Pod> {
+        let _turn = self.context.allocation.turn.lock();
+        let generation = wanted.metadata.generation;
+        let pod = if !differs(before, &wanted) {
+            self.view.memory.lock().resize_withdrawn();
+            wanted
+        } else {
+            let others = self.context.pods.read().values().filter(|view| view.uid != self.view.uid).cloned().collect();
+            let others: Vec<Arc<PodView>> = others;
+            let holds = |view: &&Arc<PodView>| view.memory.lock().sandbox != Sandbox::Removed;
+            let taken =
+                others.iter().filter(holds).map(|view| requests(&view.pod())).fold(Default::default(), Amount::plus);
+            let admitted = admit(capacity(&self.context.allocatable), taken, requests(&wanted));
+            let mut memory = self.view.memory.lock();
+            match admitted {
+                Ok(()) => {
+                    memory.resize_allocated(generation, now);
+                    wanted
+                }
+                Err(refusal) => {
+                    memory.resize_refused(refusal, generation, now);
+                    Arc::new(with_allocation(&wanted, before))
+                }
+            }
+        };
+        *self.view.pod.write() = Arc::clone(&pod);
+        if requests(&pod) != requests(before) {
+            self.context.allocation.freed.send_replace(());
+        }
+        pod
     }
 
     fn observe(&self, event: Event, now: Moment) {
@@ -363,6 +418,7 @@ impl Worker {
             pods.remove(&key);
         }
         drop(pods);
+        self.context.allocation.freed.send_replace(());
         let dir = self.context.layout.pod(uid);
         let removed = volumes::unmount_below(&dir).map(drop).and_then(|()| {
             std::fs::remove_dir_all(&dir).or_else(|error| {

@@ -69,7 +69,7 @@ async fn write(api: &Api<Pod>, target: &Target, want: &Wanted, written: &mut Val
     if let Some(status) = &want.status {
         let ours = json!(status);
         if !covers(written, &ours) {
-            let patch = json!({ "metadata": { "uid": target.uid }, "status": patch_of(&ours) });
+            let patch = json!({ "metadata": { "uid": target.uid }, "status": patch_of(written, &ours) });
             api.patch_status(&target.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
             *written = ours;
         }
@@ -88,8 +88,9 @@ async fn write(api: &Api<Pod>, target: &Target, want: &Wanted, written: &mut Val
 /// The patch that leaves the server with this status, and with others' conditions. The list of addresses merges by
 /// address: a pod whose address changed must not keep both. Conditions merge by type: one that came true must not keep the
 /// reason why it was not.
-fn patch_of(status: &Value) -> Value {
+fn patch_of(known: &Value, status: &Value) -> Value {
     let mut status = status.clone();
+    let gone: Vec<_> = passed(known, &status).map(|type_| json!({ "$patch": "delete", "type": type_ })).collect();
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
         for field in ["reason", "message"] {
             if let Some(fields) = condition.as_object_mut() {
@@ -97,15 +98,32 @@ fn patch_of(status: &Value) -> Value {
             }
         }
     }
+    if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+        conditions.extend(gone);
+    }
     if let Some(ips) = status.get_mut("podIPs").and_then(Value::as_array_mut) {
         ips.insert(0, json!({ "$patch": "replace" }));
     }
     status
 }
 
+/// The conditions of ours that are there only while there is something to tell.
+const PASSING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+
+/// Those of them that are known and are not to be any more.
+fn passed(known: &Value, ours: &Value) -> impl Iterator<Item = &'static str> {
+    let has = |status: &Value, type_: &str| {
+        status["conditions"].as_array().is_some_and(|all| all.iter().any(|condition| condition["type"] == type_))
+    };
+    PASSING.into_iter().filter(|type_| has(known, type_) && !has(ours, type_)).collect::<Vec<_>>().into_iter()
+}
+
 /// Whether `known` already says all that `ours` says: others' conditions beside ours do not matter.
 fn covers(known: &Value, ours: &Value) -> bool {
     let Some(fields) = ours.as_object() else { return known == ours };
+    if fields.contains_key("conditions") && passed(known, ours).next().is_some() {
+        return false;
+    }
     fields.iter().all(|(name, value)| match (name.as_str(), value.as_array()) {
         ("conditions", Some(conditions)) => {
             let known = known["conditions"].as_array();
@@ -134,7 +152,11 @@ mod tests {
             ],
             "podIPs": [{"$patch": "replace"}, {"ip": "10.42.0.2"}],
         });
-        assert_eq!(patch_of(&status), patch);
+        assert_eq!(patch_of(&Value::Null, &status), patch);
+        let known = json!({"conditions": [{"type": "PodResizePending"}, {"type": "others"}]});
+        let gone = json!({"$patch": "delete", "type": "PodResizePending"});
+        assert_eq!(patch_of(&known, &status)["conditions"].as_array().unwrap().last(), Some(&gone));
+        assert!(!covers(&known, &json!({"conditions": [{"type": "others"}]})));
     }
 
     #[test]

@@ -71,6 +71,12 @@ pub trait PodRuntime: Send + Sync {
     /// open `stdin_once` is the first session's alone and ends with it.
     async fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Session>;
 
+    /// Changes the limits and shares of the whole pod while it runs. What cannot be set does not keep the rest from it.
+    async fn update_pod(&self, pod: &PodUid, resources: &Resources) -> Result<()>;
+
+    /// The same of one container.
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()>;
+
     /// CPU, memory and processes of a pod and its containers.
     async fn stats(&self, pod: &PodUid) -> Result<PodStats>;
 

@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 
 use super::memory::{EVICTED, Memory, Sandbox};
+use super::restart::may_restart_all;
 use super::{Moment, Role, containers};
 
 type Verdict = Result<(), (&'static str, String)>;
@@ -27,6 +28,10 @@ pub(super) fn of(
     ];
     let mut all: Vec<_> =
         verdicts.into_iter().map(|(type_, verdict)| condition(memory, pod, type_, verdict, now)).collect();
+    if may_restart_all(pod) {
+        all.push(restarting(memory, pod, phase, now));
+    }
+    all.extend(memory.resize.conditions());
     let cause = memory.ending.as_ref().and_then(|ending| ending.cause.clone());
     if let Some((_, message)) = cause.filter(|(reason, _)| reason == EVICTED) {
         let disruption = condition(memory, pod, "DisruptionTarget", Ok(()), now);
@@ -56,8 +61,27 @@ fn condition(memory: &mut Memory, pod: &Pod, type_: &str, verdict: Verdict, now:
     }
 }
 
+/// Whether all containers are being ended to start again.
+fn restarting(memory: &mut Memory, pod: &Pod, phase: &str, now: Moment) -> PodCondition {
+    let verdict = match phase {
+        "Succeeded" => Err(("PodCompleted", String::new())),
+        "Failed" => Err(("PodFailed", String::new())),
+        _ if memory.restarting.is_some() => Ok(()),
+        _ => Err(("", String::new())),
+    };
+    let under_way = verdict.is_ok();
+    let mut condition = condition(memory, pod, "AllContainersRestarting", verdict, now);
+    if under_way {
+        condition.reason = Some("RestartAllContainersStarted".to_owned());
+        condition.message = Some("container exited with restart policy rule".to_owned());
+    }
+    condition
+}
+
+/// A pod that was initialized once stays so, also while its init containers run again.
 fn initialized(memory: &Memory, pod: &Pod, phase: &str, init: &[ContainerStatus]) -> Verdict {
-    if memory.initialized || phase == "Succeeded" || init.is_empty() {
+    let before = memory.conditions.get("Initialized").is_some_and(|(before, _)| *before);
+    if before || memory.initialized || phase == "Succeeded" || init.is_empty() {
         return Ok(());
     }
     let done = |status: &&ContainerStatus| {

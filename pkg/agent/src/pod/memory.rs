@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container as Spec, Pod};
+use k8s_openapi::api::core::v1::{Container as Spec, Pod, ResourceRequirements};
 use serde::{Deserialize, Serialize};
 
 use super::back_off::BackOff;
 use super::probe::{ProbeKind, ProbeState};
+use super::resize::Resize;
+use super::restart::Restart;
 use super::spec::{all_containers, find_container};
 use super::step::{Note, Severity};
 use super::stop::Stop;
@@ -36,6 +38,10 @@ pub struct Memory {
     pub ending: Option<Ending>,
     /// Whether init containers have all run: from then on nothing waits for them.
     pub initialized: bool,
+    /// Set while all containers are ended to start again.
+    pub(super) restarting: Option<Restart>,
+    /// A change of resources.
+    pub(super) resize: Resize,
     /// Type -> (status, since) of the conditions last reported.
     pub(super) conditions: BTreeMap<String, (bool, Moment)>,
     /// The final deletion was asked for.
@@ -106,8 +112,10 @@ pub struct Container {
     pub image_ref: (String, String),
     /// The image that the specification asked for when it was last looked for.
     pub(super) asked: String,
-    /// It is stopped for another image, and starts again whatever its policy.
+    /// It is stopped for another image or other resources, and starts again whatever its policy.
     pub(super) changed: bool,
+    /// The resources that the current run has.
+    pub(super) applied: Option<ResourceRequirements>,
     pub(super) restarts: BackOff,
     pub(super) pulls: BackOff,
     pub(super) configs: BackOff,
@@ -212,6 +220,8 @@ pub enum Event {
     Probed(String, u32, ProbeKind, Result<(), String>),
     /// The pod takes more than it may, or more than the node has to give: why.
     Evicted(String),
+    /// Groups were changed: name, run and resources of the containers that have theirs now, and what went wrong.
+    Resized(Vec<(String, u32, ResourceRequirements)>, Option<String>),
 }
 
 impl Memory {
@@ -229,6 +239,7 @@ impl Memory {
             }
             Event::VolumesGone => self.volumes = Volumes::Removed,
             Event::Evicted(message) => self.evicted(message, now),
+            Event::Resized(done, error) => self.resized(done, error, now),
             Event::ImageReady(name, image) => {
                 if let Some(container) = self.containers.get_mut(&name) {
                     container.image = Image::Ready;
@@ -369,6 +380,7 @@ impl Memory {
             self.sandbox = Sandbox::Ready(Vec::new());
         }
         self.removed = false;
+        self.resize.forget_in_flight();
         for container in self.containers.values_mut() {
             if matches!(container.image, Image::Pulling | Image::Ready) {
                 container.image = Image::Unknown;

@@ -15,6 +15,8 @@ mod conditions;
 mod memory;
 mod moment;
 mod probe;
+mod resize;
+mod restart;
 mod spec;
 mod status;
 mod step;
@@ -25,6 +27,7 @@ mod tests;
 pub use memory::{Container, Event, Exit, Hook, Image, Memory, Run, Sandbox, Volumes};
 pub use moment::Moment;
 pub use probe::ProbeKind;
+pub use resize::{Amount, Refusal, admit, capacity, differs, requests, resizable, with_allocation};
 pub use spec::{
     Role, all_containers, any_container, containers, ephemeral_containers, find_container, grace_period,
     is_static_terminal, qos_class, starts_again,

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use k8s_openapi::api::core::v1::{Container, ContainerRestartRuleOnExitCodes, EphemeralContainer, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerRestartRule, ContainerRestartRuleOnExitCodes, EphemeralContainer, Pod, PodSpec,
+};
 
 /// What a container is for the pod's order of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +20,36 @@ pub enum Role {
     Ephemeral,
 }
 
+/// What a rule about exit codes asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Start the container again.
+    Restart,
+    /// Start all containers of the pod again.
+    RestartAll,
+}
+
+impl Rule {
+    /// What this one asks for.
+    #[must_use]
+    pub fn of(rule: &ContainerRestartRule) -> Self {
+        if rule.action == "RestartAllContainers" { Self::RestartAll } else { Self::Restart }
+    }
+}
+
+/// What the first of a container's rules that is about this exit code asks for.
+#[must_use]
+pub fn matching_rule(container: &Container, code: i32) -> Option<Rule> {
+    let matches = |rule: &&ContainerRestartRule| rule.exit_codes.as_ref().is_some_and(|codes| is_about(codes, code));
+    container.restart_policy_rules.iter().flatten().find(matches).map(Rule::of)
+}
+
 /// Whether a container that ended with `code` starts again: where one of its rules is about that code, else by its own
 /// policy or the pod's.
 /// <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#individual-container-restarts>
 #[must_use]
 pub fn starts_again(pod: &Pod, role: Role, container: &Container, code: i32) -> bool {
-    let rules = container.restart_policy_rules.iter().flatten();
-    rules.filter_map(|rule| rule.exit_codes.as_ref()).any(|codes| is_about(codes, code))
+    matching_rule(container, code).is_some()
         || match restart_policy(pod, role, container) {
             "Never" => false,
             "OnFailure" => code != 0,

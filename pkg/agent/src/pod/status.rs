@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::memory::{Container, Exit, Hook, Image, Memory, Run, Sandbox};
+use super::resize::of_status;
 use super::{Moment, ProbeKind, Role, conditions, containers, ephemeral_containers, qos_class, starts_again};
 
 /// How long a failed pull shows its error before it shows that it waits.
@@ -105,7 +106,11 @@ fn container_status(memory: &Memory, pod: &Pod, role: Role, spec: &Spec, now: Mo
         Run::Exited(exit) => Some(exit.id.clone()),
         _ => last.map(|exit| exit.id.clone()),
     };
+    let (allocated_resources, resources) =
+        if role == Role::Ephemeral { (None, None) } else { of_status(container, spec) };
     ContainerStatus {
+        allocated_resources,
+        resources,
         name: spec.name.clone(),
         image: if image.is_empty() { spec.image.clone().unwrap_or_default() } else { image },
         image_id,
@@ -180,18 +185,18 @@ fn phase(memory: &Memory, pod: &Pod) -> &'static str {
     let mut failed = false;
     for (role, spec) in containers(pod) {
         let Some(container) = memory.containers.get(&spec.name) else { return "Pending" };
-        let exit = match &container.run {
-            Run::Exited(exit) => Some(exit),
-            Run::Running(..) => None,
-            _ => container.last.as_ref(),
-        };
-        match (role, &container.run, exit) {
-            (Role::Init, _, Some(exit)) => {
+        match (role, &container.run, &container.last) {
+            (Role::Init, Run::Exited(exit), _) => {
                 failed |= exit.code != 0 && !starts_again(pod, role, spec, exit.code);
             }
             (Role::App, Run::Running(..), _) => running += 1,
+            (Role::App, Run::Exited(exit), _) => {
+                again |= memory.restarting.is_some() || starts_again(pod, role, spec, exit.code);
+                failed |= exit.code != 0;
+            }
+            // It is coming up again, whatever its policy says of the end before.
             (Role::App, _, Some(exit)) => {
-                again |= starts_again(pod, role, spec, exit.code);
+                again = true;
                 failed |= exit.code != 0;
             }
             (Role::App, ..) => waiting += 1,

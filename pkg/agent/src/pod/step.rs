@@ -5,6 +5,8 @@ use k8s_openapi::api::core::v1::{Container as Spec, Pod, PodStatus};
 
 use super::back_off::BackOff;
 use super::memory::{Container, Ending, Hook, Image, Memory, Run, Sandbox, Volumes};
+use super::resize::resize;
+use super::restart::restart_all;
 use super::stop::stop_pod;
 use super::{
     Moment, ProbeKind, Role, all_containers, containers, ephemeral_containers, grace_period, starts_again, status,
@@ -65,6 +67,8 @@ pub enum Action {
         /// Which probe.
         kind: ProbeKind,
     },
+    /// Change the groups of the pod and its containers to the resources that they are to have.
+    Resize,
     /// Delete the object for good, once the status of this step is written.
     Remove,
 }
@@ -123,7 +127,10 @@ pub fn step(memory: &mut Memory, pod: &Pod, now: Moment) -> Plan {
         clean_up(memory, pod, &mut plan);
     } else {
         prepare(memory, now, &mut plan);
-        run_containers(memory, pod, now, &mut plan);
+        if !restart_all(memory, pod, now, &mut plan) {
+            run_containers(memory, pod, now, &mut plan);
+            resize(memory, pod, now, &mut plan);
+        }
         for spec in ephemeral_containers(pod) {
             drive(memory, pod, (Role::Ephemeral, &spec), (true, now), &mut plan);
         }
@@ -163,7 +170,7 @@ fn decide_ending(memory: &mut Memory, pod: &Pod, started: Moment, now: Moment, p
         }
         plan.wake_at(deadline);
     }
-    if is_over(memory, pod) {
+    if memory.restarting.is_none() && is_over(memory, pod) {
         end(memory, None);
     }
 }
@@ -321,6 +328,7 @@ fn begin(container: &mut Container, spec: &Spec, ready: bool, now: Moment, plan:
             let run = container.starts;
             container.starts += 1;
             container.run = Run::Starting;
+            container.applied = Some(spec.resources.clone().unwrap_or_default());
             plan.actions.push(Action::Start { container: spec.name.clone(), run });
         }
         Image::Pulling | Image::Ready => {}

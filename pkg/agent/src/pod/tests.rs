@@ -2,6 +2,8 @@
 //! Pods played by hand, in a world that does what the machine asks.
 
 mod by_chance;
+mod resize;
+mod restart_all;
 
 use std::time::Duration;
 
@@ -128,6 +130,7 @@ fn good(action: &Action, now: Moment) -> Option<Event> {
             Event::Exited(container, run, exit(if kill { 137 } else { 143 }, now))
         }
         Action::Probe { container, run, kind } => Event::Probed(container, run, kind, Ok(())),
+        Action::Resize => Event::Resized(Vec::new(), None),
         Action::Remove => return None,
     })
 }

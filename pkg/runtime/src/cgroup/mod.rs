@@ -93,6 +93,23 @@ impl Cgroups {
         Ok(())
     }
 
+    /// Sets limits on a group that is in use: all that can be set, whatever cannot. Memory is not limited to less than is
+    /// used, which would end processes.
+    pub fn update(&self, path: &str, resources: &Resources) -> io::Result<()> {
+        let used = i64::try_from(self.stats(path).working_set_bytes).unwrap_or(i64::MAX);
+        let too_little = resources.memory_bytes.filter(|limit| *limit < used);
+        let cpu = Resources { memory_bytes: None, ..resources.clone() };
+        let memory = Resources { memory_bytes: resources.memory_bytes, ..Resources::default() };
+        let of_cpu = self.limit(path, &cpu);
+        let of_memory = match too_little {
+            Some(limit) => {
+                Err(io::Error::other(format!("cannot limit the memory of {path} to {limit} bytes: {used} are used")))
+            }
+            None => self.limit(path, &memory),
+        };
+        of_cpu.and(of_memory)
+    }
+
     /// Lets the group use no devices but these. On v1 files say so, which libcontainer writes; on v2 a program does.
     pub fn limit_devices(&self, path: &str, rules: &[devices::Rule]) -> io::Result<()> {
         let Some(dir) = self.is_v2().then(|| self.dir("", path)).flatten() else { return Ok(()) };

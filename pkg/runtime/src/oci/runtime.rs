@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::PodRuntime;
 use crate::cgroup::Cgroups;
-use crate::config::{ContainerConfig, ContainerId, ExecConfig, PodUid, SandboxConfig};
+use crate::config::{ContainerConfig, ContainerId, ExecConfig, PodUid, Resources, SandboxConfig};
 use crate::error::{Error, Result};
 use crate::protocol::{Request, Response, StreamKind};
 use crate::shim::folder::{PodDir, RunDir, Sandbox, read_json, write_json};
@@ -267,6 +267,15 @@ impl PodRuntime for OciRuntime {
 
     async fn attach(&self, id: &ContainerId, stdin: bool) -> Result<Session> {
         self.streams(id, Request::Attach { run: id.run(), stdin }).await
+    }
+
+    async fn update_pod(&self, pod: &PodUid, resources: &Resources) -> Result<()> {
+        self.cgroups.update(&self.pod_cgroup(pod), resources).map_err(|e| Error::Shim(e.to_string()))
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        let group = format!("{}/{}", self.pod_cgroup(&id.pod), id.run());
+        self.cgroups.update(&group, resources).map_err(|e| Error::Shim(e.to_string()))
     }
 
     async fn stats(&self, pod: &PodUid) -> Result<PodStats> {

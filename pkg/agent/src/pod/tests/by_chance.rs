@@ -30,9 +30,13 @@ fn chance(action: &Action, dice: u8, now: Moment) -> Option<Event> {
 
 fn any_spec() -> impl Strategy<Value = Value> {
     let probes = json!({"periodSeconds": 1, "failureThreshold": 2});
-    let flags = (0usize..3, any::<[bool; 5]>());
-    flags.prop_map(move |(policy, [init, sidecar, hooks, liveness, startup])| {
+    let flags = (0usize..3, any::<[bool; 6]>());
+    flags.prop_map(move |(policy, [init, sidecar, hooks, liveness, startup, all])| {
         let mut app = json!({"name": "c"});
+        if all {
+            let codes = json!({"operator": "In", "values": [3]});
+            app["restartPolicyRules"] = json!([{"action": "RestartAllContainers", "exitCodes": codes}]);
+        }
         if hooks {
             app["lifecycle"] = json!({"postStart": {"sleep": {"seconds": 1}}, "preStop": {"sleep": {"seconds": 1}}});
         }
