@@ -4,29 +4,30 @@
 //! <https://kubernetes.io/docs/concepts/scheduling-eviction/dynamic-resource-allocation/#admin-access>
 
 use knarr_types::tree::Value;
-use knarr_types::{FieldError, FieldPath, Object, Status};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 
 use crate::{Lookup, Operation, Request, items_of};
 
 const GROUP: &str = "resource.k8s.io";
 const LABEL: &str = "resource.kubernetes.io/admin-access";
 
-/// Refuses a new claim, or a template of claims, that asks for it where the namespace has no such label.
-pub(crate) fn validate(request: &Request<'_>, object: &Object, lookup: &dyn Lookup) -> Result<(), Status> {
+/// What is wrong with a new claim, or a template of claims, that asks for it where the namespace has no such label:
+/// the first of what is wrong with the object.
+#[must_use]
+pub fn faults(request: &Request<'_>, object: &Object, lookup: &dyn Lookup) -> ErrorList {
     let creates = request.operation == Operation::Create && request.subresource.is_empty();
     let spec = match () {
         () if creates && request.is(GROUP, "ResourceClaim") => &object["spec"],
         () if creates && request.is(GROUP, "ResourceClaimTemplate") => &object["spec"]["spec"],
-        () => return Ok(()),
+        () => return ErrorList::new(),
     };
-    let Some(path) = first_asking(spec) else { return Ok(()) };
+    let Some(path) = first_asking(spec) else { return ErrorList::new() };
     let namespace = lookup.get("", "namespaces", "", request.namespace);
     if namespace.is_some_and(|namespace| namespace["metadata"]["labels"][LABEL] == "true") {
-        return Ok(());
+        return ErrorList::new();
     }
     let detail = format!("admin access to devices requires the `{LABEL}: true` label on the containing namespace");
-    let errors = vec![FieldError::forbidden(&path, detail)];
-    Err(Status::invalid(GROUP, &request.kind.kind, request.name, &errors))
+    vec![FieldError::forbidden(&path, detail)]
 }
 
 /// Where the first request asks for it.
@@ -53,14 +54,14 @@ mod tests {
         let user = UserInfo::default();
         let ask = request(&kind, Operation::Create, "n", &user);
         let claim = json!({"spec": {"devices": {"requests": [{"name": "a"}, {"exactly": {"adminAccess": true}}]}}});
-        let told = validate(&ask, &claim, &Table(Vec::new())).unwrap_err();
+        let told = faults(&ask, &claim, &Table(Vec::new()));
         assert_eq!(
-            told.message,
-            "ResourceClaim.resource.k8s.io \"x\" is invalid: spec.devices.requests[1].adminAccess: Forbidden: admin \
-             access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace"
+            told[0].to_string(),
+            "spec.devices.requests[1].adminAccess: Forbidden: admin access to devices requires the \
+             `resource.kubernetes.io/admin-access: true` label on the containing namespace"
         );
         let namespace = json!({"metadata": {"labels": {LABEL: "true"}}});
-        assert!(validate(&ask, &claim, &Table(vec![("/namespaces//n", namespace)])).is_ok());
-        assert!(validate(&ask, &json!({"spec": {}}), &Table(Vec::new())).is_ok());
+        assert!(faults(&ask, &claim, &Table(vec![("/namespaces//n", namespace)])).is_empty());
+        assert!(faults(&ask, &json!({"spec": {}}), &Table(Vec::new())).is_empty());
     }
 }

@@ -9,7 +9,7 @@ mod admission_request;
 pub mod amounts;
 mod authorizer;
 mod certificates;
-mod devices;
+pub mod devices;
 mod limit_ranger;
 pub mod matching;
 mod namespace_lifecycle;
@@ -248,7 +248,6 @@ pub fn validate(
     pod_security::validate(request, object, lookup, warnings)?;
     if let Some(object) = object {
         storage::validate_resize(request, object, lookup)?;
-        devices::validate(request, object, lookup)?;
     }
     if let Some(pod) = object.filter(|_| request.is_new_pod()) {
         runtime_class::validate(request, pod, lookup)?;

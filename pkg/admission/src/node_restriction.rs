@@ -11,7 +11,7 @@ use knarr_pki::certificate::subject_of_request;
 use knarr_schema::rules::check_certificate_request;
 use knarr_types::labels::{NAMESPACE_NODE_LEASE, TAINT_NOT_READY};
 use knarr_types::tree::{Value, json};
-use knarr_types::{Object, Status};
+use knarr_types::{Object, ResourceId, Status};
 
 use crate::{Lookup, Operation, Request, secrets};
 
@@ -47,6 +47,9 @@ const NODE_SIGNERS: [&str; 2] = ["kubernetes.io/kubelet-serving", "kubernetes.io
 pub(crate) fn check(request: &Request<'_>, object: Option<&Object>, lookup: &dyn Lookup) -> Result<(), Status> {
     let Some(node) = request.user.node() else { return Ok(()) };
     let (old, new) = (request.old.unwrap_or(&Value::Null), object.unwrap_or(&Value::Null));
+    if request.is("", "Pod") && request.subresource == "eviction" {
+        return eviction(node, request, lookup);
+    }
     let verdict = match (&*request.kind.group, &*request.kind.kind) {
         ("", "Node") => own_node(node, request, new, old),
         ("", "Pod") => pod(node, request, new, old, lookup),
@@ -118,6 +121,16 @@ fn is_forbidden(label: &str) -> bool {
     within("node-restriction.kubernetes.io") || (kubernetes && !own)
 }
 
+/// A node evicts its own pods.
+fn eviction(node: &str, request: &Request<'_>, lookup: &dyn Lookup) -> Result<(), Status> {
+    let pod = lookup.get("", "pods", request.namespace, request.name);
+    let pod = pod.ok_or_else(|| Status::not_found(&ResourceId::new("", "pod"), request.name))?;
+    if pod["spec"]["nodeName"] == node {
+        return Ok(());
+    }
+    Err(request.refusal(&format!("node {node} can only evict pods with spec.nodeName set to itself")))
+}
+
 fn pod(node: &str, request: &Request<'_>, new: &Value, old: &Value, lookup: &dyn Lookup) -> Result<(), String> {
     let bound_here = |pod: &Value| pod["spec"]["nodeName"] == node;
     match (request.subresource, request.operation) {
@@ -138,10 +151,6 @@ fn pod(node: &str, request: &Request<'_>, new: &Value, old: &Value, lookup: &dyn
             Err(format!("node {node:?} cannot update resource claim statues"))
         }
         ("status", _) => Ok(()),
-        ("eviction", _) if !bound_here(old) => {
-            Err(format!("node {node} can only evict pods with spec.nodeName set to itself"))
-        }
-        ("eviction", _) => Ok(()),
         (other, _) => Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed")),
     }
 }
@@ -333,6 +342,21 @@ mod tests {
         assert!(!update("pods", "", json!({"spec": {"nodeName": "a"}})));
         assert!(!update("persistentvolumeclaims", "", json!({})));
         assert!(update("persistentvolumeclaims", "status", json!({})));
+    }
+
+    #[test]
+    fn a_node_evicts_its_own_pods() {
+        let user = UserInfo::new("system:node:a", &["system:nodes"]);
+        let kind = kind_in("", "pods");
+        let mut request = request(&kind, Operation::Create, "n", &user);
+        (request.name, request.subresource) = ("p", "eviction");
+        let told = |pods: Vec<(&'static str, Value)>| {
+            check(&request, Some(&json!({})), &Table(pods)).map_or_else(|status| status.message, |()| String::new())
+        };
+        assert_eq!(told(vec![("/pods/n/p", json!({"spec": {"nodeName": "a"}}))]), "");
+        let other = told(vec![("/pods/n/p", json!({"spec": {"nodeName": "b"}}))]);
+        assert!(other.ends_with("node a can only evict pods with spec.nodeName set to itself"), "{other}");
+        assert_eq!(told(Vec::new()), "pod \"p\" not found");
     }
 
     #[test]

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
+use knarr_schema::rules::names::path_segment_name;
 use knarr_types::tree::Value;
-use knarr_types::{Object, Status};
+use knarr_types::{Object, Reason, Status, go_quoted};
 
 use crate::amounts;
 use crate::{Lookup, Request};
@@ -15,6 +16,12 @@ fn class(request: &Request<'_>, pod: &Object, lookup: &dyn Lookup) -> Result<Opt
     let name = pod["spec"]["runtimeClassName"].as_str().unwrap_or_default();
     if name.is_empty() {
         return Ok(None);
+    }
+    let faults = path_segment_name(name, false);
+    if !faults.is_empty() {
+        // Upstream cannot even ask for it.
+        let message = format!("invalid resource name {}: [{}]", go_quoted(name), faults.join(" "));
+        return Err(Status::new(500, Reason::Unknown, message));
     }
     let missing = || refused(request, &format!("pod rejected: RuntimeClass \"{name}\" not found"));
     lookup.get("node.k8s.io", "runtimeclasses", "", name).map(Some).ok_or_else(missing)

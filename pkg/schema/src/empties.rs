@@ -25,6 +25,17 @@ pub fn shown_as_sent(
     if same { again } else { faults }
 }
 
+/// Whether empty lists or maps were sent that the object has no longer, its metadata and status aside.
+pub fn sent_empties(object: &Object, sent: &Object, ty: &Type) -> bool {
+    let (mut object, mut sent) = (object.clone(), sent.clone());
+    for value in [&mut object, &mut sent] {
+        if let Some(members) = value.as_object_mut() {
+            members.retain(|name, _| !matches!(&**name, "metadata" | "status"));
+        }
+    }
+    restore(&mut object, &sent, ty)
+}
+
 /// Puts the empty lists and maps of `sent` back; true where there was one.
 fn restore(object: &mut Value, sent: &Value, ty: &Type) -> bool {
     match (ty, object, sent) {

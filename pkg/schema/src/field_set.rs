@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
+use knarr_types::go_json;
 use knarr_types::tree::{Map, Value};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -73,22 +74,13 @@ impl Scalar {
     }
 }
 
-/// JSON as Go writes it into texts: what means something in HTML is escaped.
-pub(crate) fn go_escaped(json: String) -> String {
-    const ESCAPED: [(char, &str); 5] =
-        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
-    ESCAPED
-        .iter()
-        .fold(json, |json, (char, escape)| if json.contains(*char) { json.replace(*char, escape) } else { json })
-}
-
 // === impl Element ===
 
 impl<'a> Element<'a> {
     /// The element of a list that is told apart by itself.
     #[must_use]
     pub fn value(value: &Value) -> Self {
-        Self::Item(Cow::Owned(format!("v:{}", go_escaped(value.to_string()))))
+        Self::Item(Cow::Owned(format!("v:{}", go_json(value.to_string()))))
     }
 
     fn into_owned(self) -> Element<'static> {
@@ -111,7 +103,7 @@ impl<'a> Element<'a> {
         if kind == "k:" && !value.is_object() {
             return Err(bad());
         }
-        let canonical = format!("{kind}{}", go_escaped(value.to_string()));
+        let canonical = format!("{kind}{}", go_json(value.to_string()));
         Ok(Self::Item(if canonical == text { text.into() } else { canonical.into() }))
     }
 

@@ -14,7 +14,7 @@ use knarr_types::tree::{Map, Value};
 use knarr_types::{Object, Reason, Status, StatusDetails};
 
 pub use json::{MAX_OPERATIONS, check_json_patch, json_patch};
-pub use restore::restore_fault;
+pub use restore::{restore_fault, restore_numbers};
 pub use strategic::{spent_patch, strategic_merge_patch};
 
 /// A patch that was not applied. `Display` gives upstream's words.

@@ -60,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// Fills into a new object that is valid what it has when it is read back.
+    /// Fills into a valid object what it has when it is read back.
     pub fn complete(&self, object: &mut Object) {
         if self.custom.is_none() {
             (self.rules.complete)(object);
@@ -75,6 +75,16 @@ impl Kind {
                 (self.rules.prepare_update)(new, old, subresource);
                 fill_in(new, self.ty.get());
             }
+        }
+    }
+
+    /// Takes empty lists and maps that were sent for a change, where upstream has the kind count them as such: what it
+    /// stores has none, and it compares to the letter.
+    pub fn count_empties(&self, new: &mut Object, old: &Object, sent: &Object) {
+        let generation = |object: &Object| object["metadata"]["generation"].as_i64().unwrap_or_default();
+        let is_counted = generation(new) != generation(old);
+        if !is_counted && crate::empties::sent_empties(new, sent, self.ty.get()) {
+            rules::fill::generation(new, generation(old) + 1);
         }
     }
 
@@ -138,6 +148,9 @@ impl Kind {
     /// What a client should know about an object that is accepted.
     #[must_use]
     pub fn warnings(&self, object: &Object, old: Option<&Object>) -> Vec<String> {
+        if let (None, Some(warnings), Some(old)) = (&self.custom, self.rules.update_warnings, old) {
+            return faults_of(|| warnings(object, old));
+        }
         match &self.custom {
             Some(custom) => custom.warnings(object, old),
             None if &*self.group == "apiextensions.k8s.io" => {
@@ -153,6 +166,12 @@ impl Kind {
                 warnings
             }
         }
+    }
+
+    /// What a client should know about a status that is accepted.
+    #[must_use]
+    pub fn status_warnings(&self, object: &Object) -> Vec<String> {
+        if self.custom.is_some() { Vec::new() } else { faults_of(|| (self.rules.status_warnings)(object)) }
     }
 
     /// Upstream says nothing of what was there before.

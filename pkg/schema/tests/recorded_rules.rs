@@ -110,7 +110,7 @@ fn change(path: &str, step: &Value, objects: &BTreeMap<String, Value>) -> Option
     (rules.prepare_update)(&mut new, &old, subresource);
     let mut errors = row.check_update(&new, &old, subresource);
     if errors.is_empty() && kind == "Service" {
-        errors = rules::service::settle_families(&mut new);
+        errors = rules::service::settle_families(&mut new, Some(&old));
     }
     let recorded = unmasked(&answer["body"]);
     if code == 422 {
@@ -232,7 +232,7 @@ fn create(path: &str, request: &Value) -> (Object, ErrorList, (String, String), 
         (rules.complete)(&mut object);
     }
     if errors.is_empty() && kind == "Service" {
-        errors = rules::service::settle_families(&mut object);
+        errors = rules::service::settle_families(&mut object, None);
     }
     (object, errors, (group, kind), early)
 }

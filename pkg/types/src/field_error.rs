@@ -143,7 +143,7 @@ impl FieldErrorType {
 /// An offending value as a message shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shown {
-    /// As it came: strings quoted as Go does, everything else as JSON.
+    /// As it came: strings quoted as Go does, everything else as Go's JSON.
     Value(Value),
     /// Already in its printed form: where upstream prints its own structs, whose fields have another
     /// order and other names than the published ones.
@@ -163,7 +163,7 @@ impl fmt::Display for Shown {
             Self::Value(Value::Number(number)) if number.is_f64() => {
                 f.write_str(&go_float(number.as_f64().unwrap_or_default()))
             }
-            Self::Value(other) => write!(f, "{other}"),
+            Self::Value(other) => f.write_str(&go_json(other.to_string())),
             Self::Printed(text) => f.write_str(text),
         }
     }
@@ -210,13 +210,25 @@ pub fn go_quoted(text: &str) -> String {
     quoted
 }
 
-/// Whether Go prints a character as it is: of the spaces only the one of ASCII.
+/// JSON as Go's `encoding/json` writes it: what means something in HTML or ends a line of JavaScript is escaped.
+#[must_use]
+pub fn go_json(json: String) -> String {
+    const ESCAPED: [(char, &str); 5] =
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")];
+    ESCAPED
+        .iter()
+        .fold(json, |json, (char, escape)| if json.contains(*char) { json.replace(*char, escape) } else { json })
+}
+
+/// Whether Go prints a character as it is: not what has no shape, and of the spaces only the one of ASCII.
 #[must_use]
 pub fn is_printable(c: char) -> bool {
-    c == ' '
-        || !(c.is_control()
-            || c.is_whitespace()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'))
+    if c.is_ascii() {
+        return c == ' ' || c.is_ascii_graphic();
+    }
+    // The library escapes the same; marks only at the beginning of a text.
+    let text = String::from_iter(['a', c]);
+    text.escape_debug().skip(1).eq([c])
 }
 
 /// One fault of one field.
@@ -344,6 +356,27 @@ mod tests {
             (FieldError::forbidden(&FieldPath::root(), "no"), "<nil>: Forbidden: no"),
         ] {
             assert_eq!(error.to_string(), want);
+        }
+    }
+
+    #[test]
+    fn values_that_go_prints_as_json_are_fit_for_html() {
+        let path = FieldPath::new("a");
+        let value = crate::tree::json!(["<&>", "\u{2028}\u{a0}"]);
+        assert_eq!(
+            FieldError::invalid(&path, value, "").to_string(),
+            "a: Invalid value: [\"\\u003c\\u0026\\u003e\",\"\\u2028\u{a0}\"]"
+        );
+        assert_eq!(FieldError::invalid(&path, "<\u{a0}", "").to_string(), "a: Invalid value: \"<\\u00a0\"");
+    }
+
+    #[test]
+    fn only_what_has_a_shape_is_printable() {
+        for c in ['a', ' ', '~', 'é', '\u{301}', '紊', '𝄞', '½'] {
+            assert!(is_printable(c), "{c:?}");
+        }
+        for c in ['\n', '\u{7f}', '\u{a0}', '\u{ad}', '\u{200b}', '\u{2028}', '\u{e000}', '\u{feff}', '\u{ffff}'] {
+            assert!(!is_printable(c), "{c:?}");
         }
     }
 }

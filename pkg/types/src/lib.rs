@@ -16,7 +16,9 @@ pub mod status;
 pub mod stream;
 pub mod tree;
 
-pub use field_error::{ErrorList, FieldError, FieldErrorType, FieldPath, Shown, go_float, go_quoted, is_printable};
+pub use field_error::{
+    ErrorList, FieldError, FieldErrorType, FieldPath, Shown, go_float, go_json, go_quoted, is_printable,
+};
 pub use key::{Key, ResourceId};
 pub use kind::{GroupVersion, GroupVersionKind, GroupVersionResource};
 pub use quantity::Quantity;

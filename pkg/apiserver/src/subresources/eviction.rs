@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use knarr_admission::{Lookup as _, Operation};
-use knarr_auth::Objects as _;
 use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::normalize;
 use knarr_store::{Decision, UpdateError};
@@ -45,11 +44,9 @@ async fn evict(
     warnings: &mut Vec<String>,
 ) -> Result<(), Status> {
     let (app, context) = (action.app, action.context);
-    if let Some(node) = context.user.node() {
-        check_node(app, context, node)?;
-    }
+    warnings.extend(action.change(eviction).await?);
     check_name(context, eviction, "Eviction")?;
-    warnings.extend(action.admit(eviction).await?);
+    warnings.extend(action.allow(eviction).await?);
     let (namespace, name) = (&context.info.namespace, &context.info.name);
     let registry = app.registry.load();
     let kind = registry.by_resource("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
@@ -80,19 +77,6 @@ async fn evict(
     delete.info.subresource.clear();
     delete.info.verb = "delete";
     write::evict(app, &delete, kind, options, condition).await.map(|_| ())
-}
-
-/// A node evicts its own pods only, which is judged before anything else.
-fn check_node(app: &App, context: &RequestContext, node: &str) -> Result<(), Status> {
-    let (namespace, name) = (&context.info.namespace, &context.info.name);
-    // Upstream's plugin calls the kind so.
-    let gone = || Status::not_found(&ResourceId::new("", "pod"), name);
-    let pod = app.core("pods", namespace, name).ok_or_else(gone)?;
-    if pod["spec"]["nodeName"] == node {
-        return Ok(());
-    }
-    let why = format!("node {node} can only evict pods with spec.nodeName set to itself");
-    Err(Status::forbidden(&ResourceId::new("", "pods"), name, &why))
 }
 
 /// The budget that has a say about a pod. Pure.

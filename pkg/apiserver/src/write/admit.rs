@@ -34,7 +34,7 @@ pub(super) async fn mutate(
     let (request, mut shown) = (scale.request(request), scale_of(write.kind, object));
     // The plugins know workloads, not their scale.
     if ask_to_change(write.app, &request, &options, &mut shown, warnings, |_| Ok(())).await? {
-        *object = scaled(write.kind, object, &shown)?;
+        *object = scaled(write.kind, object, &shown, false)?;
     }
     Ok(false)
 }

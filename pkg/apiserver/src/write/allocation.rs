@@ -8,7 +8,7 @@ use knarr_admission::services::{Ranges, addresses_of, allocate, has_node_ports, 
 use knarr_schema::rules;
 use knarr_store::{Change, Decision, Precondition, Scope};
 use knarr_types::tree::Value;
-use knarr_types::{FieldErrorType, Object, Status};
+use knarr_types::{FieldErrorType, Object, Reason, Status};
 
 use super::Write;
 use crate::{cluster_ips, serve_object};
@@ -38,25 +38,44 @@ fn is_service(write: &Write<'_>) -> bool {
     write.kind.group.is_empty() && &*write.kind.kind == "Service" && write.subresource.is_empty()
 }
 
-/// Whether a new Service can have the addresses and node ports that it names: upstream finds out before it judges the
+/// Whether a Service can have the addresses and node ports that it names: upstream finds out before it judges the
 /// rest of it.
-pub(super) fn foresee(write: &Write<'_>, object: &Object) -> Result<(), Status> {
+pub(super) fn foresee(write: &Write<'_>, object: &Object, old: Option<&Object>) -> Result<(), Status> {
     let spec = &object["spec"];
     let names_port = |ports: &Vec<Value>| ports.iter().any(|port| !port["nodePort"].is_null());
     let names_one =
         ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].iter().any(|name| !spec[*name].is_null())
             || spec["ports"].as_array().is_some_and(names_port);
-    if !is_service(write) || !names_one {
+    if !is_service(write) || !names_one || !needs_allocation(object, old) {
         return Ok(());
     }
-    let errors = rules::service::judge_addresses(object);
+    let errors = rules::service::judge_addresses(object, old);
     if !errors.is_empty() {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         return Err(super::invalid(write.kind, name, &write.kind.printed(errors)));
     }
-    give(write, &mut object.clone(), None)
+    give(write, &mut object.clone(), old)
         .map(drop)
-        .or_else(|status| if status.code == 422 { Err(status) } else { Ok(()) })
+        .or_else(|status| if status.code == 422 { Err(status) } else { Ok(()) })?;
+    double_port(object).filter(|_| old.is_some()).map_or(Ok(()), Err)
+}
+
+/// Upstream gives each changed port its number before it judges them, and cannot give one twice.
+fn double_port(service: &Object) -> Option<Status> {
+    if !has_node_ports(service) {
+        return None;
+    }
+    let mut given = Vec::new();
+    for port in service["spec"]["ports"].as_array().into_iter().flatten() {
+        let number = port["nodePort"].as_i64().filter(|number| *number != 0);
+        let Some(one) = number.map(|number| (port["protocol"].as_str().unwrap_or_default(), number)) else { continue };
+        if given.contains(&one) {
+            let message = format!("duplicate nodePort: {{{} {}}}", one.0, one.1);
+            return Some(Status::new(500, Reason::Unknown, message));
+        }
+        given.push(one);
+    }
+    None
 }
 
 /// Gives a Service what it lacks and takes what it no longer has.
@@ -66,21 +85,22 @@ pub(super) fn give(write: &Write<'_>, object: &mut Object, old: Option<&Object>)
         return Ok(given);
     }
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let errors = rules::service::settle_families(object);
+    let errors = rules::service::settle_families(object, old);
     if !errors.is_empty() {
         return Err(super::invalid(write.kind, &name, &errors));
     }
     let others = if has_node_ports(object) { others(write, &name, &mut given) } else { Vec::new() };
     let (app, namespace) = (write.app, write.key(&name).namespace);
-    let ranges = Ranges { addresses: cluster_ips::ranges(app), ports: app.settings.node_ports };
+    let ranges =
+        Ranges { addresses: cluster_ips::ranges(app), ports: app.settings.node_ports, dry_run: write.options.dry_run };
     // What a Service of that name has already is not for a new one.
     let is_there = old.is_none() && app.store.get(&write.key(&name)).is_some();
     let taken = |address: IpAddr| {
         let record = app.store.get(&cluster_ips::key(address));
         record.is_some_and(|record| is_there || !cluster_ips::is_of(&record, &namespace, &name))
     };
-    let errors = allocate(object, &others, &ranges, &taken, &mut |below| fastrand::u64(..below.max(1)));
-    // A port for health checks that cannot be had is a fault of the server's, upstream.
+    let errors = allocate(object, old, &others, &ranges, &taken, &mut |below| fastrand::u64(..below.max(1)));
+    // A range that is full, or a port for health checks that cannot be had, is a fault of the server's, upstream.
     if let Some(error) = errors.iter().find(|error| error.kind == FieldErrorType::Internal) {
         return Err(Status::internal(&error.detail));
     }
@@ -135,5 +155,21 @@ fn take_back(write: &Write<'_>, address: IpAddr, name: &str, given: &mut Given) 
     if let Some(record) = record {
         given.preconditions.push(Precondition::At(key.clone(), record.revision));
         given.changes.push(Change::Delete(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_types::tree::json;
+
+    use super::*;
+
+    #[test]
+    fn a_port_is_given_once() {
+        let service = |ports: Value| json!({"spec": {"type": "NodePort", "ports": ports}});
+        let both = json!([{"protocol": "TCP", "nodePort": 1}, {"protocol": "UDP", "nodePort": 1}, {"protocol": "TCP"}]);
+        assert_eq!(double_port(&service(both)), None);
+        let twice = json!([{"protocol": "TCP", "nodePort": 1}, {"protocol": "TCP", "nodePort": 1}]);
+        assert_eq!(double_port(&service(twice)).unwrap().message, "duplicate nodePort: {TCP 1}");
     }
 }

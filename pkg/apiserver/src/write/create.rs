@@ -205,10 +205,12 @@ async fn finish(
         loose |= stored.normalize_sent(object);
     }
     debug_assert!(stored.is_normal(object), "the plugins and the kind's rules keep the one form: {object:?}");
-    allocation::foresee(write, object)?;
-    let errors = write.check_create(object);
-    if !errors.is_empty() {
-        let errors = write.shown_as_sent(errors, object, sent, |object| write.check_create(object));
+    allocation::foresee(write, object, None)?;
+    let mut errors = write.check_create(object);
+    let mut refused = knarr_admission::devices::faults(&request, object, write.app);
+    if !errors.is_empty() || !refused.is_empty() {
+        errors = write.shown_as_sent(errors, object, sent, |object| write.check_create(object));
+        errors.splice(0..0, refused.drain(..));
         return Err(super::invalid(kind, &name, &errors));
     }
     if loose {

@@ -12,7 +12,8 @@ use knarr_schema::encode::{Opened, as_merged, as_patched};
 use knarr_schema::field_table::Type;
 use knarr_schema::managed_fields::folded;
 use knarr_schema::patch::{
-    self, PatchError, check_json_patch, json_patch, merge_patch, restore_fault, spent_patch, strategic_merge_patch,
+    self, PatchError, check_json_patch, json_patch, merge_patch, restore_fault, restore_numbers, spent_patch,
+    strategic_merge_patch,
 };
 use knarr_schema::{FieldValidation, Kind};
 use knarr_types::tree::Value;
@@ -144,6 +145,7 @@ impl Document {
             if let Some(why) = restore_fault(&result, ty) {
                 return Err(self.unreadable(kind, object, &result, &why));
             }
+            restore_numbers(&mut result, &self.value, ty);
             // Nobody asks what it says that it is: the struct that it becomes is known.
             result["apiVersion"] = kind.api_version().into();
             result["kind"] = (*kind.kind).into();
@@ -243,6 +245,9 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         let manager = write.manager(&api_version);
         let mut new = apply(live.as_ref(), &config, ty, &write.kind.kind, &manager, write.options.force, write.now)
             .map_err(|e| e.to_status())?;
+        if write.kind.custom.is_none() {
+            restore_numbers(&mut new, &config, ty);
+        }
         new["apiVersion"] = api_version.clone().into();
         new["kind"] = write.kind.kind.to_string().into();
         convert::to_storage(write.kind, &mut new);

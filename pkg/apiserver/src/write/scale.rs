@@ -13,7 +13,7 @@ use knarr_schema::managed_fields::{Manager, OneVersion, track_update};
 use knarr_schema::{Kind, MediaType, decode_as, rules};
 use knarr_types::selector::LabelSelector;
 use knarr_types::tree::{Value, json};
-use knarr_types::{ErrorList, FieldError, FieldPath, GroupVersion, Key, Object, Reason, Status};
+use knarr_types::{ErrorList, FieldError, FieldPath, GroupVersion, Key, Object, Reason, ResourceId, Status};
 
 use super::patch::{Document, check_custom_form, configuration, is_apply, twice_applied};
 use super::update::commit;
@@ -149,7 +149,7 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             }
         };
         warnings.extend(said);
-        let new = scaled(kind, old, &scale)?;
+        let new = scaled(kind, old, &scale, sent.is_none())?;
         track_update(Some(&current), &mut scale, scale_kind.ty.get(), &scale_manager(&write), write.now);
         Ok(owned_as(&write, old, new, &scale))
     })
@@ -200,7 +200,7 @@ async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8
         let scale = apply(Some(&current), &config, ty, "Scale", &manager, write.options.force, write.now)
             .map_err(|error| error.to_status())?;
         warnings.extend(twice_applied(&twice, write.options.validation)?);
-        Ok(owned_as(write, old, scaled(write.kind, old, &scale)?, &scale))
+        Ok(owned_as(write, old, scaled(write.kind, old, &scale, true)?, &scale))
     })
     .await
 }
@@ -237,12 +237,14 @@ fn owned_scale(kind: &Kind, object: &Object) -> Value {
     scale
 }
 
-/// The workload with the replicas of its scale.
-pub(super) fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object, Status> {
+/// The workload with the replicas of its scale, which a patch made or somebody sent.
+pub(super) fn scaled(kind: &Kind, old: &Object, scale: &Value, patches: bool) -> Result<Object, Status> {
     let name = old["metadata"]["name"].as_str().unwrap_or_default();
     let uid = scale["metadata"]["uid"].as_str().unwrap_or_default();
     let actual = old["metadata"]["uid"].as_str().unwrap_or_default();
-    if !uid.is_empty() && uid != actual {
+    let is_other = !uid.is_empty() && uid != actual;
+    // Only what replaces a scale says before which one it is of.
+    if is_other && (!patches || custom_scale(kind).is_some()) {
         let key = Key::new(kind.storage.clone(), old["metadata"]["namespace"].as_str().unwrap_or_default(), name);
         return Err(Status::conflict(&kind.id(), name, &storage_key::uid_mismatch(&key, uid, actual)));
     }
@@ -252,6 +254,11 @@ pub(super) fn scaled(kind: &Kind, old: &Object, scale: &Value) -> Result<Object,
         let errors = faults(scale, old, replicas);
         if !errors.is_empty() {
             return Err(Status::invalid("autoscaling", "Scale", name, &errors));
+        }
+        if is_other {
+            let scales = ResourceId::new(&kind.group, &format!("{}/scale", kind.storage.resource));
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {actual}");
+            return Err(Status::conflict(&scales, name, &why));
         }
     }
     let version = scale["metadata"]["resourceVersion"].as_str().unwrap_or_default();
@@ -303,14 +310,21 @@ mod tests {
         {
             let mut other = scale.clone();
             other["metadata"][field] = value.into();
-            assert_eq!(scaled(kind, &object, &other).unwrap_err().code, code, "{field}");
+            assert_eq!(scaled(kind, &object, &other, false).unwrap_err().code, code, "{field}");
         }
-        assert_eq!(scaled(kind, &object, &scale).unwrap(), object);
+        let mut other = scale.clone();
+        other["metadata"]["uid"] = "u".into();
+        let told = scaled(kind, &object, &other, true).unwrap_err().message;
+        assert!(
+            told.starts_with("Operation cannot be fulfilled on deployments/scale.apps \"d\": Precondition"),
+            "{told}"
+        );
+        assert_eq!(scaled(kind, &object, &scale, false).unwrap(), object);
         for (version, replicas, code) in [("1", -1, 422), ("1", 1, 409), ("x", 1, 500)] {
             let mut other = scale.clone();
             other["metadata"]["resourceVersion"] = version.into();
             other["spec"]["replicas"] = replicas.into();
-            assert_eq!(scaled(kind, &object, &other).unwrap_err().code, code, "{version} {replicas}");
+            assert_eq!(scaled(kind, &object, &other, false).unwrap_err().code, code, "{version} {replicas}");
         }
     }
 }

@@ -251,16 +251,24 @@ async fn finish(
         loose = true;
     }
     stored.prepare_update(object, old, write.subresource);
+    if write.subresource.is_empty() && stored.rules.counts_empties {
+        let sent = sent()?;
+        stored.count_empties(object, old, &sent);
+    }
     stored.stamp(object, old, write.subresource, &seconds(write.now));
     crate::escalation::check(write, object, Some(old))?;
     knarr_admission::set_condition_times(&request, object, &seconds(write.now));
+    allocation::foresee(write, object, Some(old))?;
     let errors = write.check_update(object, old);
     if !errors.is_empty() {
         let errors = write.shown_as_sent(errors, object, sent, |object| write.check_update(object, old));
         return Err(super::invalid(kind, name, &errors));
     }
-    if write.subresource.is_empty() {
-        warnings.extend(stored.warnings(object, Some(old)));
+    stored.complete(object);
+    match write.subresource {
+        "" => warnings.extend(stored.warnings(object, Some(old))),
+        "status" => warnings.extend(stored.status_warnings(object)),
+        _ => {}
     }
     admit::validate(write, &request, Some(object), seen, warnings).await?;
     if loose {

@@ -52,6 +52,9 @@ const OWN_TABLES: [(&str, &str, &[&str]); 2] = [
 const TABLE: &str = "pkg/api/legacyscheme/scheme.go:30";
 /// What every table of types has.
 const EVERYWHERE: [&str; 5] = ["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList"];
+/// What every version of every group has.
+const EVERY_VERSION: [&str; 7] =
+    ["WatchEvent", "ListOptions", "GetOptions", "DeleteOptions", "CreateOptions", "UpdateOptions", "PatchOptions"];
 /// What the core has beside what is published.
 const UNPUBLISHED: [&str; 8] = [
     "List",
@@ -180,11 +183,14 @@ impl Head {
                 kind.api_version()
             )));
         }
-        let known =
-            of_table && (served.is_some() || (self.ty().is_some() && self.has_version()) || self.is_unpublished());
-        Some(if known {
+        let everywhere = self.group == *kind.group
+            && self.version == *kind.version
+            && EVERY_VERSION.contains(&&*self.kind)
+            && OWN_TABLES.iter().all(|(group, ..)| *group != self.group);
+        let published = served.is_some() || (self.ty().is_some() && self.has_version()) || self.is_unpublished();
+        Some(if everywhere || (of_table && published) {
             let package = internal_package(&kind.group);
-            let from = format!("{}.{}", self.version, self.kind);
+            let from = format!("{}.{}", if everywhere { "v1" } else { &self.version }, self.kind);
             Mismatch::OtherKind(
                 format!("converting ({from}) to ({package}.{}): unknown conversion", kind.kind),
                 self.ty(),

@@ -201,6 +201,10 @@ fn a_body_of_another_kind_is_refused() {
             "Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): unknown conversion",
         ),
         (
+            r#"{"apiVersion":"v1","kind":"DeleteOptions"}"#,
+            "DeleteOptions in version \"v1\" cannot be handled as a ConfigMap: converting (v1.DeleteOptions) to (core.ConfigMap): unknown conversion",
+        ),
+        (
             r#"{"apiVersion":"apps/v1","kind":"ConfigMap"}"#,
             "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"apps/v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
         ),

@@ -38,7 +38,7 @@ pub fn first_document(body: &[u8]) -> Result<Document, String> {
     if let Some(Ok((value, duplicates))) = text.trim_start().starts_with('{').then(|| from_json(&text))
         && duplicates.is_empty()
     {
-        return Ok(Document { value, duplicates: None });
+        return Ok(Document { value: with_whole_numbers(value), duplicates: None });
     }
     if nests_too_deep(&text) {
         return Err(format!("yaml: exceeded max depth of {MAX_FLOW_DEPTH}"));
@@ -47,6 +47,21 @@ pub fn first_document(body: &[u8]) -> Result<Document, String> {
     let (value, twice) = read::tree(&nodes)?;
     let duplicates = (!twice.is_empty()).then(|| format!("yaml: unmarshal errors:\n{}", twice.join("\n")));
     Ok(Document { value, duplicates })
+}
+
+/// What becomes of JSON that is read as YAML: whole numbers lose their fractions.
+fn with_whole_numbers(value: Value) -> Value {
+    match value {
+        Value::Number(number) => super::shortest(number),
+        Value::Array(items) => Value::Array(items.into_iter().map(with_whole_numbers).collect()),
+        Value::Object(mut members) => {
+            for member in members.values_mut() {
+                *member = with_whole_numbers(member.take());
+            }
+            Value::Object(members)
+        }
+        other => other,
+    }
 }
 
 /// The same of JSON: a tree, and what comes twice in it.
@@ -166,6 +181,8 @@ mod tests {
         assert_eq!(document.value, knarr_types::tree::json!({"a": 1, "b": ["x", {"z": null}]}));
         assert_eq!(first_document(b"").unwrap().value, Value::Null);
         assert_eq!(first_document(b"# nothing\n").unwrap().value, Value::Null);
+        let numbers = first_document(b"{\"a\": [80.0, 1e1, 0.5, -0.0]}").unwrap().value;
+        assert_eq!(numbers, knarr_types::tree::json!({"a": [80, 10, 0.5, 0]}));
         assert_eq!(
             first_document(b"1: a\ntrue: b\n").unwrap().value,
             knarr_types::tree::json!({"1": "a", "true": "b"})

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use knarr_types::go_json;
 use knarr_types::tree::Value;
 use serde_json::value::RawValue;
 
@@ -72,7 +73,7 @@ fn steps(path: &str) -> Vec<String> {
 pub fn as_merged(before: &Value, patch: &RawValue, ty: &Type) -> String {
     let mut text = String::new();
     merged(&mut text, Some(before), patch, built_in(ty));
-    escaped(&text)
+    go_json(text)
 }
 
 fn merged(text: &mut String, before: Option<&Value>, patch: &RawValue, ty: Option<&Type>) {
@@ -122,17 +123,12 @@ fn compact(json: &str) -> String {
     json.chars().filter(keep).collect()
 }
 
-/// As Go's encoder: none of these stands outside of a text.
-fn escaped(text: &str) -> String {
-    text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
-}
-
 /// The text of `after`, which a JSON patch has made of `before`.
 #[must_use]
 pub fn as_patched(before: &Value, after: &Value, ty: &Type, opened: &Opened) -> String {
     let mut text = String::new();
     Patched { ty }.write(&mut text, Some(before), after, built_in(ty), Some(opened));
-    escaped(&text)
+    go_json(text)
 }
 
 /// The type of the whole object.

@@ -16,6 +16,59 @@ pub fn restore_fault(object: &Value, ty: &Type) -> Option<String> {
     Some(Walk { in_order: true }.fault(object, ty, &|| None).unwrap_or(found))
 }
 
+/// Makes of the numbers that `patch` brought into an object what the converter makes of them: whole floats become
+/// integers, and integers lose the bits that their fields do not have.
+pub fn restore_numbers(object: &mut Value, patch: &Value, ty: &Type) {
+    if has_odd_numbers(patch) {
+        convert(object, ty);
+    }
+}
+
+/// Whether there are numbers that do not fit into 32 bits.
+fn has_odd_numbers(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_i64().is_none_or(|whole| i32::try_from(whole).is_err()),
+        Value::Array(items) => items.iter().any(has_odd_numbers),
+        Value::Object(members) => members.values().any(has_odd_numbers),
+        _ => false,
+    }
+}
+
+fn convert(value: &mut Value, ty: &Type) {
+    match (ty, value) {
+        (Type::Struct(shape), Value::Object(members)) => {
+            for (name, member) in members.iter_mut() {
+                if let Some(field) = shape.field(name) {
+                    convert(member, field.ty.get());
+                }
+            }
+        }
+        (Type::Map { value: ty, .. }, Value::Object(members)) => {
+            members.values_mut().for_each(|member| convert(member, ty.get()));
+        }
+        (Type::List { item, .. }, Value::Array(items)) => items.iter_mut().for_each(|one| convert(one, item.get())),
+        (Type::Integer { bits }, value @ Value::Number(_)) => *value = integer(value, *bits).into(),
+        // Go writes these as JSON again, which has no fraction for a whole number.
+        (Type::IntOrString | Type::Quantity, value @ Value::Number(_))
+            if value.as_f64().is_some_and(|float| float.fract() == 0.0 && float.abs() < 1e18) =>
+        {
+            *value = integer(value, 64).into();
+        }
+        _ => {}
+    }
+}
+
+/// As Go turns a number into an integer: of one that does not fit, the low bits.
+#[allow(clippy::cast_possible_truncation, reason = "the low bits are what Go's conversion leaves")]
+fn integer(value: &Value, bits: u8) -> i64 {
+    const FIRST_OUTSIDE: f64 = 9_223_372_036_854_775_808.0;
+    let whole = value.as_i64().unwrap_or_else(|| match value.as_f64() {
+        Some(float) if float.abs() < FIRST_OUTSIDE => float as i64,
+        _ => i64::MIN,
+    });
+    if bits == 32 { i64::from(whole as i32) } else { whole }
+}
+
 struct Walk {
     in_order: bool,
 }
@@ -115,6 +168,26 @@ mod tests {
         ] {
             let found = restore_fault(&json!({"spec": spec}), ty);
             assert_eq!(found.as_deref(), want, "{spec}");
+        }
+    }
+
+    #[test]
+    fn numbers_become_what_the_converter_makes_of_them() {
+        let ty = crate::builtin_types::find("io.k8s.api.apps.v1.Deployment").unwrap().get();
+        for (spec, want) in [
+            (json!({"replicas": 3.0}), json!({"replicas": 3})),
+            (json!({"replicas": 1e1}), json!({"replicas": 10})),
+            (json!({"replicas": 99_999_999_999_999_i64}), json!({"replicas": 276_447_231})),
+            (json!({"replicas": 1e23}), json!({"replicas": 0})),
+            (
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 2.0}}}),
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 2}}}),
+            ),
+        ] {
+            let mut object = json!({"spec": spec});
+            let patch = object.clone();
+            restore_numbers(&mut object, &patch, ty);
+            assert_eq!(object["spec"], want);
         }
     }
 }

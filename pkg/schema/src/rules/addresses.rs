@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use knarr_types::ErrorList;
+use knarr_types::{ErrorList, Object};
 
 use super::at::At;
 use super::names;
@@ -40,6 +40,12 @@ pub fn ip_warning(address: &At<'_>) -> Option<String> {
     let canonical = parsed.to_string();
     let message = format!("IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})");
     (canonical != text).then(|| format!("{}: {message}", address.path))
+}
+
+/// Warnings about the addresses of a load balancer.
+pub fn load_balancer_warnings(object: &Object) -> Vec<String> {
+    let ingress = At::root(object).items("status.loadBalancer.ingress");
+    ingress.iter().filter_map(|one| ip_warning(&one.get("ip").named(one.path.clone()))).collect()
 }
 
 /// The same of a network.

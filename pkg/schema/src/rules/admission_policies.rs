@@ -55,6 +55,7 @@ const OF_POLICIES: Rules = Rules {
     allow_unconditional_update: false,
     judging: Judging::WHOLE.with_any_finalizers(),
     warnings: names::static_name_warning,
+    update_warnings: Some(|policy, _| names::static_name_warning(policy)),
     ..Rules::DEFAULT
 };
 const OF_BINDINGS: Rules = Rules {
@@ -69,6 +70,7 @@ const OF_BINDINGS: Rules = Rules {
     allow_unconditional_update: false,
     judging: Judging::WHOLE.with_any_finalizers(),
     warnings: names::static_name_warning,
+    update_warnings: Some(|policy, _| names::static_name_warning(policy)),
     ..Rules::DEFAULT
 };
 

@@ -2,7 +2,7 @@
 
 //! Deployments, ReplicaSets, ReplicationControllers, pod templates and controller revisions.
 
-use knarr_types::{ErrorList, FieldError, Object};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 
 use super::Rules;
 use super::at::{At, same};
@@ -109,15 +109,43 @@ pub(super) static REPLICATION_CONTROLLER: Rules = Rules {
     },
     name: names::finished_dns_subdomain_name,
     validate: replication_controller,
-    validate_update: |new, _, subresource| match subresource {
+    validate_update: |new, old, subresource| match subresource {
         "status" => replica_status(&At::root(new).get("status")),
-        _ => replication_controller(new),
+        _ => {
+            let mut errors = replication_controller(new);
+            errors.extend(non_convertible(new, old));
+            errors
+        }
     },
     warnings: pod_warnings::workload,
+    // Upstream judges the old template, and takes the new one for what was there before.
+    update_warnings: Some(|new, old| {
+        let is_changed = new["metadata"]["generation"] != old["metadata"]["generation"];
+        if is_changed { pod_warnings::template(&At::root(old).get("spec.template")) } else { Vec::new() }
+    }),
     fields: |object| vec![("status.replicas", At::root(object).int("status.replicas").to_string())],
     has_generation: true,
     ..Rules::DEFAULT
 };
+
+/// What a controller has that this version of the API cannot say, as its annotations tell, stays.
+fn non_convertible(new: &Object, old: &Object) -> ErrorList {
+    const PREFIX: &str = "non-convertible.kubernetes.io";
+    let (new, old) = (At::root(new), At::root(old));
+    let mut errors = ErrorList::new();
+    for (key, value) in old.entries("metadata.annotations").into_iter().filter(|(key, _)| key.starts_with(PREFIX)) {
+        let [_, field] = key.split('/').collect::<Vec<_>>()[..] else { continue };
+        let selector = new.get("spec.selector");
+        if !field.contains("selector") {
+            let mut error = FieldError::not_found(&FieldPath::new(field), value.text());
+            error.detail = "unknown non-convertible field".to_owned();
+            errors.push(error);
+        } else if !same(selector.value, old.raw("spec.selector")) {
+            errors.push(selector.invalid("cannot update non-convertible selector"));
+        }
+    }
+    errors
+}
 
 pub(super) static POD_TEMPLATE: Rules = Rules {
     default: template_defaults,

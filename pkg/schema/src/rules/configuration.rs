@@ -11,6 +11,7 @@ use super::Rules;
 use super::at::{At, same};
 use super::fill::{self, empty};
 use super::judging::Judging;
+use super::key_pair;
 use super::metadata;
 use super::names;
 
@@ -43,10 +44,21 @@ pub(super) static SECRET: Rules = Rules {
         errors.extend(secret(&At::root(new)));
         errors
     },
+    warnings: pair_warning,
+    update_warnings: Some(|secret, _| pair_warning(secret)),
     fields: |secret| vec![("type", At::root(secret).str("type").to_owned())],
     judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
+
+/// The certificate and the key of a secret belong together.
+fn pair_warning(secret: &Object) -> Vec<String> {
+    if secret["type"] != "kubernetes.io/tls" {
+        return Vec::new();
+    }
+    let file = |name: &str| decoded(secret["data"][name].as_str().unwrap_or_default());
+    key_pair::fault(&file("tls.crt"), &file("tls.key")).into_iter().collect()
+}
 
 pub(super) static SERVICE_ACCOUNT: Rules = Rules {
     prepare_create: clean_secrets,

@@ -42,12 +42,28 @@ pub(super) static CRON_JOB: Rules = Rules {
         let cron_job = At::root(object);
         let mut warnings = pod_warnings::name(&cron_job, "Pod names and hostnames");
         warnings.extend(job::spec_warnings(&cron_job.get("spec.jobTemplate.spec")));
+        warnings.extend(time_zone_warning(&cron_job));
         warnings
     },
+    update_warnings: Some(|new, old| {
+        let is_changed = new["metadata"]["generation"] != old["metadata"]["generation"];
+        let cron_job = At::root(new);
+        let spec = cron_job.get("spec.jobTemplate.spec");
+        let mut warnings = if is_changed { job::spec_warnings(&spec) } else { Vec::new() };
+        warnings.extend(time_zone_warning(&cron_job));
+        warnings
+    }),
     has_generation: true,
     judging: Judging { status: &[], ..Judging::CHANGE },
     ..Rules::DEFAULT
 };
+
+/// A schedule has no time zone of its own.
+fn time_zone_warning(cron_job: &At<'_>) -> Option<String> {
+    let why = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
+         https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";
+    cron_job.str("spec.schedule").contains("TZ").then(|| why.to_owned())
+}
 
 fn drop_disabled(cron_job: &mut Object) {
     if let Some(job) = fill::at(cron_job, "spec.jobTemplate") {

@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use knarr_types::tree::Value;
 
-use super::go_print;
+use super::{go_names, go_print};
 use crate::builtin_types::find;
+use crate::field_table::Type;
 
 /// How many lines are shown around a change.
 const CONTEXT: usize = 3;
@@ -21,6 +22,18 @@ const MAX_CELLS: usize = 4_000_000;
 pub fn changes(old: &Value, new: &Value, type_name: &str) -> String {
     let Some(ty) = find(type_name) else { return String::new() };
     let lines = |value: &Value| go_print::indented(value, ty.get()).lines().map(str::to_owned).collect::<Vec<_>>();
+    format!("\n{}", unified(&lines(old), &lines(new)))
+}
+
+/// The same of the sources of two volumes alone.
+#[must_use]
+pub fn changes_of_sources(old: &Value, new: &Value) -> String {
+    let Some(Type::Struct(shape)) = find("io.k8s.api.core.v1.PersistentVolumeSpec").map(|ty| ty.get()) else {
+        return String::new();
+    };
+    let lines = |value: &Value| {
+        go_print::some_fields(value, shape, go_names::VOLUME_SOURCES).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
     format!("\n{}", unified(&lines(old), &lines(new)))
 }
 

@@ -8,7 +8,7 @@ pub fn own_order(name: &str) -> Option<&'static [&'static str]> {
     Some(match name {
         "io.k8s.api.core.v1.PodSpec" => POD_SPEC,
         "io.k8s.api.core.v1.PodSecurityContext" => SECURITY_CONTEXT,
-        "io.k8s.api.core.v1.PersistentVolumeSpec" => VOLUME_SOURCES,
+        "io.k8s.api.core.v1.PersistentVolumeSpec" => PERSISTENT_VOLUME_SPEC,
         "io.k8s.api.core.v1.Volume" => VOLUME,
         "io.k8s.api.core.v1.PodStatus" => POD_STATUS,
         "io.k8s.api.core.v1.ServiceSpec" => SERVICE_SPEC,
@@ -19,6 +19,43 @@ pub fn own_order(name: &str) -> Option<&'static [&'static str]> {
         _ => return None,
     })
 }
+
+/// A text of this field has a type of its own in Go, or a pointer to it is what is shown: messages have it as JSON,
+/// where other texts are quoted as Go's `%q` does.
+pub fn is_named_text(of: &str, field: &str) -> bool {
+    let kind = of.rsplit('.').next().unwrap_or_default();
+    match field {
+        "action" => kind != "Event",
+        "finalizers" => kind == "NamespaceSpec",
+        "kind" => kind == "AzureDiskVolumeSource" || of == "io.k8s.api.flowcontrol.v1.Subject",
+        "name" => {
+            kind.contains("ResourceMetric")
+                || matches!(kind, "AttachedVolume" | "PodOS" | "ResourceStatus")
+                || of == "io.k8s.api.discovery.v1.EndpointPort"
+        }
+        "operations" => kind == "RuleWithOperations",
+        "reason" => kind == "Validation",
+        "resourceName" => kind == "ContainerResizePolicy",
+        "shareID" => kind == "DeviceRequestAllocationResult",
+        "type" => of.starts_with("io.k8s.api.") && !matches!(kind, "Event" | "SELinuxOptions"),
+        "uid" => matches!(kind, "BoundObjectReference" | "ObjectReference" | "ResourceClaimConsumerReference"),
+        _ => NAMED_TEXTS.split(' ').any(|name| name == field),
+    }
+}
+
+/// Fields whose texts have types of their own wherever they stand.
+const NAMED_TEXTS: &str = "\
+    accessModes add addressType allocationMode cachingMode capacityKey completionMode concurrencyPolicy \
+    distinctAttribute dnsPolicy drop effect externalTrafficPolicy failed failurePolicy \
+    fsGroupChangePolicy fsGroupPolicy gmsaCredentialSpec gmsaCredentialSpecName health imagePullPolicy \
+    internalTrafficPolicy ipFamilies ipFamilyPolicy ipMode matchAttribute matchPolicy medium mountPropagation \
+    nodeAffinityPolicy nodeTaintsPolicy operator os parameterNotFoundAction patchType pathType \
+    persistentVolumeReclaimPolicy phase podManagementPolicy podReplacementPolicy policyTypes preemptionPolicy \
+    procMount protocol pullPolicy qosClass reclaimPolicy recursiveReadOnly reinvocationPolicy resize \
+    resizePolicy resourceID restartPolicy runAsUserName scheme scopeName scopes seLinuxChangePolicy selectPolicy \
+    sessionAffinity sideEffects source status stopSignal strategy succeeded supplementalGroupsPolicy \
+    terminationMessagePolicy unhealthyPodEvictionPolicy usages validationActions volumeBindingMode \
+    volumeLifecycleModes volumeMode volumesInUse whenDeleted whenScaled whenUnsatisfiable";
 
 /// The fields of a pod, in the order in which upstream keeps them inside.
 const POD_SPEC: &[&str] = &[
@@ -77,8 +114,8 @@ const SECURITY_CONTEXT: &[&str] = &[
     "seLinuxChangePolicy",
 ];
 
-/// Those of a volume: only its source is shown.
-const VOLUME_SOURCES: &[&str] = &[
+/// The sources of a volume.
+pub const VOLUME_SOURCES: &[&str] = &[
     "gcePersistentDisk",
     "awsElasticBlockStore",
     "hostPath",
@@ -101,6 +138,41 @@ const VOLUME_SOURCES: &[&str] = &[
     "local",
     "storageos",
     "csi",
+];
+
+/// The fields of a volume.
+const PERSISTENT_VOLUME_SPEC: &[&str] = &[
+    "capacity",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "hostPath",
+    "glusterfs",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "iscsi",
+    "flexVolume",
+    "cinder",
+    "cephfs",
+    "fc",
+    "flocker",
+    "azureFile",
+    "vsphereVolume",
+    "azureDisk",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+    "accessModes",
+    "claimRef",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "mountOptions",
+    "volumeMode",
+    "nodeAffinity",
+    "volumeAttributesClassName",
 ];
 
 /// Those of a pod's volume.

@@ -3,8 +3,8 @@
 //! Upstream's own structs as its messages print them: Go's field names, in Go's order, with what was not
 //! set as its zero value. What comes from apimachinery is the same inside and prints as it is published.
 
-use knarr_types::Shown;
 use knarr_types::tree::{Map, Text, Value};
+use knarr_types::{Shown, go_json};
 
 use super::go_names;
 use crate::builtin_types::{self, written_order};
@@ -70,7 +70,7 @@ fn print(text: &mut String, value: &Value, ty: &Type, depth: usize) {
             };
             bracketed(text, '[', ']', depth, items.iter().map(entry).collect());
         }
-        (_, value) => text.push_str(&value.to_string()),
+        (_, value) => text.push_str(&json(value)),
     }
 }
 
@@ -85,7 +85,7 @@ fn published(members: &Map, shape: &Struct, depth: usize) -> Vec<String> {
 }
 
 fn keyed(name: &str, value: &Value, ty: &Type, depth: usize) -> String {
-    let mut text = format!("{}: ", Value::from(name));
+    let mut text = format!("{}: ", json(&Value::from(name)));
     print(&mut text, value, ty, depth);
     text
 }
@@ -98,6 +98,14 @@ fn fields(value: &Value, shape: &Struct, depth: usize) -> Vec<String> {
     };
     let known = names.into_iter().filter_map(|name| shape.field(name));
     known.flat_map(|field| entries(value, shape, field, depth)).collect()
+}
+
+/// These fields of a struct of upstream's, over many lines.
+pub fn some_fields(value: &Value, shape: &Struct, names: &[&str]) -> String {
+    let known = names.iter().filter_map(|name| shape.field(name));
+    let mut text = String::new();
+    bracketed(&mut text, '{', '}', 0, known.flat_map(|field| entries(value, shape, field, 0)).collect());
+    text
 }
 
 /// What one field prints: one entry, but for those that Go embeds.
@@ -202,8 +210,12 @@ fn capitalised(value: &Value) -> String {
             format!("{{{}}}", fields.join(","))
         }
         Value::Array(list) => format!("[{}]", list.iter().map(capitalised).collect::<Vec<_>>().join(",")),
-        other => other.to_string(),
+        other => json(other),
     }
+}
+
+fn json(value: &Value) -> String {
+    go_json(value.to_string())
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@
 
 use std::net::IpAddr;
 
-use knarr_types::{ErrorList, FieldError, FieldPath, Shown};
+use knarr_types::{ErrorList, FieldError, FieldPath, Shown, go_json};
 
 use super::Rules;
+use super::addresses;
 use super::at::At;
 use super::fill::{self, empty};
 use super::judging::Judging;
@@ -24,10 +25,11 @@ pub(super) static INGRESS: Rules = Rules {
         errors
     },
     validate_update: |new, _, subresource| match subresource {
-        "status" => super::addresses::load_balancer_status(&At::root(new).get("status.loadBalancer"), false),
+        "status" => addresses::load_balancer_status(&At::root(new).get("status.loadBalancer"), false),
         _ => spec(&At::root(new).get("spec")),
     },
     warns_of_updates: false,
+    status_warnings: addresses::load_balancer_warnings,
     warnings: |ingress| {
         let annotated = ingress["metadata"]["annotations"].get("kubernetes.io/ingress.class").is_some();
         let deprecated = annotated && ingress["spec"]["ingressClassName"].is_null();
@@ -75,7 +77,7 @@ fn spec(spec: &At<'_>) -> ErrorList {
     let backend_at = spec.get("defaultBackend");
     if spec.len("rules") == 0 && !backend_at.is_set() {
         let message = "either `defaultBackend` or `rules` must be specified";
-        errors.push(spec.invalid_as(Shown::Printed(spec.raw("rules").to_string()), message));
+        errors.push(spec.invalid_as(Shown::Printed(go_json(spec.raw("rules").to_string())), message));
     }
     if backend_at.is_set() {
         errors.extend(backend(&backend_at));

@@ -4,7 +4,7 @@
 
 use knarr_types::field_error::is_printable;
 use knarr_types::tree::Value;
-use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown, go_json};
 
 use super::at::{At, same};
 use super::fill;
@@ -223,7 +223,7 @@ fn owner_references(metadata: &At<'_>) -> ErrorList {
             Some(first) => {
                 let shown: Vec<_> = list.value.as_array().into_iter().flatten().map(show_owner).collect();
                 errors.push(list.invalid_as(
-                    Shown::Printed(format!("[{}]", shown.join(","))),
+                    Shown::Printed(go_json(format!("[{}]", shown.join(",")))),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for \
                          {first} and {name}"
@@ -251,12 +251,10 @@ fn owner_reference(owner: &At<'_>) -> ErrorList {
         }
     }
     if (group, version, owner.str("kind")) == ("", "v1", "Event") {
-        errors.push(
-            owner.invalid_as(
-                Shown::Printed(show_owner(owner.value)),
-                "/v1, Kind=Event is disallowed from being an owner",
-            ),
-        );
+        errors.push(owner.invalid_as(
+            Shown::Printed(go_json(show_owner(owner.value))),
+            "/v1, Kind=Event is disallowed from being an owner",
+        ));
     }
     errors
 }

@@ -45,6 +45,7 @@ mod job_indexes;
 mod job_policies;
 mod job_status;
 pub(crate) mod judging;
+mod key_pair;
 pub mod metadata;
 pub mod names;
 mod namespace;
@@ -65,6 +66,7 @@ mod policy_expressions;
 mod probes;
 mod projected_volumes;
 mod quota;
+mod ratchet;
 mod rbac;
 mod resources;
 mod scheduling;
@@ -96,7 +98,7 @@ pub struct Rules {
     pub default: fn(&mut Object),
     /// Makes a new object what a client may create: status dropped, generation 1.
     pub prepare_create: fn(&mut Object),
-    /// Fills into a new object that is valid what upstream's defaults make of it when it is read back.
+    /// Fills into a valid object what upstream's defaults make of it when it is read back.
     pub complete: fn(&mut Object),
     /// `(new, old, subresource)`: keeps what this write may not touch as `old` has it and raises the
     /// generation when the spec changed. The subresource is empty for the object itself.
@@ -118,6 +120,10 @@ pub struct Rules {
     pub warnings: fn(&Object) -> Vec<String>,
     /// Changes are warned of as new objects are.
     pub warns_of_updates: bool,
+    /// `(new, old)`: what a client should know about a change, where it is not what is said of a new object.
+    pub update_warnings: Option<fn(&Object, &Object) -> Vec<String>>,
+    /// What a client should know about a status that is accepted.
+    pub status_warnings: fn(&Object) -> Vec<String>,
     /// What every answer about this kind warns of, reads among them.
     pub deprecation: Option<&'static str>,
     /// Selectable fields beyond metadata.name and metadata.namespace.
@@ -128,6 +134,8 @@ pub struct Rules {
     pub allow_unconditional_update: bool,
     /// `metadata.generation` counts changes of the spec.
     pub has_generation: bool,
+    /// `metadata.generation` counts empty lists and maps as changes of what is absent.
+    pub counts_empties: bool,
     /// How the kind's own rules look at metadata.
     pub judging: Judging,
 }
@@ -146,12 +154,15 @@ impl Rules {
         early_warnings: |_| Vec::new(),
         warnings: |_| Vec::new(),
         warns_of_updates: true,
+        update_warnings: None,
+        status_warnings: |_| Vec::new(),
         deprecation: None,
         fields: |_| Vec::new(),
         changes_when_read: false,
         allow_create_on_update: false,
         allow_unconditional_update: true,
         has_generation: false,
+        counts_empties: false,
         judging: Judging::CHANGE,
     };
 }
@@ -244,7 +255,7 @@ pub fn check_create(rules: &Rules, namespaced: bool, object: &Object) -> ErrorLi
 pub fn check_update(rules: &Rules, new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let mut errors = rules.judging.of_change(new, old, subresource);
     errors.extend((rules.validate_update)(new, old, subresource));
-    errors
+    ratchet::excused(errors, old)
 }
 
 #[cfg(test)]

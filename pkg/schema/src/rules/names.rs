@@ -38,7 +38,14 @@ pub fn static_name_warning(object: &Object) -> Vec<String> {
 
 /// The same where a prefix is not judged: what becomes of it is.
 pub fn finished_dns_subdomain_name(name: &str, prefix: bool) -> Vec<String> {
-    if prefix { Vec::new() } else { dns_subdomain_name(name, false) }
+    if prefix {
+        return Vec::new();
+    }
+    // The rule is declared with the type, and such rules count bytes.
+    dns_subdomain_name(name, false)
+        .into_iter()
+        .map(|fault| fault.replace("no more than 253 characters", "no more than 253 bytes"))
+        .collect()
 }
 
 /// A name that is a DNS subdomain: most kinds.

@@ -34,6 +34,7 @@ pub(super) static NETWORK_POLICY: Rules = Rules {
     validate_update: |new, _, _| network_policy(&At::root(new).get("spec")),
     warnings: |policy| network_policy_warnings(&At::root(policy).get("spec")),
     has_generation: true,
+    counts_empties: true,
     ..Rules::DEFAULT
 };
 
@@ -216,7 +217,7 @@ fn service_cidr(spec: &At<'_>) -> ErrorList {
         return vec![list.required("at least one CIDR required")];
     }
     if cidrs.len() > 2 {
-        let shown = knarr_types::Shown::Printed(format!("{{\"CIDRs\":{}}}", list.value));
+        let shown = knarr_types::Shown::Printed(knarr_types::go_json(format!("{{\"CIDRs\":{}}}", list.value)));
         return vec![list.invalid_as(shown, "may only hold up to 2 values")];
     }
     let mut errors = ErrorList::new();

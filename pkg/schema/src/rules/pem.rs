@@ -9,10 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use super::certificate_request;
 
 /// A block of a PEM file.
-struct Block<'a> {
-    kind: &'a str,
+pub(super) struct Block<'a> {
+    /// `CERTIFICATE`, ...
+    pub kind: &'a str,
     has_headers: bool,
-    der: Vec<u8>,
+    /// What it holds.
+    pub der: Vec<u8>,
 }
 
 /// Whether these bytes begin with the block of a request for a certificate.
@@ -57,7 +59,7 @@ pub fn certificates(pem: &[u8]) -> Result<(), String> {
 
 /// The first block that can be read, and what follows it. What is around blocks, and blocks that cannot be read,
 /// count for nothing.
-fn next(text: &str) -> Option<(Block<'_>, &str)> {
+pub(super) fn next(text: &str) -> Option<(Block<'_>, &str)> {
     const BEGIN: &str = "-----BEGIN ";
     let mut rest = text;
     loop {
@@ -87,7 +89,7 @@ fn block(text: &str) -> Option<(Block<'_>, &str)> {
 }
 
 /// Whether this is one sequence from end to end; `into` is what Go would read it into.
-fn one_sequence(der: &[u8], into: &str) -> Result<(), String> {
+pub(super) fn one_sequence(der: &[u8], into: &str) -> Result<(), String> {
     const TRUNCATED: &str = "asn1: syntax error: data truncated";
     const CLASSES: u8 = 0xc0;
     let Some((first, rest)) = der.split_first() else {

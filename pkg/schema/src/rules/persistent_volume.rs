@@ -41,7 +41,10 @@ pub(super) static PERSISTENT_VOLUME: Rules = Rules {
             phase_time(&mut new["status"], &old["status"], now);
         }
     },
-    validate: |volume| self::volume(&At::root(volume)),
+    validate: |volume| {
+        let volume = At::root(volume);
+        self::volume(&volume).into_iter().chain(mount_options(&volume)).collect()
+    },
     validate_update,
     warnings,
     judging: Judging::WHOLE_TWICE,
@@ -72,6 +75,8 @@ const SOURCES: &[&str] = &[
     "storageos",
     "csi",
 ];
+
+const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 
 /// When the phase changed last: kept where it did not, now where it did and the client does not say when.
 fn phase_time(status: &mut Value, before: &Value, now: &str) {
@@ -117,6 +122,30 @@ fn volume(volume: &At<'_>) -> ErrorList {
     errors.extend(one_of(&spec.get("volumeMode"), &["Block", "Filesystem"]));
     errors.extend(attributes_class(&spec));
     errors
+}
+
+/// The old annotation with options of mounting goes with some sources alone.
+fn mount_options(volume: &At<'_>) -> Option<FieldError> {
+    const MOUNTED_WITH_OPTIONS: &[&str] = &[
+        "gcePersistentDisk",
+        "awsElasticBlockStore",
+        "glusterfs",
+        "nfs",
+        "rbd",
+        "quobyte",
+        "iscsi",
+        "cinder",
+        "cephfs",
+        "azureFile",
+        "vsphereVolume",
+        "azureDisk",
+        "photonPersistentDisk",
+    ];
+    let spec = volume.get("spec");
+    let annotations = volume.get("metadata.annotations");
+    let refused = annotations.value.get(MOUNT_OPTIONS).is_some() && !MOUNTED_WITH_OPTIONS.iter().any(|s| spec.has(s));
+    let path = annotations.path.child(MOUNT_OPTIONS);
+    refused.then(|| FieldError::forbidden(&path, "may not specify mount options for this volume type"))
 }
 
 /// What is wrong with the spec of a volume that an attachment has in itself: a driver finds it, nobody claims it.
@@ -233,6 +262,7 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     let (now, before) = (At::root(new).get("spec"), At::root(old).get("spec"));
     // Upstream judges the whole twice here.
     let mut errors = volume(&At::root(new));
+    errors.extend(mount_options(&At::root(new)));
     errors.extend(volume(&At::root(new)));
     let sources = |spec: &At<'_>| -> Value {
         SOURCES.iter().filter(|kind| spec.has(kind)).map(|kind| ((*kind).to_owned(), spec.raw(kind).clone())).collect()
@@ -246,7 +276,7 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     }
     if given != sources(&before) {
         let at = now.get("persistentvolumesource");
-        let shown = go_diff::changes(&sources(&before), &given, "io.k8s.api.core.v1.PersistentVolumeSpec");
+        let shown = go_diff::changes_of_sources(&sources(&before), &given);
         errors.push(at.forbidden(format!("spec.persistentvolumesource is immutable after creation{shown}")));
     }
     let mode = now.get("volumeMode").named(FieldPath::new("volumeMode"));
@@ -303,10 +333,7 @@ fn warnings(volume: &Object) -> Vec<String> {
             "volume.beta.kubernetes.io/storage-class",
             "deprecated since v1.8; use \"storageClassName\" attribute instead",
         ),
-        (
-            "volume.beta.kubernetes.io/mount-options",
-            "deprecated since v1.31; use the \"mountOptions\" attribute instead",
-        ),
+        (MOUNT_OPTIONS, "deprecated since v1.31; use the \"mountOptions\" attribute instead"),
     ] {
         if !volume.raw("metadata.annotations")[key].is_null() {
             warnings.push(format!("metadata.annotations[{key}]: {why}"));

@@ -190,9 +190,9 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     }
     let mut errors = validate(new);
     let (spec, old_spec) = (claim.get("spec"), before.get("spec"));
-    let mut munged = spec.value.clone();
+    let (mut munged, mut kept) = (spec.value.clone(), old_spec.value.clone());
     if old_spec.str("volumeName").is_empty() {
-        fill::keep(&mut munged, old_spec.value, "volumeName");
+        fill::keep(&mut kept, spec.value, "volumeName");
     }
     errors.extend(class_change(&claim, &before, &mut munged));
     if before.str("status.phase") == "Bound" {
@@ -203,8 +203,8 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
     }
     // An empty class is another than none.
     let classes = |spec: &Value| ["storageClassName", "volumeAttributesClassName"].map(|class| spec[class].is_string());
-    if !same(&munged, old_spec.value) || classes(&munged) != classes(old_spec.value) {
-        let shown = go_diff::changes(old_spec.value, &munged, "io.k8s.api.core.v1.PersistentVolumeClaimSpec");
+    if !same(&munged, &kept) || classes(&munged) != classes(&kept) {
+        let shown = go_diff::changes(&kept, &munged, "io.k8s.api.core.v1.PersistentVolumeClaimSpec");
         errors.push(spec.forbidden(format!("{IMMUTABLE}{shown}")));
     }
     let asks = "resources.requests.storage";

@@ -6,6 +6,7 @@ use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldPath, Object};
 
 use super::Rules;
+use super::addresses;
 use super::amount::Amount;
 use super::at::{At, same};
 use super::containers;
@@ -30,6 +31,11 @@ pub(super) static POD: Rules = Rules {
     validate_update,
     early_warnings: pod_warnings::new_pod,
     warnings: pod_warnings::pod,
+    status_warnings: |pod| {
+        let pod = At::root(pod);
+        let lists = ["status.podIPs", "status.hostIPs"].map(|list| pod.items(list));
+        lists.iter().flatten().filter_map(|address| addresses::ip_warning(&address.get("ip"))).collect()
+    },
     fields,
     has_generation: true,
     judging: Judging::CHANGE_THEN_WHOLE,
@@ -320,8 +326,8 @@ fn immutable_rest(spec: &At<'_>, old_spec: &At<'_>) -> ErrorList {
     if old_spec.len("schedulingGates") > 0 {
         errors.extend(gated_mutations(spec, old_spec));
         fill::keep(&mut munged, old_spec.value, "nodeSelector");
-        if let Some(affinity) = fill::at(&mut munged, "affinity") {
-            fill::keep(affinity, old_spec.raw("affinity"), "nodeAffinity");
+        if old_spec.has("affinity.nodeAffinity") || munged["affinity"].is_object() {
+            fill::keep(fill::object(&mut munged, "affinity"), old_spec.raw("affinity"), "nodeAffinity");
         }
         if munged["affinity"] == json!({}) && !old_spec.has("affinity") {
             fill::remove(&mut munged, "affinity");

@@ -4,7 +4,7 @@
 //! place asks for.
 
 use knarr_types::tree::Value;
-use knarr_types::{ErrorList, FieldError, FieldErrorType, Shown};
+use knarr_types::{ErrorList, FieldError, FieldErrorType, Shown, go_json};
 
 use super::at::At;
 use super::names;
@@ -130,7 +130,7 @@ pub(super) fn audit_annotations(policy: &At<'_>, scope: &Scope) -> ErrorList {
             format!("{{\"Key\":{},\"ValueExpression\":{}}}", note.raw("key"), note.raw("valueExpression"))
         };
         let shown: Vec<_> = policy.items("spec.auditAnnotations").iter().map(shown).collect();
-        let shown = Shown::Printed(format!("[{}]", shown.join(",")));
+        let shown = Shown::Printed(go_json(format!("[{}]", shown.join(","))));
         errors.push(list.invalid_as(shown, format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations")));
     }
     let mut seen = Vec::new();

@@ -2,7 +2,7 @@
 
 //! Label and node selectors inside objects (`k8s.io/apimachinery/pkg/apis/meta/v1/validation`).
 
-use knarr_types::{ErrorList, FieldError, Shown};
+use knarr_types::{ErrorList, FieldError, Shown, go_json};
 
 use super::at::At;
 use super::metadata::{faults, labels};
@@ -30,7 +30,7 @@ pub fn shown(selector: &At<'_>) -> Shown {
         .filter(|field| selector.len(field) > 0)
         .map(|field| format!("\"{field}\":{}", selector.raw(field)))
         .collect();
-    Shown::Printed(format!("{{{}}}", parts.join(",")))
+    Shown::Printed(go_json(format!("{{{}}}", parts.join(","))))
 }
 
 /// The selector selects everything: it has no requirement.

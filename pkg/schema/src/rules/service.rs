@@ -24,6 +24,7 @@ pub(super) static SERVICE: Rules = Rules {
     validate: validate_new,
     validate_update,
     warnings: service_changes::warnings,
+    status_warnings: addresses::load_balancer_warnings,
     fields,
     allow_create_on_update: true,
     ..Rules::DEFAULT
@@ -122,7 +123,7 @@ fn keep_allocated(spec: &mut Value, before: &Value) {
             keep(spec, before, "ipFamilyPolicy");
         }
     }
-    if needs_node_ports(spec) && needs_node_ports(before) {
+    if gets_node_ports(spec) && gets_node_ports(before) {
         keep_node_ports(spec, before);
     }
     if needs_health_check(spec) && needs_health_check(before) && spec["healthCheckNodePort"].as_i64().unwrap_or(0) == 0
@@ -186,19 +187,21 @@ fn drop_what_the_type_forbids(spec: &mut Value, before: &Value) {
     }
 }
 
-/// Settles address families and their policy in a cluster whose services have only IPv4 addresses.
-/// The server calls it after validation and before it gives out addresses.
-pub fn settle_families(service: &mut Object) -> ErrorList {
+/// Settles address families and their policy in a cluster whose services have only IPv4 addresses; `old` is what the
+/// service was. The server calls it after validation and before it gives out addresses.
+pub fn settle_families(service: &mut Object, old: Option<&Object>) -> ErrorList {
     if kind(&service["spec"]) == "ExternalName" {
+        // Upstream keeps it and shows it to nobody.
+        remove(&mut service["spec"], "internalTrafficPolicy");
         return ErrorList::new();
     }
+    let mut errors = old.map(|old| release_second(&mut service["spec"], &old["spec"])).unwrap_or_default();
     let at = At::root(service).get("spec");
     let headless = at.strings("clusterIPs").first() == Some(&"None");
     // Whoever writes the endpoints by hand may write both families.
     let by_hand = headless && at.len("selector") == 0;
     let undecided = if by_hand { "RequireDualStack" } else { "SingleStack" };
     let policy = at.raw("ipFamilyPolicy").as_str().unwrap_or(undecided).to_owned();
-    let mut errors = ErrorList::new();
     for (list, what) in [("clusterIPs", "cluster IPs"), ("ipFamilies", "IP families")] {
         if policy == "SingleStack" && at.len(list) == 2 {
             let message = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
@@ -239,16 +242,36 @@ pub fn settle_families(service: &mut Object) -> ErrorList {
     errors
 }
 
-/// What is wrong with the addresses that a new service names.
+/// A service that turns to a single stack lets go of its second address and family; no other may.
+fn release_second(spec: &mut Value, before: &Value) -> ErrorList {
+    let policy = text(spec, "ipFamilyPolicy").to_owned();
+    let lists = [("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")];
+    if policy == "SingleStack" {
+        for (list, _) in lists {
+            if same(&spec[list], &before[list]) && len(&spec[list]) > 1 {
+                spec[list] = json!([spec[list][0].clone()]);
+            }
+        }
+        return ErrorList::new();
+    }
+    let reduced = lists.iter().filter(|(list, _)| (1..len(&before[*list])).contains(&len(&spec[*list])));
+    let path = FieldPath::new("spec.ipFamilyPolicy");
+    let fault = |what| {
+        FieldError::invalid(&path, policy.as_str(), format!("must be 'SingleStack' to release the secondary {what}"))
+    };
+    if policy.is_empty() { ErrorList::new() } else { reduced.map(|(_, what)| fault(what)).collect() }
+}
+
+/// What is wrong with the addresses that a service names, which is told alone.
 #[must_use]
-pub fn judge_addresses(service: &Object) -> ErrorList {
+pub fn judge_addresses(service: &Object, old: Option<&Object>) -> ErrorList {
     let errors = cluster_ips(&At::root(service).get("spec"));
-    if errors.is_empty() { settle_families(&mut service.clone()) } else { errors }
+    if errors.is_empty() { settle_families(&mut service.clone(), old) } else { errors }
 }
 
 /// Addresses are given out before anything else is judged: what is wrong with them is said alone.
 fn validate_new(service: &Object) -> ErrorList {
-    let errors = judge_addresses(service);
+    let errors = judge_addresses(service, None);
     if errors.is_empty() { validate(&At::root(service), true) } else { errors }
 }
 
@@ -476,7 +499,7 @@ fn validate_update(new: &Object, old: &Object, subresource: &str) -> ErrorList {
         return addresses::load_balancer_status(&balancer, true);
     }
     let (spec, old_spec) = (service.get("spec"), before.get("spec"));
-    let faults = cluster_ips(&spec);
+    let faults = judge_addresses(new, Some(old));
     if !faults.is_empty() {
         return faults;
     }
@@ -513,8 +536,13 @@ fn is_externally_accessible(spec: &Value) -> bool {
     ["LoadBalancer", "NodePort"].contains(&kind(spec)) || (kind(spec) == "ClusterIP" && len(&spec["externalIPs"]) > 0)
 }
 
+/// A service that has node ports and does not do without.
+fn gets_node_ports(spec: &Value) -> bool {
+    needs_node_ports(spec) && (kind(spec) == "NodePort" || spec["allocateLoadBalancerNodePorts"] != false)
+}
+
 fn needs_node_ports(spec: &Value) -> bool {
-    kind(spec) == "NodePort" || (kind(spec) == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false)
+    ["NodePort", "LoadBalancer"].contains(&kind(spec))
 }
 
 fn needs_health_check(spec: &Value) -> bool {
@@ -561,12 +589,12 @@ mod tests {
     #[test]
     fn a_single_family_is_what_a_service_gets() {
         let mut service = json!({"spec": {"type": "ClusterIP", "selector": {"a": "b"}}});
-        assert_eq!(settle_families(&mut service), []);
+        assert_eq!(settle_families(&mut service, None), []);
         assert_eq!(service["spec"]["ipFamilies"], json!(["IPv4"]));
         assert_eq!(service["spec"]["ipFamilyPolicy"], "SingleStack");
         let mut both = json!({"spec": {"type": "ClusterIP", "selector": {"a": "b"}, "ipFamilyPolicy": "RequireDualStack",
             "ipFamilies": ["IPv4", "IPv6"]}});
-        let told: Vec<_> = settle_families(&mut both).iter().map(|error| error.path.to_string()).collect();
+        let told: Vec<_> = settle_families(&mut both, None).iter().map(|error| error.path.to_string()).collect();
         assert_eq!(told, ["spec.ipFamilyPolicy", "spec.ipFamilies[1]"]);
     }
 }

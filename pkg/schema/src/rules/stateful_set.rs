@@ -3,7 +3,7 @@
 //! StatefulSets and DaemonSets.
 
 use knarr_types::tree::{Value, json};
-use knarr_types::{ErrorList, FieldError, Object};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 
 use super::Rules;
 use super::at::{At, same};
@@ -36,10 +36,38 @@ pub(super) static STATEFUL_SET: Rules = Rules {
     name: names::dns_label_name,
     validate: |set| stateful_set(set, Judged::New),
     validate_update: stateful_update,
-    warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    warnings: |set| {
+        let mut warnings = pod_warnings::template(&At::root(set).get("spec.template"));
+        warnings.extend(other_warnings(set, ""));
+        warnings
+    },
+    update_warnings: Some(|new, old| {
+        let is_changed = new["metadata"]["generation"] != old["metadata"]["generation"];
+        let template = At::root(new).get("spec.template");
+        let mut warnings = if is_changed { pod_warnings::template(&template) } else { Vec::new() };
+        warnings.extend(other_warnings(new, ".Spec"));
+        warnings
+    }),
     has_generation: true,
     ..Rules::DEFAULT
 };
+
+/// What the maker of a set should know beyond its pods; `below` is what upstream writes between a template of claims
+/// and its fields.
+fn other_warnings(set: &Object, below: &str) -> Vec<String> {
+    let spec = At::root(set).get("spec");
+    let claims = spec.items("volumeClaimTemplates");
+    let of_claim = |claim: &At<'_>| {
+        let path = FieldPath::new(&format!("{}{below}", claim.path));
+        persistent_volume_claim::spec_warnings(&claim.get("spec").named(path))
+    };
+    let mut warnings: Vec<String> = claims.iter().flat_map(of_claim).collect();
+    if spec.int("revisionHistoryLimit") < 0 {
+        let why = "a negative value retains all historical revisions; a value >= 0 is recommended";
+        warnings.push(format!("spec.revisionHistoryLimit: {why}"));
+    }
+    warnings
+}
 
 pub(super) static DAEMON_SET: Rules = Rules {
     default: |set| {
@@ -77,6 +105,10 @@ pub(super) static DAEMON_SET: Rules = Rules {
         errors
     },
     warnings: |object| pod_warnings::template(&At::root(object).get("spec.template")),
+    update_warnings: Some(|new, old| {
+        let is_changed = template_generation_of(new) != template_generation_of(old);
+        if is_changed { pod_warnings::template(&At::root(new).get("spec.template")) } else { Vec::new() }
+    }),
     has_generation: true,
     ..Rules::DEFAULT
 };

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use knarr_types::tree::json;
-use knarr_types::{ErrorList, FieldError, FieldPath};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object};
 
 use super::Rules;
 use super::amount::Amount;
@@ -87,16 +87,23 @@ pub(super) static CSI_DRIVER: Rules = Rules {
         errors.extend(metadata::immutable(&spec.get("volumeLifecycleModes"), &before.get("volumeLifecycleModes")));
         errors
     },
-    warnings: |driver| {
-        let spec = At::root(driver).get("spec");
-        let unset = spec.len("tokenRequests") > 0 && !spec.has("serviceAccountTokenInSecrets");
-        let message = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
-             prevent possible logging of tokens in volume attributes";
-        if unset { vec![message.to_owned()] } else { Vec::new() }
-    },
+    warnings: token_warnings,
+    update_warnings: Some(|new, old| {
+        let asks = |driver: &Object| driver["spec"]["tokenRequests"].clone();
+        if same(&asks(new), &asks(old)) { Vec::new() } else { token_warnings(new) }
+    }),
     allow_unconditional_update: false,
     ..Rules::DEFAULT
 };
+
+/// Tokens that a driver gets are better not among what is logged.
+fn token_warnings(driver: &Object) -> Vec<String> {
+    let spec = At::root(driver).get("spec");
+    let unset = spec.len("tokenRequests") > 0 && !spec.has("serviceAccountTokenInSecrets");
+    let message = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to \
+         prevent possible logging of tokens in volume attributes";
+    if unset { vec![message.to_owned()] } else { Vec::new() }
+}
 
 pub(super) static CSI_NODE: Rules = Rules {
     validate: |node| csi_drivers(&At::root(node)),

@@ -283,3 +283,104 @@ fn words_for_what_few_get_wrong() {
         "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
     assert_eq!(told_of_new("", "ReplicationController", &controller), Vec::<String>::new(), "the name counts");
 }
+
+/// What a change of an object of that kind is warned of.
+fn warned_of_change(group: &str, kind: &str, old: &Value, new: &Value) -> Vec<String> {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind(group, "v1", kind).unwrap();
+    kind.warnings(&made(new), Some(&made(old)))
+}
+
+#[test]
+fn changes_are_warned_of_in_ways_of_their_own() {
+    let tokens = |audience: &str| json!({"spec": {"tokenRequests": [{"audience": audience}]}});
+    let warned = |old: &str, new: &str| warned_of_change("storage.k8s.io", "CSIDriver", &tokens(old), &tokens(new));
+    assert!(warned("a", "a").is_empty());
+    assert!(warned("a", "b")[0].starts_with("spec.serviceAccountTokenInSecrets is unset"));
+
+    let claims = json!([{"spec": {"resources": {"requests": {"storage": "1500m"}}}}]);
+    let set = json!({"spec": {"revisionHistoryLimit": -1, "volumeClaimTemplates": claims}});
+    let warned = warned_of_change("apps", "StatefulSet", &set, &set);
+    let path = "spec.volumeClaimTemplates[0].Spec.resources.requests[storage]";
+    assert!(warned[0].starts_with(path), "{warned:?}");
+    assert!(warned[1].starts_with("spec.revisionHistoryLimit: a negative value"), "{warned:?}");
+
+    let policy = json!({"metadata": {"name": "x.static.k8s.io"}});
+    let group = "admissionregistration.k8s.io";
+    for kind in ["MutatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "ValidatingWebhookConfiguration"] {
+        assert_eq!(warned_of_change(group, kind, &policy, &policy).len(), 1, "{kind}");
+    }
+    let cron_job = json!({"spec": {"schedule": "TZ=UTC * * * * *"}});
+    let warned = warned_of_change("batch", "CronJob", &cron_job, &cron_job);
+    assert!(warned[0].contains("TZ or CRON_TZ in spec.spec.schedule"), "{warned:?}");
+    let secret = json!({"type": "kubernetes.io/tls", "data": {"tls.crt": "eA==", "tls.key": ""}});
+    let warned = warned_of_change("", "Secret", &secret, &secret);
+    assert_eq!(warned, ["tls: failed to find any PEM data in certificate input"]);
+}
+
+#[test]
+fn addresses_in_a_status_are_warned_of() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("", "v1", "Service").unwrap();
+    let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"ip": "::ffff:1.2.3.4"}]}}});
+    let warned = kind.status_warnings(&status);
+    assert_eq!(warned.len(), 1);
+    assert!(warned[0].starts_with("status.loadBalancer.ingress[1]: non-standard IP address"), "{warned:?}");
+}
+
+#[test]
+fn options_of_mounts_go_with_some_volumes() {
+    let volume = |source: &str| {
+        json!({"metadata": {"name": "x", "annotations": {"volume.beta.kubernetes.io/mount-options": "ro"}},
+            "spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1"}, source: {"path": "/x", "server": "s"}}})
+    };
+    assert_eq!(told_of_new("", "PersistentVolume", &volume("nfs")), Vec::<String>::new());
+    let path = "metadata.annotations.volume.beta.kubernetes.io/mount-options";
+    let want = format!("{path}: Forbidden: may not specify mount options for this volume type");
+    assert_eq!(told_of_new("", "PersistentVolume", &volume("hostPath")), [want]);
+}
+
+#[test]
+fn what_a_controller_cannot_say_stays() {
+    let controller = |labels: Value, note: &str| {
+        json!({"metadata": {"name": "x", "annotations": {note: "v"}}, "spec": {"selector": labels, "template":
+            {"metadata": {"labels": {"a": "b", "c": "d"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    };
+    let told = |note: &str| {
+        let (old, new) = (controller(json!({"a": "b"}), note), controller(json!({"c": "d"}), note));
+        told_of_change("", "ReplicationController", &old, &new)
+    };
+    assert_eq!(told("x/y"), Vec::<String>::new());
+    let want = "spec.selector: Invalid value: {\"c\":\"d\"}: cannot update non-convertible selector";
+    assert_eq!(told("non-convertible.kubernetes.io/spec.selector"), [want]);
+    let want = "other: Not found: \"v\": unknown non-convertible field";
+    assert_eq!(told("non-convertible.kubernetes.io/other"), [want]);
+}
+
+#[test]
+fn a_taint_of_a_device_says_since_when() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("resource.k8s.io", "v1", "ResourceSlice").unwrap();
+    let mut slice = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"devices": [{"taints": [{"effect": "NoSchedule"}, {"timeAdded": "2020-01-01T00:00:00Z"}]}]}});
+    kind.prepare_create(&mut slice);
+    let taints = &slice["spec"]["devices"][0]["taints"];
+    assert_eq!(taints[0]["timeAdded"], "2026-01-01T00:00:00Z");
+    assert_eq!(taints[1]["timeAdded"], "2020-01-01T00:00:00Z");
+}
+
+#[test]
+fn empty_lists_count_as_changes_of_some_kinds() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("networking.k8s.io", "v1", "NetworkPolicy").unwrap();
+    let old = json!({"metadata": {"generation": 1}, "spec": {"podSelector": {}}});
+    for (sent, want) in [
+        (json!({"metadata": {"labels": {}}, "spec": {"podSelector": {}}}), 1),
+        (json!({"spec": {"podSelector": {}, "ingress": []}}), 2),
+        (json!({"spec": {"podSelector": {"matchLabels": {}}}}), 2),
+    ] {
+        let mut new = old.clone();
+        kind.count_empties(&mut new, &old, &sent);
+        assert_eq!(new["metadata"]["generation"], want, "{sent}");
+    }
+}

@@ -31,9 +31,11 @@ const OF_BOTH: Rules = Rules {
     validate: |hooks| validate(&At::root(hooks)),
     validate_update: |new, _, _| validate(&At::root(new)),
     has_generation: true,
+    counts_empties: true,
     allow_unconditional_update: false,
     judging: Judging::WHOLE.with_any_finalizers(),
     warnings: names::static_name_warning,
+    update_warnings: Some(|configuration, _| names::static_name_warning(configuration)),
     ..Rules::DEFAULT
 };
 

@@ -2,8 +2,8 @@
 //! Cells from the JSON paths of a CRD's printer columns; without any, the name and the age.
 
 use jiff::Timestamp;
-use knarr_types::go_float;
 use knarr_types::tree::{Value, json};
+use knarr_types::{go_float, go_json};
 
 use super::fields::Fields;
 use crate::crd::json_path::JsonPath;
@@ -51,7 +51,7 @@ fn typed(value: &Value, ty: &str, object: Fields<'_>) -> Value {
             Value::Number(number) if number.is_f64() => json!(go_float(number.as_f64().unwrap_or_default())),
             Value::Bool(set) => json!(set.to_string()),
             // As Go's encoder writes what is in a document for the web.
-            other => json!(other.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")),
+            other => json!(go_json(other.to_string())),
         },
     }
 }

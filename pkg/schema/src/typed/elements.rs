@@ -3,10 +3,11 @@
 
 use std::borrow::Cow;
 
+use knarr_types::go_json;
 use knarr_types::tree::{Map, Value};
 
 use super::Shape;
-use crate::field_set::{Element, go_escaped};
+use crate::field_set::Element;
 use crate::field_table::{Type, TypeRef};
 
 /// The path element of a list's element; keys that are not set count with their default.
@@ -98,7 +99,7 @@ fn push_text(to: &mut String, text: &str) {
         to.push_str(text);
         to.push('"');
     } else {
-        to.push_str(&go_escaped(Value::from(text).to_string()));
+        to.push_str(&go_json(Value::from(text).to_string()));
     }
 }
 

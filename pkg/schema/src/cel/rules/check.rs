@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is wrong with the rules of a CRD: how they are written, whether they compile, what they could cost.
 
-use knarr_types::{ErrorList, FieldError, FieldPath, Shown};
+use knarr_types::{ErrorList, FieldError, FieldPath, Shown, go_json};
 
 use super::{Compiled, SELF_TYPE, ValidationRule, compiled, field_path};
 use crate::cel::shape::{MAX_REQUEST_BYTES, Shape, escape};
@@ -271,7 +271,7 @@ fn too_expensive(name: &str, cost: u64, limit: u64) -> String {
 
 /// A rule as upstream prints its own struct.
 fn printed(rule: &ValidationRule) -> Shown {
-    let text = |text: &str| go_json(&knarr_types::tree::Value::from(text).to_string());
+    let text = |text: &str| go_json(knarr_types::tree::Value::from(text).to_string());
     let reason = if rule.reason.is_empty() { "null".to_owned() } else { text(&rule.reason) };
     let optional = rule.optional_old_self.map_or("null".to_owned(), |set| set.to_string());
     Shown::Printed(format!(
@@ -282,9 +282,4 @@ fn printed(rule: &ValidationRule) -> Shown {
         text(&rule.message_expression),
         text(&rule.field_path)
     ))
-}
-
-/// Go writes these three as escapes.
-fn go_json(json: &str) -> String {
-    json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
 }

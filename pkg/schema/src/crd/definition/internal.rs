@@ -2,6 +2,7 @@
 //! Parts of a definition as upstream's own structs print, which some messages repeat: other names, another
 //! order, and every field whether it is set or not.
 
+use knarr_types::go_json;
 use knarr_types::tree::{Map, Number, Text, Value};
 
 /// How a field of a struct is held.
@@ -186,7 +187,7 @@ fn float(number: &Number) -> String {
 
 /// As Go writes JSON: three characters of HTML as escapes.
 fn json(value: &Value) -> String {
-    value.to_string().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    go_json(value.to_string())
 }
 
 #[cfg(test)]

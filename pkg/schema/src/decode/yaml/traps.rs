@@ -105,7 +105,9 @@ fn commas_apart(text: &str) -> (String, Vec<usize>) {
     let (mut copied, mut before, mut may_be_tag) = (0, b' ', false);
     for (at, byte) in text.bytes().enumerate() {
         match byte {
-            b'!' if matches!(before, b' ' | b'\t' | b'\n' | b'\r' | b'[' | b'{' | b',' | b':') => may_be_tag = true,
+            b'!' if matches!(before, b' ' | b'\t' | b'[' | b'{' | b',' | b':') || text[..at].ends_with(LINE_BREAKS) => {
+                may_be_tag = true;
+            }
             b' ' | b'\t' | b'\n' | b'\r' => may_be_tag = false,
             b',' if may_be_tag => {
                 apart.push_str(&text[copied..at]);
@@ -164,6 +166,9 @@ mod tests {
             ("a: 1\nb: {c: !!str, d: 1}", format!("yaml: line 2: {tag}")),
         ] {
             assert_eq!(first(text).err(), Some(why), "{text}");
+        }
+        for line_break in super::LINE_BREAKS {
+            assert!(first(&format!("[{line_break}!a,b]")).is_err(), "{line_break:?}");
         }
         for text in [
             "a: b\\",

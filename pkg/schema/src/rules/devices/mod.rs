@@ -83,11 +83,14 @@ pub(super) static RESOURCE_SLICE: Rules = Rules {
     prepare_create: |slice| {
         fill::generation(slice, 1);
         slice::drop_disabled(slice, &Value::Null);
+        let now = slice["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+        slice::date_taints(slice, &now);
     },
     prepare_update: |new, old, _| {
         fill::bump_generation(new, old, &["spec"]);
         slice::drop_disabled(new, old);
     },
+    stamp: |new, _, _, now| slice::date_taints(new, now),
     warnings: |slice| {
         let driver = At::root(slice).str("spec.driver");
         let message =

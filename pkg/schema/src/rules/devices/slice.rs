@@ -53,6 +53,14 @@ pub fn spec(spec: &At<'_>, before: Option<&At<'_>>) -> ErrorList {
     errors
 }
 
+/// A taint that does not say since when is new.
+pub fn date_taints(slice: &mut Value, now: &str) {
+    let Some(spec) = fill::at(slice, "spec") else { return };
+    for device in fill::each(spec, "devices") {
+        fill::each(device, "taints").for_each(|taint| fill::unset(taint, "timeAdded", now));
+    }
+}
+
 /// Attributes with several values, and what devices take from a node, are behind switches that are off.
 pub fn drop_disabled(slice: &mut Value, old: &Value) {
     const LISTS: [&str; 4] = ["bools", "ints", "strings", "versions"];

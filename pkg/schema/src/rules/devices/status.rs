@@ -3,7 +3,7 @@
 //! What a claim got: the allocation, who uses it, and what drivers say of the devices.
 
 use knarr_types::tree::{Value, json};
-use knarr_types::{ErrorList, FieldError, Shown};
+use knarr_types::{ErrorList, FieldError, FieldErrorType, Shown};
 
 use super::super::addresses;
 use super::super::at::{At, same};
@@ -31,7 +31,12 @@ pub fn update(claim: &At<'_>, before: &At<'_>) -> ErrorList {
     let requests = Requests::of(&claim.get("spec"));
     let mut errors = set(&status, "reservedFor", MOST_USERS, user, |user| user.raw("uid").clone());
     let allocated: Vec<Value> = status.items("allocation.devices.results").iter().map(device_id).collect();
-    errors.extend(set(&status, "devices", usize::MAX, |one| device(one, &allocated), device_id));
+    let mut devices = set(&status, "devices", usize::MAX, |one| device(one, &allocated), device_id);
+    for error in devices.iter_mut().filter(|error| error.kind == FieldErrorType::Duplicate) {
+        let double = status.items("devices").into_iter().find(|device| device.path == error.path);
+        error.value = double.map_or(error.value.take(), |device| Some(shown_id(&device)));
+    }
+    errors.append(&mut devices);
     errors.extend(reservations(claim, &status, &old));
     let (allocation, allocated_before) = (status.get("allocation"), old.get("allocation"));
     match (allocation.is_set(), allocated_before.is_set()) {
@@ -96,7 +101,7 @@ fn device_id(device: &At<'_>) -> Value {
 
 /// The same as messages print it.
 fn shown_id(device: &At<'_>) -> Shown {
-    let fields = [("Driver", "driver$"), ("Pool", "pool$"), ("Device", "device$"), ("ShareID", "shareID")];
+    let fields = [("Driver", "driver$"), ("Pool", "pool$"), ("Device", "device$"), ("ShareID", "shareID$")];
     go_print::structure(device.value, &fields)
 }
 
