@@ -11,6 +11,7 @@ mod fault;
 mod go_json;
 pub mod go_time;
 mod head;
+mod json_tree;
 mod kind;
 mod settled;
 mod typed;
@@ -20,6 +21,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 use knarr_types::Object;
+use knarr_types::tree::{Number, Value};
 use serde::de::DeserializeSeed;
 
 use crate::field_table::Type;
@@ -137,13 +139,14 @@ pub fn warnings(faults: Vec<String>) -> Vec<String> {
     faults.into_iter().flat_map(each).collect()
 }
 
-/// Reads any JSON, without a type, and tells members that come twice: `duplicate field "data.a"`.
+/// Reads any JSON, without a type, and tells members that come twice: `duplicate field "data.a"`. `float` says what
+/// becomes of a number with a fraction or an exponent.
 ///
 /// # Errors
 /// Where the body is not JSON, in the words of upstream's decoder.
-pub fn decode_strictly(body: &[u8]) -> Result<(Object, Vec<String>), DecodeError> {
+pub fn decode_strictly(body: &[u8], float: fn(Number) -> Value) -> Result<(Object, Vec<String>), DecodeError> {
     let text = text_of(body);
-    yaml::from_json(&text).map_err(|error| syntax_error(&text, &error))
+    json_tree::read(&text, float).map_err(|error| syntax_error(&text, &error))
 }
 
 /// Reads any JSON, without a type.

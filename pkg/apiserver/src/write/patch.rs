@@ -112,7 +112,7 @@ impl Document {
     fn read(form: Form, body: &Bytes, validation: FieldValidation) -> Result<Self, Status> {
         let strict = validation != FieldValidation::Ignore;
         let (value, mut faults) =
-            aside(body, || decode::decode_strictly(body)).map_err(|error| match (form, strict) {
+            aside(body, || decode::decode_strictly(body, Value::Number)).map_err(|error| match (form, strict) {
                 (Form::Json | Form::Merge, true) => Status::bad_request(format!("error decoding patch: {error}")),
                 (Form::Merge, false) => Status::bad_request("Invalid JSON Patch"),
                 _ => Status::bad_request(error.to_string()),

@@ -2,15 +2,11 @@
 //! From the bytes of a request to a custom object. Types are not looked at here: validation tells what
 //! does not fit, with the rest of what is wrong.
 
-use std::fmt;
-
-use knarr_types::tree::{Map, Number, Value};
+use knarr_types::tree::Value;
 use knarr_types::{FieldError, FieldPath, Object, Status};
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 
 use super::custom::Custom;
-use crate::decode::{MediaType, shortest, yaml};
+use crate::decode::{MediaType, decode_strictly, shortest, yaml};
 use crate::kinds::Kind;
 
 /// A body as a tree, and what comes twice in it, in the order of the body.
@@ -30,14 +26,8 @@ pub(crate) fn parse(body: &[u8], media: MediaType) -> Result<Parsed, String> {
         let document = yaml::first_document(body)?;
         return Ok(Parsed { object: document.value, duplicates: document.duplicates.into_iter().collect() });
     }
-    let mut duplicates = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let seed = Tree { path: String::new(), duplicates: &mut duplicates };
-    let read = seed.deserialize(&mut deserializer).and_then(|object| deserializer.end().map(|()| object));
-    match read {
-        Ok(object) => Ok(Parsed { object, duplicates }),
-        Err(error) => Err(crate::decode::decode_any(body).err().map_or_else(|| error.to_string(), |e| e.to_string())),
-    }
+    let (object, duplicates) = decode_strictly(body, shortest).map_err(|error| error.to_string())?;
+    Ok(Parsed { object, duplicates })
 }
 
 /// What is wrong with a tree before it is looked at as an object of the kind.
@@ -80,76 +70,21 @@ pub(crate) fn coerce(custom: &Custom, parsed: Parsed) -> Result<(Object, Vec<Str
     Ok((object, duplicates.into_iter().chain(unknown).collect()))
 }
 
-/// Builds the tree of any value.
-struct Tree<'c> {
-    path: String,
-    duplicates: &'c mut Vec<String>,
-}
+#[cfg(test)]
+mod tests {
+    use knarr_types::tree::json;
 
-impl<'de> DeserializeSeed<'de> for Tree<'_> {
-    type Value = Value;
+    use super::*;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, shortest))
-    }
-
-    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        loop {
-            let path = format!("{}[{}]", self.path, items.len());
-            let Some(item) = seq.next_element_seed(Tree { path, duplicates: self.duplicates })? else {
-                return Ok(Value::Array(items));
-            };
-            items.push(item);
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut tree = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
-            if tree.contains_key(&name) {
-                self.duplicates.push(format!("duplicate field {path:?}"));
-            }
-            let value = map.next_value_seed(Tree { path, duplicates: self.duplicates })?;
-            tree.insert(name, value);
-        }
-        Ok(Value::Object(tree))
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        let parsed = parse(b"{\"spec\": {\"a\": \"x\xffy\", \"a\": 1.0}}", MediaType::Json).unwrap();
+        assert_eq!(parsed.object, json!({"spec": {"a": 1}}));
+        assert_eq!(parsed.duplicates, ["duplicate field \"spec.a\""]);
+        assert_eq!(parse(b"[\"x\xffy\"]", MediaType::Json).unwrap().object, json!(["x\u{fffd}y"]));
+        assert_eq!(
+            parse(b"{\"a\" \"\xff\"}", MediaType::Json).err().unwrap(),
+            "invalid character '\"' after object key"
+        );
     }
 }

@@ -9,12 +9,9 @@ mod read;
 mod scalar;
 mod traps;
 
-use std::fmt;
-
 use knarr_types::Object;
-use knarr_types::tree::{Map, Number, Value};
-use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
+
+use super::{json_tree, shortest};
 
 /// More open brackets than this are refused.
 const MAX_FLOW_DEPTH: usize = 10_000;
@@ -35,10 +32,10 @@ pub struct Document {
 pub fn first_document(body: &[u8]) -> Result<Document, String> {
     let text = String::from_utf8_lossy(body);
     // JSON is YAML, and what kubectl sends as YAML is JSON: its parser takes a tenth of the time and of the memory.
-    if let Some(Ok((value, duplicates))) = text.trim_start().starts_with('{').then(|| from_json(&text))
+    if let Some(Ok((value, duplicates))) = text.trim_start().starts_with('{').then(|| json_tree::read(&text, shortest))
         && duplicates.is_empty()
     {
-        return Ok(Document { value: with_whole_numbers(value), duplicates: None });
+        return Ok(Document { value, duplicates: None });
     }
     if nests_too_deep(&text) {
         return Err(format!("yaml: exceeded max depth of {MAX_FLOW_DEPTH}"));
@@ -47,30 +44,6 @@ pub fn first_document(body: &[u8]) -> Result<Document, String> {
     let (value, twice) = read::tree(&nodes)?;
     let duplicates = (!twice.is_empty()).then(|| format!("yaml: unmarshal errors:\n{}", twice.join("\n")));
     Ok(Document { value, duplicates })
-}
-
-/// What becomes of JSON that is read as YAML: whole numbers lose their fractions.
-fn with_whole_numbers(value: Value) -> Value {
-    match value {
-        Value::Number(number) => super::shortest(number),
-        Value::Array(items) => Value::Array(items.into_iter().map(with_whole_numbers).collect()),
-        Value::Object(mut members) => {
-            for member in members.values_mut() {
-                *member = with_whole_numbers(member.take());
-            }
-            Value::Object(members)
-        }
-        other => other,
-    }
-}
-
-/// The same of JSON: a tree, and what comes twice in it.
-pub(super) fn from_json(text: &str) -> Result<(Value, Vec<String>), serde_json::Error> {
-    let mut duplicates = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = Tree { path: "", duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok((value, duplicates))
 }
 
 /// The scanner's work grows with the square of open brackets, so they are bounded before it runs.
@@ -89,90 +62,10 @@ fn nests_too_deep(text: &str) -> bool {
         })
 }
 
-/// Builds a tree of anything, and tells keys that come twice.
-struct Tree<'a> {
-    path: &'a str,
-    duplicates: &'a mut Vec<String>,
-}
-
-impl<'de> DeserializeSeed<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Tree<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        self.deserialize(deserializer)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom(format!("unsupported value: {value}")))?;
-        Ok(Value::Number(number))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
-        loop {
-            let path = format!("{}[{}]", self.path, items.len());
-            match seq.next_element_seed(Tree { path: &path, duplicates: self.duplicates })? {
-                Some(item) => items.push(item),
-                None => return Ok(Value::Array(items)),
-            }
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut tree = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            let value = map.next_value_seed(Tree { path: &path, duplicates: self.duplicates })?;
-            if tree.insert(key, value).is_some() {
-                self.duplicates.push(format!("duplicate field {path:?}"));
-            }
-        }
-        Ok(Value::Object(tree))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use knarr_types::tree::Value;
+
     use super::*;
 
     #[test]
