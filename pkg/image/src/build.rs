@@ -22,6 +22,8 @@ pub enum Content {
     Folder,
     /// A symbolic link to this path.
     Link(String),
+    /// Another name of the file at this path.
+    HardLink(String),
 }
 
 /// An entry of a layer.
@@ -88,6 +90,11 @@ impl Entry {
     /// A symbolic link.
     pub fn link(path: impl Into<String>, to: impl Into<String>) -> Entry {
         Entry { path: path.into(), mode: 0o777, content: Content::Link(to.into()) }
+    }
+
+    /// Another name of the file `of`.
+    pub fn hard_link(path: impl Into<String>, of: impl Into<String>) -> Entry {
+        Entry { path: path.into(), mode: 0o644, content: Content::HardLink(of.into()) }
     }
 }
 
@@ -206,6 +213,10 @@ fn tar_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
             Content::Link(to) => {
                 header.set_entry_type(tar::EntryType::Symlink);
                 archive.append_link(&mut header, &entry.path, to)?;
+            }
+            Content::HardLink(of) => {
+                header.set_entry_type(tar::EntryType::Link);
+                archive.append_link(&mut header, &entry.path, of)?;
             }
         }
     }

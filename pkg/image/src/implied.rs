@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Folders that a layer passes through without a word about them.
+//! What a layer leaves to the layers below: folders that it passes through without a word about them, and files that it
+//! only gives another name.
 //!
 //! An archive may say `tmp/file` and nothing of `tmp`. Unpacked upon the layers below, as others do it, `tmp` keeps its
 //! mode and owner; and where it is a symbolic link below, the file goes to where the link leads, inside of the root file
 //! system. Here each layer is unpacked alone, so such a folder gets what it has below, or moves to where it belongs, as
-//! soon as it is known what is below: when the first image has all of its layers.
+//! soon as it is known what is below: when the first image has all of its layers. Then, too, a hard link to a file of a
+//! layer below becomes one: the same file under a name in this layer.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -14,34 +16,54 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid};
+use rustix::fs::{AtFlags, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 use rustix::io::Errno;
 
 /// As the store keeps a list: paths do not have this byte.
 const SEPARATOR: u8 = 0;
+/// Comes before each path of a link and of what it is of; folders are relative paths.
+const OF_A_LINK: u8 = b'/';
 /// Links that are followed on one path, as the kernel does it.
 const LINKS_MAX: usize = 40;
 
-/// A list of paths as bytes.
-pub(crate) fn to_bytes(paths: &[PathBuf]) -> Vec<u8> {
-    paths.iter().flat_map(|path| path.as_os_str().as_bytes().iter().copied().chain([SEPARATOR])).collect()
+/// What is open of a layer until it is known what is below. All paths are relative to the root.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Implied {
+    /// Folders on the way to entries that the archive itself says nothing about, those above others first.
+    pub folders: Vec<PathBuf>,
+    /// Hard links to files that the layer does not have: where they go, and what they are of.
+    pub links: Vec<(PathBuf, PathBuf)>,
 }
 
-/// The list again.
-fn from_bytes(bytes: &[u8]) -> impl Iterator<Item = &Path> {
-    bytes
-        .split(|byte| *byte == SEPARATOR)
-        .filter(|path| !path.is_empty())
-        .map(|path| Path::new(OsStr::from_bytes(path)))
+impl Implied {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.folders.is_empty() && self.links.is_empty()
+    }
+
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let end = [SEPARATOR];
+        let folders = self.folders.iter().map(|path| [path.as_os_str().as_bytes(), &end].concat());
+        let of_links = self.links.iter().flat_map(|(link, target)| [link, target]);
+        let links = of_links.map(|path| [&[OF_A_LINK], path.as_os_str().as_bytes(), &end].concat());
+        folders.chain(links).flatten().collect()
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let all = bytes.split(|byte| *byte == SEPARATOR).filter(|path| !path.is_empty());
+        let (links, folders): (Vec<_>, Vec<_>) = all.partition(|path| path[0] == OF_A_LINK);
+        let pairs = links.as_chunks::<2>().0.iter().map(|[link, target]| (path(&link[1..]), path(&target[1..])));
+        Self { folders: folders.into_iter().map(path).collect(), links: pairs.collect() }
+    }
 }
 
-/// Has the folders of `layer` that are in the list agree with what is in the layers `below`, the nearest first.
-pub(crate) fn settle(layer: &Path, below: &[PathBuf], list: &[u8]) -> io::Result<()> {
+/// Has `layer` agree with what is in the layers `below`, the nearest first.
+pub(crate) fn settle(layer: &Path, below: &[PathBuf], implied: &Implied) -> io::Result<()> {
     let mut moved: Vec<(PathBuf, PathBuf)> = Vec::new();
-    for path in from_bytes(list) {
+    for path in &implied.folders {
         let now_at =
             |path: &Path, (from, to): &(PathBuf, PathBuf)| path.strip_prefix(from).ok().map(|rest| to.join(rest));
-        let path = moved.iter().fold(path.to_owned(), |path, step| now_at(&path, step).unwrap_or(path));
+        let path = moved.iter().fold(path.clone(), |path, step| now_at(&path, step).unwrap_or(path));
         let Some(real) = real_path(below, &path)? else { continue };
         if real != path && move_folder(layer, below, &path, &real)? {
             moved.push((path, real));
@@ -49,7 +71,35 @@ pub(crate) fn settle(layer: &Path, below: &[PathBuf], list: &[u8]) -> io::Result
             adopt(layer, below, &real)?;
         }
     }
-    Ok(())
+    implied.links.iter().try_for_each(|(link, target)| make_link(layer, below, link, target))
+}
+
+/// Gives the file `target` of the topmost layer that has it the name `link` in `layer`.
+fn make_link(layer: &Path, below: &[PathBuf], link: &Path, target: &Path) -> io::Result<()> {
+    let all = [&[layer.to_owned()], below].concat();
+    let missing = || {
+        let text = format!("{} is a hard link to {}, a file that no layer has", link.display(), target.display());
+        io::Error::new(io::ErrorKind::NotFound, text)
+    };
+    let place = |path: &Path| {
+        let folder = real_path(&all, path.parent().unwrap_or(Path::new("")))?;
+        folder.zip(path.file_name().map(OsStr::to_owned)).ok_or_else(missing)
+    };
+    let ((to, name), (from, of)) = (place(link)?, place(target)?);
+    let is_file = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory && !is_whiteout(stat);
+    let (source, _) = topmost(&all, &from, &of)?.filter(|(_, stat)| is_file(stat)).ok_or_else(missing)?;
+    make_folders(layer, below, &to)?;
+    let folder = open(layer, &to, OFlags::PATH | OFlags::DIRECTORY)?;
+    match rustix::fs::linkat(&source, &of, &folder, &name, AtFlags::empty()) {
+        // A later entry of the archive took the place.
+        Err(Errno::EXIST) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Whether it is what overlayfs takes for a file that is deleted.
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
 /// What a layer, or several upon each other, have at a path.
@@ -97,34 +147,39 @@ fn names(path: &Path) -> impl Iterator<Item = OsString> {
     })
 }
 
-/// What the topmost layer that says something about `name` in `folder` has there.
+/// What the layers have at `name` in `folder`.
 fn look(layers: &[PathBuf], folder: &Path, name: &OsStr) -> io::Result<Found> {
+    let Some((dir, stat)) = topmost(layers, folder, name)? else { return Ok(Found::Nothing) };
+    Ok(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Found::Folder,
+        FileType::Symlink => {
+            let target = rustix::fs::readlinkat(&dir, name, Vec::new())?;
+            Found::Link(OsString::from_vec(target.into_bytes()).into())
+        }
+        _ => Found::Nothing,
+    })
+}
+
+/// The folder, opened, of the topmost layer that says something about `name` in it, and what is said: also that it is
+/// deleted. `None` when none says anything, or what is said is hidden.
+fn topmost(layers: &[PathBuf], folder: &Path, name: &OsStr) -> io::Result<Option<(OwnedFd, Stat)>> {
     for layer in layers {
         let dir = match open(layer, folder, OFlags::PATH) {
             Ok(dir) => dir,
             Err(Errno::NOENT) => continue,
             // Something else hides the folder.
-            Err(Errno::LOOP | Errno::NOTDIR) => return Ok(Found::Nothing),
+            Err(Errno::LOOP | Errno::NOTDIR) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => {
-                return Ok(match FileType::from_raw_mode(stat.st_mode) {
-                    FileType::Directory => Found::Folder,
-                    FileType::Symlink => {
-                        let target = rustix::fs::readlinkat(&dir, name, Vec::new())?;
-                        Found::Link(OsString::from_vec(target.into_bytes()).into())
-                    }
-                    _ => Found::Nothing,
-                });
-            }
-            Err(Errno::NOENT) if is_opaque(layer, folder) => return Ok(Found::Nothing),
+            Ok(stat) => return Ok(Some((dir, stat))),
+            Err(Errno::NOENT) if is_opaque(layer, folder) => return Ok(None),
             Err(Errno::NOENT) => {}
-            Err(Errno::NOTDIR) => return Ok(Found::Nothing),
+            Err(Errno::NOTDIR) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Found::Nothing)
+    Ok(None)
 }
 
 const OPAQUE: &str = "trusted.overlay.opaque";
@@ -140,16 +195,7 @@ fn move_folder(layer: &Path, below: &[PathBuf], from: &Path, to: &Path) -> io::R
         Err(Errno::NOENT | Errno::LOOP | Errno::NOTDIR) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
-    let mut made = PathBuf::new();
-    for name in to {
-        let above = open(layer, &made, OFlags::PATH | OFlags::DIRECTORY)?;
-        made.push(name);
-        match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
-            Ok(()) => adopt(layer, below, &made)?,
-            Err(Errno::EXIST) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    make_folders(layer, below, to)?;
     let target = match open(layer, to, OFlags::RDONLY | OFlags::DIRECTORY) {
         // The layer itself has something else there: what goes through it cannot be told.
         Err(Errno::LOOP | Errno::NOTDIR) => return Ok(false),
@@ -162,6 +208,21 @@ fn move_folder(layer: &Path, below: &[PathBuf], from: &Path, to: &Path) -> io::R
     let (parent, name) = (from.parent().unwrap_or(Path::new("")), from.file_name().unwrap_or_default());
     rustix::fs::unlinkat(&open(layer, parent, OFlags::PATH)?, name, AtFlags::REMOVEDIR)?;
     Ok(true)
+}
+
+/// Makes a folder of the layer and those above it, as they are below.
+fn make_folders(layer: &Path, below: &[PathBuf], path: &Path) -> io::Result<()> {
+    let mut made = PathBuf::new();
+    for name in path {
+        let above = open(layer, &made, OFlags::PATH | OFlags::DIRECTORY)?;
+        made.push(name);
+        match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) => adopt(layer, below, &made)?,
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Moves all entries of one folder to another; folders that both have become one.
@@ -276,7 +337,8 @@ mod tests {
         }
         let implied =
             ["lib", "lib/sub", "plain", "usr", "usr/lib", "usr/lib/sub", "var", "var/lock"].map(PathBuf::from);
-        settle(&top, &[middle, lower], &to_bytes(&implied)).unwrap();
+        let implied = Implied { folders: implied.to_vec(), links: vec![] };
+        settle(&top, &[middle, lower], &implied).unwrap();
         for (file, was) in [
             ("usr/lib/a", "lib/a"),
             ("usr/lib/sub/b", "lib/sub/b"),
@@ -288,5 +350,61 @@ mod tests {
         }
         assert!(!top.join("lib").exists() && !top.join("var").exists(), "the links are seen through");
         assert_eq!(fs::metadata(top.join("usr/lib")).unwrap().permissions().mode() & 0o777, 0o711);
+    }
+    fn links(pairs: &[(&str, &str)]) -> Implied {
+        let links = pairs.iter().map(|(link, target)| (link.into(), target.into())).collect();
+        Implied { folders: vec![], links }
+    }
+
+    #[test]
+    fn a_hard_link_to_a_file_below_is_that_file() {
+        let (_dir, [lower, middle, top]) = layers();
+        write(&lower, "usr/lib/a");
+        write(&lower, "b");
+        write(&middle, "b");
+        symlink("usr/lib", lower.join("lib")).unwrap();
+        write(&top, "taken");
+        let below = [middle.clone(), lower.clone()];
+        let pairs = [("lib/z", "lib/a"), ("deep/b", "b"), ("again", "deep/b"), ("s", "lib"), ("taken", "b")];
+        settle(&top, &below, &links(&pairs)).unwrap();
+        let same = |a: PathBuf, b: PathBuf| {
+            use std::os::unix::fs::MetadataExt as _;
+            let inode = |path: PathBuf| fs::symlink_metadata(path).unwrap().ino();
+            assert_eq!(inode(a), inode(b));
+        };
+        same(top.join("usr/lib/z"), lower.join("usr/lib/a"));
+        same(top.join("deep/b"), middle.join("b"));
+        same(top.join("again"), middle.join("b"));
+        same(top.join("s"), lower.join("lib"));
+        assert_eq!(fs::read_to_string(top.join("taken")).unwrap(), "taken", "what came later in the archive stays");
+    }
+
+    #[test]
+    fn a_hard_link_to_nothing_is_named_and_none_leads_out() {
+        let (dir, [lower, middle, top]) = layers();
+        write(dir.path(), "outside");
+        fs::create_dir(lower.join("folder")).unwrap();
+        symlink("/", lower.join("root")).unwrap();
+        symlink("..", lower.join("up")).unwrap();
+        write(&lower, "deleted");
+        let device = rustix::fs::makedev(0, 0);
+        let kind = FileType::CharacterDevice;
+        if rustix::fs::mknodat(rustix::fs::CWD, middle.join("deleted"), kind, Mode::empty(), device).is_err() {
+            return; // only root makes them
+        }
+        for target in ["none", "none/x", "folder", "deleted", "root/outside", "up/outside", "up/up/outside", "b/../x"] {
+            let error = settle(&top, &[middle.clone(), lower.clone()], &links(&[("link", target)])).unwrap_err();
+            assert!(!top.join("link").exists(), "{target}: {error}");
+        }
+        let error = settle(&top, &[middle, lower], &links(&[("link", "none")])).unwrap_err().to_string();
+        assert_eq!(error, "link is a hard link to none, a file that no layer has");
+    }
+
+    #[test]
+    fn lists_come_back() {
+        let both = Implied { folders: vec!["a".into(), "a/b".into()], ..links(&[("a/b/c", "d"), ("e", "f/g")]) };
+        for list in [Implied::default(), both] {
+            assert_eq!(Implied::from_bytes(&list.to_bytes()), list);
+        }
     }
 }

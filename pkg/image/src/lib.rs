@@ -25,6 +25,7 @@ pub mod unpack;
 pub use config::{ImageConfig, Platform};
 pub use credentials::{Credentials, Keyring};
 pub use error::{Error, Result};
+pub use implied::Implied;
 pub use reference::Reference;
 pub use registries::Registries;
 pub use room::reserve_bytes;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::ImageConfig;
 use crate::digest::hex_part;
 use crate::error::{Error, Result};
-use crate::implied;
+use crate::implied::{self, Implied};
 use crate::reference::Reference;
 use crate::{Image, Pruned};
 
@@ -155,12 +155,12 @@ impl ImageStore {
         Ok(path.is_dir().then_some(path))
     }
 
-    /// Puts an unpacked layer in its place; `implied` are folders in it that are to have what they have in other layers.
-    pub(crate) fn keep_layer(&self, diff_id: &str, unpacked: &Path, implied: &[PathBuf]) -> Result<()> {
+    /// Puts an unpacked layer in its place; `implied` is what it leaves to the layers below.
+    pub(crate) fn keep_layer(&self, diff_id: &str, unpacked: &Path, implied: &Implied) -> Result<()> {
         let path = self.root.join("layers").join(hex_part(diff_id)?);
         if !implied.is_empty() {
             let list = self.implied_path(diff_id)?;
-            fs::write(&list, implied::to_bytes(implied)).map_err(Error::io("cannot write", &list))?;
+            fs::write(&list, implied.to_bytes()).map_err(Error::io("cannot write", &list))?;
         }
         // The name promises the content, also after a power failure.
         let folder = File::open(unpacked).map_err(Error::io("cannot open", unpacked))?;
@@ -171,16 +171,20 @@ impl ImageStore {
         }
     }
 
-    /// Has the layers of an image, the lowest first, agree on folders that some of them only pass through, and on where
-    /// those are.
+    /// Gives the layers of an image, the lowest first, what each of them leaves to those below.
     fn settle_implied(&self, layers: &[String]) -> Result<()> {
         let folder = |diff_id: &String| self.root.join("layers").join(diff_id.trim_start_matches("sha256:"));
         for (index, diff_id) in layers.iter().enumerate() {
             let list = self.implied_path(diff_id)?;
-            let Ok(paths) = fs::read(&list) else { continue };
+            let Ok(bytes) = fs::read(&list) else { continue };
             let below: Vec<PathBuf> = layers[..index].iter().rev().map(folder).collect();
             let layer = folder(diff_id);
-            implied::settle(&layer, &below, &paths).map_err(Error::io("cannot change", &layer))?;
+            implied::settle(&layer, &below, &Implied::from_bytes(&bytes)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    Error::Malformed { what: format!("layer {diff_id}"), reason: error.to_string() }
+                }
+                _ => Error::io("cannot change", &layer)(error),
+            })?;
             fs::remove_file(&list).map_err(Error::io("cannot remove", &list))?;
         }
         Ok(())

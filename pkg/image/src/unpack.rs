@@ -19,6 +19,7 @@ use tar::{Entry, EntryType};
 
 use crate::digest::Hashing;
 use crate::error::Error;
+use crate::implied::{Implied, is_whiteout};
 use crate::room::Room;
 
 /// Marks a file that a layer deletes.
@@ -43,8 +44,8 @@ pub struct Unpacked {
     pub diff_id: String,
     /// Length as it came.
     pub bytes: u64,
-    /// Folders on the way to entries that the archive itself says nothing about, those above others first.
-    pub implied: Vec<PathBuf>,
+    /// What the archive leaves to the layers below.
+    pub implied: Implied,
 }
 
 /// Unpacks a layer, whatever its compression, into an empty folder. `name` is for messages.
@@ -65,7 +66,8 @@ pub fn unpack(name: &str, source: impl Read, folder: &Path) -> Result<Unpacked, 
             target.add(entry.map_err(malformed)?)?;
         }
         target.finish()?;
-        (archive.into_inner().finish().map_err(malformed)?.0, target.implied.into_iter().collect())
+        let implied = Implied { folders: target.implied.into_iter().collect(), links: target.links };
+        (archive.into_inner().finish().map_err(malformed)?.0, implied)
     };
     let (digest, bytes) = compressed.finish().map_err(malformed)?;
     Ok(Unpacked { digest, diff_id, bytes, implied })
@@ -94,6 +96,8 @@ struct Target<'a> {
     times: Vec<(PathBuf, u64)>,
     /// Folders made on the way to others, that no entry was about.
     implied: BTreeSet<PathBuf>,
+    /// Hard links to what this layer does not have: where they go, and what they are of.
+    links: Vec<(PathBuf, PathBuf)>,
 }
 
 /// An entry's place: the folder that it goes to, opened, and its name there.
@@ -108,7 +112,7 @@ impl<'a> Target<'a> {
         let root =
             rustix::fs::open(folder, flags, Mode::empty()).map_err(|e| Error::io("cannot open", folder)(e.into()))?;
         let room = Room::below(folder)?;
-        Ok(Target { layer, root, folder, room, times: Vec::new(), implied: BTreeSet::new() })
+        Ok(Target { layer, root, folder, room, times: Vec::new(), implied: BTreeSet::new(), links: Vec::new() })
     }
 
     fn add<R: Read>(&mut self, mut entry: Entry<'_, R>) -> Result<(), Error> {
@@ -136,7 +140,7 @@ impl<'a> Target<'a> {
         }
         match kind {
             EntryType::Directory => self.directory(path, &place, entry),
-            EntryType::Link => self.hard_link(&place, entry),
+            EntryType::Link => self.hard_link(path, &place, entry),
             EntryType::Symlink => {
                 let link = entry.link_name_bytes().ok_or_else(|| invalid("a link to nothing"))?;
                 clear(&place)?;
@@ -195,14 +199,28 @@ impl<'a> Target<'a> {
         xattrs(&dir, entry)
     }
 
-    fn hard_link<R: Read>(&mut self, place: &Place, entry: &Entry<'_, R>) -> io::Result<()> {
-        let link = entry.link_name_bytes().ok_or_else(|| invalid("a link to nothing"))?;
-        let target =
-            self.place(Path::new(OsStr::from_bytes(&link)))?.ok_or_else(|| invalid("a hard link to the root"))?;
+    /// A link to a file that this layer does not have waits for the layers below.
+    fn hard_link<R: Read>(&mut self, path: &Path, place: &Place, entry: &Entry<'_, R>) -> io::Result<()> {
+        let target = entry.link_name_bytes().ok_or_else(|| invalid("a link to nothing"))?;
+        let parts = names(Path::new(OsStr::from_bytes(&target)))?;
+        let (name, folders) = parts.split_last().ok_or_else(|| invalid("a hard link to the root"))?;
         clear(place)?;
-        let (from, to) = (target.name(), place.name());
-        rustix::fs::linkat(&target.parent, from, &place.parent, to, AtFlags::empty())?;
-        Ok(())
+        let folder = self.open_folder(&Path::new(".").join(folders.iter().collect::<PathBuf>()));
+        let linked = folder.and_then(|folder| {
+            if is_whiteout(&rustix::fs::statat(&folder, *name, AtFlags::SYMLINK_NOFOLLOW)?) {
+                return Ok(false);
+            }
+            rustix::fs::linkat(&folder, *name, &place.parent, place.name(), AtFlags::empty()).map(|()| true)
+        });
+        match linked {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(invalid("a hard link to what the layer deletes")),
+            Err(Errno::NOENT) => {
+                self.links.push((names(path)?.iter().collect(), parts.iter().collect()));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Where an entry goes; its folders are made when they are missing. `None` is the root.

@@ -294,6 +294,29 @@ async fn folders_that_a_layer_only_passes_through_are_as_below() {
 }
 
 #[tokio::test]
+async fn a_layer_gives_another_name_to_a_file_below() {
+    let Some(f) = fixture() else { return };
+    let image = |name: &str, of: &str| {
+        let layers = vec![
+            vec![Entry::folder("usr/bin"), Entry::link("bin", "usr/bin"), Entry::file("usr/bin/a", 0o4755, "program")],
+            vec![Entry::hard_link("bin/b", of), Entry::file("own", 0o644, "")],
+        ];
+        Image::new(name, layers, ImageConfig::default())
+    };
+    f.registry.add("app", "1", &image("x", "bin/a"));
+    let pulled = f.store.pull(&f.registry.name("app", "1"), &always()).await.unwrap();
+    let [a, b] = [pulled.layers[0].join("usr/bin/a"), pulled.layers[1].join("usr/bin/b")];
+    let inode = |path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    assert_eq!((inode(&a), std::fs::read_to_string(&b).unwrap().as_str()), (inode(&b), "program"));
+    assert_eq!(std::fs::read_dir(f.path.join("images/implied")).unwrap().count(), 0);
+
+    f.registry.add("app", "2", &image("x", "bin/none"));
+    let error = f.store.pull(&f.registry.name("app", "2"), &always()).await.unwrap_err().to_string();
+    assert!(error.contains("is malformed: bin/b is a hard link to bin/none, a file that no layer has"), "{error}");
+    assert_eq!(f.store.list().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_nothing_uses_is_removed_with_its_layers() {
     let Some(f) = fixture() else { return };
     let layers = || std::fs::read_dir(f.path.join("images/layers")).unwrap().count();

@@ -58,7 +58,7 @@ fn links_may_lead_to_folders_that_only_lower_layers_have() {
         ("chain/b", File, "b"),
         ("up/deep/c", File, "c"),
     ]);
-    let implied = result.unwrap().implied;
+    let implied = result.unwrap().implied.folders;
     let layer = dir.path().join("layer");
     for (file, content) in [("usr/lib/a", "a"), ("usr/lib/b", "b"), ("elsewhere/deep/c", "c")] {
         assert_eq!(fs::read_to_string(layer.join(file)).unwrap(), content);
@@ -146,8 +146,8 @@ fn marks_and_hard_links_lead_nowhere_either() {
         (".wh..", &[(".wh..", File, "")]),
         (".wh...", &[("a/", Dir, ""), ("a/.wh...", File, "")]),
         (".wh.", &[(".wh.", File, "")]),
-        ("hard", &[("up", Symlink, "/"), ("hard", Link, "up/etc/passwd")]),
-        ("hard", &[("hard", Link, "/etc/passwd")]),
+        ("hard", &[("gone/", Dir, ""), ("gone/.wh.x", File, ""), ("hard", Link, "gone/x")]),
+        ("hard", &[("hard", Link, "/")]),
     ];
     for (entry, attack) in attacks {
         let (dir, result) = unpacked(attack);
@@ -155,6 +155,20 @@ fn marks_and_hard_links_lead_nowhere_either() {
         assert!(error.contains("layer test has a bad entry") && error.contains(entry), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "{attack:?}");
     }
+}
+
+#[test]
+fn hard_links_to_what_a_layer_lacks_wait_for_those_below() {
+    let (dir, result) = unpacked(&[
+        ("up", Symlink, "/"),
+        ("deep/hard", Link, "/up/etc/passwd"),
+        ("other", Link, "./below"),
+        ("chain", Link, "other"),
+    ]);
+    let links = result.unwrap().implied.links;
+    let wanted = [("deep/hard", "up/etc/passwd"), ("other", "below"), ("chain", "other")];
+    assert_eq!(links, wanted.map(|(link, target)| (link.into(), target.into())));
+    assert!(!dir.path().join("layer/other").exists() && !dir.path().join("layer/below").exists());
 }
 
 #[test]
