@@ -135,7 +135,7 @@ pub(crate) struct Selection {
     #[arg(long, value_name = "SELECTOR", default_value = "")]
     pub field_selector: String,
     /// Files, folders or - with the objects' manifests.
-    #[arg(long = "filename", short = 'f', value_name = "FILE")]
+    #[arg(long = "filename", short = 'f', value_name = "FILE", value_delimiter = ',')]
     pub files: Vec<PathBuf>,
     /// Folders with all that is below them.
     #[arg(long, short = 'R')]
@@ -222,7 +222,7 @@ pub(crate) struct DescribeArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ApplyArgs {
     /// Files, folders or - with manifests.
-    #[arg(long = "filename", short = 'f', value_name = "FILE", required = true)]
+    #[arg(long = "filename", short = 'f', value_name = "FILE", value_delimiter = ',', required = true)]
     pub files: Vec<PathBuf>,
     /// Folders with all that is below them.
     #[arg(long, short = 'R')]

@@ -14,8 +14,16 @@ pub enum CtlError {
         message: String,
     },
     /// The server could not be reached or did not answer.
-    #[error("cannot reach the server: {0}; is it running, and does the kubeconfig name its address?")]
-    Unreachable(String),
+    #[error(
+        "cannot reach the server{}: {reason}; is it running, and does the kubeconfig name its address?",
+        after_a_blank(server)
+    )]
+    Unreachable {
+        /// Its URL, once it is known.
+        server: String,
+        /// Why.
+        reason: String,
+    },
     /// There is no way to a server.
     #[error(transparent)]
     Connect(#[from] knarr_client::connect::ConnectError),
@@ -40,7 +48,38 @@ fn reason_in_brackets(reason: &str) -> String {
     if reason.is_empty() { String::new() } else { format!(" ({reason})") }
 }
 
+fn after_a_blank(word: &str) -> String {
+    if word.is_empty() { String::new() } else { format!(" {word}") }
+}
+
+/// What an error says, and what caused it where that says more.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 impl CtlError {
+    /// The server did not answer, or not to the end.
+    pub(crate) fn unreachable(error: &dyn std::error::Error) -> Self {
+        Self::Unreachable { server: String::new(), reason: with_causes(error) }
+    }
+
+    /// The same error, of this server.
+    pub(crate) fn of(self, server: &str) -> Self {
+        match self {
+            Self::Unreachable { reason, .. } => Self::Unreachable { server: server.to_owned(), reason },
+            other => other,
+        }
+    }
+
     /// An error of the command line.
     pub(crate) fn usage(text: impl Into<String>) -> Self {
         Self::Usage(text.into())
@@ -70,7 +109,22 @@ impl From<kube::Error> for CtlError {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Server { reason: status.reason.clone(), message: status.message.clone() },
-            other => Self::Unreachable(other.to_string()),
+            other => Self::unreachable(&other),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_named_with_the_cause() {
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let error = CtlError::from(kube::Error::Service(Box::new(std::io::Error::other(refused))));
+        let text = error.of("https://10.0.0.1:6443/").line();
+        assert!(text.starts_with("error: cannot reach the server https://10.0.0.1:6443/: "), "{text}");
+        assert!(text.contains("connection refused; is it running"), "{text}");
+        assert_eq!(CtlError::usage("no").of("https://a").line(), "error: no");
     }
 }

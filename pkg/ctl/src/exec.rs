@@ -70,7 +70,10 @@ async fn join(mut process: AttachedProcess, stdin: bool, tty: bool) -> Result<u8
 /// What the final status says: the command's exit code, or why it did not run.
 pub(crate) fn exit_code(status: Option<Status>) -> Result<u8, CtlError> {
     let Some(status) = status else {
-        return Err(CtlError::Unreachable("the connection ended before the command did".into()));
+        return Err(CtlError::Unreachable {
+            server: String::new(),
+            reason: "the connection ended before the command did".into(),
+        });
     };
     if status.status.as_deref() == Some("Success") {
         return Ok(0);
@@ -140,7 +143,7 @@ pub(crate) async fn capture(
             let _ = to.shutdown().await;
         });
     }
-    let lost = |e: std::io::Error| CtlError::Unreachable(e.to_string());
+    let lost = |e: std::io::Error| CtlError::unreachable(&e);
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     if let (Some(mut out), Some(mut err)) = (process.stdout(), process.stderr()) {
         tokio::try_join!(out.read_to_end(&mut output), err.read_to_end(&mut errors)).map_err(lost)?;

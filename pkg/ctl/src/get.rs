@@ -441,7 +441,7 @@ async fn watch(
     let mut definitions = answer["columnDefinitions"].clone();
     let mut headed = false;
     while let Some(line) = lines.next().await {
-        let line = line.map_err(|e| CtlError::Unreachable(e.to_string()))?;
+        let line = line.map_err(|e| CtlError::unreachable(&e))?;
         let event: Value = serde_json::from_str(&line).unwrap_or_default();
         let mut object = event["object"].clone();
         let what = event["type"].as_str().unwrap_or_default();

@@ -51,7 +51,11 @@ pub async fn run(args: Args) -> Result<u8, CtlError> {
         Command::Completion(completion) => args::complete(&completion),
         Command::Image(command) => image::run(command).await,
         Command::Version(version) if version.client => cluster::version(None, &version.output).await,
-        command => dispatch(Session::open(&global).await?, command).await,
+        command => {
+            let session = Session::open(&global).await?;
+            let server = session.server.clone();
+            dispatch(session, command).await.map_err(|error| error.of(&server))
+        }
     }
 }
 

@@ -124,7 +124,7 @@ async fn show(api: &Api<Pod>, args: &LogsArgs, stream: Stream) -> Result<(), Ctl
 }
 
 async fn copy(mut stream: impl AsyncBufRead + Unpin, prefix: Option<&str>) -> Result<(), CtlError> {
-    let lost = |e: std::io::Error| CtlError::Unreachable(e.to_string());
+    let lost = |e: std::io::Error| CtlError::unreachable(&e);
     let Some(prefix) = prefix else {
         let mut buffer = vec![0; 16 * 1024];
         loop {

@@ -148,7 +148,7 @@ async fn forward(mut local: TcpStream, api: &Api<Pod>, pod: &str, port: u16) -> 
         Some(problem) => problem.await,
         None => None,
     };
-    message.map_or(Ok(()), |m| Err(CtlError::Unreachable(m)))
+    message.map_or(Ok(()), |reason| Err(CtlError::Unreachable { server: String::new(), reason }))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use knarr_pki::JoinToken;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 
 use crate::error::CtlError;
@@ -17,7 +18,7 @@ const PREFIX: &str = "bootstrap-token-";
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Makes a token and prints it.
+    /// Makes a token and prints it, whole: as `knarr agent --token` takes it.
     Create {
         /// How long it lasts: 30m, 24h; 0 for ever.
         #[arg(long, default_value = "24h")]
@@ -30,7 +31,7 @@ pub(crate) enum TokenCommand {
     List,
     /// Deletes tokens by id.
     Delete {
-        /// The part of the token before the dot.
+        /// The part of the token before the dot, or the token.
         #[arg(required = true)]
         ids: Vec<String>,
     },
@@ -40,11 +41,12 @@ pub(crate) enum TokenCommand {
 pub(crate) async fn run(session: &Session, command: TokenCommand) -> Result<u8, CtlError> {
     let api = Api::<Secret>::namespaced(session.client.clone(), NAMESPACE);
     match command {
-        TokenCommand::Create { ttl, description } => create(&api, &ttl, &description).await?,
+        TokenCommand::Create { ttl, description } => create(session, &api, &ttl, &description).await?,
         TokenCommand::List => list(&api).await?,
         TokenCommand::Delete { ids } => {
             for id in ids {
-                let id = id.split('.').next().unwrap_or_default();
+                let secret = id.parse().map_or(id, |token: JoinToken| token.secret);
+                let id = secret.split('.').next().unwrap_or_default();
                 api.delete(&format!("{PREFIX}{id}"), &DeleteParams::default()).await?;
                 print(&format!("bootstrap token {id:?} deleted\n"))?;
             }
@@ -53,7 +55,7 @@ pub(crate) async fn run(session: &Session, command: TokenCommand) -> Result<u8, 
     Ok(0)
 }
 
-async fn create(api: &Api<Secret>, ttl: &str, description: &str) -> Result<(), CtlError> {
+async fn create(session: &Session, api: &Api<Secret>, ttl: &str, description: &str) -> Result<(), CtlError> {
     let lifetime = crate::logs::seconds(ttl)?;
     let (id, secret) = (letters(6)?, letters(16)?);
     let mut data = vec![
@@ -76,8 +78,13 @@ async fn create(api: &Api<Secret>, ttl: &str, description: &str) -> Result<(), C
         string_data: Some(data.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
         ..Secret::default()
     };
+    // Who joins compares the hash of this with the CA of the server that is met.
+    let request = http::Request::get("/knarr/v1/ca").body(Vec::new()).map_err(|e| CtlError::usage(e.to_string()))?;
+    let ca = session.client.request_text(request).await?;
+    let token = JoinToken::new(&format!("{id}.{secret}"), &ca)
+        .map_err(|e| CtlError::usage(format!("the CA of {}: {e}", session.server)))?;
     api.create(&PostParams::default(), &object).await?;
-    print(&format!("{id}.{secret}\n"))
+    print(&format!("{token}\n"))
 }
 
 async fn list(api: &Api<Secret>) -> Result<(), CtlError> {

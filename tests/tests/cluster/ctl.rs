@@ -38,7 +38,7 @@ spec:
 "##;
 
 /// Typed to both; what they print must agree.
-const SAME: [&str; 115] = [
+const SAME: [&str; 116] = [
     "get cm",
     "get cm -o wide",
     "get cm -o name",
@@ -67,6 +67,7 @@ const SAME: [&str; 115] = [
     "get svc --no-headers -o wide",
     "get -f FILE",
     "get -f FOLDER -o name",
+    "get -f FILE,FILE -o name",
     "get nosuch",
     "get all",
     "get rs -o wide",

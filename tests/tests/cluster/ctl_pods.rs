@@ -199,9 +199,9 @@ fn images_are_looked_after(cluster: &Cluster) {
 
 fn tokens_are_looked_after(ctl: &Kubectl) {
     let token = ctl.run(&["token", "create"]).trim().to_owned();
-    let id = token.rsplit("::").next().unwrap().split('.').next().unwrap().to_owned();
+    let id = token.rsplit(':').next().unwrap().split('.').next().unwrap().to_owned();
     assert!(ctl.run(&["token", "list"]).contains(&id), "{token}");
-    ctl.run(&["token", "delete", &id]);
+    ctl.run(&["token", "delete", &token]);
     assert!(!ctl.run(&["token", "list"]).contains(&id));
 }
 
