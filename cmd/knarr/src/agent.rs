@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use knarr_agent::AgentConfig;
+use knarr_schema::rules::names;
 
 /// Runs the node agent.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,7 +34,7 @@ pub struct AgentArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub struct NodeArgs {
     /// Name of the Node object [default: the host name].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = node_name)]
     pub node_name: Option<String>,
     /// Address that other nodes reach this one at [default: that of the route to the server].
     #[arg(long, value_name = "IP")]
@@ -42,7 +43,7 @@ pub struct NodeArgs {
     #[arg(long = "node-label", value_name = "KEY=VALUE", value_parser = label)]
     pub node_labels: Vec<(String, String)>,
     /// Taint of the Node when it registers; may be given several times.
-    #[arg(long = "node-taint", value_name = "KEY=VALUE:EFFECT")]
+    #[arg(long = "node-taint", value_name = "KEY=VALUE:EFFECT", value_parser = taint)]
     pub node_taints: Vec<String>,
     /// Mirrors and credentials of registries, in the format of k3s.
     #[arg(long, value_name = "FILE")]
@@ -93,7 +94,38 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().to_lowercase()
 }
 
+/// What the API would refuse is refused before anything is done.
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
-    Ok((key.to_owned(), value.to_owned()))
+    let faults = [names::qualified_name(key), names::label_value(value)].concat();
+    faults.into_iter().next().map_or_else(|| Ok((key.to_owned(), value.to_owned())), Err)
+}
+
+fn taint(text: &str) -> Result<String, String> {
+    let taint = knarr_agent::parse_taint(text).map_err(|error| error.to_string())?;
+    let faults = [names::qualified_name(&taint.key), names::label_value(taint.value.as_deref().unwrap_or_default())];
+    faults.concat().into_iter().next().map_or_else(|| Ok(text.to_owned()), Err)
+}
+
+/// The name of a Node, as the command line has it.
+pub fn node_name(text: &str) -> Result<String, String> {
+    names::dns1123_subdomain(text).into_iter().next().map_or_else(|| Ok(text.to_owned()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_node_is_given_is_what_the_api_takes() {
+        assert_eq!(label("example.com/a=b"), Ok(("example.com/a".into(), "b".into())));
+        assert!(label("a=").is_ok() && taint("a:NoSchedule").is_ok() && taint("a/b=c:NoExecute").is_ok());
+        for bad in ["a", "=b", "a b=c", "a_b/c=d", "a=b c"] {
+            assert!(label(bad).is_err(), "{bad}");
+        }
+        for bad in ["a", "a=b", "a=b:Never", "a b:NoSchedule", "a=b c:NoSchedule"] {
+            assert!(taint(bad).is_err(), "{bad}");
+        }
+        assert!(node_name("a.b-1").is_ok() && node_name("Bad_Name").is_err());
+    }
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use knarr_apiserver::server::{Config, Running, Server};
 use knarr_auth::UserInfo;
 use knarr_client::Client;
+use knarr_schema::rules::names;
 use tokio::task::JoinSet;
 
 /// Runs the control plane: API, scheduler, controllers, state.
@@ -18,7 +19,7 @@ pub struct ServerArgs {
     #[command(flatten)]
     pub settings: Settings,
     /// Name of this host in the serving certificate [default: the host name].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = crate::agent::node_name)]
     pub node_name: Option<String>,
 }
 
@@ -47,7 +48,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
     /// One more name or address for the serving certificate; may be given several times.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = san)]
     pub tls_san: Vec<String>,
     /// Oldest version of TLS that clients may speak.
     #[arg(long, value_name = "VERSION", default_value = "1.3", value_parser = ["1.2", "1.3"])]
@@ -65,7 +66,7 @@ pub struct Settings {
     #[arg(long, value_name = "IP")]
     pub cluster_dns: Option<IpAddr>,
     /// Domain of the cluster's names.
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", value_parser = domain)]
     pub cluster_domain: String,
     /// Whether a write is on the disk before it is acknowledged; `never` is for throw-away clusters.
     #[arg(long, value_name = "WHEN", default_value = "always", value_parser = ["always", "never"])]
@@ -174,6 +175,17 @@ fn ports(text: &str) -> Result<(u16, u16), String> {
     range.filter(|(first, last)| first <= last).ok_or_else(|| format!("{text:?} is not FIRST-LAST, as in 30000-32767"))
 }
 
+/// A name that a certificate can be for.
+fn san(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("*.").unwrap_or(text).to_lowercase();
+    let known = text.parse::<IpAddr>().is_ok() || names::is_subdomain(&name);
+    if known { Ok(text.to_owned()) } else { Err(format!("{text:?} is neither a DNS name nor an address")) }
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    names::dns1123_subdomain(text).into_iter().next().map_or_else(|| Ok(text.to_owned()), Err)
+}
+
 fn endpoint(text: &str) -> Result<String, String> {
     let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let named = host.is_some_and(|host| host.starts_with(|c: char| c.is_alphanumeric() || c == '['));
@@ -218,6 +230,13 @@ mod tests {
     fn traces_go_to_urls() {
         assert!(endpoint("http://127.0.0.1:4318/v1/traces").is_ok() && endpoint("https://[::1]/").is_ok());
         assert!(["nowhere", "http://", "ftp://a", ""].iter().all(|bad| endpoint(bad).is_err()));
+    }
+
+    #[test]
+    fn certificates_are_for_names_and_addresses() {
+        assert!(["api.example.com", "*.example.com", "Host", "::1", "10.0.0.1"].iter().all(|good| san(good).is_ok()));
+        assert!(["", "bad name", "https://a", "a_b", "a*.b"].iter().all(|bad| san(bad).is_err()));
+        assert!(domain("cluster.local").is_ok() && domain("bad domain").is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum AgentError {
     /// A file or folder of the node could not be used.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     File {
         /// What was tried, such as `read`.
         action: &'static str,
@@ -63,7 +63,7 @@ pub enum AgentError {
         message: String,
     },
     /// The server could not be reached or answered nonsense.
-    #[error("talk to {server}: {message}")]
+    #[error("cannot talk to {server}: {message}")]
     Server {
         /// The server asked.
         server: String,

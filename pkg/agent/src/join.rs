@@ -175,7 +175,7 @@ fn keep(layout: &Layout, identity: &Identity) -> Result<(), AgentError> {
 /// The CA: from the file, or the server's if its hash is the token's.
 async fn trusted_ca(config: &AgentConfig, token: &JoinToken, server: &Server) -> Result<String, AgentError> {
     let ca = match (&config.ca_file, &token.authority_hash) {
-        (Some(path), _) => std::fs::read_to_string(path).map_err(AgentError::file("read the CA", path))?,
+        (Some(path), _) => ca_of_file(path)?,
         (None, None) => {
             return Err(AgentError::Token(
                 "the token does not carry the hash of the CA (K10<hash>::<user>:<secret>): \
@@ -209,6 +209,14 @@ fn check(token: &JoinToken, ca: &str, place: &str) -> Result<(), AgentError> {
             AgentError::WrongCa { server: place.to_owned(), actual, expected }
         }
         other => AgentError::Certificate(other.to_string()),
+    })
+}
+
+fn ca_of_file(path: &std::path::Path) -> Result<String, AgentError> {
+    let ca = std::fs::read_to_string(path).map_err(AgentError::file("read the CA", path))?;
+    certificate::hash(&ca).map(|_| ca).map_err(|error| AgentError::Setting {
+        setting: "--ca-file",
+        message: format!("{}: {error}; give the server's tls/ca.crt", path.display()),
     })
 }
 

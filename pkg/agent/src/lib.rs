@@ -44,4 +44,5 @@ mod writer;
 pub use config::AgentConfig;
 pub use down::{Report, down};
 pub use error::AgentError;
+pub use node::parse_taint;
 pub use run::run;

@@ -95,7 +95,14 @@ impl NodeReporter {
         loop {
             match self.try_register(&api).await {
                 Ok(node) => return node.metadata.uid.unwrap_or_default(),
-                Err(error) => tracing::warn!(%error, "the node cannot be registered yet; it is tried again"),
+                Err(error) => {
+                    // The server's words alone: the error repeats them in another form.
+                    let error = match error {
+                        kube::Error::Api(status) => status.message.clone(),
+                        other => other.to_string(),
+                    };
+                    tracing::warn!(error, "the node cannot be registered yet; it is tried again");
+                }
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(7));

@@ -166,6 +166,12 @@ pub enum ServerError {
     /// The ranges make no sense.
     #[error("the service range {0:?} has no address to serve from; give another --service-cidr")]
     ServiceRange(Vec<IpNet>),
+    /// Two ranges have addresses in common, or one has no counterpart.
+    #[error("{what}; give others with --cluster-cidr and --service-cidr")]
+    Ranges {
+        /// Which ones, and why they do not fit.
+        what: String,
+    },
     /// What every cluster holds could not be written.
     #[error("cannot write {what} into the new cluster: {why}")]
     Bootstrap {
@@ -201,6 +207,7 @@ impl Server {
     /// [`ServerError`] says what is in the way and what to do; nothing was changed where the port or the
     /// data dir is in use.
     pub async fn start(config: Config) -> Result<Running, ServerError> {
+        check_ranges(&config.cluster_cidrs, &config.service_cidrs).map_err(|what| ServerError::Ranges { what })?;
         let listener = listen(SocketAddr::new(config.bind_address, config.port)).await?;
         let unusable = || ServerError::ServiceRange(config.service_cidrs.clone());
         let service_address = config.service_cidrs.first().and_then(|r| nth(r, 1)).ok_or_else(unusable)?;
@@ -287,6 +294,26 @@ where
             Ok(response)
         })
     }
+}
+
+/// One range a family for pods and for services, with no address in common.
+fn check_ranges(pods: &[IpNet], services: &[IpNet]) -> Result<(), String> {
+    let is_v4 = |range: &&IpNet| range.addr().is_ipv4();
+    for (ranges, of) in [(pods, "pods"), (services, "services")] {
+        let of_v4 = ranges.iter().filter(is_v4).count();
+        if of_v4.max(ranges.len() - of_v4) > 1 {
+            return Err(format!("{of} have more than one range of a family: {ranges:?}"));
+        }
+    }
+    for service in services {
+        let Some(pod) = pods.iter().find(|pod| is_v4(pod) == is_v4(&service)) else {
+            return Err(format!("services have the range {service} and pods none of its family"));
+        };
+        if pod.contains(service) || service.contains(pod) {
+            return Err(format!("the ranges {pod} of pods and {service} of services overlap"));
+        }
+    }
+    Ok(())
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
@@ -411,6 +438,26 @@ mod tests {
         assert_eq!(addresses("10.43.0.9/16", 10).as_deref(), Some("10.43.0.10"));
         assert_eq!(addresses("fd00::/112", 10).as_deref(), Some("fd00::a"));
         assert_eq!(addresses("10.43.0.0/31", 10), None);
+    }
+
+    #[test]
+    fn ranges_are_one_a_family_and_apart() {
+        let ranges = |text: &str| text.split(' ').map(|range| range.parse().unwrap()).collect::<Vec<IpNet>>();
+        let check = |pods: &str, services: &str| check_ranges(&ranges(pods), &ranges(services));
+        assert_eq!(check("10.42.0.0/16", "10.43.0.0/16"), Ok(()));
+        assert_eq!(check("10.42.0.0/16 fd01::/48", "fd02::/112 10.43.0.0/16"), Ok(()));
+        assert_eq!(check("10.42.0.0/16 fd01::/48", "10.43.0.0/16"), Ok(()));
+        for (pods, services, why) in [
+            ("10.43.0.0/16", "10.43.0.0/16", "overlap"),
+            ("10.0.0.0/8", "10.43.0.0/16", "overlap"),
+            ("10.43.7.0/24", "10.43.0.0/16", "overlap"),
+            ("10.42.0.0/16", "fd02::/112", "pods none of its family"),
+            ("10.42.0.0/16 10.44.0.0/16", "10.43.0.0/16", "pods have more than one range"),
+            ("10.42.0.0/16", "10.43.0.0/16 10.44.0.0/16", "services have more than one range"),
+        ] {
+            let error = check(pods, services).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[tokio::test]

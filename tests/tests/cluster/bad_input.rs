@@ -37,6 +37,9 @@ fn wrong_configuration_is_refused_by_name() {
             ("store-sync: sometimes\n", &["sometimes", "always, never"]),
             ("service-cidr: 10.0.0.0/40\n", &["10.0.0.0/40", "--service-cidr"]),
             ("bind-address: here\n", &["here", "--bind-address"]),
+            ("disable-scheduler: ture\n", &["ture", "true or false"]),
+            ("tls-san: [bad name]\n", &["bad name", "--tls-san"]),
+            ("cluster-cidr: 10.43.0.0/20\n", &["overlap", "10.43.0.0/16", "--cluster-cidr"]),
             ("otlp-endpoint: nowhere\n", &["nowhere", "--otlp-endpoint", "http://HOST:4318"]),
         ] {
             fs::write(&file, text).unwrap();
@@ -46,6 +49,13 @@ fn wrong_configuration_is_refused_by_name() {
         refused(&host, &arguments, &["cannot read the configuration file", &config]);
         fs::remove_file(&file).unwrap();
         refused(&host, &arguments, &["cannot read the configuration file", &config, "No such file"]);
+    }
+    for (wrong, wants) in [
+        ("--node-label=a b=c", &["a b=c", "--node-label"]),
+        ("--node-taint=a=b", &["a=b", "NoSchedule"]),
+        ("--node-name=Bad_Name", &["Bad_Name", "RFC 1123"]),
+    ] {
+        refused(&host, &["up", "--data-dir", &data, wrong], wants);
     }
     refused(&host, &["server", "--data-dir", &data, "--prot", "1"], &["--prot", "--port"]);
     assert!(!Path::new(&data).exists(), "nothing is done before a configuration is understood");
@@ -97,6 +107,10 @@ fn agents_refuse_wrong_tokens(host: &Host, folder: &Path) {
     agent(&format!("K10{hash}::node:wrong-secret"), &[&url, "token", "agent-token"]);
     agent("K10nonsense", &["agent-token"]);
     agent(rest.split_once(':').unwrap().1, &["hash of the CA", "--ca-file"]);
+    let wrong_ca = folder.join("file").display().to_string();
+    let all =
+        ["agent", "--server", &url, "--token", token, "--ca-file", &wrong_ca, "--node-name", "n", "--data-dir", &node];
+    refused(host, &all, &["--ca-file", &wrong_ca, "tls/ca.crt"]);
     let all = ["agent", "--server", "http://a", "--token", token, "--node-name", "n", "--data-dir", &node];
     refused(host, &all, &["--server", "https://"]);
     let registries = folder.join("registries.yaml").display().to_string();

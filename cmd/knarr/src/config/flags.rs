@@ -23,7 +23,8 @@ pub fn flags(command: &clap::Command, args: &[OsString], file: &Path, text: &str
         };
         let known = command.get_arguments().find(|a| a.get_long() == Some(key) && key != "config");
         let Some(known) = known else {
-            let names: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+            let names = command.get_arguments().filter_map(clap::Arg::get_long);
+            let names: Vec<_> = names.filter(|name| *name != "config").collect();
             bail!(
                 "unknown key {key:?} in the configuration file {}; the keys are: {}",
                 file.display(),
@@ -36,6 +37,12 @@ pub fn flags(command: &clap::Command, args: &[OsString], file: &Path, text: &str
         for value in scalars(value)
             .with_context(|| format!("the value of {key:?} in the configuration file {}", file.display()))?
         {
+            if !known.get_action().takes_values() && !["true", "false"].contains(&value.as_str()) {
+                bail!(
+                    "the value of {key:?} in the configuration file {} is {value:?}; it is true or false",
+                    file.display()
+                );
+            }
             push(&mut flags, known, key, &value);
         }
     }
@@ -99,6 +106,7 @@ mod tests {
         for (text, want) in [
             ("prot: 1", "unknown key \"prot\" in the configuration file c.yaml; the keys are: port, tls-san, bare"),
             ("port: {a: 1}", "the value of \"port\" in the configuration file c.yaml: must be a scalar"),
+            ("bare: ture", "the value of \"bare\" in the configuration file c.yaml is \"ture\"; it is true or false"),
             ("- port", "the configuration file c.yaml must be a mapping"),
             ("port: [", "the configuration file c.yaml is not valid YAML"),
         ] {
