@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_client::events::Recorder;
+use knarr_client::events::{Recorder, Severity};
 use knarr_image::Registries;
 use knarr_runtime::PodRuntime;
 use knarr_runtime::oci::{OciRuntime, Options};
@@ -190,7 +190,9 @@ impl Agent {
         let routes = serve::router(Arc::clone(&self.context));
         let edge = async {
             if let Some(ports) = self.edge {
-                Arc::clone(&self.network).keep_edge(ports).await;
+                let (events, name) = (&self.context.events, &self.context.node_name);
+                let tell = |why: &str| events.put(QueuedEvent::of_node(name, Severity::Warning, "IngressOff", why));
+                Arc::clone(&self.network).keep_edge(ports, tell).await;
             }
         };
         tokio::join!(

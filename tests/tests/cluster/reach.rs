@@ -14,7 +14,7 @@ use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::eventually;
 
 #[test]
-fn a_node_joins_by_the_plain_secret_and_the_clusters_ca() {
+fn nodes_join_by_the_plain_secret_and_by_a_token_of_their_own() {
     let mut network = Network::new();
     let folder = Folder::new();
     let (control, host) = (network.add_host("server"), network.add_host("node"));
@@ -22,15 +22,40 @@ fn a_node_joins_by_the_plain_secret_and_the_clusters_ca() {
     let _server = start_server(&control, folder.path(), &["--token", secret]);
     let ca = folder.path().join("server/tls/ca.crt").display().to_string();
     let (url, data) = (format!("https://{}:6443", control.address), folder.path().join("node").display().to_string());
-    let arguments = ["agent", "--server", &url, "--token", secret, "--ca-file", &ca, "--node-name", "plain"];
-    let more = ["--data-dir", &data, "--node-ip", &host.address, "--disable-edge"];
-    let mut agent = Process::start(&host, &folder.path().join("node.log"), &[&arguments[..], &more].concat());
-    let kubectl = Kubectl::new(&control, &folder.path().join("server/admin.kubeconfig"));
-    let ready = "{.status.conditions[?(@.type==\"Ready\")].status}";
-    kubectl.wait_for(&["node", "plain"], ready, "True", LATER);
-    agent.end();
-    let (code, said) = knarr::run(&host, &["down", "--data-dir", &data]);
-    assert_eq!(code, Some(0), "{said}");
+    let kubeconfig = folder.path().join("server/admin.kubeconfig");
+    let kubectl = Kubectl::new(&control, &kubeconfig);
+    let agent = ["agent", "--server", &url, "--data-dir", &data, "--node-ip", &host.address];
+    let joins = |name: &str, more: &[&str], tells: &[&str]| {
+        let arguments = [&agent[..], &["--node-name", name], more].concat();
+        let mut agent = Process::start(&host, &folder.path().join("node.log"), &arguments);
+        kubectl.wait_for(&["node", name], "{.status.conditions[?(@.type==\"Ready\")].status}", "True", LATER);
+        eventually("its Events tell", SOON, || {
+            let events = kubectl.run(&["get", "events", "--field-selector", &format!("involvedObject.name={name}")]);
+            if tells.iter().all(|word| events.contains(word)) { Ok(()) } else { Err(events) }
+        });
+        agent.end();
+        let (code, said) = knarr::run(&host, &["down", "--data-dir", &data, "--delete-data"]);
+        assert_eq!(code, Some(0), "{said}");
+    };
+    joins("plain", &["--token", secret, "--ca-file", &ca, "--disable-edge"], &[]);
+
+    let kubeconfig = kubeconfig.display().to_string();
+    let ctl = |words: &[&str]| {
+        let (code, said) = knarr::run(&control, &[&["ctl", "--kubeconfig", &kubeconfig, "token"], words].concat());
+        assert_eq!(code, Some(0), "{said}");
+        said.trim().to_owned()
+    };
+    let token = ctl(&["create", "--ttl=1h"]);
+    let _who = who(&host);
+    eventually("its port is taken", SOON, || {
+        let output = host.command("curl").args(["-sS", "http://127.0.0.1:8099"]).output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    });
+    let off = ["IngressOff", "0.0.0.0:8099", "--ingress-http-port"];
+    joins("invited", &["--token", &token, "--ingress-http-port", "8099"], &off);
+    ctl(&["delete", &token]);
+    let (code, said) = knarr::run(&host, &[&agent[..], &["--node-name", "late", "--token", &token]].concat());
+    assert!(code == Some(1) && said.contains("does not know the secret of this token"), "{code:?} {said}");
 }
 
 /// Answers each connection with the address that it comes from.

@@ -15,15 +15,19 @@ use crate::layout::{Layout, make_dir};
 /// How long a failure to start waits for the next try.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Keeps the edge running. Where a port for ingress is taken, DNS runs without it.
-pub async fn supervise(layout: &Layout, dns: IpAddr, (http, https): (u16, u16)) {
+const REMEDY: &str = "free the port, or choose others with --ingress-http-port and --ingress-https-port, then start \
+                      the agent again";
+
+/// Keeps the edge running. Where a port for ingress is taken, DNS runs without it, and `tell` hears why.
+pub async fn supervise(layout: &Layout, dns: IpAddr, (http, https): (u16, u16), tell: impl Fn(&str)) {
     let mut without: Vec<Purpose> = Vec::new();
     loop {
         let edge = supervised(layout, dns, (http, https), &without);
         match knarr_edge::supervise::supervise(edge, std::future::pending()).await {
             Ok(()) => {}
             Err(error @ Error::Listen { name, .. }) if without.is_empty() && name.starts_with("ingress") => {
-                tracing::error!(%error, "ingress is off: free the port, or choose others with --ingress-http-port and --ingress-https-port, then start the agent again");
+                tracing::error!(%error, "ingress is off: {REMEDY}");
+                tell(&format!("ingress is off: {error}: {REMEDY}"));
                 without = vec![Purpose::Http, Purpose::Https];
             }
             Err(error) => tracing::error!(%error, "the edge process cannot be kept running; it is tried again"),

@@ -136,13 +136,13 @@ impl Network {
         }
     }
 
-    /// Keeps the edge process running, until dropped; it goes on afterwards.
-    pub async fn keep_edge(self: Arc<Self>, ingress_ports: (u16, u16)) {
+    /// Keeps the edge process running, until dropped; it goes on afterwards. `tell` hears why a part of it is off.
+    pub async fn keep_edge(self: Arc<Self>, ingress_ports: (u16, u16), tell: impl Fn(&str)) {
         // Its DNS address is there as soon as the network is.
         if self.ready.subscribe().wait_for(Result::is_ok).await.is_err() {
             return;
         }
-        edge::supervise(&self.layout, self.id.local_address().into(), ingress_ports).await;
+        edge::supervise(&self.layout, self.id.local_address().into(), ingress_ports, tell).await;
     }
 
     /// What the view says now; what it does not know keeps its last value.
