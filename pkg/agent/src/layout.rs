@@ -121,7 +121,7 @@ impl Layout {
 
 /// Makes a folder, and those above it, that only root may enter.
 pub(crate) fn make_dir(path: &Path) -> Result<(), AgentError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path).map_err(AgentError::file("make", path))
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(AgentError::file("make", path))
 }
 
 /// Puts a file of mode 0600 in place atomically.
@@ -147,4 +147,21 @@ pub(crate) fn read_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&bytes)
         .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "a record cannot be read; it is ignored"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn folders_are_for_root_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        make_dir(&dir.path().join("node/pods")).unwrap();
+        for folder in ["node", "node/pods"] {
+            let mode = std::fs::metadata(dir.path().join(folder)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{folder}");
+        }
+    }
 }

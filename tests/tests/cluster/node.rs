@@ -1,23 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What only the node does for a pod that runs.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
 use knarr_tests::cluster::{Cluster, LATER};
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::until;
 
+use crate::lines::Lines;
 use crate::mounts::mounts_travel_as_they_are_told_to;
 use crate::resize::resources_change_while_a_pod_runs;
 use crate::restarts::one_container_may_start_all_again;
 
 #[test]
 fn nodes_look_after_pods_that_run() {
-    let cluster = Cluster::start(1);
+    let mut cluster = Cluster::start(1);
     let image = cluster.push_busybox();
-    let kubectl = &cluster.kubectl;
+    let kubectl = &cluster.kubectl.clone();
     mounts_travel_as_they_are_told_to(kubectl, &image, &cluster.folder().join("travel"));
     one_container_may_start_all_again(kubectl, &image);
     resources_change_while_a_pod_runs(kubectl, &image);
     nodes_tell_of_themselves(kubectl, &image);
+    what_a_node_keeps_is_for_root_alone(&cluster.folder().join("node1"));
+    a_server_ends_in_time_whatever_is_open(&mut cluster, &image);
+}
+
+fn what_a_node_keeps_is_for_root_alone(data: &Path) {
+    for folder in ["", "pods", "objects", "runtime"] {
+        let mode = fs::metadata(data.join(folder)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{folder:?}: Secrets lie below it");
+    }
+}
+
+fn a_server_ends_in_time_whatever_is_open(cluster: &mut Cluster, image: &str) {
+    let kubectl = &cluster.kubectl;
+    kubectl.run(&["run", "busy", "--image", image, "--command", "--", "sh", "-c", "echo up; exec sleep 3600"]);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/busy", "--timeout=90s"]);
+    let command = Lines::of(kubectl.command(&["exec", "busy", "--", "sh", "-c", "echo begun; exec sleep 3600"]));
+    command.find("the command runs", |line| line == "begun");
+    let log = Lines::of(kubectl.command(&["logs", "-f", "busy"]));
+    log.find("the log is followed", |line| line == "up");
+    let watch = Lines::of(kubectl.command(&["get", "pods", "--watch", "--no-headers"]));
+    watch.find("the watch runs", |line| line.starts_with("busy "));
+    assert!(cluster.server.terminate(Duration::from_secs(5)).success());
+    assert_ne!(command.finish().0, Some(0), "who typed the command is told that it was cut off");
 }
 
 /// What clients ask of a kubelet behind the API.

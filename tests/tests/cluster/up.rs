@@ -73,7 +73,9 @@ fn up_is_undone_by_down() {
     let kubectl = Kubectl::new(&host, &data.join("admin.kubeconfig"));
     let ready = "{.status.conditions[?(@.type==\"Ready\")].status}";
     kubectl.wait_for(&["node", "alone"], ready, "True", LATER);
-    assert_eq!(fs::metadata(data.join("admin.kubeconfig")).unwrap().permissions().mode() & 0o777, 0o600);
+    for file in ["admin.kubeconfig", "agent-token"] {
+        assert_eq!(fs::metadata(data.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
     let made = footprint(&host, folder.path());
     assert!(made.iter().any(|line| line.starts_with("nftables")), "{made:#?}");
 
