@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use crate::hosts::Host;
 use crate::wait::eventually;
 
-/// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers,
+/// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers, `/slow` late,
 /// `/refuse` refuses and says what it was asked, `/tell` refuses and says in which version,
 /// `/convert` calls the field `spec.size` of v1 `spec.length` in v2 and refuses what is labelled `broken`.
-/// A GET tells how many conversions were asked for, and of how many objects.
+/// A GET tells how many conversions were asked for, and of how many objects, and how often `/slow` was.
 const SCRIPT: &str = r#"
-import base64, http.server, json, ssl, sys, threading
+import base64, http.server, json, ssl, sys, threading, time
 
-asked = {"reviews": 0, "objects": 0}
+asked = {"reviews": 0, "objects": 0, "slow": 0}
 
 def convert(request):
     asked["reviews"] += 1
@@ -52,6 +52,9 @@ class Hook(http.server.BaseHTTPRequestHandler):
         request, path = review["request"], self.path.split("?")[0]
         if path == "/hang":
             threading.Event().wait()
+        if path == "/slow":
+            asked["slow"] += 1
+            time.sleep(0.5)
         if path == "/convert":
             return self.answer({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": convert(request)})
         answer = {"uid": request["uid"], "allowed": True, "warnings": ["seen by " + path]}
@@ -136,10 +139,22 @@ impl Webhook {
     /// When it does not answer.
     #[must_use]
     pub fn conversions(&self) -> (u64, u64) {
+        (self.count("reviews"), self.count("objects"))
+    }
+
+    /// How often it was asked at `/slow`.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[must_use]
+    pub fn slow_questions(&self) -> u64 {
+        self.count("slow")
+    }
+
+    fn count(&self, name: &str) -> u64 {
         let answer = self.host.command("curl").args(["-skf", &self.url]).output().expect("curl is installed");
         let counts: Value = serde_json::from_slice(&answer.stdout).expect("the webhook counts");
-        let count = |name: &str| counts[name].as_u64().unwrap_or_default();
-        (count("reviews"), count("objects"))
+        counts[name].as_u64().unwrap_or_default()
     }
 
     /// A configuration of `kind` with one webhook at `path` for new objects of `resource`.

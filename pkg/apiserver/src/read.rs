@@ -444,5 +444,11 @@ mod tests {
         let late = page(SignedDuration::from_mins(6)).unwrap_err();
         let rest = Token::read(late.continue_token.as_deref().unwrap()).unwrap();
         assert_eq!((late.code, rest.state, rest.issued), (410, State::Newest, None));
+        let gone = expired_continue(Some(&("n".to_owned(), "a".to_owned())));
+        assert_eq!(
+            (gone.code, gone.continue_token),
+            (410, late.continue_token),
+            "the store's state is no longer there"
+        );
     }
 }

@@ -402,6 +402,22 @@ fn an_update_may_keep_refuse_delete_and_write_others() {
 }
 
 #[test]
+fn a_commit_names_what_it_was_computed_from() {
+    on_both(|place| async move {
+        let store = place.open().await;
+        let older = create(&store, &pod("a"), "1").await.unwrap().revision;
+        let own = put(&store, &pod("a"), "2").await.unwrap().revision;
+        let change = Change::Put(pod("a"), draft("a", "1 and 2"));
+        let both = Proposal { based_on: Some(older), ..Proposal::single(None, change, context()) };
+        store.propose(both).await.unwrap();
+        let history = store.history(&pod("a")).await.unwrap();
+        let parents: Vec<_> = history.iter().map(|commit| commit.parents.as_slice()).collect();
+        assert_eq!(parents, [&[own, older][..], &[older], &[]]);
+        store.close().await;
+    });
+}
+
+#[test]
 fn a_resource_registered_later_gets_its_index() {
     on_both(|mut place| async move {
         place.options.resources.clear();

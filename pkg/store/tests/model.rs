@@ -17,7 +17,7 @@ mod log;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::*;
 use faults::Faulty;
@@ -322,4 +322,58 @@ async fn fenced_writer(disk: Disk) {
     let after = create(&new, &pod("late"), "y").await.unwrap();
     assert!(after.revision > kept.revision);
     new.close().await;
+}
+
+#[test]
+fn a_disk_that_does_not_confirm_is_told_while_reads_go_on() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let disk = Disk::new(0, true);
+        let mut settings = disk.options();
+        settings.limits.stall = Duration::from_millis(50);
+        let store = Store::open(settings).await.unwrap();
+        let kept = create(&store, &pod("kept"), "x").await.unwrap();
+        let hold = |on| disk.log.iter().for_each(|log| log.hold(on));
+        hold(true);
+        let soon = WriteContext { deadline: Instant::now() + Duration::from_millis(200), ..context() };
+        let late = store.propose(Proposal::single(None, Change::Put(pod("late"), draft("late", "x")), soon)).await;
+        assert!(matches!(late, Err(ProposeError::Unknown)), "it may still come: {late:?}");
+        let refused = create(&store, &pod("refused"), "x").await;
+        assert!(matches!(refused, Err(ProposeError::Unavailable { .. })), "{refused:?}");
+        assert!(matches!(store.health(), Health::NotReady(_)));
+        assert_eq!(store.get(&pod("kept")).unwrap().revision, kept.revision);
+        assert!(store.get(&pod("late")).is_none(), "durable before visible");
+        hold(false);
+        settle(&store).await;
+        assert!(matches!(store.health(), Health::Ready));
+        assert!(store.get(&pod("late")).is_some() && store.get(&pod("refused")).is_none());
+        store.close().await;
+    });
+}
+
+#[test]
+fn an_event_is_durable_soon_after_it_was_seen() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let disk = Disk::new(0, true);
+        let mut settings = disk.options();
+        settings.limits.volatile_delay = Duration::from_millis(20);
+        let store = Store::open(settings).await.unwrap();
+        let event = Key::new(events(), "default", "e");
+        create(&store, &event, "x").await.unwrap();
+        assert!(store.get(&event).is_some());
+        let survives = async {
+            loop {
+                let after = Store::open(disk.after_crash().await).await.unwrap();
+                let there = after.get(&event).is_some();
+                after.close().await;
+                if there {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, survives).await.expect("nothing else is written meanwhile");
+        store.close().await;
+    });
 }

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What controllers make of the cluster: dependents that go or stay, namespaces that end, nodes that fall silent.
 
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
 use knarr_tests::cluster::{Cluster, LATER, SOON};
 use knarr_tests::knarr::Process;
 use knarr_tests::kubectl::Kubectl;
@@ -13,6 +17,8 @@ fn what_is_left_without_an_owner_a_namespace_or_a_node_is_dealt_with() {
     let kubectl = cluster.kubectl.clone();
     dependents_go_or_stay(&kubectl, &image);
     pods_are_replaced_one_after_all_others(&kubectl, &image);
+    old_templates_are_forgotten(&kubectl, &image);
+    every_namespace_has_its_account_and_the_ca(&kubectl, cluster.folder());
     a_namespace_ends_with_all_that_is_in_it(&kubectl, &image);
     pods_leave_a_silent_node(&mut cluster, &kubectl, &image);
 }
@@ -84,8 +90,49 @@ fn pods_are_replaced_one_after_all_others(kubectl: &Kubectl, image: &str) {
     kubectl.run(&["delete", "deployment", "anew"]);
 }
 
-fn a_namespace_ends_with_all_that_is_in_it(kubectl: &Kubectl, image: &str) {
+/// Of those without pods as many stay as `revisionHistoryLimit` says, and lead back.
+fn old_templates_are_forgotten(kubectl: &Kubectl, image: &str) {
+    let empty = deployment("idle", image, "").replace("replicas: 2", "replicas: 0\n  revisionHistoryLimit: 2");
+    let revisions = "jsonpath={.items[*].metadata.annotations.deployment\\.kubernetes\\.io/revision}";
+    let sets = |want: &str| {
+        until("the sets are as many as wanted", SOON, || {
+            let found = kubectl.run(&["get", "rs", "-l", "app=idle", "-o", revisions]);
+            let mut words: Vec<_> = found.split(' ').collect();
+            words.sort_unstable();
+            (words.join(" ") == want, found)
+        });
+    };
+    for (seconds, want) in [(1, "1"), (2, "1 2"), (3, "1 2 3"), (4, "2 3 4")] {
+        kubectl.apply(&empty.replace("'3600'", &format!("'{seconds}'")));
+        sets(want);
+    }
+    kubectl.run(&["rollout", "undo", "deployment/idle", "--to-revision=2"]);
+    sets("3 4 5");
+    let command = "jsonpath={.spec.template.spec.containers[0].command[1]}";
+    assert_eq!(kubectl.run(&["get", "deployment", "idle", "-o", command]), "2");
+    kubectl.run(&["delete", "deployment", "idle"]);
+}
+
+fn every_namespace_has_its_account_and_the_ca(kubectl: &Kubectl, folder: &Path) {
+    let ca = fs::read_to_string(folder.join("server/tls/ca.crt")).unwrap();
     kubectl.run(&["create", "namespace", "ending"]);
+    let both_are_there = || {
+        until("the account and the CA are there", SOON, || {
+            let all = ["serviceaccount/default", "configmap/kube-root-ca.crt"];
+            let path = "jsonpath={.items[0].metadata.name} {.items[1].data.ca\\.crt}";
+            let found = kubectl.try_run(&[&["get", "-n", "ending", "-o", path], &all[..]].concat(), "");
+            (found.out.trim() == format!("default {}", ca.trim()), format!("{found:?}"))
+        });
+    };
+    both_are_there();
+    let other = r#"{"data": {"ca.crt": "another"}}"#;
+    kubectl.run(&["patch", "configmap", "kube-root-ca.crt", "-n", "ending", "--type=merge", "-p", other]);
+    both_are_there();
+    kubectl.run(&["delete", "serviceaccount/default", "configmap/kube-root-ca.crt", "-n", "ending"]);
+    both_are_there();
+}
+
+fn a_namespace_ends_with_all_that_is_in_it(kubectl: &Kubectl, image: &str) {
     kubectl.run(&["create", "configmap", "one", "-n", "ending"]);
     kubectl.run_with(&["apply", "-n", "ending", "-f", "-"], &deployment("inside", image, ""));
     kubectl.run(&["rollout", "status", "deployment/inside", "-n", "ending", "--timeout=90s"]);
@@ -115,8 +162,11 @@ spec:
     kubectl.apply(&[patient("brief", 1), patient("steady", 3600)].concat());
     kubectl.run(&["wait", "--for=condition=Ready", "pod/brief", "pod/steady", "--timeout=90s"]);
     cluster.agents[1].kill();
+    let silent = Instant::now();
     let ready = "{.status.conditions[?(@.type==\"Ready\")].status}";
     kubectl.wait_for(&["node", "node2"], ready, "Unknown", LATER);
+    // 40 s after its last lease, which may have been 10 s old.
+    assert!(silent.elapsed() > Duration::from_secs(20), "given up after {:?}", silent.elapsed());
     until("the node is tainted", SOON, || {
         let taints = kubectl.run(&["get", "node", "node2", "-o", "jsonpath={.spec.taints[*].key}"]);
         (taints.contains("node.kubernetes.io/unreachable"), taints)

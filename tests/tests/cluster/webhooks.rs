@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Webhooks that change, refuse and hang.
 
-use knarr_tests::cluster::Bare;
+use std::time::Duration;
+
+use knarr_tests::cluster::{Bare, SOON};
+use knarr_tests::wait::eventually;
 use knarr_tests::webhook::Webhook;
 use serde_json::{Value, json};
 
@@ -9,9 +12,9 @@ const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sett
 
 #[test]
 fn webhooks_change_refuse_and_hang_alone() {
-    let bare = Bare::start(&[]);
-    let (host, kubectl, folder) = (&bare.host, &bare.kubectl, &bare.folder);
-    let webhook = Webhook::start(host, folder.path());
+    let mut bare = Bare::start(&[]);
+    let kubectl = &bare.kubectl.clone();
+    let webhook = Webhook::start(&bare.host, bare.folder.path());
     for (kind, path, resource) in [
         ("MutatingWebhookConfiguration", "/label", "configmaps"),
         ("ValidatingWebhookConfiguration", "/deny", "configmaps"),
@@ -38,6 +41,16 @@ fn webhooks_change_refuse_and_hang_alone() {
     assert!(refused.code != 0 && refused.err.contains(words), "{refused:?}");
     kubectl.run(&["delete", "validatingwebhookconfiguration", "hang"]);
     kubectl.run_with(&["create", "-f", "-"], secret);
+
+    // What the server works on when it is told to end is still answered.
+    kubectl.apply(&webhook.configuration("ValidatingWebhookConfiguration", "/slow", "services").to_string());
+    let made = std::thread::scope(|scope| {
+        let late = scope.spawn(|| kubectl.try_run(&["create", "service", "clusterip", "late", "--tcp=80"], ""));
+        eventually("the webhook is asked", SOON, || if webhook.slow_questions() > 0 { Ok(()) } else { Err("not yet") });
+        assert!(bare.server.terminate(Duration::from_secs(5)).success());
+        late.join().unwrap()
+    });
+    assert_eq!(made.out, "service/late created\n", "{made:?}");
 }
 
 #[test]

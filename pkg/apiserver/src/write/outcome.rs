@@ -50,3 +50,27 @@ pub fn taken(resource: &ResourceId, there: &Record, generated: bool) -> Status {
 fn is_being_deleted(json: &[u8]) -> bool {
     serde_json::from_slice::<Object>(json).is_ok_and(|object| !object["metadata"]["deletionTimestamp"].is_null())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn clients_are_told_whether_to_try_again() {
+        let retry_after = Duration::from_secs(2);
+        for (error, code, seconds) in [
+            (ProposeError::TooManyRequests { retry_after }, 429, 2),
+            (ProposeError::Unavailable { why: "the disk is full".into(), retry_after }, 503, 2),
+            (ProposeError::Closed, 503, 1),
+            // Nobody knows whether it was applied.
+            (ProposeError::Unknown, 504, 1),
+            (ProposeError::Timeout, 504, 1),
+        ] {
+            let status = propose_error(&ResourceId::new("", "pods"), "a", &error);
+            let after = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+            assert_eq!((status.code, after), (code, seconds), "{error}");
+        }
+    }
+}

@@ -55,6 +55,8 @@ struct Inner {
     random: Mutex<fastrand::Rng>,
     armed: AtomicBool,
     faults: AtomicU32,
+    /// Syncs wait while this is set.
+    held: AtomicBool,
 }
 
 /// Clones are one folder.
@@ -72,11 +74,17 @@ impl FaultyLog {
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             armed: AtomicBool::new(false),
             faults: AtomicU32::new(0),
+            held: AtomicBool::new(false),
         }))
     }
 
     pub fn arm(&self, on: bool) {
         self.0.armed.store(on, Ordering::SeqCst);
+    }
+
+    /// Keeps syncs waiting, or lets them go on.
+    pub fn hold(&self, on: bool) {
+        self.0.held.store(on, Ordering::SeqCst);
     }
 
     pub fn faults(&self) -> u32 {
@@ -169,6 +177,9 @@ impl File for Handle {
 
     fn sync(&mut self) -> io::Result<()> {
         assert!(!self.failed, "a sync that failed is not tried again");
+        while self.log.0.held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.failed = self.log.fails();
         let failed = self.failed;
         let mut picks = self.log.0.random.lock().fork();
