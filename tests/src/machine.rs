@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::{clients, knarr};
 
 /// How long a machine may run, in seconds.
-const PATIENCE: &str = "300";
+const PATIENCE: &str = "420";
 const MEMORY: &str = "1536M";
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// Modules beside the network's: what containers need.
@@ -44,7 +44,7 @@ sh /run.sh 2>&1
 poweroff -f
 "#;
 
-/// Runs `script` as root on a machine that has busybox, nft, unshare, `knarr`, and `files` below `/files`; gives what
+/// Runs `script` as root on a machine that has busybox, curl, nft, unshare, `knarr`, and `files` below `/files`; gives what
 /// it printed. `None`, and a word about it, where QEMU or a kernel is missing; `folder` is the test's own.
 ///
 /// # Panics
@@ -86,9 +86,9 @@ fn make_root(root: &Path, modules: &Path, files: &Path, script: &str) {
     symlink("bin", root.join("sbin")).expect("the test's folder can be written");
     fs::create_dir_all(root.join("usr")).expect("the test's folder can be written");
     shell(&format!("strip -s -o {} {}", bin.join("knarr").display(), knarr::binary().display()));
-    for program in ["/usr/sbin/nft", "/usr/bin/unshare"] {
+    for program in ["/usr/sbin/nft", "/usr/bin/unshare", "/usr/bin/curl"] {
         let name = Path::new(program).file_name().expect("it has a name");
-        fs::copy(program, bin.join(name)).expect("nftables and util-linux are installed");
+        fs::copy(program, bin.join(name)).expect("nftables, util-linux and curl are installed");
         copy_libraries(root, Path::new(program));
     }
     copy_libraries(root, &knarr::binary());

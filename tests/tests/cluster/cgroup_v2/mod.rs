@@ -18,6 +18,17 @@ fn limits_hold_on_cgroup_v2_alone() {
     let says = |want: &str| assert!(said.lines().any(|line| line == want), "no {want:?}: {said}");
     says("hungry: OOMKilled");
     says("curious: 1 head: /tmp/memory: Operation not permitted ");
+    for want in [
+        "container cpu.weight: 20",
+        "container cpu.max: 100000 100000",
+        "container memory.max: 100663296",
+        "pod cpu.weight: 20",
+        "pod cpu.max: 100000 100000",
+        "pod memory.max: 134217728",
+        "restarts: 0",
+    ] {
+        says(&format!("resized {want}"));
+    }
     for place in ["machine", "box"] {
         for want in [
             // 250m of 1000m is 256 shares of 1024, the 10th weight.

@@ -59,9 +59,30 @@ see_ends() {
     echo "curious: $(knarr ctl logs curious | tr '\n' ' ')"
 }
 
+# limits LABEL: what the limited container and its pod may have.
+limits() {
+    local group file
+    group="$(find /sys/fs/cgroup/knarr-* -type d -name c-0 | head -n 1)"
+    for file in cpu.weight cpu.max memory.max; do
+        echo "$1 container $file: $(cat "$group/$file")"
+        echo "$1 pod $file: $(cat "$group/../$file")"
+    done
+}
+
+# resize DATA: twice the requests and limits of CPU, and more memory, while the container runs.
+resize() {
+    curl -sS --cacert "$1/tls/ca.crt" --cert "$1/tls/admin.crt" --key "$1/tls/admin.key" -o /tmp/resized -X PATCH \
+        -H "Content-Type: application/strategic-merge-patch+json" \
+        https://127.0.0.1:6443/api/v1/namespaces/default/pods/limited/resize -d '{"spec": {"containers": [{
+            "name": "c", "resources": {"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "96Mi"}}}]}}'
+    ctl 96Mi get pod limited -o 'jsonpath={.status.containerStatuses[0].resources.limits.memory}' || cat /tmp/resized
+    limits resized
+    echo "resized restarts: $(knarr ctl get pod limited -o 'jsonpath={.status.containerStatuses[0].restartCount}')"
+}
+
 # node WHERE: a cluster on this machine from its start to nothing.
 node() {
-    local data="/var/lib/$1" up group
+    local data="/var/lib/$1" up
     export KUBECONFIG="$data/admin.kubeconfig"
     knarr up --data-dir "$data" --node-name machine --bind-address 127.0.0.1 --node-ip 10.0.2.15 >/tmp/up.log 2>&1 &
     up=$!
@@ -70,12 +91,9 @@ node() {
     limited | ctl created apply -f -
     [ "$1" = box ] || see_ends
     ctl Running get pod limited -o 'jsonpath={.status.phase}'
-    group="$(find /sys/fs/cgroup/knarr-* -type d -name c-0 | head -n 1)"
-    for file in cpu.weight cpu.max memory.max; do
-        echo "$1 container $file: $(cat "$group/$file")"
-        echo "$1 pod $file: $(cat "$group/../$file")"
-    done
+    limits "$1"
     echo "$1 inside: $(knarr ctl exec limited -- cat /proc/1/cgroup /sys/fs/cgroup/memory.max | tr '\n' ' ')"
+    [ "$1" = box ] || resize "$data"
     kill "$up"
     wait "$up"
     echo "$1 up ends: $?"
