@@ -20,6 +20,8 @@ SPACE = "knarr-bench"
 ADDRESS = "10.98.0.1"
 IMAGE = "knarr.dev/hello:bench"
 IDLE_SECONDS = 30
+# Work has come to rest, and what it used of memory is given back, within this time.
+REST_SECONDS = 45
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts")
 
 
@@ -120,7 +122,18 @@ def delete_pods(cluster):
     until("the pods are gone", lambda: not cluster.call("GET", PODS)["items"])
 
 
-def measure_up(knarr, folder):
+def tell_memory(node, when):
+    whole, private = memory_mib(node.processes("up")[0])
+    print(f"idle memory, knarr up {when}: {whole:.1f} MiB proportional, {private:.1f} MiB private")
+
+
+def import_image(node, init, folder, cluster):
+    sh(f"{SCRIPTS}/make-image.py", f"{folder}/image", init, IMAGE)
+    sh(node.knarr, "ctl", "image", "import", f"{folder}/image", "--data-dir", f"{node.data}/agent")
+    until("the account is there", lambda: cluster.call("GET", "/api/v1/namespaces/default/serviceaccounts/default"))
+
+
+def measure_up(knarr, init, folder):
     node = Node(knarr, f"{folder}")
     began = time.monotonic()
     node.spawn("up", "--data-dir", node.data, "--node-name", "bench")
@@ -128,6 +141,13 @@ def measure_up(knarr, folder):
         cluster = node.cluster()
         until("the node is Ready", lambda: node_ready(cluster))
         print(f"knarr up, empty data dir, until the node is Ready: {time.monotonic() - began:.2f} s")
+        time.sleep(REST_SECONDS)
+        tell_memory(node, "after its start")
+        import_image(node, init, folder, cluster)
+        create_and_watch(cluster, [f"pod-{i}" for i in range(100)])
+        delete_pods(cluster)
+        time.sleep(120)
+        tell_memory(node, "two minutes after 100 pods came and went")
     finally:
         node.down()
 
@@ -242,7 +262,7 @@ def measure_ingress(node, cluster, folder):
 
 def inside(knarr, init):
     with tempfile.TemporaryDirectory(prefix="knarr-bench-") as folder:
-        measure_up(knarr, folder)
+        measure_up(knarr, init, folder)
         node = Node(knarr, folder)
         try:
             node.spawn("server", "--data-dir", node.data, "--bind-address", ADDRESS, "--port", "6443")
@@ -251,9 +271,7 @@ def inside(knarr, init):
             node.spawn("agent", "--server", f"https://{ADDRESS}:6443", "--token", token, "--node-name", "bench",
                        "--data-dir", f"{node.data}/agent", "--node-ip", ADDRESS)
             until("the node is Ready", lambda: node_ready(cluster))
-            sh(f"{SCRIPTS}/make-image.py", f"{folder}/image", init, IMAGE)
-            sh(knarr, "ctl", "image", "import", f"{folder}/image", "--data-dir", f"{node.data}/agent")
-            until("the account is there", lambda: cluster.call("GET", "/api/v1/namespaces/default/serviceaccounts/default"))
+            import_image(node, init, folder, cluster)
             measure_pods(cluster)
             measure_idle(node, cluster)
             measure_dns(node, folder)

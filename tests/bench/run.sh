@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the release binary and measures it; docs/benchmarks.md has the results.
-#   tests/bench/run.sh             all of them, about ten minutes after the build
+#   tests/bench/run.sh             all of them, about a quarter of an hour after the build
 #   tests/bench/run.sh PART...     abuse, api, bind, node, runtime, store
 # Wants root, and Debian's busybox-static, crun, runc, curl, dnsperf, nginx-light and wrk. The parts api and bind
 # want the load generator's sources, KBENCH_SOURCES [default: ../shared/tools/kbench], and are left out without.
