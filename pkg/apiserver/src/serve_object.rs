@@ -149,7 +149,7 @@ pub fn formed(kind: &Kind, object: &Object, form: Form, columns: bool) -> Value 
     match form {
         Form::Object => object.clone(),
         Form::Metadata { beta, .. } => {
-            let mut metadata = table::partial_metadata(object);
+            let mut metadata = table::partial_metadata(kind, object);
             if beta {
                 metadata["apiVersion"] = "meta.k8s.io/v1beta1".into();
             }

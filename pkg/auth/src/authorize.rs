@@ -169,14 +169,7 @@ impl Authorizer {
     /// All rules of a user in a namespace, and the complaint of whoever cannot tell all.
     #[must_use]
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<Rule>, Option<String>) {
-        let mut rules = Vec::new();
-        if user.is_in(MASTERS) {
-            let all = || vec!["*".to_owned()];
-            rules.push(Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() });
-            rules.push(Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() });
-        }
-        let (by_roles, missing) = self.index.read().rules_for(user, namespace);
-        rules.extend(by_roles);
+        let (rules, missing) = self.index.read().rules_for(user, namespace);
         let node = user.node().map(|_| "node authorizer does not support user rule resolution".to_owned());
         let complaints: Vec<_> = node.into_iter().chain(aggregate(&missing)).collect();
         (rules, (!complaints.is_empty()).then(|| listed(&complaints)))

@@ -8,8 +8,9 @@ mod autoscaler;
 mod ordered;
 
 use knarr_types::Object;
-use knarr_types::tree::Map;
+use knarr_types::tree::{Map, Value};
 
+use crate::decode::TEMPLATE_GENERATION;
 use crate::field_table::TypeRef;
 use crate::kinds::Kind;
 use crate::normalize::normalize;
@@ -54,6 +55,23 @@ pub fn is_converted(kind: &Kind) -> bool {
         && *kind.storage_version != kind.api_version()
 }
 
+/// Takes the annotations away that stand for fields which the kind's version does not have. Upstream's inner form
+/// has those fields, and its metadata is what tables and objects cut down to their metadata show.
+pub(crate) fn drop_stand_ins(kind: &Kind, metadata: &mut Value) {
+    let names: &[&str] = match &*kind.kind {
+        "DaemonSet" if kind.custom.is_none() => &[TEMPLATE_GENERATION],
+        "HorizontalPodAutoscaler" if is_converted(kind) => &autoscaler::ANNOTATIONS,
+        _ => return,
+    };
+    let Some(fields) = metadata.as_object_mut() else { return };
+    if let Some(annotations) = fields.get_mut("annotations").and_then(Value::as_object_mut) {
+        names.iter().for_each(|name| drop(annotations.remove(name)));
+        if annotations.is_empty() {
+            fields.remove("annotations");
+        }
+    }
+}
+
 /// An autoscaler of the first version as one of the second, but for its `apiVersion`.
 pub(crate) fn autoscaler_to_v2(autoscaler: &mut Object) {
     if let Some(fields) = autoscaler.as_object_mut() {
@@ -87,7 +105,7 @@ fn rename(fields: &mut Map, direction: impl Fn((&'static str, &'static str)) -> 
 
 #[cfg(test)]
 mod tests {
-    use knarr_types::tree::{Value, json};
+    use knarr_types::tree::json;
 
     use super::*;
     use crate::kinds::Registry;
@@ -109,6 +127,24 @@ mod tests {
                 "regarding": {"kind": "Pod"}, "reportingController": "c", "eventTime": "2024-01-01T00:00:00.000000Z",
                 "deprecatedFirstTimestamp": null, "deprecatedLastTimestamp": null, "deprecatedSource": {}})
         );
+    }
+
+    #[test]
+    fn what_stands_for_fields_is_no_part_of_the_metadata_alone() {
+        let registry = Registry::builtin();
+        let generation = "deprecated.daemonset.template.generation";
+        let behavior = "autoscaling.alpha.kubernetes.io/behavior";
+        for (group, version, kind, annotations, left) in [
+            ("apps", "v1", "DaemonSet", json!({generation: "1"}), Value::Null),
+            ("apps", "v1", "DaemonSet", json!({generation: "1", "a": "b"}), json!({"a": "b"})),
+            ("apps", "v1", "Deployment", json!({generation: "1"}), json!({generation: "1"})),
+            ("autoscaling", "v1", "HorizontalPodAutoscaler", json!({behavior: "{}"}), Value::Null),
+            ("autoscaling", "v2", "HorizontalPodAutoscaler", json!({behavior: "{}"}), json!({behavior: "{}"})),
+        ] {
+            let mut metadata = json!({"name": "x", "annotations": annotations});
+            drop_stand_ins(registry.by_kind(group, version, kind).unwrap(), &mut metadata);
+            assert_eq!(metadata["annotations"], left, "{group}/{version} {kind}");
+        }
     }
 
     #[test]
@@ -138,7 +174,8 @@ mod tests {
                     {"type": "External", "external": {"metric": {"name": "queue"},
                         "target": {"type": "AverageValue", "averageValue": "30"}}},
                     {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]},
-            "status": {"currentMetrics": null, "desiredReplicas": 0}});
+            "status": {"currentMetrics": null, "desiredReplicas": 0,
+                "conditions": [{"type": "AbleToScale", "status": "True", "lastTransitionTime": null}]}});
         let mut object = stored.clone();
         from_storage(v1, &mut object);
         assert_eq!(object["spec"]["targetCPUUtilizationPercentage"], 50);
@@ -150,6 +187,10 @@ mod tests {
         assert_eq!(
             annotations["autoscaling.alpha.kubernetes.io/behavior"],
             r#"{"ScaleUp":null,"ScaleDown":{"StabilizationWindowSeconds":10,"SelectPolicy":"Max","Policies":[{"Type":"Pods","Value":1,"PeriodSeconds":5}],"Tolerance":null}}"#
+        );
+        assert_eq!(
+            annotations["autoscaling.alpha.kubernetes.io/conditions"],
+            r#"[{"type":"AbleToScale","status":"True","lastTransitionTime":null}]"#
         );
         to_storage(v1, &mut object);
         assert_eq!(object, stored);

@@ -32,8 +32,7 @@ use head::Head;
 
 pub use answer::decode_answer;
 pub use head::internal_package;
-pub(crate) use kind::TEMPLATE_GENERATION;
-pub use kind::{FieldValidation, PatchedFault, decode_as, decode_patched};
+pub use kind::{FieldValidation, PatchedFault, TEMPLATE_GENERATION, decode_as, decode_patched};
 use typed::Typed;
 pub(crate) use typed::{shortest, zero};
 
@@ -156,6 +155,19 @@ pub fn decode_strictly(body: &[u8], float: fn(Number) -> Value) -> Result<(Objec
 pub fn decode_any(body: &[u8]) -> Result<Object, DecodeError> {
     let text = text_of(body);
     serde_json::from_str(&text).map_err(|error| syntax_error(&text, &error))
+}
+
+/// A fault of what a patch made, which names a number as the patch has it: `1e3` for `1000.0`.
+#[must_use]
+pub fn as_written(why: &str, patch: &[u8]) -> String {
+    const BEFORE: &str = "json: cannot unmarshal number ";
+    let written = || {
+        let (before, rest) = why.split_once(BEFORE)?;
+        let (number, after) = rest.split_once(' ')?;
+        let number = go_json::literal(&text_of(patch), number)?;
+        Some(format!("{before}{BEFORE}{number} {after}"))
+    };
+    written().unwrap_or_else(|| why.to_owned())
 }
 
 /// The text of a body; what is no UTF-8 is replaced, as Go does. Nearly all are, and that is seen quickly.

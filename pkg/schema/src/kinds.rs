@@ -99,6 +99,9 @@ pub struct Kind {
     pub custom: Option<Arc<Custom>>,
 }
 
+/// The columns of what is no resource of its own.
+const SCALE_COLUMNS: &str = "Name:string@0 | Desired:integer@0 | Available:integer@0 | Age:string@0";
+
 impl Kind {
     /// The `apiVersion` of its objects: `v1`, `apps/v1`.
     #[must_use]
@@ -131,7 +134,7 @@ impl Kind {
             verbs: Vec::new(),
             subresources: Vec::new(),
             ty: TypeRef::Named(ty),
-            columns: Vec::new(),
+            columns: if kind == "Scale" { read_columns(SCALE_COLUMNS) } else { Vec::new() },
             selectable: Vec::new(),
             tier: Tier::Volatile,
             history: false,
@@ -300,7 +303,7 @@ fn read_kind(row: &'static str) -> Option<Kind> {
         verbs: split(verbs, ','),
         subresources: subresources.split(' ').filter_map(|text| read_subresource(text, group, version)).collect(),
         ty: TypeRef::named(schema)?,
-        columns: columns_text.split(" | ").filter_map(read_column).collect(),
+        columns: read_columns(columns_text),
         selectable: split(selectable, ','),
         tier: if kind == "Event" { Tier::Volatile } else { Tier::Durable },
         history: !transient,
@@ -338,6 +341,11 @@ fn read_subresource(text: &str, group: &str, version: &str) -> Option<Subresourc
     };
     let verbs = split(verbs, ',');
     Some(Subresource { name: name.into(), group: group.into(), version: version.into(), kind: kind.into(), verbs })
+}
+
+/// `Name:string:name@0 | Age:string@0`.
+fn read_columns(text: &'static str) -> Vec<Column> {
+    text.split(" | ").filter_map(read_column).collect()
 }
 
 /// `Name:string:name@0`.

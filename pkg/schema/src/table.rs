@@ -108,7 +108,7 @@ pub fn row(kind: &Kind, object: &Object, include: IncludeObject, now: Timestamp)
     }
     row["object"] = match include {
         IncludeObject::None => Value::Null,
-        IncludeObject::Metadata => partial_metadata(object),
+        IncludeObject::Metadata => partial_metadata(kind, object),
         IncludeObject::Object => object.clone(),
     };
     row
@@ -116,8 +116,10 @@ pub fn row(kind: &Kind, object: &Object, include: IncludeObject, now: Timestamp)
 
 /// An object's metadata alone, as PartialObjectMetadata.
 #[must_use]
-pub fn partial_metadata(object: &Object) -> Object {
-    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
+pub fn partial_metadata(kind: &Kind, object: &Object) -> Object {
+    let mut metadata = object["metadata"].clone();
+    crate::convert::drop_stand_ins(kind, &mut metadata);
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata })
 }
 
 /// The cells of an object, in the order of its kind's columns.
@@ -173,6 +175,17 @@ mod tests {
         as_v1beta1(&mut table);
         assert_eq!(table["rows"][0]["object"]["apiVersion"], "meta.k8s.io/v1beta1");
         assert_eq!((&table["columnDefinitions"], &table["metadata"]["resourceVersion"]), (&Value::Null, &json!("7")));
+    }
+
+    #[test]
+    fn a_scale_has_a_table() {
+        let kind = Kind::of_body("autoscaling", "v1", "Scale").unwrap();
+        let scale = json!({"metadata": {"name": "a"}, "spec": {"replicas": 3}, "status": {"replicas": 2}});
+        let table = table_of_one(&kind, &scale, IncludeObject::None, true, Timestamp::UNIX_EPOCH);
+        assert_eq!(table["rows"][0]["cells"], json!(["a", 3, 2, "<unknown>"]));
+        let columns = table["columnDefinitions"].as_array().unwrap();
+        assert_eq!(columns[1]["description"], "replicas is the desired number of instances for the scaled object.");
+        assert!(columns.iter().all(|column| column["format"] == "" && column["description"] != ""));
     }
 
     #[test]

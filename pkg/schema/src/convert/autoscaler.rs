@@ -10,6 +10,8 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+/// What this version has no fields for.
+pub(super) const ANNOTATIONS: [&str; 4] = [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR];
 const CPU_TARGET: &str = "targetCPUUtilizationPercentage";
 const CPU_CURRENT: &str = "currentCPUUtilizationPercentage";
 
@@ -179,8 +181,14 @@ fn behavior_text(behavior: &Value) -> String {
 }
 
 fn condition_text(condition: &Value) -> String {
-    let fields = ["type", "status", "lastTransitionTime", "reason", "message"];
-    object(&fields.map(|field| (field, at(condition, &format!("/{field}")))))
+    object(&[
+        ("type", at(condition, "/type")),
+        ("status", at(condition, "/status")),
+        // A time is a struct, which is written also where it is nothing.
+        ("lastTransitionTime", at_or_null(condition, "/lastTransitionTime")),
+        ("reason", at(condition, "/reason")),
+        ("message", at(condition, "/message")),
+    ])
 }
 
 // === v1 to v2
@@ -197,8 +205,7 @@ pub(super) fn v1_to_v2(fields: &mut Map) {
         let text = annotations.remove(name)?;
         serde_json::from_str(text.as_str()?).ok()
     };
-    let [metrics, current, conditions, behavior] =
-        [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR].map(&mut annotation);
+    let [metrics, current, conditions, behavior] = ANNOTATIONS.map(&mut annotation);
     if let Some(spec) = fields.get_mut("spec").and_then(Value::as_object_mut) {
         let mut all: Vec<Value> = listed(metrics).iter().map(|metric| metric_v2(metric, "target")).collect();
         if let Some(target) = spec.remove(CPU_TARGET).filter(|target| !target.is_null()) {

@@ -163,6 +163,17 @@ impl Custom {
         coerce(object, &version.schema)
     }
 
+    /// As [`Custom::coerce`] for what an apply made, whose nulls stay to be judged.
+    ///
+    /// # Errors
+    /// As [`Custom::coerce`].
+    pub fn coerce_applied(&self, object: &mut Object) -> Result<(), String> {
+        match self.version_of(object) {
+            Some(version) => coerce_but(object, &version.schema, Nulls::Kept).map(drop),
+            None => self.coerce(object).map(drop),
+        }
+    }
+
     /// Fills in the defaults of the object's version.
     pub fn default(&self, object: &mut Object) {
         if let Some(version) = self.version_of(object) {
@@ -215,12 +226,25 @@ impl Custom {
 
 /// Prunes an object and brings its metadata, and those of embedded ones, into their one form.
 fn coerce(object: &mut Object, schema: &StructuralSchema) -> Result<Vec<String>, String> {
+    coerce_but(object, schema, Nulls::Dropped)
+}
+
+/// What becomes of nulls that the schema does not take and has no default for.
+#[derive(Clone, Copy)]
+enum Nulls {
+    Dropped,
+    Kept,
+}
+
+fn coerce_but(object: &mut Object, schema: &StructuralSchema, nulls: Nulls) -> Result<Vec<String>, String> {
     let mut unknown = match object.get_mut("metadata") {
         Some(metadata) => coerce_metadata(metadata, "metadata")?,
         None => Vec::new(),
     };
     unknown.extend(prune(object, schema));
-    drop_nulls(object, Some(schema));
+    if let Nulls::Dropped = nulls {
+        drop_nulls(object, Some(schema));
+    }
     let mut embedded = Vec::new();
     coerce_embedded(object, schema, &FieldPath::root(), &mut embedded).map_err(|error| error.to_string())?;
     embedded.sort();

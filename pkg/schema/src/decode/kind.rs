@@ -27,7 +27,7 @@ pub enum FieldValidation {
 }
 
 /// The annotation that a field of DaemonSets is published as.
-pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 /// How many bytes of a body are shown in an error.
 const SHOWN: usize = 30;
 

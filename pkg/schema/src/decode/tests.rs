@@ -15,6 +15,16 @@ fn read(group: &str, kind: &str, body: &str) -> Result<(Object, Vec<String>), St
 }
 
 #[test]
+fn a_fault_names_a_number_as_a_patch_has_it() {
+    for (number, want) in [("1000.0", "1e3"), ("7.5", "7.5")] {
+        let fault =
+            |number: &str| format!("json: cannot unmarshal number {number} into Go struct field X.a of type int32");
+        assert_eq!(as_written(&fault(number), br#"{"spec":{"replicas":1e3}}"#), fault(want));
+    }
+    assert_eq!(as_written("unknown field", b"1e3"), "unknown field");
+}
+
+#[test]
 fn the_generation_of_a_template_is_a_number() {
     let sent = |generation: &str| {
         let annotations = format!(r#"{{"deprecated.daemonset.template.generation":"{generation}"}}"#);

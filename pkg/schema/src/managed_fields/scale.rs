@@ -49,8 +49,7 @@ pub fn to_scale(parent: &[Value], replicas: Place<'_, '_>) -> Option<Value> {
 #[must_use]
 pub fn to_parent(parent: &[Value], scale: &[Value], replicas: Place<'_, '_>, version: &str) -> Option<Value> {
     let (Ok(mut entries), Ok(scale)) = (Entries::parse(parent), Entries::parse(scale)) else { return None };
-    let mut owners: Vec<Entry<'_>> =
-        scale.iter().filter(|entry| entry.fields.contains(&path(&IN_SCALE))).cloned().collect();
+    let mut owners: Vec<Entry<'_>> = scale.iter().cloned().collect();
     for entry in entries.iter_mut() {
         let Some(names) = replicas(&entry.version) else {
             entry.fields = FieldSet::default();
@@ -60,7 +59,7 @@ pub fn to_parent(parent: &[Value], scale: &[Value], replicas: Place<'_, '_>, ver
             continue;
         }
         // An updater's name has its version in it, so that it is another one in the scale: it loses the replicas, and
-        // gets them back by its other name.
+        // gets them back by its other name. Who owns anything of the scale keeps them.
         match owners.iter().position(|owner| owner.id == entry.id) {
             Some(at) => drop(owners.swap_remove(at)),
             None => entry.fields = entry.fields.difference(&only(&names)),
@@ -68,7 +67,7 @@ pub fn to_parent(parent: &[Value], scale: &[Value], replicas: Place<'_, '_>, ver
     }
     entries.retain_owners();
     let names = replicas(version).unwrap_or_default();
-    for owner in owners {
+    for owner in owners.into_iter().filter(|owner| owner.fields.contains(&path(&IN_SCALE))) {
         entries.add(Entry::new(owner.id, version.into(), None, only(&names)));
     }
     entries.publish()
@@ -102,6 +101,24 @@ mod tests {
         assert!(after[0].get("time").is_none());
         assert_eq!(after[1], entry("m1", "Apply", "apps/v1", json!({"f:spec": {"f:paused": {}}})));
         assert_eq!(after[2]["manager"], "u");
+    }
+
+    #[test]
+    fn who_owns_anything_of_the_scale_keeps_the_replicas() {
+        let names: Place<'_, '_> = &|_| Some(vec!["spec", "replicas"]);
+        let replicas = json!({"f:spec": {"f:replicas": {}}});
+        let parent = [entry("m", "Apply", "apps/v1", replicas.clone())];
+        for (scale, kept) in [(json!({"f:spec": {}}), true), (json!({"f:metadata": {"f:labels": {}}}), true)] {
+            let scale = [entry("m", "Apply", "autoscaling/v1", scale)];
+            let after = to_parent(&parent, &scale, names, "apps/v1").unwrap();
+            assert_eq!(after[0]["fieldsV1"] == replicas, kept, "{scale:?}");
+        }
+        assert!(to_parent(&parent, &[], names, "apps/v1").is_none_or(|left| left == json!([])));
+        let other = [entry("o", "Apply", "autoscaling/v1", json!({"f:spec": {}}))];
+        assert!(
+            to_parent(&parent, &other, names, "apps/v1").is_none_or(|left| left == json!([])),
+            "it owns no replicas"
+        );
     }
 
     #[test]

@@ -78,6 +78,11 @@ pub(super) static DAEMON_SET: Rules = Rules {
             let rolling = object(strategy, "rollingUpdate");
             unset(rolling, "maxUnavailable", 1);
             unset(rolling, "maxSurge", 0);
+        } else if strategy["rollingUpdate"].is_object() {
+            // Upstream's inner form cannot leave them out.
+            let rolling = object(strategy, "rollingUpdate");
+            unset(rolling, "maxUnavailable", 0);
+            unset(rolling, "maxSurge", 0);
         }
         unset(spec, "revisionHistoryLimit", 10);
         template_defaults(spec);

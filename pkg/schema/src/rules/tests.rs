@@ -90,6 +90,23 @@ fn a_new_set_keeps_the_generation_that_it_comes_with() {
 }
 
 #[test]
+fn a_set_that_waits_for_deletes_has_the_numbers_of_rolling_updates_too() {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("apps", "v1", "DaemonSet").unwrap();
+    let both = |unavailable: i64, surge: i64| json!({"maxUnavailable": unavailable, "maxSurge": surge});
+    for (strategy, want) in [
+        (json!({}), both(1, 0)),
+        (json!({"type": "OnDelete"}), Value::Null),
+        (json!({"type": "OnDelete", "rollingUpdate": {}}), both(0, 0)),
+        (json!({"type": "OnDelete", "rollingUpdate": {"maxUnavailable": 2}}), both(2, 0)),
+    ] {
+        let mut set = json!({"metadata": {}, "spec": {"updateStrategy": strategy}});
+        kind.default(&mut set);
+        assert_eq!(set["spec"]["updateStrategy"]["rollingUpdate"], want, "{strategy}");
+    }
+}
+
+#[test]
 fn new_objects_are_told_what_is_wrong_with_them() {
     let hook = |service: Value| {
         json!({"webhooks": [{"name": "a.b.c", "sideEffects": "None", "admissionReviewVersions": ["v1"],

@@ -26,6 +26,14 @@ pub(super) fn cells(kind: &str, object: Fields<'_>) -> Option<Vec<Value>> {
         "Job" => job(object),
         "CronJob" => cron_job(object),
         "HorizontalPodAutoscaler" => autoscaler(object),
+        "Scale" => {
+            vec![
+                object.name(),
+                object.int("/spec/replicas").into(),
+                object.int("/status/replicas").into(),
+                object.age(),
+            ]
+        }
         "ControllerRevision" => {
             vec![object.name(), controller(object), object.int("/revision").into(), object.age()]
         }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use knarr_types::go_quoted;
+
 use super::Opaque;
 use crate::cel::eval::Fault;
 use crate::cel::functions::{Function, Outcome, none};
@@ -60,7 +62,7 @@ impl Url {
 
 /// The address, or what is wrong with it in Go's words. It must be absolute: a scheme, or a path from `/`.
 pub(super) fn parse(text: &str) -> Result<Url, String> {
-    let bad = |why: &str| Err(format!("parse {text:?}: {why}"));
+    let bad = |why: &str| Err(format!("parse {}: {why}", go_quoted(text)));
     if text.is_empty() {
         return bad("empty url");
     }
@@ -122,7 +124,7 @@ impl<'a> Reference<'a> {
     /// What is wrong with it, in Go's words.
     pub fn parse(text: &'a str) -> Result<Self, String> {
         let (main, fragment) = text.split_once('#').unwrap_or((text, ""));
-        let bad = |why: &str| Err(format!("parse {main:?}: {why}"));
+        let bad = |why: &str| Err(format!("parse {}: {why}", go_quoted(main)));
         if main.bytes().any(|b| b < 0x20 || b == 0x7f) {
             return bad("net/url: invalid control character in URL");
         }
@@ -246,6 +248,7 @@ mod tests {
             ("mailto:x", None),
             ("e.com:80/a", None),
             ("1.2.3.4:80/a", Some("parse \"1.2.3.4:80/a\": first path segment in URL cannot contain colon")),
+            ("ht\u{1b}s://a", Some("parse \"ht\\x1bs://a\": net/url: invalid control character in URL")),
             (":a", Some("parse \":a\": missing protocol scheme")),
             ("https://[::1/a", Some("parse \"https://[::1/a\": missing ']' in host")),
             ("https://e.com:x/a", Some("parse \"https://e.com:x/a\": invalid port \":x\" after host")),

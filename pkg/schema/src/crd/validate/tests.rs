@@ -88,6 +88,17 @@ fn what_was_wrong_before_and_did_not_change_is_tolerated() {
 }
 
 #[test]
+fn within_schemas_of_which_some_must_fit_nothing_is_tolerated() {
+    let schema = StructuralSchema::parse(&json!({"type": "object", "properties": {"spec": {"type": "object",
+        "properties": {"a": {"type": "string"}, "b": {"type": "string"}},
+        "not": {"required": ["a"], "properties": {"a": {"enum": ["no"]}}}}}}));
+    let old = json!({"spec": {"a": "x"}});
+    let said = |new: Value| super::schema(&new, Some(&old), &schema, &FieldPath::root()).len();
+    assert_eq!(said(json!({"spec": {"a": "x", "b": "y"}})), 0, "what was forgiven would fit what must not");
+    assert_eq!(said(json!({"spec": {"a": "no"}})), 1);
+}
+
+#[test]
 fn lists_keep_their_elements_apart() {
     let schema = StructuralSchema::parse(&json!({"type": "object", "properties": {
         "s": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},

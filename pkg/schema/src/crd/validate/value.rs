@@ -335,6 +335,8 @@ fn join(path: &str, name: &str) -> String {
 
 /// `anyOf`, `oneOf`, `allOf` and `not`.
 fn logic(outcome: &mut Outcome, node: Node<'_>, schema: &StructuralSchema) {
+    // Within these nothing is forgiven for what it was before.
+    let node = Node { old: None, ..node };
     let checks = &schema.checks;
     let say = |words: &str| Fault { path: String::new(), what: What::Said(format!("{:?} {words}", node.path)) };
     if !checks.any_of.is_empty() {
