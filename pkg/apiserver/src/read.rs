@@ -132,7 +132,8 @@ impl Chosen {
     }
 }
 
-async fn respond(kind: &Kind, records: Vec<Arc<Record>>, meta: &Value, answer: Answer) -> Response {
+/// Records as a list in the form that a client asked for.
+pub(crate) async fn respond(kind: &Kind, records: Vec<Arc<Record>>, meta: &Value, answer: Answer) -> Response {
     match (answer.form, answer.encoding, kind.message()) {
         (Form::Object, Encoding::Json, _) => return list_body::json(kind, records, meta),
         (Form::Object, Encoding::Protobuf, Some(message)) => {
@@ -401,7 +402,11 @@ fn misfit(document: &Value) -> Option<String> {
         let value = &document[field];
         !(value.is_null() || if *ty == "int64" { value.is_i64() } else { value.is_string() })
     });
-    wrong.and_then(|(field, ty)| fault(&document[field], &format!("struct field continueToken.{field} of type {ty}")))
+    let (field, ty) = wrong?;
+    let value = &document[field];
+    // Of numbers that are none of the type it says which.
+    let kind = if ty == "int64" && value.is_number() { format!("number {value}") } else { json_kind(value).to_owned() };
+    Some(format!("json: cannot unmarshal {kind} into Go struct field continueToken.{field} of type {ty}"))
 }
 
 /// In the words of upstream's decoder, which counts from the end of the last whole group.
@@ -429,6 +434,31 @@ mod tests {
         }
         for bad in ["x", "e30", "!!"] {
             assert_eq!(Token::read(bad).unwrap_err().code, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_continue_token_that_says_something_else_is_refused_in_upstreams_words() {
+        let v1 = r#""v":"meta.k8s.io/v1""#;
+        for (document, why) in [
+            ("{}".to_owned(), "server does not recognize this encoded version "),
+            ("[]".to_owned(), "json: cannot unmarshal array into Go value of type storage.continueToken"),
+            (
+                r#"{"v":5}"#.to_owned(),
+                "json: cannot unmarshal number into Go struct field continueToken.v of type string",
+            ),
+            (r#"{"v":"x"}"#.to_owned(), "server does not recognize this encoded version x"),
+            (format!("{{{v1}}}"), "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+            (
+                format!(r#"{{{v1},"rv":1.5}}"#),
+                "json: cannot unmarshal number 1.5 into Go struct field continueToken.rv of type int64",
+            ),
+            (format!(r#"{{{v1},"rv":1,"start":""}}"#), "encoded start key empty (version meta.k8s.io/v1)"),
+            (format!(r#"{{{v1},"rv":1,"start":"a/../b"}}"#), "a/../b"),
+        ] {
+            let told = Token::read(&URL_SAFE_NO_PAD.encode(&document)).unwrap_err();
+            let want = format!("invalid continue token: continue key is not valid: {why}");
+            assert_eq!((told.code, told.message), (400, want), "{document}");
         }
     }
 

@@ -83,7 +83,6 @@ fn verbs<'k>(context: &RequestContext, kind: &'k Kind) -> Vec<&'k str> {
     }
     let everywhere = kind.namespaced && !namespaced;
     match (info.name.is_empty(), info.below()) {
-        (true, _) if everywhere && !kind.has_verb("list") => own(&["create"]),
         (true, _) if everywhere => own(&["list", "watch"]),
         (true, _) => own(&["list", "watch", "create", "deletecollection"]),
         (false, _) if everywhere => Vec::new(),
@@ -176,6 +175,8 @@ mod tests {
             ("PUT /api/v1/namespaces/n/finalize", 200),
             ("PUT /api/v1/namespaces/n/bindings/x", 404),
             ("POST /api/v1/namespaces/n/bindings", 200),
+            ("POST /api/v1/bindings", 404),
+            ("POST /apis/authorization.k8s.io/v1/localsubjectaccessreviews", 404),
             ("POST /api/v1/namespaces/n/pods/p/eviction", 200),
             ("GET /api/v1/namespaces/n/pods/p/eviction", 405),
             ("GET /api/v1/namespaces/n/pods/p/nothing", 404),

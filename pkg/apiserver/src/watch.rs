@@ -13,6 +13,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::Stream;
+use knarr_schema::decode::TEMPLATE_GENERATION;
 use knarr_schema::protobuf::watch_frame;
 use knarr_schema::table::IncludeObject;
 use knarr_schema::{Kind, typed};
@@ -369,10 +370,10 @@ fn event_document(event: &str, object: &Value, encoding: Encoding) -> Bytes {
 /// is the first event of a table.
 fn bookmark(kind: &Kind, answer: Answer, revision: Revision, initial_end: bool, columns: bool) -> Bytes {
     let mut object = nothing_of(kind);
-    object["metadata"] = json!({"resourceVersion": revision.to_string()});
+    object["metadata"]["resourceVersion"] = revision.to_string().into();
     let mut form = answer.form;
     if initial_end {
-        object["metadata"]["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+        object["metadata"]["annotations"][INITIAL_EVENTS_END] = "true".into();
         // The mark is told also to those who want no objects beside their rows.
         if let Form::Table { include: include @ IncludeObject::None, .. } = &mut form {
             *include = IncludeObject::Metadata;
@@ -390,6 +391,11 @@ fn nothing_of(kind: &Kind) -> Object {
     if &*kind.group == "apps" && matches!(&*kind.kind, "Deployment" | "ReplicaSet" | "StatefulSet") {
         object["spec"]["replicas"] = 0.into();
     }
+    object["metadata"] = json!({});
+    // Nor can it leave out how often the template of these changed, for which v1 has an annotation.
+    if &*kind.group == "apps" && &*kind.kind == "DaemonSet" && kind.custom.is_none() {
+        object["metadata"]["annotations"] = json!({TEMPLATE_GENERATION: "0"});
+    }
     object
 }
 
@@ -406,6 +412,13 @@ mod tests {
         let event: Value = serde_json::from_slice(&bookmark(kind, answer, Revision(7), initial_end, true)).unwrap();
         assert_eq!(event["type"], "BOOKMARK");
         event["object"].clone()
+    }
+
+    #[test]
+    fn a_bookmark_has_the_annotations_that_stand_for_fields() {
+        let annotations = |form| told("apps", "DaemonSet", form, false)["metadata"]["annotations"].clone();
+        assert_eq!(annotations(Form::Object), json!({TEMPLATE_GENERATION: "0"}));
+        assert_eq!(annotations(Form::Metadata { list: false, beta: false }), Value::Null);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod abuse;
 mod account_tokens;
+mod answers;
 mod bad_images;
 mod bad_input;
 mod beside;

@@ -39,13 +39,14 @@ async fn commit(
 ) -> Result<Vec<String>, Status> {
     if context.info.resource == "pods" {
         check_name(context, &binding, "Binding")?;
-    } else if binding["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
-        return Err(Status::bad_request("Name parameter required."));
     }
     let action = Action { app, context, operation: Operation::Create, body: form };
     let said = action.admit(&mut binding).await?;
     check_target(&binding)?;
     let name = binding["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     let pods = ResourceId::new("", "pods");
     let registry = app.registry.load();
     let kind = registry.by_resource("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;

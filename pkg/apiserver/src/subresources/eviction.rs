@@ -29,12 +29,24 @@ const DISRUPTED_MAX: usize = 2000;
 
 pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Bytes) -> Result<Response, Status> {
     let form = body_kind(GROUP, "v1", "Eviction")?;
-    let (mut eviction, mut warnings, dry_run) = decode(app, context, &form, body)?;
+    let (mut eviction, mut warnings, dry_run) = decode(app, context, &form, &in_first_form(body))?;
     let action = Action { app, context, operation: Operation::Create, body: &form };
     match evict(&action, &mut eviction, dry_run, &mut warnings).await {
         Ok(()) => Ok(done(context, &warnings)),
         Err(status) => Err(status.with_warnings(&warnings)),
     }
+}
+
+/// Evictions of `policy/v1beta1`, which older clients send, are the same.
+fn in_first_form(body: &Bytes) -> Bytes {
+    let sent = serde_json::from_slice::<Object>(body).ok().filter(|sent| sent["apiVersion"] == "policy/v1beta1");
+    sent.map_or_else(
+        || body.clone(),
+        |mut eviction| {
+            eviction["apiVersion"] = "policy/v1".into();
+            eviction.to_string().into()
+        },
+    )
 }
 
 async fn evict(
@@ -46,30 +58,25 @@ async fn evict(
     let (app, context) = (action.app, action.context);
     warnings.extend(action.change(eviction).await?);
     check_name(context, eviction, "Eviction")?;
-    warnings.extend(action.allow(eviction).await?);
     let (namespace, name) = (&context.info.namespace, &context.info.name);
+    check_options(&eviction["deleteOptions"], name, dry_run)?;
+    warnings.extend(action.allow(eviction).await?);
     let registry = app.registry.load();
     let kind = registry.by_resource("", "v1", "pods").ok_or_else(|| Status::internal("pods are not served"))?;
     let pod = app.object(kind, namespace, name).ok_or_else(|| Status::not_found(&ResourceId::new("", "pods"), name))?;
     let options = &eviction["deleteOptions"];
-    let dry_run = dry_run || !options["dryRun"].is_null();
+    let says_dry = options["dryRun"].as_array().is_some_and(|said| !said.is_empty());
     if let Some(budget) = budget_of(&pod, app.list(GROUP, BUDGETS, Some(namespace)))? {
         let budget = budget["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        charge(app, context, &pod, &budget, dry_run).await?;
+        charge(app, context, &pod, &budget, dry_run || says_dry).await?;
     }
     let condition = json!({
         "type": "DisruptionTarget", "status": "True", "lastProbeTime": null,
         "lastTransitionTime": seconds(Timestamp::now()),
         "reason": "EvictionByEvictionAPI", "message": "Eviction API: evicting",
     });
-    if options["ignoreStoreReadErrorWithClusterBreakingPotential"] == true {
-        let path = FieldPath::new("deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential");
-        let why = "can not be set for pod eviction, try after removing the option";
-        let errors = ErrorList::from([FieldError::invalid(&path, true, why)]);
-        return Err(Status::invalid(GROUP, "Eviction", name, &errors));
-    }
     let mut options = if options.is_null() { json!({}) } else { options.clone() };
-    if dry_run {
+    if dry_run && !says_dry {
         options["dryRun"] = json!(["All"]);
     }
     let options = options.to_string().into();
@@ -77,6 +84,22 @@ async fn evict(
     delete.info.subresource.clear();
     delete.info.verb = "delete";
     write::evict(app, &delete, kind, options, condition).await.map(|_| ())
+}
+
+/// What an eviction may not ask of the delete; `dry_run` is whether the query asks for a dry run. Pure.
+fn check_options(options: &Object, name: &str, dry_run: bool) -> Result<(), Status> {
+    if options["ignoreStoreReadErrorWithClusterBreakingPotential"] == true {
+        let path = FieldPath::new("deleteOptions.ignoreStoreReadErrorWithClusterBreakingPotential");
+        let why = "can not be set for pod eviction, try after removing the option";
+        let errors = ErrorList::from([FieldError::invalid(&path, true, why)]);
+        return Err(Status::invalid(GROUP, "Eviction", name, &errors));
+    }
+    let said: Vec<&str> = options["dryRun"].as_array().into_iter().flatten().filter_map(|text| text.as_str()).collect();
+    if dry_run && !said.is_empty() && said != ["All"] {
+        let message = format!("Non-matching dry-run options in request and content: [All] and [{}]", said.join(" "));
+        return Err(Status::new(500, Reason::Unknown, message));
+    }
+    Ok(())
 }
 
 /// The budget that has a say about a pod. Pure.
@@ -249,6 +272,59 @@ mod tests {
         let mut always = budget(0, 1, 0);
         always["spec"]["unhealthyPodEvictionPolicy"] = "AlwaysAllow".into();
         assert!(disrupted(&always, &broken, now).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_eviction_asks_for_what_its_query_asks_for() {
+        for (options, dry_run, code) in [
+            (json!(null), true, 200),
+            (json!({"dryRun": []}), true, 200),
+            (json!({"dryRun": ["All"]}), true, 200),
+            (json!({"dryRun": ["x"]}), false, 200),
+            (json!({"dryRun": ["x"]}), true, 500),
+            (json!({"ignoreStoreReadErrorWithClusterBreakingPotential": true}), false, 422),
+        ] {
+            let told = check_options(&options, "p", dry_run).map_or_else(|status| status.code, |()| 200);
+            assert_eq!(told, code, "{options} {dry_run}");
+        }
+    }
+
+    #[test]
+    fn what_a_budget_says_depends_on_what_it_knows_of_the_pods() {
+        let with = |mut budget: Object, pointer: &str, value: Object| {
+            *budget.pointer_mut(pointer).unwrap() = value;
+            budget
+        };
+        let mut unseen = budget(1, 1, 2);
+        unseen["metadata"]["generation"] = 2.into();
+        let many: Object = (0..=DISRUPTED_MAX).map(|at| (format!("p{at}"), json!("1970-01-01T00:00:00Z"))).collect();
+        let mut crowded = budget(1, 1, 2);
+        crowded["status"]["disruptedPods"] = many;
+        let mut failed = budget(0, 1, 2);
+        failed["status"]["conditions"] =
+            json!([{"type": "DisruptionAllowed", "reason": "SyncFailed", "message": "no controller"}]);
+        for (budget, code, retry, why) in [
+            (unseen, 429, 10, "The disruption budget b is still being processed by the server."),
+            (with(budget(1, 1, 2), "/status/disruptionsAllowed", json!(-1)), 403, 0, "disruptions allowed is negative"),
+            (crowded, 403, 0, "too many evictions not confirmed by PDB controller"),
+            (failed, 429, 0, "because it failed sync: no controller"),
+        ] {
+            let status = disrupted(&budget, &pod("Running", "True"), Timestamp::UNIX_EPOCH).unwrap_err();
+            let details = status.details.clone().unwrap_or_default();
+            let cause = details.causes.first().map(|cause| cause.message.clone()).unwrap_or_default();
+            assert_eq!((status.code, details.retry_after_seconds), (code, retry), "{why}");
+            assert!(status.message.contains(why) || cause.contains(why), "{why}: {} {cause}", status.message);
+        }
+    }
+
+    #[test]
+    fn older_evictions_are_read_as_new_ones() {
+        for (sent, want) in [("policy/v1beta1", "policy/v1"), ("policy/v1", "policy/v1"), ("v1", "v1")] {
+            let body = Bytes::from(json!({"apiVersion": sent}).to_string());
+            let read: Object = serde_json::from_slice(&in_first_form(&body)).unwrap();
+            assert_eq!(read["apiVersion"], want);
+        }
+        assert_eq!(in_first_form(&Bytes::from_static(b"k8s\0")), "k8s\0");
     }
 
     #[test]

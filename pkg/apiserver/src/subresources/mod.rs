@@ -20,7 +20,8 @@ use knarr_types::{Object, ResourceId, Status};
 
 use crate::app::App;
 use crate::body::Response;
-use crate::negotiate::{action_answer, body_media};
+use crate::negotiate::{action_answer, answer, body_media, fits};
+use crate::read;
 use crate::request::RequestContext;
 use crate::serve_object;
 use crate::write::WriteOptions;
@@ -53,13 +54,21 @@ pub async fn handle(
         ("", "componentstatuses", "", "get") => {
             Err(Status::not_found(&ResourceId::new("", "componentstatus"), &info.name))
         }
-        ("", "componentstatuses", "", "list") => {
-            let none = json!({"apiVersion": "v1", "kind": "ComponentStatusList", "metadata": {}, "items": []});
-            Ok(serve_object::respond(&context.accept, 200, &none))
-        }
+        ("", "componentstatuses", "", "list") => no_components(app, context).await,
         _ => return None,
     };
     Some(answer)
+}
+
+/// The list of no components, in the form that the client asked for.
+async fn no_components(app: &App, context: &RequestContext) -> Result<Response, Status> {
+    let registry = app.registry.load();
+    let kind = registry
+        .by_resource("", "v1", "componentstatuses")
+        .ok_or_else(|| Status::internal("componentstatuses are not served"))?;
+    let answer = answer(&context.accept, &context.query, kind)?;
+    fits(answer, kind, true)?;
+    Ok(read::respond(kind, Vec::new(), &json!({}), answer).await)
 }
 
 /// What is created and never there.

@@ -249,3 +249,51 @@ fn audiences_of(pod: &Object) -> Vec<&str> {
     let sources = volumes.flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
     sources.filter_map(|source| source["serviceAccountToken"]["audience"].as_str()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_lives_as_long_as_may_be() {
+        for (seconds, fault) in [
+            (-1, Some("less than 10 minutes")),
+            (599, Some("less than 10 minutes")),
+            (600, None),
+            (1 << 32, None),
+            ((1 << 32) + 1, Some("larger than 2^32 seconds")),
+        ] {
+            let told = refuse_life(seconds).map_err(|status| (status.code, status.message));
+            match fault {
+                None => assert_eq!(told, Ok(()), "{seconds}"),
+                Some(why) => assert!(told.is_err_and(|(code, text)| code == 422 && text.contains(why)), "{seconds}"),
+            }
+        }
+        let mut request = json!({"spec": {}});
+        defaults(&mut request);
+        assert_eq!(request["spec"]["expirationSeconds"], 3600);
+    }
+
+    #[test]
+    fn a_request_for_a_token_is_about_the_account_of_its_path() {
+        for (metadata, wrong) in [
+            (json!({}), None),
+            (json!({"name": "a", "namespace": "n"}), None),
+            (json!({"name": "b", "namespace": "m"}), Some("metadata.name")),
+            (json!({"name": "a", "namespace": "m"}), Some("metadata.namespace")),
+        ] {
+            let told = check_place(&json!({"metadata": metadata}), "n", "a").err();
+            let field = told.map(|status| status.details.unwrap_or_default().causes[0].field.clone());
+            assert_eq!(field.as_deref(), wrong, "{metadata}");
+        }
+    }
+
+    #[test]
+    fn a_nodes_tokens_are_for_audiences_that_volumes_of_the_pod_name() {
+        let source = |audience: &str| json!({"serviceAccountToken": {"audience": audience}});
+        let pod = json!({"spec": {"volumes": [{"emptyDir": {}}, {"projected": {"sources": [source("a"), {"secret": {}}]}},
+            {"projected": {"sources": [source("b")]}}]}});
+        assert_eq!(audiences_of(&pod), ["a", "b"]);
+        assert!(audiences_of(&json!({})).is_empty());
+    }
+}

@@ -8,7 +8,7 @@ use knarr_admission::Operation;
 use knarr_schema::managed_fields::folded;
 use knarr_schema::{Kind, rules};
 use knarr_store::{Change, Precondition, Proposal, ProposeError};
-use knarr_types::tree::Value;
+use knarr_types::tree::{Map, Value};
 use knarr_types::{Object, Reason, Status};
 
 use super::outcome::taken;
@@ -33,7 +33,8 @@ const PREFIX_MAX: usize = 58;
 /// What is wrong with the object, or why it cannot be kept.
 pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     body_media(&context.content_type)?;
-    let write = Write::new(app, context, kind, "")?;
+    let mut write = Write::new(app, context, kind, "")?;
+    write.shares_labels = is_job(kind) && has_no_labels(&write.read(&body)?.0);
     let (object, mut warnings) = sent(&write, &body)?;
     let prefix = name_prefix(&object);
     let mut first = Some(object);
@@ -55,20 +56,37 @@ pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body:
     Err(Status::internal("unreachable: attempts are bounded"))
 }
 
+/// Jobs without labels have those of their pods: upstream has one map for both then, into which it writes how the pods
+/// of the job are told apart.
+pub(super) fn is_job(kind: &Kind) -> bool {
+    &*kind.kind == "Job" && &*kind.group == "batch" && kind.custom.is_none()
+}
+
+/// Whether what was sent says nothing of labels.
+pub(super) fn has_no_labels(sent: &Object) -> bool {
+    sent["metadata"]["labels"].as_object().is_none_or(Map::is_empty)
+}
+
 /// The object that a client wants made, in the stored version, with what it should know.
 fn sent(write: &Write<'_>, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
     let kind = write.kind;
     let (mut object, warnings) = write.decode(body)?;
     write.place(&mut object, "").map_err(|status| status.with_warnings(&warnings))?;
-    if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let why = "create not allowed while custom resource definition is terminating";
-        return Err(Status::forbidden(&kind.id(), name, why).with_warnings(&warnings));
-    }
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    refuse_terminating(kind, name).map_err(|status| status.with_warnings(&warnings))?;
     if &*kind.kind == "LimitRange" && object["metadata"]["name"].as_str().unwrap_or_default().is_empty() {
         object["metadata"]["name"] = new_uid().into();
     }
     Ok((object, warnings))
+}
+
+/// Nothing is made any more of a kind whose definition is being deleted.
+pub(super) fn refuse_terminating(kind: &Kind, name: &str) -> Result<(), Status> {
+    if kind.custom.as_ref().is_some_and(|custom| custom.terminating) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(Status::forbidden(&kind.id(), name, why));
+    }
+    Ok(())
 }
 
 /// The `generateName` of an object without a name.
@@ -197,7 +215,11 @@ async fn finish(
     object["metadata"]["creationTimestamp"] = seconds(write.now).into();
     crate::escalation::check(write, object, None)?;
     let early = stored.early_warnings(object);
+    let shares_labels = write.shares_labels && !is_changed && !has_no_labels(object);
     stored.prepare_create(object);
+    if shares_labels {
+        object["metadata"]["labels"] = object["spec"]["template"]["metadata"]["labels"].clone();
+    }
     knarr_admission::set_requester(&request, object);
     warnings.extend(rules::metadata::deduplicate_owners(object));
     warnings.extend(early);

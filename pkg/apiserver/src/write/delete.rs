@@ -18,7 +18,7 @@ use super::{Write, admit, allocation, failed, seconds, terms};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
-use crate::negotiate::answer;
+use crate::negotiate::{Form, answer, fits};
 use crate::query::Query;
 use crate::read;
 use crate::request::RequestContext;
@@ -337,7 +337,13 @@ fn definition_fate(old: &Object, now: Timestamp) -> Fate {
         return Fate::Stays(Box::new(crate::crd::begin_deletion(old, now)));
     }
     let kept = old["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty());
-    if kept { Fate::Unchanged } else { Fate::Gone(Box::new(old.clone())) }
+    if !kept {
+        return Fate::Gone(Box::new(old.clone()));
+    }
+    // Only who asks again gives it a grace.
+    let mut new = old.clone();
+    new["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+    if new == *old { Fate::Unchanged } else { Fate::Stays(Box::new(new)) }
 }
 
 /// How many seconds the object still has. Only pods that run on a node need any; `before` is what a pending delete
@@ -397,14 +403,14 @@ pub async fn delete_collection(
     kind: &Arc<Kind>,
     body: Bytes,
 ) -> Result<Response, Status> {
-    answer(&context.accept, &context.query, kind)?;
+    let answer = answer(&context.accept, &context.query, kind)?;
     let (page, selection) = read::asked(app, context, kind)?;
     let options = DeleteOptions::of(&context.query, &context.content_type, &body)?;
     let warnings = warnings(kind, &options);
     let snapshot = read::snapshot(app, kind, &page).await?;
     let chosen = page.choose(app, context, kind, &snapshot, &selection).await?;
-    let meta = chosen.meta(&snapshot, &selection);
-    let mut items = Vec::new();
+    let mut meta = chosen.meta(&snapshot, &selection);
+    let mut deleted = Vec::new();
     for record in chosen.records {
         let key = &record.key;
         let mut one = context.clone();
@@ -413,25 +419,16 @@ pub async fn delete_collection(
         let mut write = Write::new(app, &one, kind, "")?;
         write.options.dry_run |= options.dry_run;
         match delete_one(&write, &options, &key.name).await {
-            Ok(_) => {
-                let mut tree = serve_object::tree(kind, &record);
-                if kind.custom.is_none() {
-                    tree.as_object_mut().map(|t| (t.remove("apiVersion"), t.remove("kind")));
-                }
-                items.push(tree);
-            }
+            Ok(_) => deleted.push(record),
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
         }
     }
-    let mut list = json!({
-        "kind": &*kind.list_kind, "apiVersion": kind.api_version(),
-        "metadata": meta, "items": items,
-    });
-    if kind.custom.is_some() && list["metadata"]["continue"].is_null() {
-        list["metadata"]["continue"] = "".into();
+    fits(answer, kind, true)?;
+    if kind.custom.is_some() && answer.form == Form::Object && meta["continue"].is_null() {
+        meta["continue"] = "".into();
     }
-    warned(Ok(serve_object::respond(&context.accept, 200, &list)), context, &warnings)
+    warned(Ok(read::respond(kind, deleted, &meta, answer).await), context, &warnings)
 }
 
 #[cfg(test)]
@@ -459,6 +456,17 @@ mod tests {
             fate(&kind("pods"), &options("gracePeriodSeconds=0"), &first, Timestamp::now()),
             Fate::Passes(_)
         ));
+    }
+
+    #[test]
+    fn a_definition_that_is_deleted_again_has_no_grace_left() {
+        let definition = json!({"metadata": {"name": "d", "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["customresourcecleanup.apiextensions.k8s.io"]}});
+        let Fate::Stays(told) = definition_fate(&definition, Timestamp::now()) else {
+            panic!("its resources are there")
+        };
+        assert_eq!(told["metadata"]["deletionGracePeriodSeconds"], 0);
+        assert!(matches!(definition_fate(&told, Timestamp::now()), Fate::Unchanged));
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct Write<'a> {
     pub options: WriteOptions,
     /// When the request came.
     pub now: Timestamp,
+    /// The object that is made has the labels of its pods, as they will be.
+    shares_labels: bool,
     /// The other versions of the kind, as owners of fields see them.
     others: OtherVersions<'a>,
 }
@@ -86,7 +88,8 @@ impl<'a> Write<'a> {
         let options = WriteOptions::of(&context.query, context.info.verb, is_apply)?;
         let stored = app.stored_kind(kind);
         let others = OtherVersions::new(app, kind, context.deadline);
-        Ok(Self { app, context, kind, stored, subresource, options, now: Timestamp::now(), others })
+        let now = Timestamp::now();
+        Ok(Self { app, context, kind, stored, subresource, options, now, shares_labels: false, others })
     }
 
     /// Where the object is.
@@ -95,16 +98,16 @@ impl<'a> Write<'a> {
         Key::new(self.kind.storage.clone(), &namespace_of(self.kind, self.context), name)
     }
 
-    /// The body as an object in the stored version, with warnings for the client.
-    fn decode(&self, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
+    /// As [`Write::decode`], in the version of the request and without defaults.
+    fn read(&self, body: &[u8]) -> Result<(Object, Vec<String>), Status> {
         let media = body_media(&self.context.content_type)?;
-        self.decode_as(body, media)
+        let registry = self.app.registry.load();
+        aside(body, || decode_as(self.kind, &registry, body, media, self.options.validation))
     }
 
-    fn decode_as(&self, body: &[u8], media: MediaType) -> Result<(Object, Vec<String>), Status> {
-        let registry = self.app.registry.load();
-        let decoded = aside(body, || decode_as(self.kind, &registry, body, media, self.options.validation));
-        let (mut object, warnings) = decoded?;
+    /// The body as an object in the stored version, with warnings for the client.
+    fn decode(&self, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
+        let (mut object, warnings) = self.read(body)?;
         convert::to_storage(self.kind, &mut object);
         self.stored.default(&mut object);
         Ok((object, warnings))

@@ -52,7 +52,7 @@ pub async fn patch(
     let write = Write::new(app, context, kind, subresource)?;
     let key = write.key(&context.info.name);
     match form(&context.content_type)? {
-        Form::Apply => apply_patch(&write, &body).await,
+        Form::Apply => apply_patch(write, &body).await,
         form => {
             // Nobody looks into a patch of what is not there.
             if app.store.get(&key).is_none() {
@@ -195,6 +195,10 @@ impl Document {
             }
             _ => patch::printed(&spent_patch(before, &self.value, kind.ty.get())),
         };
+        let why = match self.form {
+            Form::Json | Form::Merge => decode::as_written(why, &self.text),
+            _ => why.to_owned(),
+        };
         let error = FieldError::invalid(&FieldPath::new("patch"), shown, why);
         Status::invalid("", "", "", &ErrorList::from([error]))
     }
@@ -230,8 +234,10 @@ fn patched(write: &Write<'_>, document: &Document, old: &Object, warnings: &mut 
     Ok(new)
 }
 
-async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status> {
+async fn apply_patch(mut write: Write<'_>, body: &Bytes) -> Result<Response, Status> {
     let (config, twice) = configuration(body)?;
+    write.shares_labels = create::is_job(write.kind) && create::has_no_labels(&config);
+    let write = &write;
     let name = &write.context.info.name;
     let key = write.key(name);
     let api_version = write.kind.api_version();
@@ -253,7 +259,7 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
         convert::to_storage(write.kind, &mut new);
         if let Some(custom) = &write.kind.custom {
             // Types for apply take more than the schema does. What is unknown goes without a word.
-            custom.coerce(&mut new).map_err(Status::bad_request)?;
+            custom.coerce_applied(&mut new).map_err(Status::bad_request)?;
         }
         write.kind.default(&mut new);
         Ok::<_, Status>((new, twice_applied(&twice, write.options.validation)?))
@@ -263,6 +269,7 @@ async fn apply_patch(write: &Write<'_>, body: &Bytes) -> Result<Response, Status
             return Err(Status::not_found(&write.kind.id(), name));
         }
         may_create(write)?;
+        create::refuse_terminating(write.kind, name)?;
         let (mut new, mut warnings) = applied(None)?;
         if let Some(uid) = new["metadata"]["uid"].as_str().filter(|uid| !uid.is_empty()) {
             let why =

@@ -20,7 +20,7 @@ use super::update::commit;
 use super::{Write, storage_key};
 use crate::app::App;
 use crate::body::{self, Response};
-use crate::negotiate::{Answer, Form, MEDIA_TYPES, answer, body_media, fits, not_acceptable};
+use crate::negotiate::{Answer, answer, body_media, fits};
 use crate::read::namespace_of;
 use crate::request::RequestContext;
 use crate::serve_object;
@@ -30,8 +30,8 @@ use crate::serve_object;
 /// # Errors
 /// 404 where the workload is not there.
 pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Result<Response, Status> {
-    let scale_kind = scale_kind()?;
-    let answer = asked(context, &scale_kind)?;
+    let scale_kind = scale_kind(kind)?;
+    let answer = answer(&context.accept, &context.query, &scale_kind)?;
     let key = Key::new(kind.storage.clone(), &namespace_of(kind, context), &context.info.name);
     let record = app.store.get(&key).ok_or_else(|| Status::not_found(&kind.id(), &context.info.name))?;
     let record = app.one_in_version(kind, record, context.deadline).await?;
@@ -44,14 +44,20 @@ pub async fn get(app: &App, context: &RequestContext, kind: &Arc<Kind>) -> Resul
     in_form(&scale_kind, &scale_of(kind, &object), answer)
 }
 
-fn scale_kind() -> Result<Kind, Status> {
-    Kind::of_body("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is unknown"))
-}
-
-/// The form of the scale that the client asks for: scales have no table.
-fn asked(context: &RequestContext, scale_kind: &Kind) -> Result<Answer, Status> {
-    let answer = answer(&context.accept, &context.query, scale_kind)?;
-    if matches!(answer.form, Form::Table { .. }) { Err(not_acceptable(MEDIA_TYPES)) } else { Ok(answer) }
+/// The kind of a workload's scale. Those of custom resources have columns of their own.
+fn scale_kind(of: &Kind) -> Result<Kind, Status> {
+    let mut kind = Kind::of_body("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("Scale is unknown"))?;
+    if of.custom.is_some() {
+        for column in &mut kind.columns {
+            match &*column.name {
+                "Name" => column.format = "name".into(),
+                "Desired" => column.description = "Number of desired replicas".into(),
+                "Available" => column.description = "Number of actual replicas".into(),
+                _ => column.ty = "date".into(),
+            }
+        }
+    }
+    Ok(kind)
 }
 
 /// A scale in the form that the client asked for.
@@ -120,8 +126,8 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
     }
     let write = Write::new(app, &answer_context, kind, "scale")?;
     let key: Key = write.key(&context.info.name);
-    let scale_kind = scale_kind()?;
-    let answer = asked(context, &scale_kind)?;
+    let scale_kind = scale_kind(kind)?;
+    let answer = answer(&context.accept, &context.query, &scale_kind)?;
     let decode = |bytes: &[u8], media: MediaType| {
         decode_as(&scale_kind, &app.registry.load(), bytes, media, write.options.validation)
     };
@@ -136,6 +142,9 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
     } else {
         None
     };
+    // Upstream cannot tell the owners of a scale that does not say what it is, and forgets them; only the scales of
+    // built-in workloads get their names first.
+    let is_nameless = kind.custom.is_some() && sent.is_some() && !says_what_it_is(&body)?;
     let written = commit(&write, &key, Vec::new(), |old, warnings| {
         let old = &*unfolded(old);
         let current = owned_scale(kind, old);
@@ -143,18 +152,26 @@ pub async fn write(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: 
             Some(sent) => sent.clone(),
             None => {
                 let patch = Document::of(&context.content_type, &body, write.options.validation)?;
-                // Patches of a built-in workload's scale do not see who owns what.
-                let scale = if kind.custom.is_some() { current.clone() } else { scale_of(kind, old) };
-                patch.apply(app, &scale_kind, &scale, write.options.validation)?
+                patch.apply(app, &scale_kind, &current, write.options.validation)?
             }
         };
         warnings.extend(said);
-        let new = scaled(kind, old, &scale, sent.is_none())?;
+        // What it says of owners is not judged: they are known before anybody looks.
         track_update(Some(&current), &mut scale, scale_kind.ty.get(), &scale_manager(&write), write.now);
+        if is_nameless {
+            scale["metadata"]["managedFields"] = json!([]);
+        }
+        let new = scaled(kind, old, &scale, sent.is_none())?;
         Ok(owned_as(&write, old, new, &scale))
     })
     .await?;
     shown(&scale_kind, kind, written, answer).await
+}
+
+/// Whether a body names its version and kind.
+fn says_what_it_is(body: &[u8]) -> Result<bool, Status> {
+    let (sent, _) = configuration(body)?;
+    Ok(["apiVersion", "kind"].iter().all(|field| sent[field].as_str().is_some_and(|text| !text.is_empty())))
 }
 
 /// The scale that was sent is of the workload in the path.
@@ -200,9 +217,24 @@ async fn apply_scale(write: &Write<'_>, key: &Key, scale_kind: &Kind, body: &[u8
         let scale = apply(Some(&current), &config, ty, "Scale", &manager, write.options.force, write.now)
             .map_err(|error| error.to_status())?;
         warnings.extend(twice_applied(&twice, write.options.validation)?);
+        if write.kind.custom.is_some() {
+            return Err(not_applicable(&config));
+        }
         Ok(owned_as(write, old, scaled(write.kind, old, &scale, true)?, &scale))
     })
     .await
+}
+
+/// Upstream takes the scale of a custom resource for the resource itself, where nothing is in the way of an apply.
+fn not_applicable(config: &Object) -> Status {
+    let text = |field: &str| config["metadata"][field].as_str().unwrap_or_default();
+    let message = format!(
+        "failed to convert new object ({}/{}; autoscaling/v1, Kind=Scale) to proper version: request to convert CR to an \
+         invalid group/version: autoscaling/v1",
+        text("namespace"),
+        text("name"),
+    );
+    Status::new(500, Reason::Unknown, message)
 }
 
 /// Who writes, as the owners of a scale have it.

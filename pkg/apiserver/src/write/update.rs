@@ -266,7 +266,7 @@ async fn finish(
     }
     stored.complete(object);
     match write.subresource {
-        "" => warnings.extend(stored.warnings(object, Some(old))),
+        "" | "scale" => warnings.extend(stored.warnings(object, Some(old))),
         "status" => warnings.extend(stored.status_warnings(object)),
         _ => {}
     }
