@@ -34,7 +34,7 @@ build_static_init() {
 
 # What it takes to build and to run: a C compiler for aws-lc and zstd, CMake for zlib-ng, nft for the node.
 install_build_packages() {
-    have_all cc make || apt_install build-essential
+    have_all cc c++ make || apt_install build-essential
     have_all cmake || apt_install cmake
     have_all nft ip || apt_install nftables iproute2
 }

@@ -19,6 +19,9 @@ if [ "$#" -eq 0 ]; then
     step "format" cargo fmt --all --check
     step "build" cargo build --workspace --all-targets --locked
     step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+    # A workspace of its own, with the versions of this one.
+    cp Cargo.lock fuzz/
+    step "fuzz targets" cargo check --manifest-path fuzz/Cargo.toml
     step "build the demo" build_static_init dev
     step "tests" cargo nextest run --workspace --locked --no-fail-fast
     # The floor only rises.

@@ -5,7 +5,7 @@
 #![no_main]
 
 use knarr_schema::apply::apply;
-use knarr_schema::managed_fields::Manager;
+use knarr_schema::managed_fields::{Manager, OneVersion};
 use knarr_schema::{FieldValidation, MediaType, Registry, decode_as};
 use libfuzzer_sys::fuzz_target;
 
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
             continue;
         }
         let name = if turn % 2 == 0 { "one" } else { "two" };
-        let manager = Manager { name, api_version: "v1", subresource: "", reset: &[] };
+        let manager = Manager { name, api_version: "v1", subresource: "", reset: &[], others: &OneVersion };
         let now = k8s_openapi::jiff::Timestamp::UNIX_EPOCH;
         let once = apply(live.as_ref(), &config, pod.ty.get(), "Pod", &manager, true, now);
         if let Ok(once) = once {
