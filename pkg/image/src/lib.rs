@@ -6,18 +6,17 @@
 //! all images that have them. Nothing is used before its digest is verified, and nothing half done
 //! is ever seen: work happens in a temporary folder that is renamed when it is whole.
 
-pub mod build;
-pub mod config;
-pub mod credentials;
+mod config;
+mod credentials;
 mod digest;
-pub mod error;
+mod error;
 mod implied;
 mod import;
 mod manifest;
 mod mutual_tls;
 mod pull;
-pub mod reference;
-pub mod registries;
+mod reference;
+mod registries;
 mod room;
 mod store;
 pub mod unpack;

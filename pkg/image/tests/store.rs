@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use knarr_image::build::{Compression, Entry, Image};
 use knarr_image::{Credentials, Error, ImageConfig, ImageStore, Keyring, PullOptions, PullPolicy, Registries};
 use registry::Registry;
+use registry::image::{Compression, Entry, Image};
 
 struct Fixture {
     _dir: tempfile::TempDir,
@@ -253,7 +253,7 @@ async fn pulls_at_once_share_their_layers() {
 async fn archives_are_imported_under_their_names() {
     let Some(f) = fixture() else { return };
     let file = f.path.join("hello.tar");
-    image("knarr.io/hello:1", Compression::Gzip).write_archive(&file).unwrap();
+    image("knarr.io/hello:1", Compression::Gzip).write_archive(&file);
     let imported = f.store.import(&file).await.unwrap();
     assert_eq!(imported[0].names, ["knarr.io/hello:1"]);
     assert_eq!(f.store.get("knarr.io/hello:1").unwrap(), Some(imported[0].clone()));
@@ -284,7 +284,7 @@ async fn folders_that_a_layer_only_passes_through_are_as_below() {
         ],
     ];
     let file = f.path.join("image.tar");
-    Image::new("knarr.io/folders:1", layers, ImageConfig::default()).write_archive(&file).unwrap();
+    Image::new("knarr.io/folders:1", layers, ImageConfig::default()).write_archive(&file);
     let imported = f.store.import(&file).await.unwrap();
     let top = imported[0].layers.last().unwrap();
     let mode = |path: &str| std::fs::metadata(top.join(path)).unwrap().permissions().mode() & 0o7777;

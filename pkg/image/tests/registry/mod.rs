@@ -2,14 +2,17 @@
 
 //! A registry that serves what it was told, in this process, on loopback.
 
+pub mod image;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use knarr_image::build::{Image, MANIFEST_TYPE};
 use sha2::{Digest, Sha256};
+
+use image::{Image, MANIFEST_TYPE, append};
 
 #[derive(Default)]
 struct Content {
@@ -81,7 +84,7 @@ impl Registry {
     }
 
     pub fn add(&self, repository: &str, tag: &str, image: &Image) {
-        let built = image.build().unwrap();
+        let built = image.build();
         let mut content = self.content.lock().unwrap();
         for (digest, bytes) in built.blobs {
             let path = format!("/v2/{repository}/blobs/{digest}");
@@ -92,7 +95,7 @@ impl Registry {
 
     pub fn add_index(&self, repository: &str, tag: &str, image: &Image) {
         self.add(repository, "only", image);
-        let manifest = image.build().unwrap().manifest;
+        let manifest = image.build().manifest;
         let entry = |digest: &str, architecture: &str| {
             serde_json::json!({"mediaType": MANIFEST_TYPE, "digest": digest, "size": manifest.len(),
                 "platform": {"os": "linux", "architecture": architecture}})
@@ -179,15 +182,10 @@ fn serve(stream: impl Read + Write, content: &Mutex<Content>) {
 
 /// The image as `docker save` would write it.
 pub fn write_docker_archive(image: &Image, tag: &str, file: &Path) {
-    let built = image.build().unwrap();
+    let built = image.build();
     let (config, layers) = built.blobs.split_last().unwrap();
     let mut archive = tar::Builder::new(std::fs::File::create(file).unwrap());
-    let mut add = |path: &str, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_size(bytes.len() as u64);
-        archive.append_data(&mut header, path, bytes).unwrap();
-    };
+    let mut add = |path: &str, bytes: &[u8]| append(&mut archive, path, bytes);
     let mut paths = Vec::new();
     for (n, (_, bytes)) in layers.iter().enumerate() {
         paths.push(format!("layer{n}/layer.tar"));

@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! Small images made on the spot, for tests and for the quickstart: files in, archive out.
-//!
-//! The same input gives the same bytes, so that an image that is made again has the same digest.
+//! Small images made on the spot. The same input gives the same bytes, so that an image that is made again has the same
+//! digest.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use knarr_image::{ImageConfig, Platform};
 use serde_json::json;
 
-use crate::config::{ImageConfig, Platform};
-use crate::digest;
-use crate::error::{Error, Result};
+use super::digest;
 
 /// What is at a path of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,36 +103,27 @@ impl Image {
         Image { name: name.into(), layers, config, platform, compression }
     }
 
-    /// Makes its parts.
-    pub fn build(&self) -> Result<Built> {
-        let failed = Error::io("cannot build", &self.name);
-        self.parts().map_err(failed)
+    /// Writes it as an OCI archive, as `ImageStore::import` and other tools take it.
+    pub fn write_archive(&self, path: &Path) {
+        let built = self.build();
+        let mut archive = tar::Builder::new(std::fs::File::create(path).unwrap());
+        append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        append(&mut archive, "index.json", &self.index(&built));
+        let manifest = (digest(&built.manifest), built.manifest.clone());
+        for (digest, content) in built.blobs.iter().chain([&manifest]) {
+            let hex = digest.trim_start_matches("sha256:");
+            append(&mut archive, &format!("blobs/sha256/{hex}"), content);
+        }
+        archive.finish().unwrap();
     }
 
-    /// Writes it as an archive that [`crate::ImageStore::import`] and other tools take.
-    pub fn write_archive(&self, path: &Path) -> Result<()> {
-        let built = self.build()?;
-        let write = || -> io::Result<()> {
-            let mut archive = tar::Builder::new(io::BufWriter::new(std::fs::File::create(path)?));
-            append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-            append(&mut archive, "index.json", &self.index(&built)?)?;
-            let manifest = (digest::of(&built.manifest), built.manifest.clone());
-            for (digest, content) in built.blobs.iter().chain([&manifest]) {
-                let hex = digest.trim_start_matches("sha256:");
-                append(&mut archive, &format!("blobs/sha256/{hex}"), content)?;
-            }
-            archive.into_inner()?.flush()
-        };
-        write().map_err(Error::io("cannot write", path))
-    }
-
-    fn index(&self, built: &Built) -> io::Result<Vec<u8>> {
-        Ok(serde_json::to_vec(&json!({
+    fn index(&self, built: &Built) -> Vec<u8> {
+        serde_json::to_vec(&json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [{
                 "mediaType": MANIFEST_TYPE,
-                "digest": digest::of(&built.manifest),
+                "digest": digest(&built.manifest),
                 "size": built.manifest.len(),
                 "platform": self.platform,
                 "annotations": {
@@ -142,17 +131,19 @@ impl Image {
                     "org.opencontainers.image.ref.name": self.name,
                 },
             }],
-        }))?)
+        }))
+        .unwrap()
     }
 
-    fn parts(&self) -> io::Result<Built> {
+    /// Makes its parts.
+    pub fn build(&self) -> Built {
         let mut blobs = Vec::new();
         let (mut diff_ids, mut layers) = (Vec::new(), Vec::new());
         for entries in &self.layers {
-            let plain = tar_of(entries)?;
-            diff_ids.push(digest::of(&plain));
-            let (kind, bytes) = self.compress(plain)?;
-            let digest = digest::of(&bytes);
+            let plain = tar_of(entries).unwrap();
+            diff_ids.push(digest(&plain));
+            let (kind, bytes) = self.compress(plain).unwrap();
+            let digest = digest(&bytes);
             layers.push(json!({"mediaType": kind, "digest": digest, "size": bytes.len()}));
             blobs.push((digest, bytes));
         }
@@ -161,8 +152,9 @@ impl Image {
             "os": self.platform.os,
             "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        }))?;
-        let config_digest = digest::of(&config);
+        }))
+        .unwrap();
+        let config_digest = digest(&config);
         let manifest = serde_json::to_vec(&json!({
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
@@ -172,9 +164,10 @@ impl Image {
                 "size": config.len(),
             },
             "layers": layers,
-        }))?;
+        }))
+        .unwrap();
         blobs.push((config_digest, config));
-        Ok(Built { manifest, blobs })
+        Built { manifest, blobs }
     }
 
     fn compress(&self, plain: Vec<u8>) -> io::Result<(&'static str, Vec<u8>)> {
@@ -223,12 +216,13 @@ fn tar_of(entries: &[Entry]) -> io::Result<Vec<u8>> {
     archive.into_inner()
 }
 
-fn append(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) -> io::Result<()> {
+/// Adds a file to an archive.
+pub fn append(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) {
     let mut header = tar::Header::new_ustar();
     header.set_mode(0o644);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
     header.set_size(content.len() as u64);
-    archive.append_data(&mut header, path, content)
+    archive.append_data(&mut header, path, content).unwrap();
 }
