@@ -134,7 +134,7 @@ pub fn info() -> NodeSystemInfo {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let uname = rustix::system::uname();
     NodeSystemInfo {
-        architecture: architecture().to_owned(),
+        architecture: knarr_types::architecture().to_owned(),
         boot_id: read("/proc/sys/kernel/random/boot_id"),
         container_runtime_version: concat!("knarr://", env!("CARGO_PKG_VERSION")).to_owned(),
         kernel_version: uname.release().to_string_lossy().into_owned(),
@@ -145,16 +145,6 @@ pub fn info() -> NodeSystemInfo {
         os_image: os_image(&read("/etc/os-release")),
         system_uuid: read("/sys/class/dmi/id/product_uuid"),
         ..NodeSystemInfo::default()
-    }
-}
-
-/// The processor as image indexes and node labels name it.
-#[must_use]
-pub fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
 

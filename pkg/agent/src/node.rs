@@ -159,7 +159,7 @@ impl NodeReporter {
     }
 
     fn all_labels(&self) -> Vec<(String, String)> {
-        let arch = machine::architecture();
+        let arch = knarr_types::architecture();
         let known = [
             ("kubernetes.io/hostname", self.name.as_str()),
             ("kubernetes.io/os", "linux"),

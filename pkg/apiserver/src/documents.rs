@@ -150,16 +150,8 @@ pub fn version() -> Value {
         "minCompatibilityMajor": "1", "minCompatibilityMinor": (KUBERNETES_MINOR - 1).to_string(),
         "gitVersion": format!("v1.{KUBERNETES_MINOR}.0+knarr{}", env!("CARGO_PKG_VERSION")),
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "", "compiler": "rustc", "platform": format!("linux/{}", architecture()),
+        "goVersion": "", "compiler": "rustc", "platform": format!("linux/{}", knarr_types::architecture()),
     })
-}
-
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// All groups at once, for clients that may keep them for as long as the tag is the same.

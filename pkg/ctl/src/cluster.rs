@@ -34,16 +34,11 @@ pub(crate) async fn version(session: Option<&Session>, format: &str) -> Result<u
 /// What Go says of itself in kubectl's has no counterpart here.
 fn client_version() -> Value {
     let mut numbers = env!("CARGO_PKG_VERSION").split('.');
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     json!({
         "major": numbers.next(),
         "minor": numbers.next(),
         "gitVersion": concat!("v", env!("CARGO_PKG_VERSION")),
-        "platform": format!("{}/{}", std::env::consts::OS, architecture),
+        "platform": format!("{}/{}", std::env::consts::OS, knarr_types::architecture()),
     })
 }
 

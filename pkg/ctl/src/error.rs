@@ -52,24 +52,10 @@ fn after_a_blank(word: &str) -> String {
     if word.is_empty() { String::new() } else { format!(" {word}") }
 }
 
-/// What an error says, and what caused it where that says more.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
 impl CtlError {
     /// The server did not answer, or not to the end.
     pub(crate) fn unreachable(error: &dyn std::error::Error) -> Self {
-        Self::Unreachable { server: String::new(), reason: with_causes(error) }
+        Self::Unreachable { server: String::new(), reason: knarr_types::with_causes(error) }
     }
 
     /// The same error, of this server.

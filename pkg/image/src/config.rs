@@ -21,15 +21,9 @@ pub struct Platform {
 impl Platform {
     /// This machine's.
     pub fn host() -> Platform {
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "x86_64" => ("amd64", None),
-            "aarch64" => ("arm64", None),
-            "arm" => ("arm", Some("v7".to_owned())),
-            "x86" => ("386", None),
-            "powerpc64" => ("ppc64le", None),
-            other => (other, None),
-        };
-        Platform { os: "linux".to_owned(), architecture: architecture.to_owned(), variant }
+        let architecture = knarr_types::architecture().to_owned();
+        let variant = (architecture == "arm").then(|| "v7".to_owned());
+        Platform { os: "linux".to_owned(), architecture, variant }
     }
 }
 

@@ -7,6 +7,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
+use knarr_types::with_causes;
 use oci_client::secrets::RegistryAuth;
 use reqwest::header::{ACCEPT, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
@@ -48,7 +49,7 @@ impl MutualTls {
         }
         let malformed = |what: &str| {
             let what = format!("the {what} for {} in registries.yaml", endpoint.host);
-            move |error: reqwest::Error| Error::Malformed { what, reason: causes(&error) }
+            move |error: reqwest::Error| Error::Malformed { what, reason: with_causes(&error) }
         };
         let identity = reqwest::Identity::from_pem(&identity).map_err(malformed("client certificate or its key"))?;
         builder = builder.identity(identity).tls_danger_accept_invalid_certs(tls.insecure_skip_verify);
@@ -79,7 +80,7 @@ impl MutualTls {
     /// A blob in pieces, as they come.
     pub async fn blob(&self, digest: &str) -> Result<BoxStream<'static, io::Result<Bytes>>> {
         let stream = self.get(&format!("blobs/{digest}")).await?.bytes_stream();
-        Ok(stream.map(|piece| piece.map_err(|error| io::Error::other(causes(&error)))).boxed())
+        Ok(stream.map(|piece| piece.map_err(|error| io::Error::other(with_causes(&error)))).boxed())
     }
 
     async fn get(&self, path: &str) -> Result<Response> {
@@ -141,22 +142,8 @@ impl MutualTls {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Error {
-        Error::Unreachable { image: self.name.clone(), reason: causes(error) }
+        Error::Unreachable { image: self.name.clone(), reason: with_causes(error) }
     }
-}
-
-/// An error with all that caused it: the outermost alone says little.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Where a registry sends its clients for a token.

@@ -307,16 +307,7 @@ impl Source {
     }
 
     fn unreachable(&self, e: &OciDistributionError) -> Error {
-        let mut reason = e.to_string();
-        let mut cause = std::error::Error::source(e);
-        while let Some(error) = cause {
-            let more = error.to_string();
-            if !reason.contains(&more) {
-                reason = format!("{reason}: {more}");
-            }
-            cause = error.source();
-        }
-        Error::Unreachable { image: self.name.clone(), reason }
+        Error::Unreachable { image: self.name.clone(), reason: knarr_types::with_causes(e) }
     }
 }
 

@@ -4,18 +4,22 @@
 //! Pure: no I/O, no locks, no async. Every other crate speaks in these types, so that no bare
 //! string or integer with a rule of its own crosses a crate's edge.
 
+mod architecture;
+mod causes;
 pub mod field_error;
 pub mod go_duration;
-pub mod key;
-pub mod kind;
+mod key;
+mod kind;
 pub mod labels;
 pub mod quantity;
-pub mod revision;
+mod revision;
 pub mod selector;
-pub mod status;
+mod status;
 pub mod stream;
 pub mod tree;
 
+pub use architecture::architecture;
+pub use causes::with_causes;
 pub use field_error::{
     ErrorList, FieldError, FieldErrorType, FieldPath, Shown, go_float, go_json, go_quoted, is_printable,
 };

@@ -398,18 +398,9 @@ fn check_sources(config: &ContainerConfig) -> Result<(), String> {
     Ok(())
 }
 
-/// All that an error says, its causes included.
+/// What an error of libcontainer says, which may hold the zero bytes of C's strings.
 pub fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text.replace('\0', "")
+    knarr_types::with_causes(error).replace('\0', "")
 }
 
 /// A command that cannot run has its own kind, and its message is the launcher's own. Else the
