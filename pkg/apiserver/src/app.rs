@@ -131,15 +131,24 @@ pub fn resource_options(registry: &Registry) -> Vec<ResourceOptions> {
     stored
         .map(|kind| {
             let mut options = ResourceOptions::new(kind.storage.clone(), &kind.storage_version);
-            options.history = kind.history;
-            options.volatile = kind.tier == knarr_schema::Tier::Volatile && &*kind.storage.resource == "events";
-            options.expire_after = options.volatile.then_some(EVENT_LIFE);
-            options.tier = |key| {
-                let heartbeat =
-                    &*key.resource.resource == "leases" && &*key.namespace == knarr_types::labels::NAMESPACE_NODE_LEASE;
-                if heartbeat { Tier::Memory } else { Tier::Durable }
-            };
-            if &*kind.kind == "Pod" && kind.group.is_empty() { options.indexed_by("spec.nodeName") } else { options }
+            match (&*kind.storage.group, &*kind.storage.resource) {
+                ("", "events") => {
+                    options.history = false;
+                    options.volatile = true;
+                    options.expire_after = Some(EVENT_LIFE);
+                }
+                ("coordination.k8s.io", "leases") => {
+                    options.history = false;
+                    // Nodes' heartbeats need no disk.
+                    options.tier = |key| {
+                        let heartbeat = &*key.namespace == knarr_types::labels::NAMESPACE_NODE_LEASE;
+                        if heartbeat { Tier::Memory } else { Tier::Durable }
+                    };
+                }
+                ("", "pods") => return options.indexed_by("spec.nodeName"),
+                _ => {}
+            }
+            options
         })
         .collect()
 }

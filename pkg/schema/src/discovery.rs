@@ -46,7 +46,7 @@ pub fn group(registry: &Registry, name: &str) -> Option<Value> {
 /// `GET /api/v1` and `GET /apis/GROUP/VERSION`: an `APIResourceList`; `None` where there is no such version.
 #[must_use]
 pub fn resource_list(registry: &Registry, group: &str, version: &str) -> Option<Value> {
-    let kinds = kinds_of(registry, group, version);
+    let kinds = registry.of_version(group, version);
     let api_version = kinds.first()?.api_version();
     let resources: Vec<Value> = kinds.iter().flat_map(|kind| resources(kind)).collect();
     let mut list = json!({ "kind": "APIResourceList", "groupVersion": api_version, "resources": resources });
@@ -68,7 +68,7 @@ pub fn aggregated(registry: &Registry, core: bool) -> Value {
             let versions: Vec<Value> = versions(registry, group)
                 .iter()
                 .map(|version| {
-                    let kinds = kinds_of(registry, group, version);
+                    let kinds = registry.of_version(group, version);
                     let resources: Vec<Value> = kinds.into_iter().map(aggregated_resource).collect();
                     json!({ "version": version, "freshness": "Current", "resources": resources })
                 })
@@ -80,8 +80,7 @@ pub fn aggregated(registry: &Registry, core: bool) -> Value {
 }
 
 /// Tells clients that migrate stored objects in which version a kind is stored, without naming it.
-#[must_use]
-pub fn storage_version_hash(kind: &Kind) -> String {
+pub(crate) fn storage_version_hash(kind: &Kind) -> String {
     let (group, version) = kind.storage_version.split_once('/').unwrap_or(("", &kind.storage_version));
     // Upstream still stores these in their beta version; the hash is what clients compare.
     let version = match &*kind.kind {
@@ -94,8 +93,7 @@ pub fn storage_version_hash(kind: &Kind) -> String {
 
 /// The order of versions within a group: stable before beta before alpha, then the newest first;
 /// names of another form last, by name.
-#[must_use]
-pub fn by_version_priority(a: &str, b: &str) -> Ordering {
+pub(crate) fn by_version_priority(a: &str, b: &str) -> Ordering {
     match (stability(a), stability(b)) {
         (Some(a), Some(b)) => b.cmp(&a),
         (Some(_), None) => Ordering::Less,
@@ -137,10 +135,6 @@ fn versions(registry: &Registry, group: &str) -> Vec<Arc<str>> {
     versions.sort_by(|a, b| by_version_priority(a, b));
     versions.dedup();
     versions
-}
-
-fn kinds_of<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a Arc<Kind>> {
-    registry.iter().filter(|kind| &*kind.group == group && &*kind.version == version).collect()
 }
 
 fn group_entry(registry: &Registry, name: &str) -> Option<Value> {

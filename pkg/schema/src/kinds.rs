@@ -12,15 +12,6 @@ use crate::field_table::TypeRef;
 use crate::protobuf::Message;
 use crate::rules::{self, Rules};
 
-/// How an object of a kind is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// Acknowledged once it is on disk.
-    Durable,
-    /// Acknowledged at once, and written later or not at all.
-    Volatile,
-}
-
 /// A column of `kubectl get`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
@@ -84,11 +75,6 @@ pub struct Kind {
     pub columns: Vec<Column>,
     /// The fields that field selectors may name.
     pub selectable: Vec<Arc<str>>,
-    /// How its objects are kept. Leases in `kube-node-lease` are volatile all the same: see
-    /// [`Kind::tier_in`].
-    pub tier: Tier,
-    /// Earlier states of its objects are kept.
-    pub history: bool,
     /// Where its objects are stored, whatever version they are served in.
     pub storage: ResourceId,
     /// The `apiVersion` in which its objects are stored.
@@ -136,8 +122,6 @@ impl Kind {
             ty: TypeRef::Named(ty),
             columns: if kind == "Scale" { read_columns(SCALE_COLUMNS) } else { Vec::new() },
             selectable: Vec::new(),
-            tier: Tier::Volatile,
-            history: false,
             storage: ResourceId::new(group, ""),
             storage_version: api_version.into(),
             rules: rules::for_kind(group, kind),
@@ -190,15 +174,6 @@ impl Kind {
             _ => &[],
         };
         !own.contains(&&*self.kind)
-    }
-
-    /// How an object of it in that namespace is kept: nodes' heartbeats are Leases that need no disk.
-    #[must_use]
-    pub fn tier_in(&self, namespace: &str) -> Tier {
-        let heartbeat = &*self.resource == "leases"
-            && &*self.group == "coordination.k8s.io"
-            && namespace == knarr_types::labels::NAMESPACE_NODE_LEASE;
-        if heartbeat { Tier::Volatile } else { self.tier }
     }
 }
 
@@ -268,6 +243,11 @@ impl Registry {
         self.kinds.iter()
     }
 
+    /// Those of one group and version.
+    pub(crate) fn of_version(&self, group: &str, version: &str) -> Vec<&Arc<Kind>> {
+        self.iter().filter(|kind| &*kind.group == group && &*kind.version == version).collect()
+    }
+
     fn find(&self, order: &[usize], key: fn(&Kind) -> [&str; 3], wanted: [&str; 3]) -> Option<&Arc<Kind>> {
         order.binary_search_by(|i| key(&self.kinds[*i]).cmp(&wanted)).ok().map(|at| &self.kinds[order[at]])
     }
@@ -289,7 +269,6 @@ fn read_kind(row: &'static str) -> Option<Kind> {
     let (short, categories, verbs, subresources) = (next(), next(), next(), next());
     let (schema, columns_text, selectable) = (next(), next(), next());
     let (storage_group, storage_version) = storage_of(group, version, resource);
-    let transient = matches!(kind, "Event" | "Lease");
     Some(Kind {
         group: group.into(),
         version: version.into(),
@@ -305,8 +284,6 @@ fn read_kind(row: &'static str) -> Option<Kind> {
         ty: TypeRef::named(schema)?,
         columns: read_columns(columns_text),
         selectable: split(selectable, ','),
-        tier: if kind == "Event" { Tier::Volatile } else { Tier::Durable },
-        history: !transient,
         storage: ResourceId::new(storage_group, resource),
         storage_version: storage_version.into(),
         rules: rules::for_kind(group, kind),
@@ -374,16 +351,6 @@ mod tests {
         for kind in registry.iter() {
             assert!(registry.by_resource(&kind.group, &kind.version, &kind.resource).is_some());
         }
-    }
-
-    #[test]
-    fn only_heartbeats_and_events_are_volatile() {
-        let registry = Registry::builtin();
-        let lease = registry.by_kind("coordination.k8s.io", "v1", "Lease").unwrap();
-        assert_eq!(lease.tier_in("kube-node-lease"), Tier::Volatile);
-        assert_eq!(lease.tier_in("kube-system"), Tier::Durable);
-        assert_eq!(registry.by_kind("", "v1", "Event").unwrap().tier_in("x"), Tier::Volatile);
-        assert_eq!(registry.by_kind("", "v1", "Pod").unwrap().tier_in("kube-node-lease"), Tier::Durable);
     }
 
     #[test]

@@ -77,7 +77,7 @@ pub fn index(registry: &Registry) -> Value {
 #[must_use]
 pub fn document_hash(registry: &Registry, name: &str) -> String {
     match Place::of(name) {
-        Place::Version(group, version) => hash(name, &kinds_of(registry, group, version)),
+        Place::Version(group, version) => hash(name, &registry.of_version(group, version)),
         _ => hash(name, &[]),
     }
 }
@@ -87,7 +87,7 @@ pub fn document_hash(registry: &Registry, name: &str) -> String {
 pub fn has_document(registry: &Registry, name: &str) -> bool {
     let mut builtin = registry.iter().filter(|kind| kind.custom.is_none());
     match Place::of(name) {
-        Place::Version(group, version) => !kinds_of(registry, group, version).is_empty(),
+        Place::Version(group, version) => !registry.of_version(group, version).is_empty(),
         Place::Group(group) => builtin.any(|kind| *kind.group == *group),
         Place::Groups => true,
         Place::Alone(name) => plain_paths::alone().any(|known| known == name),
@@ -108,7 +108,7 @@ pub fn document(registry: &Registry, name: &str) -> Option<Vec<u8>> {
     }
     let place = Place::of(name);
     let kinds = match place {
-        Place::Version(group, version) => kinds_of(registry, group, version),
+        Place::Version(group, version) => registry.of_version(group, version),
         _ => Vec::new(),
     };
     let custom = kinds.iter().any(|kind| kind.custom.is_some());
@@ -254,10 +254,6 @@ fn object<N: AsRef<str>>(members: impl IntoIterator<Item = (N, Vec<u8>)>) -> Vec
     }
     text.push(b'}');
     text
-}
-
-fn kinds_of<'a>(registry: &'a Registry, group: &str, version: &str) -> Vec<&'a Arc<Kind>> {
-    registry.iter().filter(|kind| &*kind.group == group && &*kind.version == version).collect()
 }
 
 /// Of what the document is made from, which is cheaper than the document.

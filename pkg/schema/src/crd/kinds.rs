@@ -14,7 +14,7 @@ use super::structural::StructuralSchema;
 use crate::cel::rules::Validator;
 use crate::discovery::by_version_priority;
 use crate::field_table::TypeRef;
-use crate::kinds::{Column, Kind, Subresource, Tier};
+use crate::kinds::{Column, Kind, Subresource};
 use crate::rules;
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
@@ -60,8 +60,6 @@ fn kind(definition: &Object, listed: &Value, versions: &Arc<BTreeMap<Arc<str>, V
         ty,
         columns: columns(&listed["additionalPrinterColumns"]),
         selectable,
-        tier: Tier::Durable,
-        history: true,
         storage: ResourceId { group: group.clone(), resource },
         storage_version: format!("{group}/{storage}").into(),
         rules: rules::for_kind(&group, ""),
