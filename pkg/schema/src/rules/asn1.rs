@@ -188,6 +188,12 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Whether this is one sequence from end to end.
+pub(super) fn is_sequence(der: &[u8]) -> bool {
+    let mut reader = Reader::new(der);
+    reader.expect(SEQUENCE, "").is_ok() && reader.is_done()
+}
+
 /// The parts of an identifier; the first holds two.
 pub(super) fn identifier(content: &[u8]) -> Result<Vec<u32>, String> {
     if content.is_empty() {

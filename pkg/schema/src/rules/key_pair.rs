@@ -38,8 +38,7 @@ pub fn fault(certificate: &[u8], key: &[u8]) -> Option<String> {
     };
     let Some(public) = public_key(&certificate) else { return Some("x509: malformed certificate".to_owned()) };
     let Some(own) = own_public_key(&key) else {
-        let is_garbage = pem::one_sequence(&key, "").is_err();
-        return is_garbage.then(|| "tls: failed to parse private key".to_owned());
+        return (!asn1::is_sequence(&key)).then(|| "tls: failed to parse private key".to_owned());
     };
     let why = match public {
         None => "tls: unknown public key algorithm",

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//! PEM blocks as Go reads them (`encoding/pem`, `encoding/asn1`), as far as the API judges them: their types,
-//! their headers, and that what is in them is one DER sequence.
+//! PEM blocks as Go reads them (`encoding/pem`), as far as the API judges them: their types, their headers, and that
+//! what is in them is one DER sequence.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::certificate_request;
+use super::{asn1, certificate_request};
 
 /// A block of a PEM file.
 pub(super) struct Block<'a> {
@@ -49,7 +49,7 @@ pub fn certificates(pem: &[u8]) -> Result<(), String> {
         if block.der.is_empty() {
             return Err("found CERTIFICATE PEM block containing 0 certificates".to_owned());
         }
-        if one_sequence(&block.der, "certificate").is_err() {
+        if !asn1::is_sequence(&block.der) {
             return Err("x509: malformed certificate".to_owned());
         }
         (rest, any) = (after, true);
@@ -86,50 +86,6 @@ fn block(text: &str) -> Option<(Block<'_>, &str)> {
     let base64: String = content.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let der = STANDARD.decode(base64).ok()?;
     Some((Block { kind, has_headers, der }, after))
-}
-
-/// Whether this is one sequence from end to end; `into` is what Go would read it into.
-pub(super) fn one_sequence(der: &[u8], into: &str) -> Result<(), String> {
-    const TRUNCATED: &str = "asn1: syntax error: data truncated";
-    const CLASSES: u8 = 0xc0;
-    let Some((first, rest)) = der.split_first() else {
-        return Err("asn1: syntax error: sequence truncated".to_owned());
-    };
-    let (length, content) = length(rest)?;
-    let (class, compound, tag) = ((first & CLASSES) >> 6, first & 0x20 != 0, first & 0x1f);
-    if (class, compound, tag) != (0, true, 16) {
-        let at = der.len() - content.len();
-        return Err(format!(
-            "asn1: structure error: tags don't match (16 vs {{class:{class} tag:{tag} length:{length} \
-             isCompound:{compound}}}) {{optional:false explicit:false application:false private:false \
-             defaultValue:<nil> tag:<nil> stringType:0 timeType:0 set:false omitEmpty:false}} {into} @{at}"
-        ));
-    }
-    match content.len().cmp(&length) {
-        std::cmp::Ordering::Less => Err(TRUNCATED.to_owned()),
-        std::cmp::Ordering::Equal => Ok(()),
-        std::cmp::Ordering::Greater => Err("asn1: syntax error: trailing data".to_owned()),
-    }
-}
-
-/// A length, and what follows it.
-fn length(der: &[u8]) -> Result<(usize, &[u8]), String> {
-    let truncated = || "asn1: syntax error: truncated tag or length".to_owned();
-    let (first, rest) = der.split_first().ok_or_else(truncated)?;
-    if *first < 0x80 {
-        return Ok((usize::from(*first), rest));
-    }
-    let count = usize::from(first & 0x7f);
-    if count == 0 {
-        return Err("asn1: syntax error: indefinite length found (not DER)".to_owned());
-    }
-    let (bytes, rest) = rest.split_at_checked(count).ok_or_else(truncated)?;
-    match bytes {
-        [0, ..] => Err("asn1: structure error: superfluous leading zeros in length".to_owned()),
-        [_, _, _, _, _, ..] => Err("asn1: structure error: length too large".to_owned()),
-        [only] if *only < 0x80 => Err("asn1: structure error: non-minimal length".to_owned()),
-        _ => Ok((bytes.iter().fold(0, |length, byte| (length << 8) | usize::from(*byte)), rest)),
-    }
 }
 
 #[cfg(test)]
