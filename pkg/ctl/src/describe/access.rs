@@ -6,11 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::page::Page;
 
+/// The head of a page; also a Role's leaves its namespace out.
 fn named(meta: &ObjectMeta) -> Page {
     let mut page = Page::default();
     page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     page
 }
 

@@ -4,7 +4,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::generic::{map, words};
+use super::generic::{items, map, text, words};
 use super::page::{Page, date};
 
 pub(super) fn page(autoscaler: &Value) -> Page {
@@ -112,12 +112,4 @@ fn direction(page: &mut Page, title: &str, rules: &Value) {
 /// A value as Go prints it, or what stands where there is none.
 fn or(value: &Value, none: &str) -> String {
     if value.is_null() { none.to_owned() } else { words(value) }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

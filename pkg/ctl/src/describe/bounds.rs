@@ -4,22 +4,14 @@
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::data::{LIMIT_TITLES, limits_of, scope_means};
 use super::page::Page;
 use super::selector;
 
-fn named(meta: &ObjectMeta) -> Page {
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.some(0, "Namespace", meta.namespace.as_ref());
-    page
-}
-
 pub(super) fn quota(quota: &ResourceQuota) -> Page {
-    let mut page = named(&quota.metadata);
+    let mut page = Page::of(&quota.metadata);
     let mut scopes = quota.spec.as_ref().and_then(|spec| spec.scopes.clone()).unwrap_or_default();
     scopes.sort();
     page.some(0, "Scopes", Some(&scopes.join(", ")));
@@ -34,7 +26,7 @@ pub(super) fn quota(quota: &ResourceQuota) -> Page {
 }
 
 pub(super) fn limits(range: &LimitRange) -> Page {
-    let mut page = named(&range.metadata);
+    let mut page = Page::of(&range.metadata);
     page.headings(0, &LIMIT_TITLES);
     let items = range.spec.iter().flat_map(|spec| &spec.limits);
     items.flat_map(limits_of).for_each(|row| page.line(0, row));
@@ -42,7 +34,7 @@ pub(super) fn limits(range: &LimitRange) -> Page {
 }
 
 pub(super) fn budget(budget: &PodDisruptionBudget) -> Page {
-    let mut page = named(&budget.metadata);
+    let mut page = Page::of(&budget.metadata);
     let (spec, status) = (budget.spec.clone().unwrap_or_default(), budget.status.clone().unwrap_or_default());
     let amount = |value: IntOrString| match value {
         IntOrString::Int(number) => number.to_string(),
@@ -66,7 +58,7 @@ pub(super) fn budget(budget: &PodDisruptionBudget) -> Page {
 }
 
 pub(super) fn priority(class: &PriorityClass) -> Page {
-    let mut page = named(&class.metadata);
+    let mut page = Page::of(&class.metadata);
     page.field(0, "Value", class.value.unwrap_or_default());
     page.field(0, "GlobalDefault", class.global_default.unwrap_or_default());
     page.field(0, "PreemptionPolicy", class.preemption_policy.as_deref().unwrap_or_default());

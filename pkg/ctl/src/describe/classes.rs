@@ -12,8 +12,7 @@ const IS_DEFAULT: [&str; 2] =
 
 pub(super) fn storage(class: &StorageClass) -> Page {
     let meta = &class.metadata;
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     let marked =
         |key: &&str| meta.annotations.as_ref().and_then(|all| all.get(*key)).is_some_and(|value| value == "true");
     page.field(0, "IsDefaultClass", if IS_DEFAULT.iter().any(marked) { "Yes" } else { "No" });
@@ -36,10 +35,8 @@ pub(super) fn storage(class: &StorageClass) -> Page {
 
 pub(super) fn ingress(class: &IngressClass) -> Page {
     let (meta, spec) = (&class.metadata, class.spec.clone().unwrap_or_default());
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    let mut page = Page::of(meta);
+    page.labels_and_annotations(meta);
     page.field(0, "Controller", spec.controller.as_deref().unwrap_or_default());
     if let Some(parameters) = spec.parameters {
         page.line(0, "Parameters:");

@@ -54,11 +54,8 @@ pub(super) fn service_account(account: &ServiceAccount) -> Page {
 }
 
 fn named(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Page {
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    let mut page = Page::of(meta);
+    page.labels_and_annotations(meta);
     page
 }
 
@@ -80,10 +77,8 @@ pub(super) async fn bounds(
 
 pub(super) fn namespace(namespace: &Namespace, quotas: &[ResourceQuota], ranges: &[LimitRange]) -> Page {
     let (meta, status) = (&namespace.metadata, namespace.status.clone().unwrap_or_default());
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    let mut page = Page::of(meta);
+    page.labels_and_annotations(meta);
     page.field(0, "Status", status.phase.as_deref().unwrap_or_default());
     let conditions = status.conditions.unwrap_or_default();
     if !conditions.is_empty() {

@@ -53,6 +53,16 @@ pub(super) fn map(pairs: &Value) -> Option<BTreeMap<String, String>> {
     serde_json::from_value(pairs.clone()).ok()
 }
 
+/// A text; empty where it is none.
+pub(super) fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// The elements of a list; none where it is none.
+pub(super) fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
 /// A value as Go prints it.
 pub(super) fn words(value: &Value) -> String {
     match value {

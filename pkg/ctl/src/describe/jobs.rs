@@ -16,14 +16,11 @@ fn or_unset(value: Option<impl Display>) -> String {
 pub(super) fn job(job: &Job) -> Page {
     let (meta, spec) = (&job.metadata, job.spec.clone().unwrap_or_default());
     let status = job.status.clone().unwrap_or_default();
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     if let Some(its) = &spec.selector {
         page.field(0, "Selector", selector(Some(its)));
     }
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     page.some(0, "Controlled By", controller(meta).as_ref());
     page.some(0, "Parallelism", spec.parallelism.as_ref());
     page.field(0, "Completions", or_unset(spec.completions));
@@ -60,11 +57,8 @@ pub(super) fn cron_job(job: &CronJob) -> Page {
     let (meta, spec) = (&job.metadata, job.spec.clone());
     let status = job.status.clone().unwrap_or_default();
     let runs = spec.job_template.spec.clone().unwrap_or_default();
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    let mut page = Page::of(meta);
+    page.labels_and_annotations(meta);
     page.field(0, "Schedule", &spec.schedule);
     page.field(0, "Concurrency Policy", spec.concurrency_policy.as_deref().unwrap_or_default());
     page.field(0, "Suspend", or_unset(spec.suspend.map(|suspend| if suspend { "True" } else { "False" })));

@@ -42,12 +42,10 @@ pub(super) async fn around(session: &Session, name: &str) -> Result<Around, CtlE
 pub(super) fn page(node: &Node, around: &Around) -> Page {
     let (meta, spec) = (&node.metadata, node.spec.clone().unwrap_or_default());
     let status = node.status.clone().unwrap_or_default();
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     let roles = roles(node);
     page.field(0, "Roles", if roles.is_empty() { "<none>" } else { &roles });
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     page.field(0, "CreationTimestamp", date(meta.creation_timestamp.as_ref().map(|time| time.0)));
     let mut taints = spec.taints.clone().unwrap_or_default();
     taints.sort_by(|a, b| (&a.effect, &a.key).cmp(&(&b.effect, &b.key)));

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use k8s_openapi::jiff::tz::TimeZone;
 use knarr_types::labels::LAST_APPLIED;
@@ -18,6 +19,14 @@ const PADDING: usize = 2;
 pub(super) struct Page(String);
 
 impl Page {
+    /// A page that begins with an object's name, and its namespace where it has one.
+    pub fn of(meta: &ObjectMeta) -> Self {
+        let mut page = Self::default();
+        page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
+        page.some(0, "Namespace", meta.namespace.as_ref());
+        page
+    }
+
     /// A line at a depth of two blanks each.
     pub fn line(&mut self, depth: usize, text: impl Display) {
         // A terminal must not be told what to do by what an object holds.
@@ -48,6 +57,12 @@ impl Page {
     pub fn labels(&mut self, title: &str, labels: Option<&BTreeMap<String, String>>) {
         let lines: Vec<_> = labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
         self.list(title, &lines);
+    }
+
+    /// An object's labels and annotations.
+    pub fn labels_and_annotations(&mut self, meta: &ObjectMeta) {
+        self.labels("Labels", meta.labels.as_ref());
+        self.annotations("Annotations", meta.annotations.as_ref());
     }
 
     /// Pairs in one line, all of them; none is `<none>`.

@@ -79,8 +79,7 @@ fn head(page: &mut Page, meta: &ObjectMeta, spec: &PodSpec, status: &PodStatus) 
     if let Some(start) = &status.start_time {
         page.field(0, "Start Time", date(Some(start.0)));
     }
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
 }
 
 fn state(page: &mut Page, meta: &ObjectMeta, spec: &PodSpec, status: &PodStatus) {

@@ -9,12 +9,9 @@ use super::selector;
 
 pub(super) fn page(policy: &NetworkPolicy) -> Page {
     let (meta, spec) = (&policy.metadata, policy.spec.clone().unwrap_or_default());
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     page.field(0, "Created on", go_date(meta.creation_timestamp.as_ref().map(|time| time.0)));
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     page.line(0, "Spec:");
     let pods = spec.pod_selector.unwrap_or_default();
     let of_all =

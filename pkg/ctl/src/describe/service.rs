@@ -22,11 +22,8 @@ pub(super) async fn slices(session: &Session, namespace: &str, service: &str) ->
 
 pub(super) fn page(service: &Service, slices: &[EndpointSlice]) -> Page {
     let (meta, spec) = (&service.metadata, service.spec.clone().unwrap_or_default());
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    let mut page = Page::of(meta);
+    page.labels_and_annotations(meta);
     let pairs = spec.selector.iter().flatten().map(|(key, value)| format!("{key}={value}"));
     page.field(0, "Selector", or_none(pairs.collect()));
     page.field(0, "Type", spec.type_.as_deref().unwrap_or_default());
@@ -113,11 +110,8 @@ fn joined(address: &str, port: i32) -> String {
 
 pub(super) fn endpoints_page(endpoints: &Endpoints) -> Page {
     let meta = &endpoints.metadata;
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    let mut page = Page::of(meta);
+    page.labels_and_annotations(meta);
     page.line(0, "Subsets:");
     for subset in endpoints.subsets.iter().flatten() {
         for (title, addresses) in [("Addresses", &subset.addresses), ("NotReadyAddresses", &subset.not_ready_addresses)]

@@ -10,14 +10,11 @@ use super::{pod, selector, workload};
 pub(super) fn daemon_set(set: &DaemonSet, pods: &[Pod]) -> Page {
     let (meta, spec) = (&set.metadata, set.spec.clone().unwrap_or_default());
     let status = set.status.clone().unwrap_or_default();
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     page.field(0, "Selector", selector(Some(&spec.selector)));
     let nodes = spec.template.spec.as_ref().and_then(|spec| spec.node_selector.as_ref());
     page.pairs("Node-Selector", nodes);
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     for (title, number) in [
         ("Desired Number of Nodes Scheduled", status.desired_number_scheduled),
         ("Current Number of Nodes Scheduled", status.current_number_scheduled),
@@ -34,13 +31,10 @@ pub(super) fn daemon_set(set: &DaemonSet, pods: &[Pod]) -> Page {
 
 pub(super) fn stateful_set(set: &StatefulSet, pods: &[Pod]) -> Page {
     let (meta, spec) = (&set.metadata, set.spec.clone().unwrap_or_default());
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     page.field(0, "CreationTimestamp", date(meta.creation_timestamp.as_ref().map(|time| time.0)));
     page.field(0, "Selector", selector(Some(&spec.selector)));
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     let made = set.status.as_ref().map_or(0, |status| status.replicas);
     page.field(0, "Replicas", format_args!("{} desired | {made} total", spec.replicas.unwrap_or_default()));
     let strategy = spec.update_strategy.unwrap_or_default();

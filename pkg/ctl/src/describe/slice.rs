@@ -7,11 +7,8 @@ use super::page::Page;
 
 pub(super) fn page(slice: &EndpointSlice) -> Page {
     let meta = &slice.metadata;
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    let mut page = Page::of(meta);
+    page.labels_and_annotations(meta);
     page.field(0, "AddressType", &slice.address_type);
     match slice.ports.as_deref().unwrap_or_default() {
         [] => page.field(0, "Ports", "<unset>"),

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use serde_json::Value;
 
-use super::generic::{map, words};
+use super::generic::{items, map, text, words};
 use super::page::{Page, since};
 use crate::error::CtlError;
 use crate::session::Session;
@@ -198,12 +198,4 @@ fn finalizers(meta: &Value) -> String {
 /// An amount that is not there is none.
 fn amount(amount: &Value) -> &str {
     amount.as_str().unwrap_or("0")
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }

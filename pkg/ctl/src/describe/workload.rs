@@ -45,12 +45,9 @@ where
 pub(super) fn deployment(deployment: &Deployment, sets: &[ReplicaSet]) -> Page {
     let meta = &deployment.metadata;
     let (spec, status) = (deployment.spec.clone().unwrap_or_default(), deployment.status.clone().unwrap_or_default());
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     page.field(0, "CreationTimestamp", date(meta.creation_timestamp.as_ref().map(|time| time.0)));
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     page.field(0, "Selector", selector(Some(&spec.selector)));
     let count = |number: Option<i32>| number.unwrap_or_default();
     page.field(
@@ -130,12 +127,9 @@ fn conditions_table<'a>(page: &mut Page, conditions: impl Iterator<Item = [&'a s
 pub(super) fn replica_set(set: &ReplicaSet, pods: &[Pod]) -> Page {
     let (meta, spec) = (&set.metadata, set.spec.clone().unwrap_or_default());
     let status = set.status.clone().unwrap_or_default();
-    let mut page = Page::default();
-    page.field(0, "Name", meta.name.as_deref().unwrap_or_default());
-    page.field(0, "Namespace", meta.namespace.as_deref().unwrap_or_default());
+    let mut page = Page::of(meta);
     page.field(0, "Selector", selector(Some(&spec.selector)));
-    page.labels("Labels", meta.labels.as_ref());
-    page.annotations("Annotations", meta.annotations.as_ref());
+    page.labels_and_annotations(meta);
     page.some(0, "Controlled By", controller(meta).as_ref());
     let wanted = spec.replicas.unwrap_or_default();
     page.field(0, "Replicas", format_args!("{} current / {wanted} desired", status.replicas));
