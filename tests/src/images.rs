@@ -5,12 +5,13 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::hosts::Host;
+use crate::running::Running;
 use crate::wait::eventually;
 
 /// What a registry with a password wants to hear; others do not listen.
@@ -18,11 +19,11 @@ pub const PASSWORD: &str = "secret";
 /// The same by bcrypt.
 const PASSWORD_HASH: &str = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
 
-/// Debian's registry on a host, plain HTTP, with its data in a folder of the test.
+/// Debian's registry on a host, plain HTTP, with its data in a folder of the test; ended when dropped.
 #[derive(Debug)]
 pub struct Registry {
-    child: Child,
     host: Host,
+    _running: Running,
     folder: PathBuf,
     /// `ADDRESS:PORT`, as image names begin.
     pub address: String,
@@ -71,7 +72,7 @@ impl Registry {
             .stderr(Stdio::null())
             .spawn()
             .expect("docker-registry is installed");
-        let registry = Self { child, host: host.clone(), folder, address };
+        let registry = Self { _running: Running(child), host: host.clone(), folder, address };
         let url = format!("http://{}/v2/", registry.address);
         eventually("the registry answers", Duration::from_secs(20), || {
             let login = format!("robot:{PASSWORD}");
@@ -105,13 +106,6 @@ impl Registry {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -34,6 +34,35 @@ pub struct Outcome {
     pub err: String,
 }
 
+impl Outcome {
+    /// How `command` ends with `input` on its standard input.
+    ///
+    /// # Panics
+    /// When its program is not installed.
+    #[must_use]
+    pub fn of(mut command: Command, input: &str) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program is installed");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        let input = input.to_owned();
+        // A child that ends early closes the pipe: that is its outcome, not a failure here.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+        let (over, is_over) = channel::<()>();
+        let pid = child.id().to_string();
+        // A call that hangs is ended, so that the test says which one it was.
+        let watchdog = std::thread::spawn(move || {
+            if is_over.recv_timeout(LONGEST_CALL) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-9", &pid]).status();
+            }
+        });
+        let output = child.wait_with_output().expect("the program can be waited for");
+        drop(over);
+        let _ = (writer.join(), watchdog.join());
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
 impl Kubectl {
     /// kubectl on `host` with this kubeconfig.
     #[must_use]
@@ -70,30 +99,7 @@ impl Kubectl {
     /// When kubectl is not installed.
     #[must_use]
     pub fn try_run(&self, arguments: &[&str], input: &str) -> Outcome {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kubectl is installed");
-        let mut stdin = child.stdin.take().expect("stdin is piped");
-        let input = input.to_owned();
-        // A child that ends early closes the pipe: that is its outcome, not a failure here.
-        let writer = std::thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
-        let (over, is_over) = channel::<()>();
-        let pid = child.id().to_string();
-        // A call that hangs is ended, so that the test says which one it was.
-        let watchdog = std::thread::spawn(move || {
-            if is_over.recv_timeout(LONGEST_CALL) == Err(RecvTimeoutError::Timeout) {
-                let _ = Command::new("kill").args(["-9", &pid]).status();
-            }
-        });
-        let output = child.wait_with_output().expect("kubectl can be waited for");
-        drop(over);
-        let _ = (writer.join(), watchdog.join());
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Outcome { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        Outcome::of(self.command(arguments), input)
     }
 
     /// Runs it, and gives what it printed.

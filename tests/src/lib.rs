@@ -14,6 +14,7 @@ pub mod kubectl;
 pub mod load;
 pub mod machine;
 pub mod resolver;
+pub mod running;
 pub mod terminal;
 pub mod wait;
 pub mod webhook;

@@ -4,18 +4,19 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use rustix::termios::{Winsize, tcsetwinsize};
 
+use crate::running::Running;
 use crate::wait::eventually;
 
 /// A running program whose standard streams are a terminal of ours; killed when dropped.
 #[derive(Debug)]
 pub struct Terminal {
-    child: Child,
+    child: Running,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
     seen: String,
@@ -53,7 +54,7 @@ impl Terminal {
                 }
             }
         });
-        Self { child, keyboard, screen, seen: String::new() }
+        Self { child: Running(child), keyboard, screen, seen: String::new() }
     }
 
     /// Types a line.
@@ -103,13 +104,6 @@ impl Terminal {
             self.child.try_wait().expect("the program can be waited for").ok_or("it runs")
         });
         status.code()
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::hosts::Host;
+use crate::running::Running;
 use crate::wait::eventually;
 
 /// Answers by path: `/label` adds a label, `/deny` refuses what is so labelled, `/hang` never answers, `/slow` late,
@@ -89,7 +90,7 @@ server.serve_forever()
 #[derive(Debug)]
 pub struct Webhook {
     host: Host,
-    child: Child,
+    _running: Running,
     url: String,
     authority: String,
 }
@@ -119,12 +120,13 @@ impl Webhook {
             .stdout(Stdio::null())
             .spawn()
             .expect("python3 is installed");
+        let running = Running(child);
         let url = format!("https://{}:8443", host.address);
         eventually("the webhook answers", Duration::from_secs(20), || {
             let answer = host.command("curl").args(["-skf", &url]).output().expect("curl is installed");
             if answer.status.success() { Ok(()) } else { Err(answer.status) }
         });
-        Self { host: host.clone(), child, url, authority }
+        Self { host: host.clone(), _running: running, url, authority }
     }
 
     /// How to reach it at `path`, as configurations say it.
@@ -173,13 +175,6 @@ impl Webhook {
                 "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
             }],
         })
-    }
-}
-
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -119,9 +119,7 @@ impl Helm<'_> {
             command.env(place, self.cluster.folder().join(format!("{}-home", self.release)));
         }
         command.arg("--kubeconfig").arg(self.kubectl().kubeconfig()).args(arguments);
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Outcome { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        Outcome::of(command, "")
     }
 
     fn run(&self, arguments: &[&str]) -> String {

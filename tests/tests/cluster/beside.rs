@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `knarr ctl` beside kubectl: the same typed to both, and how what they print differs.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use knarr_tests::clients;
 use knarr_tests::hosts::Host;
@@ -41,13 +39,7 @@ impl<'a> Both<'a> {
     pub fn ctl(&self, arguments: &[&str], input: &str) -> Outcome {
         let mut command = self.host.command(binary());
         command.arg("ctl").args(arguments).env("KUBECONFIG", self.kubectl.kubeconfig());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        // One that does not read its input may have ended already.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Outcome { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        Outcome::of(command, input)
     }
 
     /// How the two differ with `input` on standard input; between them kubectl undoes what the first has changed, by

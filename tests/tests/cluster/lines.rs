@@ -2,16 +2,17 @@
 //! What a command that goes on says, line by line.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Instant;
 
 use knarr_tests::cluster::{LATER, SOON};
+use knarr_tests::running::Running;
 use knarr_tests::wait::eventually;
 
 /// The lines of a command that goes on; it is ended when this is dropped.
 pub struct Lines {
-    child: Child,
+    child: Running,
     /// What it has said.
     pub lines: Receiver<String>,
 }
@@ -23,7 +24,7 @@ impl Lines {
         let output = BufReader::new(child.stdout.take().unwrap());
         let (tell, lines) = channel();
         std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        Self { child, lines }
+        Self { child: Running(child), lines }
     }
 
     /// Reads on to a line that holds.
@@ -44,12 +45,5 @@ impl Lines {
     pub fn finish(mut self) -> (Option<i32>, Vec<String>) {
         let code = eventually("the command ends", LATER, || self.child.try_wait().unwrap().ok_or("it runs")).code();
         (code, self.lines.iter().collect())
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

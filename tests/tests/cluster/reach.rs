@@ -4,13 +4,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use knarr_tests::cluster::{Cluster, Folder, LATER, SOON, start_server};
 use knarr_tests::hosts::{Host, Network};
 use knarr_tests::knarr::{self, Process};
 use knarr_tests::kubectl::Kubectl;
+use knarr_tests::running::Running;
 use knarr_tests::wait::eventually;
 
 #[test]
@@ -68,16 +69,6 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.wfile.write(self.client_address[0].encode())
 http.server.HTTPServer(('', 8099), Answer).serve_forever()
 ";
-
-/// A program that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn who(host: &Host) -> Running {
     let mut python = host.command("python3");

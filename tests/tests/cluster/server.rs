@@ -6,6 +6,7 @@ use std::time::Duration;
 use knarr_tests::cluster::{Bare, Folder, SOON, start_server};
 use knarr_tests::hosts::Network;
 use knarr_tests::kubectl::Kubectl;
+use knarr_tests::running::Running;
 use knarr_tests::wait::eventually;
 
 const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {color: blue}\n";
@@ -173,9 +174,8 @@ fn a_watcher_that_vanishes_frees_what_it_held() {
         metrics.lines().find(of_watches).map(str::to_owned)
     };
     assert_eq!(open(), None);
-    let mut watcher = kubectl.command(&["get", "limitranges", "--watch"]).spawn().unwrap();
+    let watcher = Running(kubectl.command(&["get", "limitranges", "--watch"]).spawn().unwrap());
     eventually("the watch is open", SOON, || open().filter(|line| line.ends_with(" 1")).ok_or("none"));
-    watcher.kill().unwrap();
-    watcher.wait().unwrap();
+    drop(watcher);
     eventually("the watch is over", SOON, || open().map_or(Ok(()), Err));
 }

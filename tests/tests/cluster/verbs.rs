@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use knarr_tests::cluster::{Cluster, LATER, SOON};
 use knarr_tests::kubectl::Kubectl;
+use knarr_tests::running::Running;
 use knarr_tests::terminal::Terminal;
 use knarr_tests::wait::{eventually, until};
 
@@ -203,7 +204,7 @@ fn running_containers_are_attached_to(kubectl: &Kubectl) {
     attached.find("what is said from now on", |line| line.starts_with("line "));
     drop(attached);
     let mut child = kubectl.command(&["attach", "-i", "reader"]);
-    let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Running(child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"a word\n").unwrap();
     let mut output = child.stdout.take().unwrap();
     let mut text = String::new();
@@ -213,8 +214,6 @@ fn running_containers_are_attached_to(kubectl: &Kubectl) {
         assert!(count > 0, "attach ended early: {text:?}");
         text.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
-    let _ = child.kill();
-    let _ = child.wait();
     assert!(text.contains("heard a word\ndone\n"), "{text:?}");
 }
 
