@@ -11,7 +11,7 @@ mod authorizer;
 mod certificates;
 pub mod devices;
 mod limit_ranger;
-pub mod matching;
+mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_defaults;
@@ -306,7 +306,7 @@ mod table {
         kind_in("", resource)
     }
 
-    pub fn kind_in(group: &str, resource: &str) -> Arc<Kind> {
+    pub(crate) fn kind_in(group: &str, resource: &str) -> Arc<Kind> {
         Arc::clone(knarr_schema::Registry::builtin().by_resource(group, "v1", resource).unwrap())
     }
 }

@@ -26,7 +26,7 @@ mod machine;
 mod network;
 mod node;
 mod objects;
-pub mod pod;
+mod pod;
 mod pods;
 mod pressure;
 mod probes;

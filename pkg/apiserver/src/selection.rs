@@ -88,12 +88,6 @@ impl Selection {
                 (value == term.value) != term.negated
             })
     }
-
-    /// The one object that can be selected, if it is one by its name.
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.fields.exactly("metadata.name")
-    }
 }
 
 /// The selector of a watch whose path names one object, in the old form of watches.

@@ -52,8 +52,8 @@ struct Link {
 
 impl Tunnels {
     /// Whether the node can be reached.
-    #[must_use]
-    pub fn is_connected(&self, node: &str) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_connected(&self, node: &str) -> bool {
         self.0.nodes.lock().get(node).is_some_and(|link| !link.sender.is_closed())
     }
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who is it, and may they: authenticators and authorizers over a snapshot.
 
-pub mod authenticate;
-pub mod authorize;
+mod authenticate;
+mod authorize;
 mod follow;
-pub mod node;
+mod node;
 pub mod rbac;
 mod static_tokens;
 mod user;

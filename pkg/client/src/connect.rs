@@ -1,27 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Ways to the API server: in process, by kubeconfig, by certificate.
-
-use std::path::Path;
+//! Ways to the API server: in process, or over the network with a certificate.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::Client;
 use kube::client::Body;
-use kube::config::{AuthInfo, Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, Config};
 use tower::{Service, ServiceExt as _};
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The kubeconfig cannot be read or makes no sense.
-    #[error("cannot use kubeconfig {path}: {source}")]
-    Kubeconfig {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        source: Box<kube::config::KubeconfigError>,
-    },
     /// The address or a certificate is not usable.
     #[error("cannot connect to {server}: {reason}")]
     Parts {
@@ -51,17 +41,6 @@ where
     Client::new(service, "default")
 }
 
-/// A client as the kubeconfig at `path` describes it, in its current context.
-///
-/// # Errors
-/// [`ConnectError::Kubeconfig`] names the file.
-pub async fn from_kubeconfig(path: &Path) -> Result<Client, ConnectError> {
-    let named = |source| ConnectError::Kubeconfig { path: path.display().to_string(), source: Box::new(source) };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(named)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(named)?;
-    from_config(config)
-}
-
 /// A client for the server at `url` (`https://host:port`) that trusts `ca` alone and shows
 /// `certificate`; all three are PEM.
 ///
@@ -78,12 +57,7 @@ pub fn from_parts(url: &str, ca: &str, certificate: &str, key: &str) -> Result<C
         client_key_data: Some(STANDARD.encode(key).into()),
         ..AuthInfo::default()
     };
-    from_config(config)
-}
-
-fn from_config(mut config: Config) -> Result<Client, ConnectError> {
     // A watch may be silent for as long as nothing happens: the server ends it, not a timer here.
     config.read_timeout = None;
-    let server = config.cluster_url.to_string();
-    Client::try_from(config).map_err(|e| ConnectError::Parts { server, reason: e.to_string() })
+    Client::try_from(config).map_err(|e| bad(e.to_string()))
 }

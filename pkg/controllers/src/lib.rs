@@ -5,27 +5,27 @@
 //! writes what was decided. A [`queue`] says which object is next; nothing here wakes up without a
 //! change or a deadline.
 
-pub mod cluster_role_aggregation;
+mod cluster_role_aggregation;
 mod controller;
-pub mod deployment;
-pub mod endpoints;
-pub mod endpointslice;
-pub mod garbage;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod garbage;
 pub mod metrics;
-pub mod namespace;
-pub mod node_ipam;
-pub mod node_lifecycle;
-pub mod policy_status;
-pub mod queue;
-pub mod replicaset;
-pub mod resource_quota;
-pub mod resources;
+mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod policy_status;
+mod queue;
+mod replicaset;
+mod resource_quota;
+mod resources;
 mod run;
-pub mod service_account;
-pub mod service_account_tokens;
-pub mod service_cidrs;
-pub mod views;
-pub mod volume_protection;
-pub mod workload;
+mod service_account;
+mod service_account_tokens;
+mod service_cidrs;
+mod views;
+mod volume_protection;
+mod workload;
 
 pub use run::{Config, run};

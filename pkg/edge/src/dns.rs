@@ -21,7 +21,7 @@ pub use zone::Zone;
 use zone::{Place, Target};
 
 /// Seconds that clients may keep what the cluster's zone says, as upstream's default.
-pub const TTL: u32 = 5;
+pub(crate) const TTL: u32 = 5;
 
 /// The version of the Kubernetes DNS specification that is served, at dns-version.<zone>.
 const SPECIFICATION: &str = "1.1.0";

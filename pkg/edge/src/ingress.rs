@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, watch};
 
 use self::io::ClientIo;
 use self::proxy::Proxy;
-pub use self::router::{Router, Upstream, route};
+pub use self::router::Router;
 use self::tls::Certificates;
 use crate::snapshot::Snapshot;
 

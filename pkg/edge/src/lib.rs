@@ -9,8 +9,8 @@
 //! [`ingress::route`]); the rest moves bytes.
 
 pub mod dns;
-pub mod error;
-pub mod ingress;
+mod error;
+mod ingress;
 pub mod listeners;
 mod readiness;
 pub mod run;

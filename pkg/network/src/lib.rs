@@ -8,9 +8,9 @@
 //! nodes can share a machine, and [`cleanup::remove_all`] takes away exactly one node's things.
 
 pub mod cleanup;
-pub mod error;
+mod error;
 pub mod ipam;
-pub mod names;
+mod names;
 mod netlink;
 mod netns;
 pub mod node;

@@ -48,14 +48,6 @@ fn subject_of_name(name: &X509Name<'_>) -> Subject {
     }
 }
 
-/// The subject of a PEM certificate.
-///
-/// # Errors
-/// [`PkiError::Malformed`] where it is none.
-pub fn subject_of_pem(certificate: &str) -> Result<Subject, PkiError> {
-    subject(&der(certificate)?)
-}
-
 /// The DER form of the first certificate in a PEM text.
 ///
 /// # Errors
@@ -79,8 +71,7 @@ pub fn fingerprint(der: &[u8]) -> String {
 }
 
 /// Whether `authority` signed `certificate`; both PEM.
-#[must_use]
-pub fn is_signed_by(certificate: &str, authority: &str) -> bool {
+pub(crate) fn is_signed_by(certificate: &str, authority: &str) -> bool {
     let (Ok(leaf), Ok(ca)) = (der(certificate), der(authority)) else { return false };
     match (parse(&leaf), parse(&ca)) {
         (Ok(leaf), Ok(ca)) => leaf.issuer() == ca.subject() && leaf.verify_signature(Some(ca.public_key())).is_ok(),
@@ -101,8 +92,7 @@ pub fn renew_at(certificate: &str) -> Result<Timestamp, PkiError> {
 }
 
 /// Whether it is time to renew the certificate, also because it cannot be read.
-#[must_use]
-pub fn is_due(certificate: &str, now: Timestamp) -> bool {
+pub(crate) fn is_due(certificate: &str, now: Timestamp) -> bool {
     !renew_at(certificate).is_ok_and(|at| now < at)
 }
 

@@ -9,7 +9,7 @@ use crate::{PkiError, certificate};
 /// What a full token begins with.
 const PREFIX: &str = "K10";
 /// The user of the server's own token.
-pub const NODE_USER: &str = "node";
+pub(crate) const NODE_USER: &str = "node";
 
 /// `K10<hash>::<user>:<secret>`, or the secret alone. `Debug` does not show the secret.
 #[derive(Clone, PartialEq, Eq)]

@@ -6,15 +6,15 @@
 //! named after the pod's uid, so that everything is found again, and undone, by id alone. The
 //! shim holds the pod: the agent may die and come back at any time.
 
-pub mod cgroup;
-pub mod config;
-pub mod error;
+mod cgroup;
+mod config;
+mod error;
 pub mod oci;
 mod protocol;
 mod seccomp;
 pub mod shim;
 mod spec;
-pub mod status;
+mod status;
 
 pub use config::{
     Capabilities, ContainerConfig, ContainerId, Device, ExecConfig, Mount, MountKind, Namespaces, PodUid, Propagation,

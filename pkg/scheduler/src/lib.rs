@@ -5,14 +5,14 @@
 //! [`score`] which of them is best, [`schedule`] puts both together over a [`snapshot::Cluster`].
 //! [`run`] keeps the snapshot, asks, binds, and tells people what did not work.
 
-pub mod affinity;
-pub mod filter;
+mod affinity;
+mod filter;
 pub mod metrics;
-pub mod pod;
+mod pod;
 mod queue;
 mod run;
-pub mod schedule;
-pub mod score;
-pub mod snapshot;
+mod schedule;
+mod score;
+mod snapshot;
 
 pub use run::run;

@@ -75,12 +75,6 @@ impl Cluster {
         &self.nodes
     }
 
-    /// A node by its name.
-    #[must_use]
-    pub fn node(&self, name: &str) -> Option<&NodeInfo> {
-        self.index.get(name).map(|i| &self.nodes[*i])
-    }
-
     /// Takes in a new or changed node.
     pub fn set_node(&mut self, spec: Arc<NodeSpec>) {
         if let Some(i) = self.index.get(&spec.name) {
@@ -160,21 +154,22 @@ mod tests {
 
     #[test]
     fn what_is_placed_counts_once_whatever_the_order() {
+        let of = |cluster: &Cluster, name: &str| cluster.nodes[cluster.index[name]].clone();
         let mut cluster = Cluster::default();
         cluster.place(pod("early", "a"));
         cluster.set_node(node("a"));
         cluster.set_node(node("b"));
         cluster.place(pod("late", "a"));
         cluster.place(pod("late", "a"));
-        assert_eq!(cluster.node("a").unwrap().requested.cpu, 200);
+        assert_eq!(of(&cluster, "a").requested.cpu, 200);
         cluster.place(pod("late", "b"));
-        assert_eq!(cluster.node("a").unwrap().pods, 1);
-        assert_eq!(cluster.node("b").unwrap().pods, 1);
+        assert_eq!(of(&cluster, "a").pods, 1);
+        assert_eq!(of(&cluster, "b").pods, 1);
         cluster.remove_node("a");
         cluster.set_node(node("a"));
-        assert_eq!(cluster.node("a").unwrap().pods, 1);
+        assert_eq!(of(&cluster, "a").pods, 1);
         assert!(cluster.displace("early"));
         assert!(!cluster.displace("early"));
-        assert_eq!(cluster.node("a").unwrap().requested.cpu, 0);
+        assert_eq!(of(&cluster, "a").requested.cpu, 0);
     }
 }

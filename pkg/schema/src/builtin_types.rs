@@ -54,8 +54,7 @@ pub fn go_type(name: &str, field: &str) -> Option<&'static str> {
 
 /// The structs that Go embeds around a field, from the outside in (`RuleWithOperations.Rule`), where there
 /// are any.
-#[must_use]
-pub fn embedded(name: &str, field: &str) -> Option<&'static str> {
+pub(crate) fn embedded(name: &str, field: &str) -> Option<&'static str> {
     column(name, field, 9)
 }
 
@@ -72,7 +71,7 @@ fn column(name: &str, field: &str, number: usize) -> Option<&'static str> {
 
 /// The fields of a published type in the order in which upstream writes them; none of a type that is not
 /// published. Read from the file each time, as only error messages need it.
-pub fn written_order(name: &str) -> impl Iterator<Item = &'static str> + use<> {
+pub(crate) fn written_order(name: &str) -> impl Iterator<Item = &'static str> + use<> {
     find(name).into_iter().flat_map(|named| named.rows.lines()).filter_map(|row| row.split('\t').next())
 }
 
@@ -92,8 +91,7 @@ impl NamedType {
     }
 
     /// It is anything, of any form.
-    #[must_use]
-    pub fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.flags == "any" && matches!(self.get(), Type::Any)
     }
 

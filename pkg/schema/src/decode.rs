@@ -71,8 +71,7 @@ pub enum DecodeError {
 
 impl Decoded {
     /// What a strict decoder says; `None` where it minds nothing.
-    #[must_use]
-    pub fn strict_error(&self) -> Option<String> {
+    pub(crate) fn strict_error(&self) -> Option<String> {
         (!self.faults.is_empty()).then(|| format!("strict decoding error: {}", self.faults.join(", ")))
     }
 }

@@ -26,7 +26,7 @@ pub fn shown_as_sent(
 }
 
 /// Whether empty lists or maps were sent that the object has no longer, its metadata and status aside.
-pub fn sent_empties(object: &Object, sent: &Object, ty: &Type) -> bool {
+pub(crate) fn sent_empties(object: &Object, sent: &Object, ty: &Type) -> bool {
     let (mut object, mut sent) = (object.clone(), sent.clone());
     for value in [&mut object, &mut sent] {
         if let Some(members) = value.as_object_mut() {

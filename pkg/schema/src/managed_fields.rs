@@ -48,7 +48,7 @@ pub fn reset_fields_of(kind: &str, subresource: &str, has_status: bool) -> &'sta
 }
 
 /// How many managers of updates an object has at most; the oldest become `ancient-changes`.
-pub const MAX_UPDATE_MANAGERS: usize = 10;
+pub(crate) const MAX_UPDATE_MANAGERS: usize = 10;
 
 /// Who writes, and through what.
 #[derive(Clone, Copy, Debug)]

@@ -24,7 +24,7 @@ pub fn normalize_sent(object: &mut Object, ty: &Type) -> bool {
 }
 
 /// Fills in what is always there at the root of an object of that type: what rules took out is there again, empty.
-pub fn fill_in(object: &mut Object, ty: &Type) {
+pub(crate) fn fill_in(object: &mut Object, ty: &Type) {
     if let (Type::Struct(fields), Some(tree)) = (ty, object.as_object_mut()) {
         Pass { keeps_empty: true, kept: false }.fill_in(tree, fields);
     }

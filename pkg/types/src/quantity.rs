@@ -63,12 +63,6 @@ impl Quantity {
         Self { nanos: i128::from(value) * NANO, format: Format::Decimal }
     }
 
-    /// So many thousandths of a unit.
-    #[must_use]
-    pub fn from_milli(milli: i64) -> Self {
-        Self { nanos: i128::from(milli) * (NANO / 1000), format: Format::Decimal }
-    }
-
     /// So many bytes, written in powers of 1024.
     #[must_use]
     pub fn from_bytes(bytes: u64) -> Self {

@@ -21,7 +21,7 @@ pub const RESIZE: u8 = 4;
 pub const CLOSE: u8 = 255;
 
 /// No client sends longer frames; one that says so is broken.
-pub const FRAME_MAX: usize = 32 << 20;
+pub(crate) const FRAME_MAX: usize = 32 << 20;
 
 /// A frame that nobody would send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

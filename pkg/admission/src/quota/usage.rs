@@ -24,8 +24,7 @@ pub struct Counted<'a> {
 
 impl Counted<'_> {
     /// `count/deployments.apps`.
-    #[must_use]
-    pub fn count_name(&self) -> String {
+    pub(crate) fn count_name(&self) -> String {
         if self.group.is_empty() {
             format!("count/{}", self.resource)
         } else {

@@ -24,12 +24,12 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-pub use memory::{Container, Event, Exit, Hook, Image, Memory, Run, Sandbox, Volumes};
+pub use memory::{Container, Event, Exit, Memory, Run, Sandbox, Volumes};
 pub use moment::Moment;
 pub use probe::ProbeKind;
-pub use resize::{Amount, Refusal, admit, capacity, differs, requests, resizable, with_allocation};
+pub use resize::{Amount, admit, capacity, differs, requests, resizable, with_allocation};
 pub use spec::{
     Role, all_containers, any_container, containers, ephemeral_containers, find_container, grace_period,
     is_static_terminal, qos_class, starts_again,
 };
-pub use step::{Action, Note, Plan, Severity, step};
+pub use step::{Action, Plan, Severity, step};

@@ -10,6 +10,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use serde_json::{Value, json};
 
+use super::step::Note;
 use super::*;
 
 /// A pod, its memory, and a clock.

@@ -36,11 +36,11 @@ pub use types::{Struct, Type};
 pub use value::{Key, List, Map, StructValue, Value};
 
 /// What one expression may cost when it runs.
-pub const PER_CALL_LIMIT: u64 = 1_000_000;
+pub(crate) const PER_CALL_LIMIT: u64 = 1_000_000;
 /// What all expressions of a resource or of a policy's binding may cost in one request.
 pub const PER_OBJECT_LIMIT: i64 = 10_000_000;
 /// What all match conditions of a webhook or a policy may cost in one request.
-pub const MATCH_CONDITIONS_LIMIT: i64 = 2_500_000;
+pub(crate) const MATCH_CONDITIONS_LIMIT: i64 = 2_500_000;
 
 /// The variable `authorizer`, or with attributes `authorizer.requestResource`.
 pub fn authorizer<'a>(by: &'a dyn Authorize, request: Option<Attributes>) -> Value<'a> {

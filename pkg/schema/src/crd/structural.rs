@@ -174,12 +174,6 @@ impl StructuralSchema {
     pub fn field(&self, name: &str) -> Option<&Self> {
         self.properties.get(name).or_else(|| self.additional.schema())
     }
-
-    /// It is a map: an object with free keys.
-    #[must_use]
-    pub fn is_map(&self) -> bool {
-        self.additional.schema().is_some()
-    }
 }
 
 impl Additional {

@@ -19,7 +19,7 @@ pub fn canonical_time(text: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Where it is not RFC 3339 with six digits behind the seconds.
-pub fn canonical_micro_time(text: &str) -> Result<String, String> {
+pub(crate) fn canonical_micro_time(text: &str) -> Result<String, String> {
     let time = parse(text, MICRO_LAYOUT)?;
     Ok(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
 }

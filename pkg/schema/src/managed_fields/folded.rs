@@ -111,8 +111,7 @@ impl<'a> Owners<'a> {
 }
 
 /// The owners of the object are folded.
-#[must_use]
-pub fn is_folded(object: &Object) -> bool {
+pub(crate) fn is_folded(object: &Object) -> bool {
     Owners::of(object).is_some_and(|owners| owners.is_folded())
 }
 

@@ -81,16 +81,14 @@ pub fn validate_create(object: &Object, namespaced: bool, name_check: NameCheck)
 }
 
 /// The same for kinds that are not Kubernetes' own: their finalizers may have any name.
-#[must_use]
-pub fn validate_generic(object: &Object, namespaced: bool, name_check: NameCheck) -> ErrorList {
+pub(crate) fn validate_generic(object: &Object, namespaced: bool, name_check: NameCheck) -> ErrorList {
     let mut errors = validate_names(object, namespaced, name_check);
     errors.extend(validate_contents(object));
     errors
 }
 
 /// What is wrong with metadata but for the names.
-#[must_use]
-pub fn validate_contents(object: &Object) -> ErrorList {
+pub(crate) fn validate_contents(object: &Object) -> ErrorList {
     let mut errors = ErrorList::new();
     let metadata = At::root(object).get("metadata");
     if metadata.int("generation") < 0 {
@@ -118,8 +116,7 @@ pub fn validate_converted_annotations(given: &Value) -> ErrorList {
 }
 
 /// What is wrong with a change of metadata.
-#[must_use]
-pub fn validate_update(new: &Object, old: &Object) -> ErrorList {
+pub(crate) fn validate_update(new: &Object, old: &Object) -> ErrorList {
     let (metadata, before) = (At::root(new).get("metadata"), At::root(old).get("metadata"));
     let mut errors = ErrorList::new();
     if before.has("deletionTimestamp") {

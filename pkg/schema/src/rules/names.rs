@@ -6,7 +6,7 @@
 use knarr_types::Object;
 
 /// `(name, it is a generateName prefix)` gives what is wrong.
-pub type NameCheck = fn(&str, bool) -> Vec<String>;
+pub(crate) type NameCheck = fn(&str, bool) -> Vec<String>;
 
 /// The end of names that files on the server's own disk give.
 const STATIC_SUFFIX: &str = ".static.k8s.io";
@@ -30,14 +30,14 @@ const WILDCARD_PATTERN: &str = r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-
 const QUALIFIED_PATTERN: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 
 /// A warning of a name that is kept for what files on the server's own disk say.
-pub fn static_name_warning(object: &Object) -> Vec<String> {
+pub(crate) fn static_name_warning(object: &Object) -> Vec<String> {
     let is_static = object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with(STATIC_SUFFIX));
     let why = "are reserved for static manifest-based configurations and cannot be managed via the API";
     is_static.then(|| format!("metadata.name: names ending with {STATIC_SUFFIX:?} {why}")).into_iter().collect()
 }
 
 /// The same where a prefix is not judged: what becomes of it is.
-pub fn finished_dns_subdomain_name(name: &str, prefix: bool) -> Vec<String> {
+pub(crate) fn finished_dns_subdomain_name(name: &str, prefix: bool) -> Vec<String> {
     if prefix {
         return Vec::new();
     }
@@ -55,8 +55,7 @@ pub fn dns_subdomain_name(name: &str, prefix: bool) -> Vec<String> {
 }
 
 /// A name that is a DNS label: namespaces and what becomes part of host names.
-#[must_use]
-pub fn dns_label_name(name: &str, prefix: bool) -> Vec<String> {
+pub(crate) fn dns_label_name(name: &str, prefix: bool) -> Vec<String> {
     dns1123_label(&mask_trailing_dash(name, prefix))
 }
 
@@ -89,8 +88,7 @@ fn mask_trailing_dash(name: &str, prefix: bool) -> String {
 }
 
 /// RFC 1123 label: at most 63 characters.
-#[must_use]
-pub fn dns1123_label(value: &str) -> Vec<String> {
+pub(crate) fn dns1123_label(value: &str) -> Vec<String> {
     let mut faults = too_many_characters(value, 63);
     if !is_label(value) {
         if is_subdomain(value) {
@@ -114,8 +112,7 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
 }
 
 /// A subdomain whose labels may also have underscores, as names of DNS services do.
-#[must_use]
-pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+pub(crate) fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
     let mut faults = too_many_characters(value, 253);
     let is_name = |label: &str| is_label(&label.strip_prefix('_').unwrap_or(label).replace('_', "-"));
     if !value.split('.').all(is_name) {
@@ -130,8 +127,7 @@ pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
 }
 
 /// `*.` and a subdomain.
-#[must_use]
-pub fn wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
+pub(crate) fn wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
     let mut faults = too_many_characters(value, 253);
     if !value.strip_prefix("*.").is_some_and(is_subdomain) {
         faults.push(pattern(WILDCARD_MESSAGE, WILDCARD_PATTERN, &["*.example.com"]));
@@ -140,8 +136,7 @@ pub fn wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
 }
 
 /// RFC 1035 label: it starts with a letter.
-#[must_use]
-pub fn dns1035_label(value: &str) -> Vec<String> {
+pub(crate) fn dns1035_label(value: &str) -> Vec<String> {
     let mut faults = too_many_characters(value, 63);
     if !is_label(value) || !value.starts_with(|c: char| c.is_ascii_lowercase()) {
         faults.push(pattern(DNS1035_MESSAGE, "[a-z]([-a-z0-9]*[a-z0-9])?", &["my-name", "abc-123"]));
@@ -150,8 +145,7 @@ pub fn dns1035_label(value: &str) -> Vec<String> {
 }
 
 /// A full domain name: a subdomain of at least two labels, perhaps with a dot at its end.
-#[must_use]
-pub fn fully_qualified_name(value: &str) -> Vec<String> {
+pub(crate) fn fully_qualified_name(value: &str) -> Vec<String> {
     let faults = dns1123_subdomain(value);
     if faults.is_empty() && value.split('.').count() < 3 {
         return vec!["should be a domain with at least three segments separated by dots".to_owned()];
@@ -206,8 +200,7 @@ pub fn label_value(value: &str) -> Vec<String> {
 }
 
 /// A key of a ConfigMap or Secret.
-#[must_use]
-pub fn config_map_key(value: &str) -> Vec<String> {
+pub(crate) fn config_map_key(value: &str) -> Vec<String> {
     let mut faults = too_many_characters(value, 253);
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
     if value.is_empty() || !value.bytes().all(legal) {
@@ -222,8 +215,7 @@ pub fn config_map_key(value: &str) -> Vec<String> {
 }
 
 /// The name of an environment variable.
-#[must_use]
-pub fn env_var_name(value: &str) -> Vec<String> {
+pub(crate) fn env_var_name(value: &str) -> Vec<String> {
     if value.is_empty() || !value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
         let message =
             "a valid environment variable name must consist only of printable ASCII characters other than '='";
@@ -233,8 +225,7 @@ pub fn env_var_name(value: &str) -> Vec<String> {
 }
 
 /// The reason of a condition.
-#[must_use]
-pub fn condition_reason(value: &str) -> Vec<String> {
+pub(crate) fn condition_reason(value: &str) -> Vec<String> {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let bytes = value.as_bytes();
     let ends = bytes.first().is_some_and(u8::is_ascii_alphabetic) && bytes.last().is_some_and(|b| word(*b));
@@ -248,8 +239,7 @@ pub fn condition_reason(value: &str) -> Vec<String> {
 }
 
 /// A name as C and its heirs have them.
-#[must_use]
-pub fn c_identifier(value: &str) -> Vec<String> {
+pub(crate) fn c_identifier(value: &str) -> Vec<String> {
     let starts = value.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     if !starts || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         let message = "a valid C identifier must start with alphabetic character or '_', followed by a string of \
@@ -260,8 +250,7 @@ pub fn c_identifier(value: &str) -> Vec<String> {
 }
 
 /// The name of an HTTP header.
-#[must_use]
-pub fn http_header_name(value: &str) -> Vec<String> {
+pub(crate) fn http_header_name(value: &str) -> Vec<String> {
     if value.is_empty() || !value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
         let message = "a valid HTTP header must consist of alphanumeric characters or '-'";
         return vec![pattern(message, "[-A-Za-z0-9]+", &["X-Header-Name"])];
@@ -292,14 +281,12 @@ pub fn port_name(value: &str) -> Vec<String> {
 }
 
 /// The number of a port.
-#[must_use]
-pub fn port_number(port: i64) -> Vec<String> {
+pub(crate) fn port_number(port: i64) -> Vec<String> {
     if (1..=65535).contains(&port) { Vec::new() } else { vec![in_range(1, 65535)] }
 }
 
 /// The id of a user or group.
-#[must_use]
-pub fn user_or_group_id(id: i64) -> Vec<String> {
+pub(crate) fn user_or_group_id(id: i64) -> Vec<String> {
     if (0..=2_147_483_647).contains(&id) { Vec::new() } else { vec![in_range(0, 2_147_483_647)] }
 }
 
@@ -315,8 +302,7 @@ pub fn percent(value: &str) -> Vec<String> {
 }
 
 /// What a number outside a range is told.
-#[must_use]
-pub fn in_range(from: i64, to: i64) -> String {
+pub(crate) fn in_range(from: i64, to: i64) -> String {
     format!("must be between {from} and {to}, inclusive")
 }
 

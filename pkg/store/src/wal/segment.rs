@@ -20,7 +20,7 @@ const MARK: u32 = 0x6b5e_a1d7;
 const END: u8 = 0xed;
 
 /// Bytes of a segment before its first record.
-pub const HEADER_BYTES: usize = 32;
+pub(crate) const HEADER_BYTES: usize = 32;
 /// Bytes of a record before its body.
 const RECORD_BYTES: usize = 44;
 /// Bytes of a record or a segment's header that its sum, which follows, covers.
@@ -145,14 +145,12 @@ pub fn put_record(out: &mut Vec<u8>, name: Name, ids: Span, sequences: Span, bod
 }
 
 /// How many bytes a record takes whose body has `body` bytes.
-#[must_use]
-pub const fn record_bytes(body: usize) -> usize {
+pub(crate) const fn record_bytes(body: usize) -> usize {
     RECORD_BYTES + body + 1
 }
 
 /// The id with which a segment begins; `None` where its header is not there or not good.
-#[must_use]
-pub fn first_id(bytes: &[u8], name: Name) -> Option<u64> {
+pub(crate) fn first_id(bytes: &[u8], name: Name) -> Option<u64> {
     match header(bytes, name) {
         Some(Ok(first)) => Some(first),
         _ => None,

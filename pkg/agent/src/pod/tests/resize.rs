@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::{PodCondition, ResourceRequirements};
 
+use super::super::resize::Refusal;
 use super::*;
 
 fn resources(cpu: &str, memory: &str) -> Value {

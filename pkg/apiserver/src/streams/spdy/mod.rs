@@ -10,4 +10,3 @@ mod frame;
 mod headers;
 
 pub use connection::{Connection, Stream, Writer};
-pub use headers::Headers;

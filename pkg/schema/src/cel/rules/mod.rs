@@ -84,8 +84,7 @@ impl Validator {
     }
 
     /// What is wrong with a default: it must hold for objects that are new and for those that had it.
-    #[must_use]
-    pub fn validate_default(&self, value: &knarr_types::tree::Value, at: &FieldPath) -> ErrorList {
+    pub(crate) fn validate_default(&self, value: &knarr_types::tree::Value, at: &FieldPath) -> ErrorList {
         let errors = run::validate_at(self, value, Some(value), at);
         if errors.is_empty() { run::validate_at(self, value, None, at) } else { errors }
     }
