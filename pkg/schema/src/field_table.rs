@@ -165,6 +165,22 @@ pub struct Field {
     pub granular: bool,
 }
 
+impl Field {
+    /// A field that may be unset, without a default.
+    pub(crate) fn optional(name: &str, ty: TypeRef) -> Self {
+        Self {
+            name: name.to_owned().into(),
+            ty,
+            required: false,
+            emission: Emission::OmitUnset,
+            default: None,
+            patch: PatchStrategy::default(),
+            values: Vec::new(),
+            granular: false,
+        }
+    }
+}
+
 /// When a field is written, after Go's `omitempty` and pointers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emission {

@@ -23,37 +23,17 @@ pub(super) const AUTHORIZATION: u64 = 350_000;
 /// What this call cost.
 pub(super) fn of_call(function: &str, member: bool, args: &[Value<'_>], result: Option<&Value<'_>>) -> u64 {
     let of = |index: usize| args.get(index).map_or(1, size);
+    // What was read already is a value of its own type.
+    let read_once = || match args.first() {
+        Some(Value::Opaque(_)) => 1,
+        _ => up(of(0), CHARACTER),
+    };
     match function {
         "check" => AUTHORIZATION,
         "fieldSelector" | "labelSelector" => LIST + up(of(1), CHARACTER) + up(up(of(1), 0.5), (LIST + STRUCT) as f64),
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => args.first().map_or(0, traversal),
-        "url"
-        | "lowerAscii"
-        | "upperAscii"
-        | "substring"
-        | "trim"
-        | "jsonpatch.escapeKey"
-        | "cidr"
-        | "isIP"
-        | "isCIDR"
-        | "quantity"
-        | "isQuantity"
-        | "semver"
-        | "isSemver"
-        | "startsWith"
-        | "endsWith"
-        | "strings.quote"
-        | "format" => match args.first() {
-            Some(Value::Opaque(_)) => 1,
-            _ => up(of(0), CHARACTER),
-        },
-        "ip" => {
-            if matches!(args, [Value::Opaque(_)]) {
-                1
-            } else {
-                up(of(0), CHARACTER)
-            }
-        }
+        "ip" | "startsWith" | "endsWith" => read_once(),
+        _ if reads_once(function) => read_once(),
         "replace" | "split" | "ip.isCanonical" => up(of(0), 2.0 * CHARACTER),
         "join" => up(result.map_or(1, size), 2.0 * CHARACTER),
         // Only the form with a receiver has a cost of its own.
@@ -90,6 +70,28 @@ pub(super) fn of_call(function: &str, member: bool, args: &[Value<'_>], result: 
         "reverse" | "slice" | "lists.range" => 1 + LIST + result.map_or(1, size),
         _ => 1,
     }
+}
+
+/// Whether a function reads its first argument, a text, once from end to end, whatever it is called with.
+pub(super) fn reads_once(function: &str) -> bool {
+    matches!(
+        function,
+        "url"
+            | "lowerAscii"
+            | "upperAscii"
+            | "substring"
+            | "trim"
+            | "jsonpatch.escapeKey"
+            | "cidr"
+            | "isIP"
+            | "isCIDR"
+            | "quantity"
+            | "isQuantity"
+            | "semver"
+            | "isSemver"
+            | "strings.quote"
+            | "format"
+    )
 }
 
 /// Every element of a list with every other, and a list made of them.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use super::ast::{ACCUMULATOR, Call, Comprehension, Expr, Kind, Literal, Select};
 use super::check::Checked;
-use super::cost::{AUTHORIZATION, CHARACTER, LIST, MAP, REGEX_CHARACTER, STRUCT};
+use super::cost::{AUTHORIZATION, CHARACTER, LIST, MAP, REGEX_CHARACTER, STRUCT, reads_once};
 use super::shape::{Shape, ShapeKind};
 use super::types::Type;
 
@@ -342,21 +342,7 @@ impl<'a> Coster<'a> {
             }
             "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" if is_text => of(0).scaled(CHARACTER),
             "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => self.traversal(call, of(0)),
-            "url"
-            | "jsonpatch.escapeKey"
-            | "lowerAscii"
-            | "upperAscii"
-            | "substring"
-            | "trim"
-            | "cidr"
-            | "isIP"
-            | "isCIDR"
-            | "quantity"
-            | "isQuantity"
-            | "semver"
-            | "isSemver"
-            | "strings.quote"
-            | "format" => of(0).scaled(CHARACTER),
+            name if reads_once(name) => of(0).scaled(CHARACTER),
             "ip" if is_text => of(0).scaled(CHARACTER),
             "replace" | "split" | "ip.isCanonical" => of(0).scaled(2.0 * CHARACTER),
             "join" => self.joined(call, sizes).scaled(CHARACTER),

@@ -14,6 +14,8 @@ const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 pub(super) const ANNOTATIONS: [&str; 4] = [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR];
 const CPU_TARGET: &str = "targetCPUUtilizationPercentage";
 const CPU_CURRENT: &str = "currentCPUUtilizationPercentage";
+/// No amount, as JSON.
+const ZERO: &str = "\"0\"";
 
 // === v2 to v1
 
@@ -88,62 +90,46 @@ fn source(metric: &Value) -> (&'static str, Value) {
     (name, metric[name].clone())
 }
 
+/// A metric of the spec in v1: what each is to be.
 fn metric_v1(metric: &Value) -> String {
-    let (name, from) = source(metric);
-    let fields = match name {
-        "object" => object(&[
-            ("target", Some(reference(&from["describedObject"]))),
-            ("metricName", at(&from, "/metric/name")),
-            ("targetValue", at(&from, "/target/value").or_else(|| Some("\"0\"".into()))),
-            ("selector", at(&from, "/metric/selector")),
-            ("averageValue", at(&from, "/target/averageValue")),
-        ]),
-        "pods" => object(&[
-            ("metricName", at(&from, "/metric/name")),
-            ("targetAverageValue", at(&from, "/target/averageValue")),
-            ("selector", at(&from, "/metric/selector")),
-        ]),
-        "external" => object(&[
-            ("metricName", at(&from, "/metric/name")),
-            ("metricSelector", at(&from, "/metric/selector")),
-            ("targetValue", at(&from, "/target/value")),
-            ("targetAverageValue", at(&from, "/target/averageValue")),
-        ]),
-        _ => object(&[
-            ("name", at(&from, "/name")),
-            ("targetAverageUtilization", at(&from, "/target/averageUtilization")),
-            ("targetAverageValue", at(&from, "/target/averageValue")),
-            ("container", at(&from, "/container")),
-        ]),
-    };
-    object(&[("type", at(metric, "/type")), (name, Some(fields))])
+    side_v1(metric, "target", None)
 }
 
+/// A metric of the status in v1: what each is; values that are not optional there are zero.
 fn status_v1(metric: &Value) -> String {
+    side_v1(metric, "current", Some(ZERO))
+}
+
+/// A metric with its fields of one `side`; `unset` is a value that v1 must have and v2 has not.
+fn side_v1(metric: &Value, side: &str, unset: Option<&str>) -> String {
     let (name, from) = source(metric);
+    let names = ["Value", "AverageValue", "AverageUtilization"].map(|field| format!("{side}{field}"));
+    let [value, average, utilization] = names.each_ref().map(String::as_str);
+    let found = |field: &str| at(&from, &format!("/{side}/{field}"));
+    let or = |text: Option<String>, unset: Option<&str>| text.or_else(|| unset.map(str::to_owned));
     let fields = match name {
         "object" => object(&[
             ("target", Some(reference(&from["describedObject"]))),
             ("metricName", at(&from, "/metric/name")),
-            ("currentValue", at(&from, "/current/value").or_else(|| Some("\"0\"".into()))),
+            (value, or(found("value"), Some(ZERO))),
             ("selector", at(&from, "/metric/selector")),
-            ("averageValue", at(&from, "/current/averageValue")),
+            ("averageValue", found("averageValue")),
         ]),
         "pods" => object(&[
             ("metricName", at(&from, "/metric/name")),
-            ("currentAverageValue", at(&from, "/current/averageValue")),
+            (average, found("averageValue")),
             ("selector", at(&from, "/metric/selector")),
         ]),
         "external" => object(&[
             ("metricName", at(&from, "/metric/name")),
             ("metricSelector", at(&from, "/metric/selector")),
-            ("currentValue", at(&from, "/current/value").or_else(|| Some("\"0\"".into()))),
-            ("currentAverageValue", at(&from, "/current/averageValue")),
+            (value, or(found("value"), unset)),
+            (average, found("averageValue")),
         ]),
         _ => object(&[
             ("name", at(&from, "/name")),
-            ("currentAverageUtilization", at(&from, "/current/averageUtilization")),
-            ("currentAverageValue", at(&from, "/current/averageValue").or_else(|| Some("\"0\"".into()))),
+            (utilization, found("averageUtilization")),
+            (average, or(found("averageValue"), unset)),
             ("container", at(&from, "/container")),
         ]),
     };

@@ -3,7 +3,7 @@
 //! <https://kubernetes.io/docs/reference/using-api/server-side-apply/#merge-strategy>
 
 use super::structural::{Additional, ListType, StructuralSchema};
-use crate::field_table::{Emission, Field, ListMerge, PatchStrategy, Struct, Type, TypeRef};
+use crate::field_table::{Field, ListMerge, Struct, Type, TypeRef};
 
 /// The type of a whole object of that schema.
 #[must_use]
@@ -61,14 +61,14 @@ fn known_fields(schema: &StructuralSchema, resource: bool, open: bool) -> Struct
         .filter(|(name, _)| !resource || !matches!(name.as_str(), "apiVersion" | "kind" | "metadata"))
         .map(|(name, schema)| Field {
             default: schema.default.clone(),
-            ..field(name, TypeRef::of(type_of(schema, open)))
+            ..Field::optional(name, TypeRef::of(type_of(schema, open)))
         })
         .collect();
     if resource {
-        fields.push(field("apiVersion", TypeRef::of(Type::String)));
-        fields.push(field("kind", TypeRef::of(Type::String)));
+        fields.push(Field::optional("apiVersion", TypeRef::of(Type::String)));
+        fields.push(Field::optional("kind", TypeRef::of(Type::String)));
         let metadata = TypeRef::named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
-        fields.push(field("metadata", metadata.unwrap_or_else(|| TypeRef::of(Type::Any))));
+        fields.push(Field::optional("metadata", metadata.unwrap_or_else(|| TypeRef::of(Type::Any))));
     }
     let preserve_unknown = match schema.additional {
         Additional::Unset => open,
@@ -81,18 +81,5 @@ fn known_fields(schema: &StructuralSchema, resource: bool, open: bool) -> Struct
         preserve_unknown,
         embedded: schema.embedded_resource,
         ..Struct::default()
-    }
-}
-
-fn field(name: &str, ty: TypeRef) -> Field {
-    Field {
-        name: name.to_owned().into(),
-        ty,
-        required: false,
-        emission: Emission::OmitUnset,
-        default: None,
-        patch: PatchStrategy::default(),
-        values: Vec::new(),
-        granular: false,
     }
 }

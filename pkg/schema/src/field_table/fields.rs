@@ -82,19 +82,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::field_table::{PatchStrategy, Type, TypeRef};
+    use crate::field_table::{Type, TypeRef};
 
     fn field(name: &str) -> Field {
-        Field {
-            name: name.to_owned().into(),
-            ty: TypeRef::of(Type::String),
-            required: false,
-            emission: Emission::OmitUnset,
-            default: None,
-            patch: PatchStrategy::default(),
-            values: Vec::new(),
-            granular: false,
-        }
+        Field::optional(name, TypeRef::of(Type::String))
     }
 
     proptest! {

@@ -13,7 +13,8 @@ use super::at::At;
 use super::metadata::{NOT_NEGATIVE, faults};
 use super::names;
 
-const INTEGER_RESOURCES: &[&str] = &[
+/// Those that are counted.
+const COUNTED_RESOURCES: &[&str] = &[
     "pods",
     "resourcequotas",
     "services",
@@ -24,7 +25,8 @@ const INTEGER_RESOURCES: &[&str] = &[
     "services.nodeports",
     "services.loadbalancers",
 ];
-const STANDARD_RESOURCES: &[&str] = &[
+/// The others that the cluster knows by itself.
+const MEASURED_RESOURCES: &[&str] = &[
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -34,17 +36,8 @@ const STANDARD_RESOURCES: &[&str] = &[
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
     "storage",
     "requests.storage",
-    "services.nodeports",
-    "services.loadbalancers",
 ];
 
 /// Judges the name of a resource.
@@ -256,7 +249,7 @@ pub fn quantity(name: &str, amount: &At<'_>) -> ErrorList {
     if parsed.is_negative() {
         errors.push(amount.invalid(NOT_NEGATIVE));
     }
-    if (INTEGER_RESOURCES.contains(&name) || is_extended(name)) && !parsed.is_whole() {
+    if (COUNTED_RESOURCES.contains(&name) || is_extended(name)) && !parsed.is_whole() {
         errors.push(amount.invalid("must be an integer"));
     }
     errors
@@ -310,5 +303,6 @@ pub fn is_huge_page(name: &str) -> bool {
 
 /// The cluster knows this resource by itself.
 pub fn is_standard(name: &str) -> bool {
-    STANDARD_RESOURCES.contains(&name) || is_huge_page(name) || name.starts_with("requests.hugepages-")
+    let is_listed = [COUNTED_RESOURCES, MEASURED_RESOURCES].iter().any(|list| list.contains(&name));
+    is_listed || is_huge_page(name) || name.starts_with("requests.hugepages-")
 }
