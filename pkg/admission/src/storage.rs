@@ -3,6 +3,9 @@
 //! cluster's class, live as long as they are used, and grow only where their class lets them.
 //! And DefaultIngressClass, which is the same for ingresses.
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
 use knarr_types::tree::Value;
 use knarr_types::{Object, Quantity, Status};
 
@@ -25,18 +28,16 @@ pub(crate) fn protect(request: &Request<'_>, object: &mut Object) {
     }
 }
 
-/// Gives a claim without a class the cluster's: of several the newest, then the first by name.
+/// Gives a claim without a class the cluster's.
 pub(crate) fn default_storage_class(request: &Request<'_>, claim: &mut Object, lookup: &dyn Lookup) {
     let named = !claim["spec"]["storageClassName"].is_null()
         || claim["metadata"]["annotations"].get("volume.beta.kubernetes.io/storage-class").is_some();
     if !request.is("", "PersistentVolumeClaim") || named {
         return;
     }
-    let classes = lookup.list("storage.k8s.io", "storageclasses", None);
-    let keys = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
-    let defaults = classes.iter().filter(|c| keys.iter().any(|k| c["metadata"]["annotations"][*k] == "true"));
-    if let Some(newest) = defaults.min_by_key(|c| newest_first(c)) {
-        claim["spec"]["storageClassName"] = newest["metadata"]["name"].clone();
+    let marks = ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+    if let Some(name) = default_of(&lookup.list("storage.k8s.io", "storageclasses", None), &marks) {
+        claim["spec"]["storageClassName"] = name;
     }
 }
 
@@ -47,17 +48,20 @@ pub(crate) fn default_ingress_class(request: &Request<'_>, ingress: &mut Object,
     if !request.is("networking.k8s.io", "Ingress") || named {
         return;
     }
-    let classes = lookup.list("networking.k8s.io", "ingressclasses", None);
-    let key = "ingressclass.kubernetes.io/is-default-class";
-    let defaults = classes.iter().filter(|c| c["metadata"]["annotations"][key] == "true");
-    if let Some(newest) = defaults.min_by_key(|c| newest_first(c)) {
-        ingress["spec"]["ingressClassName"] = newest["metadata"]["name"].clone();
+    let marks = ["ingressclass.kubernetes.io/is-default-class"];
+    if let Some(name) = default_of(&lookup.list("networking.k8s.io", "ingressclasses", None), &marks) {
+        ingress["spec"]["ingressClassName"] = name;
     }
 }
 
-fn newest_first(class: &Object) -> (std::cmp::Reverse<String>, String) {
-    let text = |field: &str| class["metadata"][field].as_str().unwrap_or_default().to_owned();
-    (std::cmp::Reverse(text("creationTimestamp")), text("name"))
+/// The name of the class that one of these annotations marks as the default: of several the newest, then the first by
+/// name.
+fn default_of(classes: &[Arc<Object>], marks: &[&str]) -> Option<Value> {
+    let text = |class: &Object, field: &str| class["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let newest_first = |class: &&Arc<Object>| (Reverse(text(class, "creationTimestamp")), text(class, "name"));
+    let is_marked = |class: &&Arc<Object>| marks.iter().any(|mark| class["metadata"]["annotations"][*mark] == "true");
+    let newest = classes.iter().filter(is_marked).min_by_key(newest_first)?;
+    Some(newest["metadata"]["name"].clone())
 }
 
 /// A claim grows only where it is bound and its class lets it.
