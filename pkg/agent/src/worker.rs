@@ -388,15 +388,7 @@ impl Worker {
                     self.observe(Event::Exited(name, run, exit), now);
                 }
                 (None, Run::Running(id, started)) if alive => {
-                    let exit = Exit {
-                        id,
-                        code: 137,
-                        reason: "ContainerStatusUnknown".to_owned(),
-                        message: "The container could not be located when the pod was terminated".to_owned(),
-                        started,
-                        finished: now,
-                    };
-                    self.observe(Event::Exited(name, run, exit), now);
+                    self.observe(Event::Exited(name, run, Exit::unseen(id, started, now)), now);
                 }
                 _ => {}
             }

@@ -161,6 +161,15 @@ pub struct Exit {
     pub finished: Moment,
 }
 
+impl Exit {
+    /// Of a run whose end nobody saw: the runtime does not know it any more.
+    pub(crate) fn unseen(id: String, started: Moment, finished: Moment) -> Self {
+        let reason = "ContainerStatusUnknown".to_owned();
+        let message = "The container could not be located when the pod was terminated".to_owned();
+        Self { id, code: 137, reason, message, started, finished }
+    }
+}
+
 /// The image of a container's next run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Image {
@@ -436,13 +445,6 @@ impl Container {
             Run::Starting => (String::new(), now),
             _ => return,
         };
-        self.exited(Exit {
-            id,
-            code: 137,
-            reason: "ContainerStatusUnknown".to_owned(),
-            message: "The container could not be located when the pod was terminated".to_owned(),
-            started,
-            finished: now,
-        });
+        self.exited(Exit::unseen(id, started, now));
     }
 }
