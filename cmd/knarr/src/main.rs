@@ -59,19 +59,10 @@ fn main() -> ExitCode {
     match parse(args).and_then(run) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("knarr: {}", with_causes(&error));
+            eprintln!("knarr: {}", knarr_types::with_causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes, each said once.
-fn with_causes(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text {
-        text if text.is_empty() => cause,
-        text if text.contains(&cause) => text,
-        text => format!("{text}: {cause}"),
-    })
 }
 
 /// The arguments, with the command in front that the program's own name stands for.
@@ -179,16 +170,5 @@ pub async fn terminated() {
     tokio::select! {
         _ = term.recv() => {}
         _ = int.recv() => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::{Context as _, anyhow};
-
-    #[test]
-    fn a_cause_is_said_once() {
-        let error = Err::<(), _>(anyhow!("no such file")).context("cannot read x: no such file").context("the start");
-        assert_eq!(super::with_causes(&error.unwrap_err()), "the start: cannot read x: no such file");
     }
 }
