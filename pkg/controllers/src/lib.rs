@@ -24,6 +24,7 @@ mod run;
 mod service_account;
 mod service_account_tokens;
 mod service_cidrs;
+mod triggers;
 mod views;
 mod volume_protection;
 mod workload;

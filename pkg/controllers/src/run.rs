@@ -2,7 +2,7 @@
 //! All controllers started together over one set of caches.
 
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
@@ -31,7 +31,11 @@ use crate::queue::Queue;
 use crate::resources::Resources;
 use crate::service_account_tokens::TokenView;
 use crate::service_cidrs::RangeView;
-use crate::views::{Handler, PodView, controller_of, follow, lean, selects};
+use crate::triggers::{
+    Later, any, claims_of_gone, classes_of_former, deployment_of_pod, gone, node_of_pod, own, owner, quotas_of_ended,
+    service_of_slice, services_of_pod, sets_of_orphan, within,
+};
+use crate::views::{Handler, PodView, controller_of, follow, lean};
 use crate::volume_protection::Protected;
 use crate::workload::{Workload, as_set};
 use crate::{
@@ -125,9 +129,6 @@ struct Queues {
     classes: Queue,
 }
 
-/// Sets that are followed after the pods whose changes concern them.
-type SetsSeen = Arc<OnceLock<Cache<ReplicaSet>>>;
-
 /// One cache a resource.
 struct Caches {
     /// Of `slices`.
@@ -151,11 +152,11 @@ struct Caches {
 
 impl Caches {
     fn start(client: &Client, queues: &Queues) -> Self {
-        let services_seen: Arc<OnceLock<Cache<Service>>> = Arc::default();
+        let services_seen = Later::<Service>::default();
         let services =
             follow(client, lean::<Service>, vec![own(&queues.slices), own(&queues.endpoints), within(&queues.quotas)]);
         let _ = services_seen.set(services.clone());
-        let (sets_seen, replications_seen): (SetsSeen, SetsSeen) = Default::default();
+        let (sets_seen, replications_seen): (Later<ReplicaSet>, Later<ReplicaSet>) = Default::default();
         let pods = follow(
             client,
             PodView::of,
@@ -213,141 +214,6 @@ impl Caches {
         self.bundles.synced().await;
         self.roles.synced().await;
     }
-}
-
-// === what a change puts where ===
-
-fn own<P>(queue: &Queue) -> Handler<P> {
-    let queue = queue.clone();
-    Box::new(move |change| queue.add(change.object.clone()))
-}
-
-/// What is no more.
-fn gone<P: 'static>(queue: &Queue) -> Handler<P> {
-    let queue = queue.clone();
-    Box::new(move |change| {
-        if change.after.is_none() {
-            queue.add(change.object.clone());
-        }
-    })
-}
-
-/// That something changed.
-fn any<P>(queue: &Queue) -> Handler<P> {
-    let queue = queue.clone();
-    Box::new(move |_| queue.add(ObjectRef::new("", "")))
-}
-
-/// The namespace of what changed.
-fn within<P>(queue: &Queue) -> Handler<P> {
-    let queue = queue.clone();
-    Box::new(move |change| queue.add(ObjectRef::new("", change.object.namespace.clone())))
-}
-
-/// A pod that ended gives back what it used.
-fn quotas_of_ended(queue: &Queue) -> Handler<PodView> {
-    let queue = queue.clone();
-    let ended = |p: &PodView| p.phase == "Succeeded" || p.phase == "Failed";
-    Box::new(move |change| {
-        let before = change.before.as_deref().is_some_and(ended);
-        if !before && change.after.as_deref().is_some_and(ended) {
-            queue.add(ObjectRef::new("", change.object.namespace.clone()));
-        }
-    })
-}
-
-/// A pod that is gone gives back its claims.
-fn claims_of_gone(queue: &Queue) -> Handler<PodView> {
-    let queue = queue.clone();
-    Box::new(move |change| {
-        let Some(pod) = change.before.as_ref().filter(|_| change.after.is_none()) else { return };
-        pod.claims.iter().for_each(|claim| queue.add(ObjectRef::new(&change.object.namespace, claim)));
-    })
-}
-
-/// What used an attribute class and does so no longer.
-fn classes_of_former(queue: &Queue) -> Handler<Protected> {
-    let queue = queue.clone();
-    Box::new(move |change| {
-        let now = change.after.iter().flat_map(|user| &user.classes).collect::<Vec<_>>();
-        let before = change.before.iter().flat_map(|user| &user.classes);
-        before.filter(|class| !now.contains(class)).for_each(|class| queue.add(ObjectRef::new("", class)));
-    })
-}
-
-/// The object's controller, if it is of this kind.
-fn owner<P: 'static>(
-    kind: &'static str,
-    queue: &Queue,
-    of: fn(&P) -> Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference>,
-) -> Handler<P> {
-    let queue = queue.clone();
-    Box::new(move |change| {
-        for owner in change.before.iter().chain(&change.after).filter_map(|p| of(p)) {
-            if owner.kind == kind {
-                queue.add(ObjectRef::new(&change.object.namespace, owner.name));
-            }
-        }
-    })
-}
-
-/// A pod that ended may let a Recreate go on.
-fn deployment_of_pod(deployments: &Queue) -> Handler<PodView> {
-    let deployments = deployments.clone();
-    Box::new(move |change| {
-        let ended = change.after.as_ref().is_none_or(|p| !p.is_active());
-        let Some(pod) = change.before.as_ref().or(change.after.as_ref()).filter(|_| ended) else { return };
-        let Some(owner) = pod.controller.as_ref().filter(|o| o.kind == "ReplicaSet") else { return };
-        // A Deployment's sets are named after it and the hash of their template.
-        if let Some((deployment, _)) = owner.name.rsplit_once('-') {
-            deployments.add(ObjectRef::new(&change.object.namespace, deployment));
-        }
-    })
-}
-
-/// The sets that may adopt a pod that nobody controls.
-fn sets_of_orphan(sets: SetsSeen, queue: &Queue) -> Handler<PodView> {
-    let queue = queue.clone();
-    Box::new(move |change| {
-        let Some(pod) = change.after.as_ref().filter(|p| p.controller.is_none() && p.is_active()) else { return };
-        let fits = |set: &ReplicaSet| set.spec.as_ref().is_some_and(|spec| selects(&spec.selector, &pod.labels));
-        let all = sets.get().into_iter().flat_map(|sets| sets.list_namespace(&change.object.namespace));
-        all.filter(|(_, set)| fits(set)).for_each(|(key, _)| queue.add(key));
-    })
-}
-
-fn services_of_pod(services: Arc<OnceLock<Cache<Service>>>, slices: &Queue, objects: &Queue) -> Handler<PodView> {
-    let (slices, objects) = (slices.clone(), objects.clone());
-    Box::new(move |change| {
-        let Some(services) = services.get() else { return };
-        let pods = [change.before.as_ref(), change.after.as_ref()];
-        for key in endpoints::services_for(services, &change.object.namespace, &pods) {
-            slices.add(key.clone());
-            objects.add(key);
-        }
-    })
-}
-
-fn node_of_pod(queue: &Queue) -> Handler<PodView> {
-    let queue = queue.clone();
-    Box::new(move |change| {
-        let before = change.before.as_ref().map_or("", |p| p.node.as_str());
-        if let Some(pod) = change.after.as_ref().filter(|p| p.node != before) {
-            queue.add(ObjectRef::new("", pod.node.clone()));
-        }
-    })
-}
-
-fn service_of_slice(unseen: &Unseen, queue: &Queue) -> Handler<EndpointSlice> {
-    let (unseen, queue) = (unseen.clone(), queue.clone());
-    Box::new(move |change| {
-        unseen.forget(&change.object);
-        for slice in change.before.iter().chain(&change.after) {
-            if let Some(service) = endpointslice::service_of(slice) {
-                queue.add(ObjectRef::new(&change.object.namespace, service));
-            }
-        }
-    })
 }
 
 /// The heartbeats of nodes.
@@ -493,8 +359,8 @@ async fn service_tokens(client_for: ClientFor<'_>, queues: &Queues, config: &Con
 
 async fn service_ranges(client_for: ClientFor<'_>, queues: &Queues) {
     let client = client_for("service-cidrs-controller");
-    let ranges_seen: Arc<OnceLock<Cache<RangeView>>> = Arc::default();
-    let going = |seen: &Arc<OnceLock<Cache<RangeView>>>, queue: &Queue| {
+    let ranges_seen = Later::<RangeView>::default();
+    let going = |seen: &Later<RangeView>, queue: &Queue| {
         let all = seen.get().into_iter().flat_map(Cache::list);
         all.filter(|(_, range)| range.is_going()).for_each(|(key, _)| queue.add(key));
     };
