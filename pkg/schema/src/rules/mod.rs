@@ -76,6 +76,7 @@ mod selectors;
 pub mod service;
 mod service_changes;
 mod service_ports;
+mod service_validation;
 mod stateful_set;
 mod storage;
 mod volume_mounts;

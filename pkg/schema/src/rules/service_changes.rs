@@ -6,7 +6,7 @@ use knarr_types::{ErrorList, FieldError, Object};
 
 use super::addresses;
 use super::at::At;
-use super::service::{KEPT, TOPOLOGY_HINTS, TOPOLOGY_MODE};
+use super::service_validation::{KEPT, TOPOLOGY_HINTS, TOPOLOGY_MODE};
 
 fn is_headless(spec: &At<'_>) -> bool {
     spec.strings("clusterIPs") == ["None"]
