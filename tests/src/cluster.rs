@@ -165,7 +165,7 @@ impl Drop for Cluster {
     }
 }
 
-/// A server alone, without scheduler and controllers. Fields are dropped in this order.
+/// A server alone. Fields are dropped in this order.
 #[derive(Debug)]
 pub struct Bare {
     /// The server.
@@ -180,19 +180,37 @@ pub struct Bare {
 }
 
 impl Bare {
-    /// Starts one with these further arguments.
+    /// Starts one without scheduler and controllers, with these further arguments.
     ///
     /// # Panics
     /// When it does not become ready.
     #[must_use]
     pub fn start(more: &[&str]) -> Self {
+        Self::start_with(&[&["--disable-scheduler", "--disable-controllers"], more].concat())
+    }
+
+    /// Starts one with these arguments, and with all that they do not disable.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn start_with(arguments: &[&str]) -> Self {
         let mut network = Network::new();
         let folder = Folder::new();
         let host = network.add_host("server");
-        let arguments = [&["--disable-scheduler", "--disable-controllers"], more].concat();
-        let server = start_server(&host, folder.path(), &arguments);
+        let server = start_server(&host, folder.path(), arguments);
         let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
         Self { server, kubectl, host, folder, _network: network }
+    }
+
+    /// Kills the server as a power cut would, starts it again and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub fn restart(&mut self) {
+        self.server.kill();
+        self.server.restart();
+        wait_until_ready(&self.kubectl);
     }
 }
 

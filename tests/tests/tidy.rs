@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -46,6 +46,23 @@ fn root() -> PathBuf {
     knarr_tests::manifest_folder().parent().expect("tests/ is in the workspace").to_owned()
 }
 
+/// The crates of the workspace: their folders and manifests.
+fn crates() -> Vec<(PathBuf, String)> {
+    let root = root();
+    let mut folders = vec![root.join("tests")];
+    for group in ["cmd", "pkg"] {
+        folders.extend(fs::read_dir(root.join(group)).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    folders.into_iter().map(|folder| (folder.clone(), fs::read_to_string(folder.join("Cargo.toml")).unwrap())).collect()
+}
+
+/// The names in one table of a manifest.
+fn names_in(manifest: &str, table: &str) -> Vec<String> {
+    let table = manifest.split("\n[").find_map(|part| part.strip_prefix(table)?.strip_prefix("]\n"));
+    let keys = table.into_iter().flat_map(str::lines).filter_map(|line| line.split(['.', ' ', '=']).next());
+    keys.filter(|key| !key.is_empty() && !key.starts_with('#')).map(str::to_owned).collect()
+}
+
 struct Source {
     path: String,
     text: String,
@@ -53,9 +70,12 @@ struct Source {
 
 /// The Rust files below `cmd` and `pkg`.
 fn sources() -> Vec<Source> {
+    sources_below(vec![root().join("cmd"), root().join("pkg")])
+}
+
+fn sources_below(mut folders: Vec<PathBuf>) -> Vec<Source> {
     let root = root();
     let mut found = Vec::new();
-    let mut folders = vec![root.join("cmd"), root.join("pkg")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -88,39 +108,43 @@ fn report(rule: &str, faults: &[String]) {
 
 #[test]
 fn crates_use_only_those_above_them() {
-    let root = root();
     let mut faults = Vec::new();
-    let mut seen = BTreeMap::new();
-    for folder in ["cmd", "pkg"] {
-        for entry in fs::read_dir(root.join(folder)).unwrap() {
-            let manifest = entry.unwrap().path().join("Cargo.toml");
-            let text = fs::read_to_string(&manifest).unwrap();
-            let name = text.lines().find_map(|l| l.strip_prefix("name = \"")?.strip_suffix('"')).unwrap().to_owned();
-            let dependencies: Vec<_> = text
-                .split("\n[")
-                .filter(|s| s.starts_with("dependencies]"))
-                .flat_map(str::lines)
-                .filter_map(|l| l.split(['.', ' ', '=']).next().map(str::to_owned))
-                .collect();
-            seen.insert(name, dependencies);
-        }
-    }
-    for (name, dependencies) in &seen {
-        let Some(rank) = ORDER.iter().position(|c| c == name) else {
+    for (_, manifest) in crates() {
+        let name = manifest.lines().find_map(|l| l.strip_prefix("name = \"")?.strip_suffix('"')).unwrap();
+        let Some(rank) = ORDER.iter().position(|c| *c == name) else {
             faults.push(format!("{name} is not in ORDER of tests/tests/tidy.rs: say where it stands, and in spec.md"));
             continue;
         };
-        for dependency in dependencies {
+        for dependency in names_in(&manifest, "dependencies") {
             let allowed = !dependency.starts_with("knarr") || ORDER[..rank].contains(&dependency.as_str());
             if !allowed {
                 faults.push(format!("{name} uses {dependency}, which stands below it: move what is shared up"));
             }
-            if PURE.contains(&name.as_str()) && NOT_IN_PURE.contains(&dependency.as_str()) {
+            if PURE.contains(&name) && NOT_IN_PURE.contains(&dependency.as_str()) {
                 faults.push(format!("{name} is pure and may not use {dependency}"));
             }
         }
     }
     report("crates may use only those above them (spec.md, the map)", &faults);
+}
+
+#[test]
+fn crates_depend_on_what_their_code_names() {
+    let (mut faults, mut used) = (Vec::new(), Vec::new());
+    for (folder, manifest) in crates() {
+        let code: String = sources_below(vec![folder.clone()]).into_iter().map(|source| source.text).collect();
+        let words: BTreeSet<_> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+        for dependency in ["dependencies", "dev-dependencies"].iter().flat_map(|table| names_in(&manifest, table)) {
+            if !words.contains(dependency.replace('-', "_").as_str()) {
+                faults.push(format!("{}: no code names {dependency}: take it out", folder.display()));
+            }
+            used.push(dependency);
+        }
+    }
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let unused = names_in(&workspace, "workspace.dependencies").into_iter().filter(|name| !used.contains(name));
+    faults.extend(unused.map(|name| format!("Cargo.toml: no crate depends on {name}: take it out")));
+    report("crates depend on what their code names", &faults);
 }
 
 #[test]

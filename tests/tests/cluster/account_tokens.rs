@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Secrets that hold tokens of service accounts.
 
-use knarr_tests::cluster::{Folder, SOON, start_server};
-use knarr_tests::hosts::Network;
+use knarr_tests::cluster::{Bare, SOON};
 use knarr_tests::kubectl::{Kubectl, Outcome};
 use knarr_tests::wait::eventually;
 
@@ -20,11 +19,8 @@ fn label(kubectl: &Kubectl, secret: &str, name: &str) -> String {
 
 #[test]
 fn secrets_hold_tokens_of_their_account() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let bare = Bare::start_with(&["--disable-scheduler"]);
+    let (kubectl, host) = (&bare.kubectl, &bare.host);
     kubectl.run(&["create", "serviceaccount", "robot"]);
     kubectl.run_with(&["create", "-f", "-"], &secret("robot-token", "robot"));
     eventually("the secret is filled", SOON, || {
@@ -43,18 +39,14 @@ fn secrets_hold_tokens_of_their_account() {
         let review = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
         let url = format!("https://{}:6443{path}", host.address);
         let bearer = format!("Authorization: Bearer {}", token.trim());
-        let out = host
-            .command("curl")
-            .args(["-sSk", "-H", &bearer, "-H", "Content-Type: application/json", "-d", review, &url])
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Outcome { code: out.status.code().unwrap_or(-1), out: text(out.stdout), err: text(out.stderr) }
+        let mut curl = host.command("curl");
+        curl.args(["-sSk", "-H", &bearer, "-H", "Content-Type: application/json", "-d", review, &url]);
+        Outcome::of(curl, "")
     };
     let who = ask();
     assert!(who.out.contains("system:serviceaccount:default:robot"), "{who:?}");
     eventually("the secret says that it was used", SOON, || {
-        let used = label(&kubectl, "robot-token", "kubernetes.io/legacy-token-last-used");
+        let used = label(kubectl, "robot-token", "kubernetes.io/legacy-token-last-used");
         if used.len() == "2000-01-01".len() { Ok(()) } else { Err(used) }
     });
     kubectl.run(&["label", "secret", "robot-token", "kubernetes.io/legacy-token-invalid-since=2000-01-01"]);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use knarr_tests::cluster::{Folder, start_server};
+use knarr_tests::cluster::{Bare, Folder, start_server};
 use knarr_tests::hosts::{Host, Network};
 use knarr_tests::knarr;
 use knarr_tests::kubectl::Kubectl;
@@ -63,34 +63,31 @@ fn wrong_configuration_is_refused_by_name() {
 
 #[test]
 fn servers_and_agents_refuse_what_is_not_theirs() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let mut server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let mut bare = Bare::start(&[]);
+    let Bare { server, kubectl, host, folder, .. } = &mut bare;
     let path = |name: &str| folder.path().join(name).display().to_string();
 
     let data = path("server");
     refused(
-        &host,
+        host,
         &["server", "--data-dir", &data, "--port", "7443"],
         &[&data, "in use by another server", "--data-dir"],
     );
     let second = path("second");
     refused(
-        &host,
+        host,
         &["server", "--data-dir", &second, "--bind-address", &host.address, "--port", "6443"],
         &[&format!("{}:6443", host.address), "in use", "--port"],
     );
     fs::write(folder.path().join("file"), "not a folder").unwrap();
-    refused(&host, &["server", "--data-dir", &path("file"), "--port", "7443"], &[&path("file")]);
+    refused(host, &["server", "--data-dir", &path("file"), "--port", "7443"], &[&path("file")]);
 
-    agents_refuse_wrong_tokens(&host, folder.path());
+    agents_refuse_wrong_tokens(host, folder.path());
 
     // It lived on all the while, and lets go of its data at its end.
     kubectl.run(&["get", "--raw", "/readyz"]);
     assert!(server.terminate(Duration::from_secs(20)).success());
-    another_cluster_has_other_keys(&host, folder.path());
+    another_cluster_has_other_keys(host, folder.path());
 }
 
 fn agents_refuse_wrong_tokens(host: &Host, folder: &Path) {
@@ -134,11 +131,8 @@ const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sett
 
 #[test]
 fn requests_that_make_no_sense_are_refused() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let mut server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let mut bare = Bare::start(&[]);
+    let Bare { server, kubectl, host, folder, .. } = &mut bare;
     let pid = server.pid();
 
     let typo = CONFIG_MAP.replace("\ndata:", "\ndta:");
@@ -157,7 +151,7 @@ fn requests_that_make_no_sense_are_refused() {
     let name = kubectl.try_run(&["apply", "-f", "-"], &CONFIG_MAP.replace("settings", "Set_tings"));
     assert!(name.code != 0 && name.err.contains("metadata.name: Invalid value: \"Set_tings\""), "{name:?}");
 
-    raw_bodies_are_refused(&host, folder.path());
+    raw_bodies_are_refused(host, folder.path());
 
     kubectl.apply(CONFIG_MAP);
     assert_eq!(

@@ -3,9 +3,7 @@
 
 use std::fs;
 
-use knarr_tests::cluster::{Bare, Folder, start_server};
-use knarr_tests::hosts::Network;
-use knarr_tests::kubectl::Kubectl;
+use knarr_tests::cluster::Bare;
 use serde_json::json;
 
 use crate::beside::Both;
@@ -188,16 +186,13 @@ const CHANGES: [(&str, &str); 8] = [
 
 #[test]
 fn ctl_answers_as_kubectl_does() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let bare = Bare::start_with(&["--disable-controllers"]);
+    let Bare { kubectl, host, folder, .. } = &bare;
     let manifests = folder.path().join("manifests");
     fs::create_dir(&manifests).unwrap();
     fs::write(manifests.join("objects.yaml"), OBJECTS).unwrap();
     kubectl.run(&["apply", "-f", &manifests.display().to_string()]);
-    let both = Both::new(kubectl, &host, &manifests);
+    let both = Both::new(kubectl.clone(), host, &manifests);
     let mut differences: Vec<String> = SAME.iter().filter_map(|words| both.difference(words, "", "")).collect();
     differences.extend(FROM_INPUT.iter().filter_map(|(words, input, back)| both.difference(words, input, back)));
     differences.extend(CHANGES.iter().filter_map(|(words, back)| both.difference(words, "", back)));

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use knarr_tests::cluster::{Folder, start_server};
-use knarr_tests::hosts::Network;
+use knarr_tests::cluster::Bare;
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::eventually;
 
@@ -13,27 +12,22 @@ const CERT: &str = "apiVersion: pki.example.com/v1\nkind: Cert\nmetadata: {name:
 
 #[test]
 fn custom_resources_come_and_go_with_their_definition() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let arguments = ["--disable-scheduler", "--disable-controllers"];
-    let mut server = start_server(&host, folder.path(), &arguments);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let mut bare = Bare::start(&[]);
+    let kubectl = bare.kubectl.clone();
     kubectl.apply(include_str!("certificates.yaml"));
     kubectl.run(&["wait", "--for=condition=Established", "crd/certs.pki.example.com", "--timeout=30s"]);
 
     resources_are_defaulted_and_served(&kubectl);
     wrong_resources_are_refused(&kubectl);
 
-    server.kill();
-    let mut server = start_server(&host, folder.path(), &arguments);
+    bare.restart();
     assert_eq!(kubectl.json(&["cert", "web"])["spec"]["copies"], 3);
     kubectl.run(&["delete", "crd", "certs.pki.example.com", "--timeout=30s"]);
     eventually("the kind goes with its definition", Duration::from_secs(10), || {
         let gone = kubectl.try_run(&["get", "--raw", "/apis/pki.example.com/v1/certs"], "");
         if gone.code != 0 { Ok(()) } else { Err(gone.out) }
     });
-    assert!(server.terminate(Duration::from_secs(20)).success());
+    assert!(bare.server.terminate(Duration::from_secs(20)).success());
 }
 
 fn resources_are_defaulted_and_served(kubectl: &Kubectl) {

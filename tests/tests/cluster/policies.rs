@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the status of policies says of their expressions.
 
-use knarr_tests::cluster::{Folder, SOON, start_server};
-use knarr_tests::hosts::Network;
-use knarr_tests::kubectl::Kubectl;
+use knarr_tests::cluster::{Bare, SOON};
 use knarr_tests::wait::eventually;
 use serde_json::{Value, json};
 
@@ -22,11 +20,8 @@ fn policy(group: &str, resource: &str, expression: &str) -> String {
 
 #[test]
 fn the_status_of_a_policy_warns_of_expressions_that_do_not_fit() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let _server = start_server(&host, folder.path(), &["--disable-scheduler"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let bare = Bare::start_with(&["--disable-scheduler"]);
+    let kubectl = &bare.kubectl;
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.e.com"},
         "spec": {

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use knarr_tests::cluster::{Bare, Folder, SOON, start_server};
-use knarr_tests::hosts::Network;
+use knarr_tests::cluster::{Bare, SOON};
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::running::Running;
 use knarr_tests::wait::eventually;
@@ -13,11 +12,8 @@ const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: sett
 
 #[test]
 fn kubectl_works_against_a_bare_server_that_restarts() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let mut server = start_server(&host, folder.path(), &["--disable-scheduler", "--disable-controllers"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let mut bare = Bare::start(&[]);
+    let kubectl = bare.kubectl.clone();
 
     objects_are_applied(&kubectl);
     objects_are_applied_by_the_server(&kubectl);
@@ -26,17 +22,12 @@ fn kubectl_works_against_a_bare_server_that_restarts() {
 
     // What was acknowledged is there after a power cut.
     let before = kubectl.json(&["configmap", "settings"]);
-    server.kill();
-    server.restart();
-    eventually("the server is ready again", SOON, || {
-        let outcome = kubectl.try_run(&["get", "--raw", "/readyz"], "");
-        if outcome.code == 0 { Ok(()) } else { Err(outcome.err) }
-    });
+    bare.restart();
     assert_eq!(kubectl.json(&["configmap", "settings"]), before);
 
     kubectl.run(&["delete", "configmap", "settings"]);
     assert!(kubectl.try_run(&["get", "configmap", "settings"], "").code != 0);
-    assert!(server.terminate(Duration::from_secs(5)).success());
+    assert!(bare.server.terminate(Duration::from_secs(5)).success());
 }
 
 fn objects_are_applied(kubectl: &Kubectl) {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Service addresses: objects of their own, out of ranges that can be added and taken away.
 
-use knarr_tests::cluster::{Folder, SOON, start_server};
-use knarr_tests::hosts::Network;
+use knarr_tests::cluster::{Bare, SOON};
 use knarr_tests::kubectl::Kubectl;
 use knarr_tests::wait::eventually;
 use serde_json::{Value, json};
@@ -21,11 +20,8 @@ fn ready(kubectl: &Kubectl, range: &str) -> Value {
 
 #[test]
 fn service_addresses_are_objects_of_ranges() {
-    let mut network = Network::new();
-    let folder = Folder::new();
-    let host = network.add_host("server");
-    let mut server = start_server(&host, folder.path(), &["--disable-scheduler"]);
-    let kubectl = Kubectl::new(&host, &folder.path().join("server/admin.kubeconfig"));
+    let mut bare = Bare::start_with(&["--disable-scheduler"]);
+    let kubectl = bare.kubectl.clone();
 
     assert_eq!(ready(&kubectl, "kubernetes"), "True");
     let own = kubectl.json(&["service", "kubernetes"])["spec"]["clusterIP"].as_str().unwrap().to_owned();
@@ -37,12 +33,7 @@ fn service_addresses_are_objects_of_ranges() {
     what_people_break_is_mended(&kubectl);
 
     // What was there before the server knew of address objects gets them when it starts.
-    server.kill();
-    server.restart();
-    eventually("the server is ready again", SOON, || {
-        let outcome = kubectl.try_run(&["get", "--raw", "/readyz"], "");
-        if outcome.code == 0 { Ok(()) } else { Err(outcome.err) }
-    });
+    bare.restart();
     assert_eq!(kubectl.json(&["ipaddress", &own])["spec"]["parentRef"], parent);
 }
 
