@@ -65,13 +65,6 @@ impl Operation {
     }
 }
 
-/// What plugins are told about the cluster.
-#[derive(Clone, Debug, Default)]
-pub struct Settings {
-    /// A random text for the names of things that are made here.
-    pub suffix: Option<fn() -> String>,
-}
-
 /// What admission is asked.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
@@ -188,17 +181,12 @@ fn items_of(list: &Value) -> &[Value] {
 ///
 /// # Errors
 /// Where a plugin refuses it already.
-pub fn mutate(
-    request: &Request<'_>,
-    object: &mut Object,
-    lookup: &dyn Lookup,
-    settings: &Settings,
-) -> Result<(), Status> {
+pub fn mutate(request: &Request<'_>, object: &mut Object, lookup: &dyn Lookup) -> Result<(), Status> {
     namespace_lifecycle::check(request, lookup)?;
     limit_ranger::mutate(request, object, lookup);
     let creates = request.operation == Operation::Create && request.subresource.is_empty();
     if request.is_new_pod() {
-        service_account::mutate(request, object, lookup, settings)?;
+        service_account::mutate(request, object, lookup)?;
     }
     node_restriction::check(request, Some(object), lookup)?;
     if creates && request.is("", "Node") {

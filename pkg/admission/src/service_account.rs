@@ -7,11 +7,13 @@ use std::sync::LazyLock;
 use knarr_types::tree::{Value, json};
 use knarr_types::{Object, Status};
 
-use crate::{Lookup, Request, Settings, secrets};
+use crate::{Lookup, Request, secrets};
 
 const DEFAULT: &str = "default";
 /// The names of token volumes begin so.
 const VOLUME: &str = "kube-api-access-";
+/// Letters that make no words, one for each digit of a uid.
+const NAME_LETTERS: &[u8; 16] = b"bcdfghjklmnpqrst";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long a token lasts: an hour and a bit, as upstream.
 const TOKEN_SECONDS: i64 = 3607;
@@ -27,12 +29,7 @@ static TOKEN_VOLUME: LazyLock<Value> = LazyLock::new(|| {
     ]}})
 });
 
-pub(crate) fn mutate(
-    request: &Request<'_>,
-    pod: &mut Object,
-    lookup: &dyn Lookup,
-    settings: &Settings,
-) -> Result<(), Status> {
+pub(crate) fn mutate(request: &Request<'_>, pod: &mut Object, lookup: &dyn Lookup) -> Result<(), Status> {
     let refuse = |why: String| Err(request.refusal(&why));
     if is_mirror(pod) {
         return validate(request, pod, lookup);
@@ -51,7 +48,7 @@ pub(crate) fn mutate(
     };
     let mounts = spec["automountServiceAccountToken"].as_bool().or(account["automountServiceAccountToken"].as_bool());
     if mounts.unwrap_or(true) {
-        mount_token(spec, settings);
+        mount_token(spec, account["metadata"]["uid"].as_str().unwrap_or_default());
     }
     if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
         && account["imagePullSecrets"].as_array().is_some_and(|s| !s.is_empty())
@@ -107,15 +104,12 @@ pub(crate) fn warn(request: &Request<'_>, object: Option<&Object>, warnings: &mu
     }
 }
 
-fn mount_token(spec: &mut Value, settings: &Settings) {
+fn mount_token(spec: &mut Value, account_uid: &str) {
     let existing = spec["volumes"].as_array().into_iter().flatten().find_map(|v| {
         let name = v["name"].as_str()?;
         name.starts_with(VOLUME).then(|| name.to_owned())
     });
-    let name = existing.clone().unwrap_or_else(|| {
-        let suffix = settings.suffix.map_or_else(|| "token".to_owned(), |make| make());
-        format!("{VOLUME}{suffix}")
-    });
+    let name = existing.clone().unwrap_or_else(|| volume_name(account_uid));
     let mut needed = false;
     for list in ["initContainers", "containers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
@@ -135,6 +129,14 @@ fn mount_token(spec: &mut Value, settings: &Settings) {
         volume["name"] = name.into();
         push(&mut spec["volumes"], volume);
     }
+}
+
+/// The name of the volume with an account's token. Upstream draws it by lot for each pod; here the pods of an account share
+/// it, so that those of one template have one spec.
+fn volume_name(account_uid: &str) -> String {
+    let digits = account_uid.chars().filter_map(|c| c.to_digit(16)).take(5);
+    let letters = digits.map(|digit| char::from(NAME_LETTERS[digit as usize]));
+    VOLUME.chars().chain(letters).collect()
 }
 
 /// Appends to a list, which may be absent.
@@ -159,16 +161,17 @@ mod tests {
         let request = request(&kind, Operation::Create, "n", &user);
         let table = Table(vec![("/serviceaccounts/n/default", account)]);
         let mut pod = pod;
-        mutate(&request, &mut pod, &table, &Settings::default()).map(|()| pod)
+        mutate(&request, &mut pod, &table).map(|()| pod)
     }
 
     #[test]
     fn a_pod_gets_its_account_and_token_once() {
-        let pod = run(json!({"spec": {"containers": [{"name": "c"}]}}), json!({})).unwrap();
+        let account = || json!({"metadata": {"uid": "09af6b1c-0000-4000-8000-000000000000"}});
+        let pod = run(json!({"spec": {"containers": [{"name": "c"}]}}), account()).unwrap();
         assert_eq!(pod["spec"]["serviceAccountName"], "default");
-        assert_eq!(pod["spec"]["volumes"][0]["name"], "kube-api-access-token");
+        assert_eq!(pod["spec"]["volumes"][0]["name"], "kube-api-access-bmntj");
         assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], MOUNT_PATH);
-        let again = run(pod.clone(), json!({})).unwrap();
+        let again = run(pod.clone(), account()).unwrap();
         assert_eq!(again, pod);
     }
 

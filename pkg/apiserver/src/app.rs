@@ -25,8 +25,6 @@ pub struct Settings {
     pub address: String,
     /// Whom tokens must be for.
     pub audiences: Vec<String>,
-    /// What admission plugins are told.
-    pub admission: knarr_admission::Settings,
 }
 
 /// The leaf of a client's certificate chain as the TLS layer verified it. An extension of every request of

@@ -382,7 +382,6 @@ fn app(
             node_ports: config.node_ports,
             address: address.to_string(),
             audiences: vec![issuer],
-            admission: knarr_admission::Settings { suffix: Some(crate::write::suffix) },
         },
         trees: Default::default(),
         metrics: Metrics::default(),

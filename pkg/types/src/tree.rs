@@ -26,7 +26,7 @@ pub use serde_json as __serde_json;
 static NULL: Value = Value::Null;
 
 /// One value of JSON.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub enum Value {
     /// `null`
     #[default]

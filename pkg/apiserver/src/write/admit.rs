@@ -21,8 +21,7 @@ pub(super) async fn mutate(
     seen: bool,
     warnings: &mut Vec<String>,
 ) -> Result<bool, Status> {
-    let plugins =
-        |object: &mut Object| knarr_admission::mutate(request, object, write.app, &write.app.settings.admission);
+    let plugins = |object: &mut Object| knarr_admission::mutate(request, object, write.app);
     plugins(object)?;
     if !seen {
         return Ok(false);

@@ -97,12 +97,8 @@ fn name_prefix(object: &Object) -> Option<String> {
 
 fn generate(prefix: &str) -> String {
     let end = prefix.char_indices().map(|(i, _)| i).nth(PREFIX_MAX).unwrap_or(prefix.len());
-    [&prefix[..end], &suffix()].concat()
-}
-
-/// What makes a generated name one of its own.
-pub(crate) fn suffix() -> String {
-    std::iter::repeat_with(|| char::from(NAME_LETTERS[fastrand::usize(..NAME_LETTERS.len())])).take(5).collect()
+    let letters = std::iter::repeat_with(|| char::from(NAME_LETTERS[fastrand::usize(..NAME_LETTERS.len())]));
+    prefix[..end].chars().chain(letters.take(5)).collect()
 }
 
 /// Makes an object with a name the newest of the cluster. `sent` gives it as it was decoded, once for each

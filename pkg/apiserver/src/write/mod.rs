@@ -43,7 +43,6 @@ use crate::request_body::aside;
 use crate::serve_object;
 
 pub use create::create;
-pub(crate) use create::suffix;
 pub use delete::{delete, delete_collection, evict};
 pub use options::WriteOptions;
 use other_versions::OtherVersions;

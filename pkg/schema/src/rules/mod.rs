@@ -44,6 +44,7 @@ mod job;
 mod job_indexes;
 mod job_policies;
 mod job_status;
+mod judged;
 pub(crate) mod judging;
 mod key_pair;
 pub mod metadata;

@@ -13,6 +13,7 @@ use super::containers;
 use super::disabled;
 use super::fill;
 use super::go_diff;
+use super::judged::Judged;
 use super::judging::Judging;
 use super::names;
 use super::pod_annotations;
@@ -41,6 +42,9 @@ pub(super) static POD: Rules = Rules {
     judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };
+
+/// Specs without faults.
+static RIGHT: Judged = Judged::new();
 
 const IMMUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
      `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
@@ -210,7 +214,19 @@ fn metadata_and_spec(pod: &At<'_>) -> ErrorList {
     let spec = pod.get("spec");
     let metadata = pod.get("metadata");
     let mut errors = pod_annotations::of_pod(&metadata.get("annotations"), &spec);
-    errors.extend(pod_spec::validate(&spec, Some(&metadata)));
+    if has_claims(&spec) || !RIGHT.is_right(spec.value, || of_spec(&spec, &metadata).is_empty()) {
+        errors.extend(of_spec(&spec, &metadata));
+    }
+    errors
+}
+
+/// Names of claims hang on the pod that they are made for.
+fn has_claims(spec: &At<'_>) -> bool {
+    spec.has("resourceClaims") || spec.items("volumes").iter().any(|volume| volume.has("ephemeral"))
+}
+
+fn of_spec(spec: &At<'_>, metadata: &At<'_>) -> ErrorList {
+    let mut errors = pod_spec::validate(spec, Some(metadata));
     if spec.str("serviceAccountName").is_empty() {
         for volume in spec.items("volumes") {
             for source in volume.items("projected.sources").iter().filter(|source| source.has("serviceAccountToken")) {

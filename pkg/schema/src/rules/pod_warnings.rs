@@ -8,11 +8,15 @@ use super::addresses;
 use super::amount::Amount;
 use super::at::At;
 use super::containers;
+use super::judged::Judged;
 use super::names;
 use super::overlapping_paths;
 use super::persistent_volume_claim;
 use super::pod_annotations;
 use super::pod_annotations::{APP_ARMOR, SECCOMP, SECCOMP_CONTAINER};
+
+/// Specs without warnings.
+static QUIET: Judged = Judged::new();
 
 /// Labels of nodes that have newer names.
 const RENAMED_LABELS: &[(&str, &str, &str)] = &[
@@ -64,7 +68,11 @@ pub fn new_pod(pod: &Object) -> Vec<String> {
 pub fn pod(pod: &Object) -> Vec<String> {
     let pod = At::root(pod);
     let mut warnings = name(&pod, "the Pod's hostname");
-    warnings.extend(of_template(&pod.get("spec"), &pod.get("metadata"), true));
+    let (spec, metadata) = (pod.get("spec"), pod.get("metadata"));
+    let of_template = || of_template(&spec, &metadata, true);
+    if has_alpha_or_beta(&metadata) || !QUIET.is_right(spec.value, || of_template().is_empty()) {
+        warnings.extend(of_template());
+    }
     warnings
 }
 
@@ -116,6 +124,12 @@ pub fn node_selector_term(term: &At<'_>, with_values: bool) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// Whether there are annotations that came before fields: those alone have a say in the warnings about a template.
+fn has_alpha_or_beta(metadata: &At<'_>) -> bool {
+    let is_one = |key: &str| key.contains(".alpha.kubernetes.io/") || key.contains(".beta.kubernetes.io/");
+    metadata.get("annotations").entries_here().iter().any(|(key, _)| is_one(key))
 }
 
 /// Warnings about a template, or about a pod, which has [heard](new_pod) of AppArmor already.

@@ -5,6 +5,7 @@
 //! many more fields than an object has, so what is not there is nearly always known without a look at the list.
 
 use std::collections::{BTreeMap, btree_map};
+use std::hash::{Hash, Hasher};
 use std::{fmt, ops, slice, vec};
 
 use super::words::{front, is_same_behind_front};
@@ -261,6 +262,13 @@ impl PartialEq for Map {
 }
 
 impl Eq for Map {}
+
+impl Hash for Map {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_usize(self.len());
+        self.iter().for_each(|entry| entry.hash(state));
+    }
+}
 
 impl fmt::Debug for Map {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
