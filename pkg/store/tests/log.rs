@@ -25,6 +25,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 fn segments(directory: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> =
         std::fs::read_dir(directory.join("store/wal")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "wal"));
     files.sort();
     files
 }

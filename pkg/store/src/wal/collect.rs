@@ -26,7 +26,10 @@ impl WalGc for Collector {
             let found = with_first_ids(&*folder)?;
             let needless = needless(&found, &referenced);
             for name in needless.iter().filter(|_| !dry_run) {
-                folder.remove(&name.file()).map_err(unavailable)?;
+                // To one of an older writer that writer may still write, not knowing that it is fenced.
+                let is_of_newest = found.last().is_some_and(|(newest, _)| newest.epoch == name.epoch);
+                let end = if is_of_newest { folder.recycle(&name.file()) } else { folder.remove(&name.file()) };
+                end.map_err(unavailable)?;
             }
             Ok(())
         });

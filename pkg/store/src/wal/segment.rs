@@ -7,8 +7,9 @@
 //! record   mark u32 | body length u32 | ids u64, u64 | sequences u64, u64 | sum u32 | body | end u8
 //! ```
 //! Numbers are little endian. A record holds the batches of all ids from its first to its last. The
-//! sums begin with the segment's epoch and index, so that bytes of another segment never verify;
-//! the end is not zero, so that a record never ends in the zeroes of space that is not yet written.
+//! sums begin with the segment's epoch and index, so that bytes of another segment never verify: what
+//! a file held before it became this segment is nothing. The end is not zero, so that a record never
+//! ends in the zeroes of space that is not yet written.
 
 use std::ops::Range;
 
@@ -90,7 +91,7 @@ pub struct Record {
 pub enum Tail {
     /// Nothing was written.
     Clean,
-    /// Something that is no record, and nothing good after it.
+    /// Something that is no record of this segment, and nothing good after it.
     Torn {
         /// Where it begins.
         at: usize,
@@ -180,13 +181,14 @@ pub fn scan(bytes: &[u8], name: Name) -> Scan {
     match header(bytes, name) {
         Some(Ok(_)) => {}
         Some(Err(version)) => return Scan { records, tail: Tail::Foreign(version) },
-        None => return Scan { records, tail: tail(bytes, name, 0) },
+        None => return Scan { records, tail: tail(bytes, name, 0, 0) },
     }
     while let Some(record) = record(bytes, name, at) {
         at = record.body.end + 1;
         records.push(record);
     }
-    Scan { records, tail: tail(bytes, name, at) }
+    let last = records.last().map_or(0, |record| record.ids.last);
+    Scan { records, tail: tail(bytes, name, at, last) }
 }
 
 /// The record at `at`, if there is a good one.
@@ -206,15 +208,16 @@ fn record(bytes: &[u8], name: Name, at: usize) -> Option<Record> {
     good.then_some(Record { ids, sequences, body: start..start + length })
 }
 
-/// What begins at `at`, where no good record does.
-fn tail(bytes: &[u8], name: Name, at: usize) -> Tail {
+/// What begins at `at`, where no good record does; one would have ids after `last`.
+fn tail(bytes: &[u8], name: Name, at: usize, last: u64) -> Tail {
     let rest = bytes.get(at..).unwrap_or_default();
     if rest.iter().all(|byte| *byte == 0) {
         return Tail::Clean;
     }
     let mark = MARK.to_le_bytes();
     let candidates = (at..bytes.len()).filter(|from| bytes[*from..].starts_with(&mark));
-    match candidates.into_iter().find(|from| record(bytes, name, *from).is_some()) {
+    let is_good = |from: &usize| record(bytes, name, *from).is_some_and(|record| record.ids.first > last);
+    match candidates.into_iter().find(is_good) {
         Some(good) => Tail::Damaged { at, good },
         None => Tail::Torn { at },
     }
@@ -296,6 +299,21 @@ mod tests {
         let (bytes, _) = segment();
         for other in [Name { epoch: 4, ..NAME }, Name { index: 2, ..NAME }] {
             assert_eq!(scan(&bytes, other), Scan { records: Vec::new(), tail: Tail::Torn { at: 0 } });
+        }
+    }
+
+    #[test]
+    fn what_a_file_held_before_is_no_part_of_the_segment() {
+        let before = Name { epoch: 3, index: 0 };
+        let mut old = Vec::new();
+        put_header(&mut old, before, 1);
+        (1..9).for_each(|id| put_record(&mut old, before, span(id, id), span(id, id), &[&[7; 30]]));
+        let (new, ends) = segment();
+        for written in [&new[..0], &new[..HEADER_BYTES + 5], &new[..ends[0]], &new[..ends[2] - 1], &new] {
+            let bytes = [written, &old[written.len()..]].concat();
+            let found = scan(&bytes, NAME);
+            assert_eq!(found.records, scan(written, NAME).records);
+            assert!(matches!(found.tail, Tail::Torn { .. }), "{:?}", found.tail);
         }
     }
 

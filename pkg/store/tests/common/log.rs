@@ -13,6 +13,8 @@ use std::time::Duration;
 use knarr_store::wal::{File, Folder};
 use parking_lot::Mutex;
 
+/// A file that was given back.
+const SPARE: &str = "spare";
 /// What a disk writes whole.
 const SECTOR: usize = 512;
 
@@ -140,14 +142,23 @@ impl Folder for FaultyLog {
         if self.fails() {
             return Err(injected());
         }
-        // Some zeroes: where the space was reserved, a file is longer than what was written.
-        let made = Content { seen: vec![0; 8192], durable: vec![0; 8192], dirty: Vec::new() };
-        assert!(self.0.files.lock().insert(name.to_owned(), made).is_none(), "{name} is made once");
+        // A file is longer than what was written, by zeroes or by what it held before.
+        let fresh = || Content { seen: vec![0; 8192], durable: vec![0; 8192], dirty: Vec::new() };
+        let mut files = self.0.files.lock();
+        let made = files.remove(SPARE).unwrap_or_else(fresh);
+        assert!(files.insert(name.to_owned(), made).is_none(), "{name} is made once");
         Ok(Box::new(Handle { log: self.clone(), name: name.to_owned(), failed: false }))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.0.files.lock().remove(name);
+        Ok(())
+    }
+
+    fn recycle(&self, name: &str) -> io::Result<()> {
+        let mut files = self.0.files.lock();
+        let content = files.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        files.insert(SPARE.to_owned(), content);
         Ok(())
     }
 }
