@@ -9,10 +9,9 @@ cd "$(dirname "$0")/../.."
 sources="${KBENCH_SOURCES:-../shared/tools/kbench}"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/knarr/target}"
 arch="$(uname -m)-unknown-linux-gnu"
-knarr="$CARGO_TARGET_DIR/release/knarr"
 kbench="$CARGO_TARGET_DIR/kbench/release/kbench"
 
-cargo build --quiet --release --locked -p knarr
+knarr="$(scripts/release.sh)"
 ls -l "$knarr" | awk '{printf "binary: %.1f MiB\n", $5 / 1048576}'
 if [ -d "$sources" ]; then
     copy="$(mktemp -d)"
