@@ -40,6 +40,12 @@ pub fn of_kind(group: &str, version: &str, kind: &str) -> Option<&'static NamedT
     types.iter().chain(unpublished).find(|ty| ty.kinds().any(|it| it == (group, version, kind)))
 }
 
+/// What there are types of, as (group, version, kind).
+pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    let types: &'static [NamedType] = &TYPES;
+    types.iter().flat_map(NamedType::kinds)
+}
+
 /// The full names of all published types, sorted.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TYPES.iter().map(|t| t.name)

@@ -31,7 +31,7 @@ use fault::Context;
 use head::Head;
 
 pub use answer::decode_answer;
-pub use head::internal_package;
+pub use head::{internal_package, not_registered};
 pub use kind::{FieldValidation, PatchedFault, TEMPLATE_GENERATION, decode_as, decode_patched};
 use typed::Typed;
 pub(crate) use typed::{shortest, zero};
@@ -177,7 +177,7 @@ fn text_of(body: &[u8]) -> Cow<'_, str> {
 fn decode_json(body: &[u8], ty: &Type) -> Result<Decoded, DecodeError> {
     let text = text_of(body);
     let mut deserializer = serde_json::Deserializer::from_str(&text);
-    let mut context = Context::default();
+    let mut context = Context { is_text: true, ..Context::default() };
     let seed = Typed { ty, context: &mut context };
     let result = seed.deserialize(&mut deserializer).and_then(|object| deserializer.end().map(|()| object));
     context.error = context.error.map(|fault| fault.with_literal(|number| go_json::literal(&text, number)));

@@ -93,9 +93,24 @@ fn merge_members(object: &mut Value, patch: &Map) {
             }
             Value::Object(patch) => merge_members(members.entry(name.clone()).or_insert(Value::Null), patch),
             other => {
-                members.insert(name.clone(), other.clone());
+                let is_over_object = members.get(name).is_some_and(Value::is_object);
+                // Upstream's library looks into what it puts in, but not in place of an object.
+                let put = if is_over_object { other.clone() } else { without_nulls(other) };
+                members.insert(name.clone(), put);
             }
         }
+    }
+}
+
+/// What a patch puts in, where members that are `null` have nothing to take out.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let filled = members.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(filled.map(|(name, value)| (name.clone(), without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
+        other => other.clone(),
     }
 }
 

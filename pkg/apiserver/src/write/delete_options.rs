@@ -4,7 +4,7 @@
 use knarr_schema::patch::json_kind;
 use knarr_schema::{Kind, MediaType, protobuf};
 use knarr_types::tree::{Value, json};
-use knarr_types::{ErrorList, FieldError, FieldPath, Status, go_quoted};
+use knarr_types::{ErrorList, FieldError, FieldPath, Status};
 
 use crate::negotiate::body_media;
 use crate::query::Query;
@@ -173,10 +173,8 @@ fn check_envelope(version: &str, kind: &str) -> Result<(), Status> {
 }
 
 fn not_registered(version: &str, kind: &str) -> Status {
-    let (version, kind) = (go_quoted(version), go_quoted(kind));
-    Status::bad_request(format!(
-        "no kind {kind} is registered for version {version} in scheme \"pkg/apis/meta/internalversion/scheme/register.go:27\""
-    ))
+    const TABLE: &str = "pkg/apis/meta/internalversion/scheme/register.go:27";
+    Status::bad_request(knarr_schema::decode::not_registered(version, kind, TABLE))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ const MAX_STRICT_FAULTS: usize = 100;
 /// What a pass over a body has found.
 #[derive(Default)]
 pub(super) struct Context {
+    /// What is read is text in JSON, and no tree.
+    pub is_text: bool,
     /// Unknown and duplicate fields, in the order of the body.
     pub strict: Vec<StrictFault>,
     /// The first value of a wrong type, or the value that ended the pass.

@@ -8,7 +8,7 @@ use knarr_types::go_quoted;
 use knarr_types::tree::Value;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::builtin_types::{NamedType, of_kind};
+use crate::builtin_types::{self, NamedType, of_kind};
 use crate::kinds::{Kind, Registry};
 use crate::patch::json_kind;
 
@@ -50,7 +50,9 @@ const OWN_TABLES: [(&str, &str, &[&str]); 2] = [
     ("apiregistration.k8s.io", "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28", &[]),
 ];
 const TABLE: &str = "pkg/api/legacyscheme/scheme.go:30";
-/// What every table of types has.
+/// The version of upstream's own form of kinds, which is never published.
+const INTERNAL: &str = "__internal";
+/// What every table of types has, in whatever version.
 const EVERYWHERE: [&str; 5] = ["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList"];
 /// What every version of every group has.
 const EVERY_VERSION: [&str; 7] =
@@ -175,7 +177,7 @@ impl Head {
         let of_table = self.is_known(kind);
         let served = registry.by_kind(&self.group, &self.version, &self.kind).filter(|other| other.custom.is_none());
         let older = self.is_older() && same_kind && self.modern_group() == &*kind.group;
-        let internal = self.version == "__internal" && same_kind && self.group == *kind.group;
+        let internal = self.is_internal_form_of(kind);
         if of_table && (older || internal || served.is_some_and(|other| other.storage == kind.storage)) {
             return Some(Mismatch::OtherVersion(format!(
                 "the API version in the data ({}) does not match the expected API version ({})",
@@ -183,14 +185,15 @@ impl Head {
                 kind.api_version()
             )));
         }
-        let everywhere = self.group == *kind.group
-            && self.version == *kind.version
-            && EVERY_VERSION.contains(&&*self.kind)
-            && OWN_TABLES.iter().all(|(group, ..)| *group != self.group);
         let published = served.is_some() || (self.ty().is_some() && self.has_version()) || self.is_unpublished();
-        Some(if everywhere || (of_table && published) {
+        let known = match self.shared() {
+            Some(shared) => Some(shared.to_owned()),
+            None if of_table && published => Some(format!("{}.{}", self.version, self.kind)),
+            None if of_table => self.internal().map(|package| format!("{package}.{}", self.kind)),
+            None => None,
+        };
+        Some(if let Some(from) = known {
             let package = internal_package(&kind.group);
-            let from = format!("{}.{}", if everywhere { "v1" } else { &self.version }, self.kind);
             Mismatch::OtherKind(
                 format!("converting ({from}) to ({package}.{}): unknown conversion", kind.kind),
                 self.ty(),
@@ -198,21 +201,50 @@ impl Head {
         } else {
             let table = OWN_TABLES.iter().find(|(group, ..)| **group == *kind.group);
             let table = table.map_or(TABLE, |(_, table, _)| table);
-            let place = if self.version == "__internal" {
-                format!("the internal version of group {}", go_quoted(&self.group))
-            } else {
-                format!("version {}", go_quoted(&self.api_version()))
-            };
-            let why = format!("no kind {} is registered for {place} in scheme \"{table}\"", go_quoted(&self.kind));
-            Mismatch::OtherKind(why, None)
+            Mismatch::OtherKind(not_registered(&self.api_version(), &self.kind, table), None)
         })
+    }
+
+    /// It is upstream's own form of the kind, in which fields have other names.
+    pub fn is_internal_form_of(&self, kind: &Kind) -> bool {
+        self.version == INTERNAL && self.kind == *kind.kind && self.group == *kind.group
+    }
+
+    /// The name of a type that groups share, where it is one: those of every version, where there is that version, and
+    /// those that have none of their own.
+    fn shared(&self) -> Option<String> {
+        if EVERYWHERE.contains(&&*self.kind) {
+            return Some(format!("v1.{}", self.kind));
+        }
+        if OWN_TABLES.iter().any(|(group, ..)| *group == self.group) {
+            return None;
+        }
+        if self.version == INTERNAL {
+            return (self.kind == "WatchEvent" && self.has_kinds()).then(|| "v1.InternalEvent".to_owned());
+        }
+        let is_there = || {
+            let same = |(group, version, _)| (group, version) == (&*self.group, &*self.version);
+            self.is_older() || builtin_types::kinds().any(same)
+        };
+        (EVERY_VERSION.contains(&&*self.kind) && is_there()).then(|| format!("v1.{}", self.kind))
+    }
+
+    /// The package that has upstream's own form of what it is, where it is that.
+    fn internal(&self) -> Option<&str> {
+        let is_one = self.version == INTERNAL && !EVERY_VERSION.contains(&&*self.kind);
+        let group = self.modern_group();
+        let core = || self.group.is_empty() && UNPUBLISHED.contains(&&*self.kind);
+        let known = || builtin_types::kinds().any(|(of, _, kind)| of == group && kind == self.kind);
+        (is_one && (core() || known())).then(|| internal_package(group))
+    }
+
+    /// There is a group of that name.
+    fn has_kinds(&self) -> bool {
+        builtin_types::kinds().any(|(group, ..)| group == self.group)
     }
 
     /// Whether the table of types that the kind of the path is in may have this one.
     fn is_known(&self, kind: &Kind) -> bool {
-        if (&*self.group, &*self.version) == ("", "v1") && EVERYWHERE.contains(&&*self.kind) {
-            return true;
-        }
         match OWN_TABLES.iter().find(|(group, ..)| **group == *kind.group) {
             Some((group, _, more)) => {
                 let list = format!("{}List", kind.kind);
@@ -234,6 +266,18 @@ impl Head {
         (&*self.group, &*self.version) == ("", "v1") && UNPUBLISHED.contains(&&*self.kind)
             || self.kind == "ConversionReview" && self.group == OWN_TABLES[0].0
     }
+}
+
+/// What a table of types says of a kind that it does not have.
+#[must_use]
+pub fn not_registered(api_version: &str, kind: &str, table: &str) -> String {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let place = if version == INTERNAL {
+        format!("the internal version of group {}", go_quoted(group))
+    } else {
+        format!("version {}", go_quoted(api_version))
+    };
+    format!("no kind {} is registered for {place} in scheme \"{table}\"", go_quoted(kind))
 }
 
 /// The name of the group's package inside upstream: `core`, `rbac`, `apps`.
@@ -332,6 +376,16 @@ mod tests {
             (("", "ConfigMap"), ("apiregistration.k8s.io/v1", "APIService"), "legacyscheme/scheme.go:30"),
             (("apiregistration.k8s.io", "APIService"), ("v1", "ConfigMap"), "kube-aggregator/pkg/apiserver/scheme"),
             (("apiregistration.k8s.io", "APIService"), ("v1", "Status"), "converting (v1.Status)"),
+            (("", "ConfigMap"), ("x/v2", "Status"), "converting (v1.Status) to (core.ConfigMap)"),
+            (("", "ConfigMap"), ("apps/v1", "CreateOptions"), "converting (v1.CreateOptions) to (core.ConfigMap)"),
+            (("", "ConfigMap"), ("apps/v7", "CreateOptions"), "is registered for version \"apps/v7\""),
+            (("", "ConfigMap"), ("__internal", "ConfigMap"), "data (__internal) does not match the expected"),
+            (("apps", "Deployment"), ("__internal", "ConfigMapList"), "converting (core.ConfigMapList) to (apps.Depl"),
+            (("apps", "Deployment"), ("__internal", "List"), "converting (core.List) to (apps.Deployment)"),
+            (("", "ConfigMap"), ("apps/__internal", "Scale"), "converting (autoscaling.Scale) to (core.ConfigMap)"),
+            (("", "ConfigMap"), ("apps/__internal", "WatchEvent"), "converting (v1.InternalEvent) to (core.ConfigMap)"),
+            (("", "ConfigMap"), ("apps/__internal", "Pod"), "for the internal version of group \"apps\""),
+            (("", "ConfigMap"), ("__internal", "DeleteOptions"), "for the internal version of group \"\""),
             (
                 ("apiextensions.k8s.io", "CustomResourceDefinition"),
                 ("apiextensions.k8s.io/v1beta1", "CustomResourceDefinition"),

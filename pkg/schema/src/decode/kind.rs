@@ -3,6 +3,7 @@
 //! handlers say before they look at the object itself.
 
 use std::num::IntErrorKind;
+use std::sync::LazyLock;
 
 use knarr_types::{Object, Status, go_quoted};
 
@@ -10,7 +11,7 @@ use super::head::{Head, Mismatch};
 use super::{DecodeError, Decoded, MediaType, check, decode_any, decode_json, decode_protobuf, warnings, yaml};
 use crate::builtin_types::NamedType;
 use crate::crd::{self, Custom};
-use crate::field_table::Type;
+use crate::field_table::{Struct, Type};
 use crate::kinds::{Kind, Registry};
 use crate::protobuf::{self, Envelope};
 
@@ -75,6 +76,7 @@ pub fn decode_as(
     // It is read as what it says that it is, where that is known, before anybody asks whether that fits.
     let ty = match &mismatch {
         Some(Mismatch::OtherKind(_, ty)) => ty.map(NamedType::get),
+        _ if head.is_internal_form_of(kind) => Some(&*OTHER_NAMES),
         _ => Some(kind.ty.get()),
     };
     let decoded = ty.map(|ty| read(body, opened, ty)).transpose().map_err(|error| refused(&error))?;
@@ -82,6 +84,10 @@ pub fn decode_as(
         return Err(refused(&why));
     }
     let mut decoded = decoded.unwrap_or_default();
+    if head.is_internal_form_of(kind) {
+        decoded.object = nameless();
+        decoded.faults.retain(|fault| !IS_HEAD.contains(&&**fault));
+    }
     if let Some(why) = inconvertible(kind, &decoded.object) {
         return Err(refused(&why));
     }
@@ -187,11 +193,9 @@ pub fn decode_patched(
 
 fn patched_builtin(kind: &Kind, registry: &Registry, object: Object) -> Result<Decoded, PatchedFault> {
     let head = Head::of(&object, kind).map_err(PatchedFault::Unreadable)?;
-    if object["apiVersion"].as_str().is_none_or(str::is_empty) {
-        // Without a version upstream reads its internal one, whose fields have other names.
-        let unknown = object.as_object().into_iter().flatten().filter(|(name, _)| *name != "kind");
-        let faults = unknown.map(|(name, _)| format!("unknown field {}", go_quoted(name))).collect();
-        return Ok(Decoded { object: knarr_types::tree::json!({"metadata": {}}), faults });
+    // Without a version upstream reads its internal one.
+    if object["apiVersion"].as_str().is_none_or(str::is_empty) || head.is_internal_form_of(kind) {
+        return Ok(in_other_names(&object));
     }
     match head.mismatch(kind, registry) {
         None => {}
@@ -215,6 +219,22 @@ fn patched_builtin(kind: &Kind, registry: &Registry, object: Object) -> Result<D
     decoded.object["apiVersion"] = kind.api_version().into();
     decoded.object["kind"] = (*kind.kind).into();
     Ok(decoded)
+}
+
+/// Upstream's own form of any kind, whose fields have other names: nothing of what is sent is read.
+static OTHER_NAMES: LazyLock<Type> = LazyLock::new(|| Type::Struct(Struct::default()));
+/// What it is not told of that.
+const IS_HEAD: [&str; 2] = ["unknown field \"kind\"", "unknown field \"apiVersion\""];
+
+/// What is left then.
+fn nameless() -> Object {
+    knarr_types::tree::json!({"metadata": {}})
+}
+
+/// A patched object in that form.
+fn in_other_names(patched: &Object) -> Decoded {
+    let told = patched.as_object().into_iter().flatten().map(|(name, _)| format!("unknown field {}", go_quoted(name)));
+    Decoded { object: nameless(), faults: told.filter(|fault| !IS_HEAD.contains(&&**fault)).collect() }
 }
 
 /// Reads a body as an object of a custom kind.

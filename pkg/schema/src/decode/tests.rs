@@ -189,6 +189,29 @@ fn what_is_no_quantity_is_told_as_one_that_is_wrong() {
 }
 
 #[test]
+fn a_quantity_keeps_the_form_that_its_number_is_written_in() {
+    let at = |value: &str| format!(r#"{{"spec":{{"capacity":{{"storage":{value}}}}}}}"#);
+    for (value, want) in [("1e-3", "1e-3"), ("1e3", "1e3"), ("0.001", "1m"), ("1.5e2", "150"), ("\"1Ki\"", "1Ki")] {
+        let (object, _) = read("", "PersistentVolume", &at(value)).unwrap();
+        assert_eq!(object["spec"]["capacity"]["storage"], want, "{value}");
+    }
+    let (object, _) = read("", "PersistentVolume", &at("null")).unwrap();
+    assert_eq!(object["spec"]["capacity"]["storage"], "0");
+}
+
+#[test]
+fn nothing_is_read_of_upstreams_own_form_of_a_kind() {
+    let body = r#"{"apiVersion":"__internal","kind":"ConfigMap","metadata":{"name":"a"},"data":{"a":1}}"#;
+    let kind = Registry::builtin().by_kind("", "v1", "ConfigMap").cloned().unwrap();
+    let told =
+        |validation| decode_as(&kind, &Registry::builtin(), body.as_bytes(), MediaType::Json, validation).unwrap_err();
+    let warned = told(FieldValidation::Warn);
+    assert!(warned.message.ends_with("(__internal) does not match the expected API version (v1)"), "{warned}");
+    let want = "strict decoding error: unknown field \"metadata\", unknown field \"data\"";
+    assert!(told(FieldValidation::Strict).message.ends_with(want));
+}
+
+#[test]
 fn a_field_that_comes_again_is_read_into_what_was_there() {
     let body = r#"{"metadata":{"name":"a"},"metadata":{"labels":{"x":"1"}},"data":{"a":"1"},"data":{"b":"2"},
         "data":{"b":"3"},"":1}"#;

@@ -5,8 +5,9 @@ use std::fmt;
 
 use knarr_types::Quantity;
 use knarr_types::tree::{Map, Number, Text, Value};
-use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::fault::{Context, Step, ValueFault};
 use super::{again, base64_text, go_time};
@@ -24,7 +25,15 @@ impl<'de> DeserializeSeed<'de> for Typed<'_, '_> {
     type Value = Option<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+        if !self.context.is_text || !matches!(self.ty, Type::Quantity) {
+            return deserializer.deserialize_any(self);
+        }
+        // A quantity is read from the text of its number, which says also how it is written.
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            return self.quantity(text);
+        }
+        serde_json::Deserializer::from_str(text).deserialize_any(self).map_err(Error::custom)
     }
 }
 
@@ -173,15 +182,17 @@ impl Typed<'_, '_> {
             Type::Number => return Ok(Some(shortest(number))),
             Type::Integer { bits: 32 } | Type::IntOrString => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
             Type::Integer { .. } => number.as_i64().is_some(),
-            Type::Quantity => {
-                return match canonical_quantity(&number.to_string()) {
-                    Ok(text) => Ok(Some(text.into())),
-                    Err(why) => self.refuse(why),
-                };
-            }
+            Type::Quantity => return self.quantity(&number.to_string()),
             _ => return self.mismatch("number"),
         };
         if fits { Ok(Some(Value::Number(number))) } else { self.mismatch(format!("number {number}")) }
+    }
+
+    fn quantity<E: Error>(self, text: &str) -> Result<Option<Value>, E> {
+        match canonical_quantity(text) {
+            Ok(text) => Ok(Some(text.into())),
+            Err(why) => self.refuse(why),
+        }
     }
 
     /// A value of another type. Types with a reader of their own end the pass.

@@ -35,7 +35,7 @@ pub fn first_document(body: &[u8]) -> Result<Document, String> {
     if let Some(Ok((value, duplicates))) = text.trim_start().starts_with('{').then(|| json_tree::read(&text, shortest))
         && duplicates.is_empty()
     {
-        return Ok(Document { value, duplicates: None });
+        return half_character(&text).map_or(Ok(Document { value, duplicates: None }), Err);
     }
     if nests_too_deep(&text) {
         return Err(format!("yaml: exceeded max depth of {MAX_FLOW_DEPTH}"));
@@ -44,6 +44,23 @@ pub fn first_document(body: &[u8]) -> Result<Document, String> {
     let (value, twice) = read::tree(&nodes)?;
     let duplicates = (!twice.is_empty()).then(|| format!("yaml: unmarshal errors:\n{}", twice.join("\n")));
     Ok(Document { value, duplicates })
+}
+
+/// What go-yaml says of a text in JSON that has a character in two halves: it knows only whole ones.
+fn half_character(json: &str) -> Option<String> {
+    let is_half = |escape: &[u8]| matches!(escape, [b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F']);
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        at += found;
+        if bytes.get(at + 1) == Some(&b'u') && bytes.get(at + 2..at + 4).is_some_and(is_half) {
+            let before = bytes[..at].iter().filter(|byte| **byte == b'\n').count();
+            let line = if before == 0 { String::new() } else { format!("line {}: ", before + 1) };
+            return Some(format!("yaml: {line}found invalid Unicode character escape code"));
+        }
+        at += 2;
+    }
+    None
 }
 
 /// The scanner's work grows with the square of open brackets, so they are bounded before it runs.
@@ -72,6 +89,7 @@ mod tests {
     fn the_first_document_counts() {
         let document = first_document(b"---\na: 1\nb: [x, {z: ~}]\n---\nc: 2\n").unwrap();
         assert_eq!(document.value, knarr_types::tree::json!({"a": 1, "b": ["x", {"z": null}]}));
+        assert_eq!(first_document(br#"{"a": "\u00e9 \\ud83d"}"#).unwrap().value["a"], "é \\ud83d");
         assert_eq!(first_document(b"").unwrap().value, Value::Null);
         assert_eq!(first_document(b"# nothing\n").unwrap().value, Value::Null);
         let numbers = first_document(b"{\"a\": [80.0, 1e1, 0.5, -0.0]}").unwrap().value;
@@ -87,6 +105,8 @@ mod tests {
         for (text, want) in [
             ("a: b: c", "yaml: mapping values are not allowed in this context"),
             ("\tx: 1", "yaml: found character that cannot start any token"),
+            (r#"{"a": "\ud83d\ude00"}"#, "yaml: found invalid Unicode character escape code"),
+            ("{\n\"a\": \"\\\\\\uD83D\\ude00\"}", "yaml: line 2: found invalid Unicode character escape code"),
             ("[1,2", "yaml: line 1: did not find expected ',' or ']'"),
             ("{", "yaml: line 1: did not find expected node content"),
             ("kind: ConfigMap\n apiVersion: v1", "yaml: line 2: mapping values are not allowed in this context"),

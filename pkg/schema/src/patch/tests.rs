@@ -25,6 +25,9 @@ fn merge_patches_follow_rfc_7386() {
         (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
         (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
         (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        // What is in lists has nothing to take out; upstream looks into them all the same, but not in place of an object.
+        (json!({"a": [1]}), json!({"a": [{"b": null, "c": [{"d": null}]}, null]}), json!({"a": [{"c": [{}]}, null]})),
+        (json!({"a": {}}), json!({"a": [{"b": null}]}), json!({"a": [{"b": null}]})),
     ] {
         assert_eq!(merge_patch(object, &patch).unwrap(), want);
     }

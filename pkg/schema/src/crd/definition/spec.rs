@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use knarr_types::tree::Value;
-use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown, is_printable};
+use knarr_types::{ErrorList, FieldError, FieldPath, Object, Shown, go_json, is_printable};
 
 use super::{Lifted, internal, schema as schemas, selectable};
 use crate::crd::condition;
@@ -83,7 +83,7 @@ fn version(version: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
         let has_schema = lifted.value("schema").is_none() && version.has("schema.openAPIV3Schema");
         errors.extend(match version.len("selectableFields") {
             1.. if !has_schema => vec![FieldError::invalid(&path, "", why)],
-            _ => selectable::check(version, path),
+            _ => selectable::check(version, &version.path),
         });
     }
     errors
@@ -147,7 +147,7 @@ fn lifted_parts(spec: &At<'_>, lifted: &Lifted<'_>) -> ErrorList {
         let path = spec.path.child("selectableFields");
         let why = "may only be set when validations.schema is included";
         errors.extend(match lifted.value("schema") {
-            Some(_) => selectable::check(first, path),
+            Some(_) => selectable::check(first, &spec.path),
             None => vec![FieldError::invalid(&path, "", why)],
         });
     }
@@ -159,8 +159,9 @@ fn deprecation(version: &At<'_>) -> ErrorList {
     let Some(text) = warning.value.as_str() else { return ErrorList::new() };
     let mut faults: Vec<String> = Vec::new();
     if !version.flag("deprecated") {
-        faults.push("can only be set for deprecated versions".into());
-        return warning.faults(faults);
+        // Upstream points to the text here, and shows what it points to as JSON.
+        let shown = Shown::Printed(go_json(warning.value.to_string()));
+        return ErrorList::from([warning.invalid_as(shown, "can only be set for deprecated versions")]);
     }
     if text.len() > 256 {
         faults.push("must be <= 256 characters long".into());
