@@ -103,43 +103,69 @@ pub fn document_v2_hash(registry: &Registry) -> String {
 /// The JSON of `GET /openapi/v3/NAME`; `None` where the index does not have that name.
 #[must_use]
 pub fn document(registry: &Registry, name: &str) -> Option<Vec<u8>> {
-    if !has_document(registry, name) {
-        return None;
-    }
-    let place = Place::of(name);
-    let kinds = match place {
-        Place::Version(group, version) => registry.of_version(group, version),
-        _ => Vec::new(),
-    };
-    let custom = kinds.iter().any(|kind| kind.custom.is_some());
-    let about = match place {
-        Place::Version(group, version) if !custom => About::Version(group.to_owned(), version.to_owned()),
-        _ => About::Custom,
-    };
-    let mut schemas = Schemas::new(Dialect::V3, about, json_of);
-    let mut routes: Vec<Route> = kinds.iter().flat_map(|kind| paths::of_kind(kind, &mut schemas)).collect();
-    match place {
-        Place::Alone(name) => routes.extend(plain_paths::of_name(name, &mut schemas)),
-        Place::Groups => routes.push(plain_paths::of_groups(&mut schemas)),
-        Place::Group(group) => routes.push(plain_paths::of_group(group, &mut schemas)),
-        Place::Version(group, version) if !custom => routes.push(plain_paths::of_version(group, version, &mut schemas)),
-        Place::Version(..) => {}
-    }
-    let paths = written(routes, Dialect::V3, json_of, &mut Shared::default());
-    let schemas = schemas.finish();
+    let parts = Parts::of(registry, name, json_of, json_of)?;
     let mut components = Vec::new();
-    if !schemas.is_empty() {
-        components.push(("schemas", object(schemas)));
+    if !parts.schemas.is_empty() {
+        components.push(("schemas", object(parts.schemas)));
     }
-    if !custom {
+    if !parts.custom {
         components.push(("securitySchemes", json_of(&json!({ "BearerToken": bearer_token() }))));
     }
     Some(object([
         ("openapi", json_of(&"3.0.0".into())),
-        ("info", json_of(&if custom { custom_info() } else { info() })),
-        ("paths", object(paths)),
+        ("info", json_of(&if parts.custom { custom_info() } else { info() })),
+        ("paths", object(parts.paths)),
         ("components", object(components)),
     ]))
+}
+
+/// The same document in protobuf, for clients that ask for nothing else.
+#[must_use]
+pub fn document_protobuf(registry: &Registry, name: &str) -> Option<Vec<u8>> {
+    let parts = Parts::of(registry, name, gnostic::v3::path_item, gnostic::v3::schema)?;
+    let security = (!parts.custom).then(|| json!({ "BearerToken": bearer_token() }));
+    let info = if parts.custom { custom_info() } else { info() };
+    Some(gnostic::v3::document(&info, &parts.paths, &parts.schemas, security.as_ref()))
+}
+
+/// What a document of version 3 is made of, written already.
+struct Parts {
+    /// It is one of custom resources.
+    custom: bool,
+    paths: BTreeMap<String, Vec<u8>>,
+    schemas: BTreeMap<String, Vec<u8>>,
+}
+
+impl Parts {
+    /// The parts of the document of that name; `None` where the index does not have it.
+    fn of(registry: &Registry, name: &str, path: fn(&Value) -> Vec<u8>, schema: fn(&Value) -> Vec<u8>) -> Option<Self> {
+        if !has_document(registry, name) {
+            return None;
+        }
+        let place = Place::of(name);
+        let kinds = match place {
+            Place::Version(group, version) => registry.of_version(group, version),
+            _ => Vec::new(),
+        };
+        let custom = kinds.iter().any(|kind| kind.custom.is_some());
+        let about = match place {
+            Place::Version(group, version) if !custom => About::Version(group.to_owned(), version.to_owned()),
+            _ => About::Custom,
+        };
+        let mut schemas = Schemas::new(Dialect::V3, about, schema);
+        let mut routes: Vec<Route> = kinds.iter().flat_map(|kind| paths::of_kind(kind, &mut schemas)).collect();
+        match place {
+            Place::Alone(name) => routes.extend(plain_paths::of_name(name, &mut schemas)),
+            Place::Groups => routes.push(plain_paths::of_groups(&mut schemas)),
+            Place::Group(group) => routes.push(plain_paths::of_group(group, &mut schemas)),
+            Place::Version(group, version) if !custom => {
+                routes.push(plain_paths::of_version(group, version, &mut schemas))
+            }
+            Place::Version(..) => {}
+        }
+        let paths = written(routes, Dialect::V3, path, &mut Shared::default());
+        Some(Self { custom, paths, schemas: schemas.finish() })
+    }
 }
 
 /// The JSON of `GET /openapi/v2`: all kinds in one Swagger document.
@@ -163,16 +189,12 @@ pub fn document_v2(registry: &Registry) -> Vec<u8> {
 /// The same document in protobuf, for clients that ask for nothing else.
 #[must_use]
 pub fn document_v2_protobuf(registry: &Registry) -> Vec<u8> {
-    let mut schemas = Schemas::new(Dialect::V2, About::All, gnostic::schema);
+    let mut schemas = Schemas::new(Dialect::V2, About::All, gnostic::v2::schema);
     let mut shared = Shared::default();
-    let paths = written(all_routes(registry, &mut schemas), Dialect::V2, gnostic::path_item, &mut shared);
-    let definitions = schemas.finish();
-    let parameters = shared.0.into_iter().map(|(name, one)| (name, gnostic::parameter(&one))).collect();
-    fn members(of: &BTreeMap<String, Vec<u8>>) -> Vec<(&str, &[u8])> {
-        of.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect()
-    }
-    let parts = [(8, 2, members(&paths)), (9, 1, members(&definitions)), (10, 1, members(&parameters))];
-    gnostic::document(&info(), parts, [&asked(), &json!({ "BearerToken": bearer_token() })])
+    let paths = written(all_routes(registry, &mut schemas), Dialect::V2, gnostic::v2::path_item, &mut shared);
+    let parameters = shared.0.into_iter().map(|(name, one)| (name, gnostic::v2::parameter(&one))).collect();
+    let security = [&asked(), &json!({ "BearerToken": bearer_token() })];
+    gnostic::v2::document(&info(), [&paths, &schemas.finish(), &parameters], security)
 }
 
 impl<'n> Place<'n> {

@@ -26,6 +26,10 @@ const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protob
 /// Version 2 in protobuf, as clients ask for it.
 const PROTOBUF_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
+/// Version 3 in protobuf, in both spellings.
+const PROTOBUF_3: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const PROTOBUF_3_ASKED: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+
 /// Answers for a path below `/openapi/`; `None` where there is none.
 pub fn serve(registry: &Registry, context: &RequestContext, headers: &HeaderMap) -> Option<Response> {
     match context.info.path.strip_prefix("/openapi/")? {
@@ -58,16 +62,18 @@ fn version_3(registry: &Registry, name: &str, context: &RequestContext, headers:
     if !openapi::has_document(registry, name) {
         return empty(StatusCode::NOT_FOUND);
     }
-    if prefers(&context.accept, &[JSON]).is_none() {
+    let Some(form) = prefers(&context.accept, &[JSON, PROTOBUF_3_ASKED, PROTOBUF_3]) else {
         return with(empty(StatusCode::NOT_ACCEPTABLE), [(VARY, "Accept")]);
-    }
+    };
+    let is_json = form == JSON;
+    let form = if is_json { JSON } else { PROTOBUF_3 };
     let hash = openapi::document_hash(registry, name);
     let tag = format!("\"{hash}\"");
     let own = [(ETAG, tag.as_str()), (VARY, "Accept")];
     let asked = context.query.filled("hash");
     if asked.is_some_and(|asked| asked != hash) {
         let location = format!("/openapi/v3/{name}?hash={hash}");
-        let own = own.into_iter().chain([(LOCATION, location.as_str()), (CONTENT_TYPE, JSON)]);
+        let own = own.into_iter().chain([(LOCATION, location.as_str()), (CONTENT_TYPE, form)]);
         return with(empty(StatusCode::MOVED_PERMANENTLY), own);
     }
     // What a hash names never changes.
@@ -79,7 +85,8 @@ fn version_3(registry: &Registry, name: &str, context: &RequestContext, headers:
     if is_known(headers, &tag) {
         return with(empty(StatusCode::NOT_MODIFIED), own);
     }
-    with(body::bytes(200, JSON, openapi::document(registry, name).unwrap_or_default()), own)
+    let document = if is_json { openapi::document(registry, name) } else { openapi::document_protobuf(registry, name) };
+    with(body::bytes(200, form, document.unwrap_or_default()), own)
 }
 
 /// Whether the client has what that tag names.
@@ -173,9 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn version_2_is_written_as_asked() {
+    fn documents_are_written_as_asked() {
         for (accept, want) in [("", JSON), (PROTOBUF_ASKED, PROTOBUF), (PROTOBUF, PROTOBUF), ("application/*", JSON)] {
             assert_eq!(answer("/openapi/v2", accept, "").unwrap().headers()[CONTENT_TYPE], want, "{accept}");
+        }
+        let forms = [("", JSON), (PROTOBUF_3_ASKED, PROTOBUF_3), (PROTOBUF_3, PROTOBUF_3), ("application/*", JSON)];
+        for (accept, want) in forms {
+            let answer = answer("/openapi/v3/version", accept, "").unwrap();
+            assert_eq!(answer.headers()[CONTENT_TYPE], want, "{accept}");
         }
     }
 }

@@ -191,7 +191,9 @@ impl Schemas {
     fn of(&mut self, ty: &Type) -> Value {
         let v3 = self.dialect == Dialect::V3;
         match ty {
-            Type::Any | Type::SchemaOr { .. } => json!({ "type": "object" }),
+            Type::Any => json!({ "type": "object" }),
+            // It is of several types, and OpenAPI has no word for that.
+            Type::SchemaOr { .. } => json!({}),
             Type::Boolean => json!({ "type": "boolean" }),
             Type::Integer { bits } => json!({ "type": "integer", "format": format!("int{bits}") }),
             Type::Number => json!({ "type": "number", "format": "double" }),
