@@ -14,6 +14,8 @@ use crate::{api_services, cluster_ips, default_roles, upkeep};
 
 /// The ServiceCIDR that each cluster has.
 const DEFAULT_RANGE: &str = "kubernetes";
+/// Who says that it is ready, as upstream calls it.
+const RANGE_MANAGER: &str = "kubernetes-service-cidr-controller";
 
 /// What happens to an object that is there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -82,7 +84,7 @@ async fn default_range(app: &Arc<App>) -> Result<(), ServerError> {
         let kind = registry.by_resource("networking.k8s.io", "v1", "servicecidrs");
         kind.and_then(|kind| app.object(kind, "", DEFAULT_RANGE))
     };
-    let Some(mut stored) = stored else { return Ok(()) };
+    let Some(stored) = stored else { return Ok(()) };
     if stored["spec"]["cidrs"] != object["spec"]["cidrs"] {
         let (kept, told) = (&stored["spec"]["cidrs"], &object["spec"]["cidrs"]);
         tracing::warn!(%kept, %told, "ServiceCIDR kubernetes keeps its ranges: delete it and start again to change them");
@@ -91,13 +93,17 @@ async fn default_range(app: &Arc<App>) -> Result<(), ServerError> {
         return Ok(());
     }
     let now = crate::write::seconds(jiff::Timestamp::now());
-    stored["status"] = json!({"conditions": [{
-        "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
-        "lastTransitionTime": now,
-    }]});
-    match send(app, Method::PUT, &format!("{collection}/{DEFAULT_RANGE}/status"), &stored).await {
-        (200..300 | 409, _) => Ok(()),
-        (_, why) => Err(ServerError::Bootstrap { what: format!("{collection}/{DEFAULT_RANGE}/status"), why }),
+    let ready = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": DEFAULT_RANGE},
+        "status": {"conditions": [{
+            "type": "Ready", "status": "True", "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": now,
+        }]},
+    });
+    let path = format!("{collection}/{DEFAULT_RANGE}/status");
+    match send(app, Method::PATCH, &format!("{path}?fieldManager={RANGE_MANAGER}&force=true"), &ready).await {
+        (200..300, _) => Ok(()),
+        (_, why) => Err(ServerError::Bootstrap { what: path, why }),
     }
 }
 
@@ -190,6 +196,7 @@ pub(crate) fn own_service(service_address: IpAddr, server: Option<SocketAddr>) -
         "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
             "type": "ClusterIP", "clusterIP": service_address, "sessionAffinity": "None",
+            "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
         },
     });

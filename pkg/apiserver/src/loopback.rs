@@ -16,13 +16,14 @@ use crate::pipeline;
 /// Who writes, as managed fields call it.
 const MANAGER: &str = "kube-apiserver";
 
-/// Sends a request, without a body where the object is null; gives the code and, for a failure, its message.
+/// Sends a request, without a body where the object is null, as a server-side apply where it is a patch; gives the code and, for a failure, its message.
 pub async fn send(app: &Arc<App>, method: Method, path: &str, object: &Value) -> (u16, String) {
     let mut request = Request::new(if object.is_null() { Body::empty() } else { Body::from(object.to_string()) });
     *request.method_mut() = method;
     let Ok(uri) = path.parse() else { return (400, format!("{path} is no path")) };
     *request.uri_mut() = uri;
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let media = if *request.method() == Method::PATCH { "application/apply-patch+yaml" } else { "application/json" };
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media));
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(MANAGER));
     request.extensions_mut().insert(UserInfo::new("system:apiserver", &["system:masters"]));
     let response = pipeline::handle(Arc::clone(app), request).await;

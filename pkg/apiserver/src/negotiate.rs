@@ -109,15 +109,44 @@ fn is_default(accept: &str) -> bool {
 /// # Errors
 /// 406 where nothing of it is, 400 where `includeObject` makes no sense.
 pub fn answer(accept: &str, query: &Query, kind: &Kind) -> Result<Answer, Status> {
-    if is_default(accept) {
-        return Ok(Answer::default());
-    }
-    let fits = |clause: &Clause<'_>, encoding| form(clause, encoding, kind).map(|form| Answer { form, encoding });
-    let mut answer = first(accept, fits).ok_or_else(|| not_acceptable(MEDIA_TYPES))?;
+    answer_below(accept, query, kind, "")
+}
+
+/// The same for a view of an object: a subresource. Upstream draws no tables of some.
+///
+/// # Errors
+/// As [`answer`].
+pub fn answer_below(accept: &str, query: &Query, kind: &Kind, subresource: &str) -> Result<Answer, Status> {
+    let mut answer = acceptable(accept, kind, subresource)?;
     if let Form::Table { include, .. } = &mut answer.form {
         *include = include_object(query)?;
     }
     Ok(answer)
+}
+
+/// The same before anything is done, when nobody has looked yet at what a table is to include.
+///
+/// # Errors
+/// 406 where nothing is there of what `accept` asks for.
+pub fn acceptable(accept: &str, kind: &Kind, subresource: &str) -> Result<Answer, Status> {
+    if is_default(accept) {
+        return Ok(Answer::default());
+    }
+    let has_table = has_table(&kind.resource, subresource) || kind.custom.is_some();
+    let fits = |clause: &Clause<'_>, encoding| {
+        let form = form(clause, encoding, kind).filter(|form| has_table || !matches!(form, Form::Table { .. }))?;
+        Some(Answer { form, encoding })
+    };
+    first(accept, fits).ok_or_else(|| not_acceptable(MEDIA_TYPES))
+}
+
+/// Whether there is a table of that view of built-in objects.
+fn has_table(resource: &str, subresource: &str) -> bool {
+    match subresource {
+        "finalize" | "ephemeralcontainers" | "resize" | "approval" => false,
+        "status" => !matches!(resource, "apiservices" | "customresourcedefinitions" | "resourceclaims"),
+        _ => true,
+    }
 }
 
 /// Metadata are asked for by the name that fits: that of a list for a list, and that of one object for one.
@@ -140,20 +169,21 @@ pub fn fits(answer: Answer, kind: &Kind, of_list: bool) -> Result<(), Status> {
     Err(Status::new(406, Reason::NotAcceptable, message))
 }
 
-/// Whether there is anything of what `accept` asks for where an action is answered: that has metadata, but no table.
+/// The best of what `accept` asks for that there is of the answer to an action, or of a log: they have metadata, but no
+/// table.
 ///
 /// # Errors
 /// 406 where there is nothing.
-pub fn action_answer(accept: &str) -> Result<(), Status> {
-    let metadata = |clause: &Clause<'_>| {
-        clause.parameter("g") == Some("meta.k8s.io")
-            && matches!(clause.parameter("v"), Some("v1" | "v1beta1"))
-            && clause.parameter("as").is_some_and(|name| name.starts_with("PartialObjectMetadata"))
-    };
+pub fn action_answer(accept: &str) -> Result<Answer, Status> {
+    if is_default(accept) {
+        return Ok(Answer::default());
+    }
     let fits = |clause: &Clause<'_>, encoding| {
-        (clause.streams(encoding) && (clause.is_plain() || metadata(clause))).then_some(())
+        let form = if clause.is_plain() { Some(Form::Object) } else { clause.transformed(encoding) };
+        let form = form.filter(|form| clause.streams(encoding) && !matches!(form, Form::Table { .. }))?;
+        Some(Answer { form, encoding })
     };
-    if accept.is_empty() { Ok(()) } else { first(accept, fits).ok_or_else(|| not_acceptable(MEDIA_TYPES)) }
+    first(accept, fits).ok_or_else(|| not_acceptable(MEDIA_TYPES))
 }
 
 /// What [`answer`] gives for a watch.
@@ -191,17 +221,7 @@ fn form(clause: &Clause<'_>, encoding: Encoding, kind: &Kind) -> Option<Form> {
         // Custom resources have no numbers for their fields.
         return (encoding != Encoding::Protobuf || kind.message().is_some()).then_some(Form::Object);
     }
-    let beta = match (clause.parameter("g"), clause.parameter("v")) {
-        (Some("meta.k8s.io"), Some("v1")) => false,
-        (Some("meta.k8s.io"), Some("v1beta1")) => true,
-        _ => return None,
-    };
-    match clause.parameter("as")? {
-        "Table" if encoding != Encoding::Protobuf => Some(Form::Table { include: IncludeObject::default(), beta }),
-        "PartialObjectMetadata" => Some(Form::Metadata { beta, list: false }),
-        "PartialObjectMetadataList" => Some(Form::Metadata { beta, list: true }),
-        _ => None,
-    }
+    clause.transformed(encoding)
 }
 
 /// The first encoding that fits a clause, the best clause first.
@@ -283,7 +303,22 @@ impl<'a> Clause<'a> {
 
     /// Nothing else than the object itself is asked for.
     fn is_plain(&self) -> bool {
-        ["as", "g", "v"].iter().all(|name| self.parameter(name).is_none())
+        ["as", "g", "v"].iter().all(|name| self.parameter(name).is_none_or(str::is_empty))
+    }
+
+    /// What is asked for in place of an object.
+    fn transformed(&self, encoding: Encoding) -> Option<Form> {
+        let beta = match (self.parameter("g"), self.parameter("v")) {
+            (Some("meta.k8s.io"), Some("v1")) => false,
+            (Some("meta.k8s.io"), Some("v1beta1")) => true,
+            _ => return None,
+        };
+        match self.parameter("as")? {
+            "Table" if encoding != Encoding::Protobuf => Some(Form::Table { include: IncludeObject::default(), beta }),
+            "PartialObjectMetadata" => Some(Form::Metadata { beta, list: false }),
+            "PartialObjectMetadataList" => Some(Form::Metadata { beta, list: true }),
+            _ => None,
+        }
     }
 
     /// The encoding has the stream that is asked for, if any is.
@@ -350,6 +385,9 @@ pub fn routed(accept: &str, types: &[&str]) -> Result<(), Status> {
     Err(Status::new(406, Reason::NotAcceptable, message).with_details(StatusDetails::default()))
 }
 
+/// What the routes of logs answer with.
+pub const LOG_ROUTE: [&str; 4] =
+    ["text/plain", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 /// What the routes of objects answer with.
 pub const OBJECT_ROUTE: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 /// What the routes of collections answer with.
@@ -461,6 +499,17 @@ mod tests {
     }
 
     #[test]
+    fn some_views_have_no_table() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let pod = kind("", "Pod");
+        for (subresource, drawn) in [("", true), ("status", true), ("resize", false), ("ephemeralcontainers", false)] {
+            let answer = answer_below(table, &Query::default(), &pod, subresource);
+            assert_eq!(answer.is_ok(), drawn, "{subresource}");
+        }
+        assert!(!has_table("resourceclaims", "status") && !has_table("namespaces", "finalize"));
+    }
+
+    #[test]
     fn actions_have_no_table() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
         assert_eq!(action_answer(table).unwrap_err().code, 406);
@@ -468,5 +517,9 @@ mod tests {
         for accept in ["", "*/*", "application/json", &format!("{table},application/json"), metadata] {
             assert!(action_answer(accept).is_ok(), "{accept}");
         }
+        let form = action_answer(&metadata.replace("json", "yaml")).unwrap();
+        assert_eq!(form, Answer { form: Form::Metadata { beta: false, list: false }, encoding: Encoding::Yaml });
+        assert_eq!(action_answer("application/json;as=;g=;v=").unwrap(), Answer::default());
+        assert_eq!(action_answer("text/plain").unwrap_err().code, 406);
     }
 }

@@ -7,7 +7,7 @@ use knarr_schema::{Kind, Registry};
 use knarr_types::{Reason, Status, StatusDetails, go_quoted};
 
 use crate::body::{self, Response};
-use crate::negotiate::{COLLECTION_ROUTE, OBJECT_ROUTE, routed};
+use crate::negotiate::{COLLECTION_ROUTE, LOG_ROUTE, OBJECT_ROUTE, routed};
 use crate::request::RequestContext;
 
 /// What a patch may be.
@@ -53,8 +53,9 @@ pub fn check(context: &RequestContext, kind: &Kind, method: &Method) -> Result<(
         return Err(plain(415, Reason::UnsupportedMediaType, message));
     }
     match (info.below(), info.verb) {
+        ("log", _) => routed(&context.accept, &LOG_ROUTE),
         // What these answer with is not an object.
-        ("log" | "exec" | "attach" | "portforward" | "proxy", _) => Ok(()),
+        ("exec" | "attach" | "portforward" | "proxy", _) => Ok(()),
         ("", "list" | "watch") => routed(&context.accept, &COLLECTION_ROUTE),
         _ => routed(&context.accept, &OBJECT_ROUTE),
     }
@@ -197,6 +198,8 @@ mod tests {
         assert_eq!(code(&format!("PATCH {object}"), "application/json", "text/html"), 415);
         assert_eq!(code(&format!("PATCH {object}"), "application/merge-patch+json", "text/html"), 406);
         assert_eq!(code(&format!("GET {object}"), "", "text/html"), 406);
-        assert_eq!(code("GET /api/v1/namespaces/n/pods/p/log", "", "text/html"), 200);
+        assert_eq!(code("GET /api/v1/namespaces/n/pods/p/log", "", "text/html"), 406);
+        assert_eq!(code("GET /api/v1/namespaces/n/pods/p/log", "", "text/plain"), 200);
+        assert_eq!(code("GET /api/v1/namespaces/n/pods/p/exec", "", "text/html"), 200);
     }
 }

@@ -4,11 +4,13 @@
 //!
 //! Upstream looks every few seconds; here a change of these objects is what wakes anybody.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use http::Method;
+use knarr_admission::Lookup as _;
 use knarr_schema::rules::flow_control;
 use knarr_store::{Scope, WatchEvent};
 use knarr_types::tree::json;
@@ -16,12 +18,15 @@ use knarr_types::{Object, ResourceId};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::bootstrap::{make, own_service, write};
+use crate::bootstrap::{own_service, write};
 use crate::loopback::send;
 use crate::server::ServerError;
 
 /// The group of flow schemas and priority levels.
 const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
+/// Who makes them, and who looks whether they fit together, as upstream calls it.
+const PRODUCER: &str = "api-priority-and-fairness-config-producer-v1";
+const CONSUMER: &str = "api-priority-and-fairness-config-consumer-v1";
 const HEARTBEATS: &str = knarr_types::labels::NAMESPACE_NODE_LEASE;
 
 /// Keeps it until the server ends; `service_address` and `server` are what [`crate::bootstrap::run`] was told.
@@ -33,8 +38,14 @@ pub async fn run(app: Arc<App>, service_address: IpAddr, server: Option<SocketAd
             Arc::clone(&app),
             ResourceId::new(FLOW_CONTROL, plural),
             Scope::All,
-            flow_control,
+            async |app: &Arc<App>| {
+                flow_control(app).await?;
+                tell_dangling(app).await
+            },
         ));
+    }
+    if let Err(error) = tell_dangling(&app).await {
+        tracing::warn!(%error, "flow schemas do not say whether their priority levels are there");
     }
     let namespaces = ResourceId::new("", "namespaces");
     kept.spawn(after_each_change(Arc::clone(&app), namespaces, one("", HEARTBEATS), async |app| {
@@ -101,12 +112,40 @@ async fn settle(app: &Arc<App>, plural: &str, wanted: Object) -> Result<(), Serv
         let kind = registry.by_resource(FLOW_CONTROL, "v1", plural);
         kind.and_then(|kind| app.object(kind, "", &name))
     };
-    let Some(there) = there else { return make(app, &version, plural, wanted).await };
-    let Some(revised) = flow_control::reconcile(&there, &wanted) else { return Ok(()) };
-    let path = format!("/apis/{version}/{plural}/{name}");
-    match send(app, Method::PUT, &path, &revised).await {
-        // Whoever was faster brings us back.
-        (200..300 | 404 | 409, _) => Ok(()),
-        (_, why) => Err(ServerError::Bootstrap { what: path, why }),
+    let collection = format!("/apis/{version}/{plural}");
+    let (method, path, object) = match there {
+        None => (Method::POST, format!("{collection}?fieldManager={PRODUCER}"), wanted),
+        Some(there) => {
+            let Some(revised) = flow_control::reconcile(&there, &wanted) else { return Ok(()) };
+            (Method::PUT, format!("{collection}/{name}?fieldManager={PRODUCER}"), revised)
+        }
+    };
+    settled(send(app, method, &path, &object).await, &format!("{collection}/{name}"))
+}
+
+/// Lets flow schemas say whether their priority levels are there.
+async fn tell_dangling(app: &Arc<App>) -> Result<(), ServerError> {
+    let levels: HashSet<String> =
+        app.list(FLOW_CONTROL, "prioritylevelconfigurations", None).iter().map(name_of).collect();
+    for schema in app.list(FLOW_CONTROL, "flowschemas", None) {
+        let level = schema["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default();
+        let now = crate::write::seconds(jiff::Timestamp::now());
+        let Some(told) = flow_control::dangling(&schema, levels.contains(level), &now) else { continue };
+        let path = format!("/apis/{FLOW_CONTROL}/v1/flowschemas/{}/status", name_of(&schema));
+        let answer = send(app, Method::PATCH, &format!("{path}?fieldManager={CONSUMER}&force=true"), &told).await;
+        settled(answer, &path)?;
+    }
+    Ok(())
+}
+
+fn name_of(object: &Arc<Object>) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whoever was faster brings us back.
+fn settled((code, why): (u16, String), path: &str) -> Result<(), ServerError> {
+    match code {
+        200..300 | 404 | 409 => Ok(()),
+        _ => Err(ServerError::Bootstrap { what: path.to_owned(), why }),
     }
 }

@@ -66,9 +66,11 @@ pub fn table<'a>(
 /// brings its `columns`.
 #[must_use]
 pub fn table_of_one(kind: &Kind, object: &Object, include: IncludeObject, with_columns: bool, now: Timestamp) -> Value {
+    // What a dry run makes has none.
+    let revision = object["metadata"].get("resourceVersion").filter(|revision| !revision.is_null());
+    let metadata = revision.map_or_else(|| json!({}), |revision| json!({"resourceVersion": revision}));
     json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
-        "metadata": { "resourceVersion": object["metadata"]["resourceVersion"] },
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": if with_columns { columns(kind) } else { Value::Null },
         "rows": [row(kind, object, include, now)],
     })

@@ -286,27 +286,27 @@ impl Snapshot {
         self.view.options.indexed.iter().any(|indexed| &**indexed == field)
     }
 
-    /// The objects of a scope, ordered by namespace and name, beginning after `after` (namespace,
-    /// name) where that is given. A field without index costs a walk over all.
+    /// The objects of a scope, ordered by namespace and name, beginning with `from` (namespace,
+    /// name) where that is given: behind an object is its name with a zero byte at the end. A field without index costs a walk over all.
     pub fn list<'a>(
         &'a self,
         scope: &'a Scope,
-        after: Option<(&'a str, &'a str)>,
+        from: Option<(&'a str, &'a str)>,
     ) -> Box<dyn Iterator<Item = &'a Arc<Record>> + Send + 'a> {
         match scope {
-            Scope::All => Box::new(self.from("", after)),
+            Scope::All => Box::new(self.from("", from)),
             Scope::Namespace(namespace) => {
-                Box::new(self.from(namespace, after).take_while(|record| record.key.namespace == *namespace))
+                Box::new(self.from(namespace, from).take_while(|record| record.key.namespace == *namespace))
             }
             Scope::Object { namespace, name } => Box::new(
                 self.get(namespace, name)
-                    .filter(|_| after.is_none_or(|after| after < (&**namespace, &**name)))
+                    .filter(|_| from.is_none_or(|from| from <= (&**namespace, &**name)))
                     .into_iter(),
             ),
             Scope::Index { field, value } => {
                 match self.view.options.indexed.iter().position(|indexed| indexed == field) {
-                    Some(at) => Box::new(self.entries(at, value, after)),
-                    None => Box::new(self.from("", after).filter(move |record| scope.contains(record))),
+                    Some(at) => Box::new(self.entries(at, value, from)),
+                    None => Box::new(self.from("", from).filter(move |record| scope.contains(record))),
                 }
             }
         }
@@ -315,12 +315,10 @@ impl Snapshot {
     fn from<'a>(
         &'a self,
         namespace: &'a str,
-        after: Option<(&'a str, &'a str)>,
+        from: Option<(&'a str, &'a str)>,
     ) -> impl Iterator<Item = &'a Arc<Record>> + Send + 'a {
-        let start = match after {
-            Some((last, name)) if last >= namespace => Bound::Excluded(NameRef { namespace: last, name }),
-            _ => Bound::Included(NameRef { namespace, name: "" }),
-        };
+        let (namespace, name) = from.filter(|(first, _)| *first >= namespace).unwrap_or((namespace, ""));
+        let start = Bound::Included(NameRef { namespace, name });
         self.view.records.range((start, Bound::Unbounded)).map(|(_, record)| record)
     }
 
@@ -328,12 +326,10 @@ impl Snapshot {
         &'a self,
         index: usize,
         value: &'a Arc<str>,
-        after: Option<(&'a str, &'a str)>,
+        from: Option<(&'a str, &'a str)>,
     ) -> impl Iterator<Item = &'a Arc<Record>> + Send + 'a {
-        let start = match after {
-            Some((namespace, name)) => Bound::Excluded(EntryRef { value, namespace, name }),
-            None => Bound::Included(EntryRef { value, namespace: "", name: "" }),
-        };
+        let (namespace, name) = from.unwrap_or_default();
+        let start = Bound::Included(EntryRef { value, namespace, name });
         self.view.indexes[index]
             .range((start, Bound::Unbounded))
             .take_while(move |((found, _), _)| found == value)

@@ -130,7 +130,7 @@ fn what_cannot_be_right_is_refused() {
 }
 
 #[test]
-fn lists_are_ordered_scoped_and_go_on_after_a_name() {
+fn lists_are_ordered_scoped_and_begin_where_they_are_told() {
     on_both(|place| async move {
         let store = place.open().await;
         for (namespace, name, node) in [("b", "x", "n1"), ("a", "z", "n2"), ("a", "y", "n1"), ("c", "w", "n1")] {
@@ -138,20 +138,22 @@ fn lists_are_ordered_scoped_and_go_on_after_a_name() {
             propose(&store, vec![], vec![Change::Put(key, draft_on(name, "t", node))]).await.unwrap();
         }
         let snapshot = store.snapshot(&pods());
-        let names = |scope: &Scope, after| {
-            let all = snapshot.list(scope, after);
+        let names = |scope: &Scope, from| {
+            let all = snapshot.list(scope, from);
             all.map(|record| format!("{}/{}", record.key.namespace, record.key.name)).collect::<Vec<_>>()
         };
         assert_eq!(names(&Scope::All, None), ["a/y", "a/z", "b/x", "c/w"]);
-        assert_eq!(names(&Scope::All, Some(("a", "z"))), ["b/x", "c/w"]);
+        assert_eq!(names(&Scope::All, Some(("a", "z\0"))), ["b/x", "c/w"]);
+        assert_eq!(names(&Scope::All, Some(("a", "z"))), ["a/z", "b/x", "c/w"]);
         assert_eq!(names(&Scope::Namespace("a".into()), None), ["a/y", "a/z"]);
-        assert_eq!(names(&Scope::Namespace("a".into()), Some(("a", "y"))), ["a/z"]);
+        assert_eq!(names(&Scope::Namespace("a".into()), Some(("a", "y\0"))), ["a/z"]);
         let index = Scope::Index { field: "spec.nodeName".into(), value: "n1".into() };
         assert_eq!(names(&index, None), ["a/y", "b/x", "c/w"]);
-        assert_eq!(names(&index, Some(("a", "y"))), ["b/x", "c/w"]);
+        assert_eq!(names(&index, Some(("a", "y\0"))), ["b/x", "c/w"]);
         let one = Scope::Object { namespace: "b".into(), name: "x".into() };
         assert_eq!(names(&one, None), ["b/x"]);
-        assert!(names(&one, Some(("b", "x"))).is_empty());
+        assert_eq!(names(&one, Some(("b", "x"))), ["b/x"]);
+        assert!(names(&one, Some(("b", "x\0"))).is_empty());
         let moved = Change::Put(Key::new(pods(), "b", "x"), draft_on("x", "t", "n2"));
         propose(&store, vec![], vec![moved]).await.unwrap();
         assert_eq!(names(&index, None), ["a/y", "b/x", "c/w"], "a snapshot never changes");

@@ -83,6 +83,8 @@ fn requests_by_hand_are_answered_as_upstream_answers_them() {
     forms_of_answers(&api);
     scales(&api);
     jobs(&api);
+    odd_requests(&api);
+    own_objects(&api);
     custom_resources(&api);
     assert!(api.bare.kubectl.run(&["get", "--raw", "/readyz"]).contains("ok"));
 }
@@ -167,6 +169,61 @@ fn scales(api: &Api) {
     assert!(told["message"].as_str().unwrap().contains(r#"\"managedFields\":[{\"manager\":\"y\""#), "{told}");
 }
 
+/// What clients seldom ask, and upstream has an answer to.
+fn odd_requests(api: &Api) {
+    let maps = format!("{DEFAULT}/configmaps");
+    let own_form = json!({"apiVersion": "__internal", "kind": "ConfigMap", "metadata": {"name": "odd"}, "data": {}});
+    let (code, warnings, told) = api.ask(&format!("POST {maps}"), "", &own_form);
+    let why = "the API version in the data (__internal) does not match the expected API version (v1)";
+    assert_eq!((code, &told["message"], warnings.len()), (400, &json!(why), 2), "{warnings:?}");
+
+    // What cannot be answered is not done.
+    let odd = json!({"metadata": {"name": "odd"}});
+    api.check(&format!("POST {maps}"), "application/json;as=Odd;v=v1;g=meta.k8s.io", &odd, 406, &[]);
+    api.check(&format!("GET {maps}/odd"), "application/json;as=;v=;g=", &Value::Null, 404, &[]);
+    api.check(&format!("POST {maps}?dryRun=All"), TABLE, &odd, 201, &[("/metadata", json!({}))]);
+
+    let myself = "POST /apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let metadata = [("/kind", json!("PartialObjectMetadata")), ("/status", Value::Null)];
+    api.check(myself, METADATA, &json!({}), 201, &metadata);
+    let no_list = "you requested PartialObjectMetadataList, but the requested object is not a list (*authentication.SelfSubjectReview)";
+    let list = METADATA.replace("Metadata;", "MetadataList;");
+    api.check(myself, &list, &json!({}), 406, &[("/message", json!(no_list))]);
+    api.check(&format!("GET {DEFAULT}/pods/none/resize"), TABLE, &Value::Null, 406, &[]);
+    for (accept, code) in [("*/*", 404), (METADATA, 404), (TABLE, 406), ("text/plain", 406), ("text/html", 406)] {
+        api.check(&format!("GET {DEFAULT}/pods/none/log"), accept, &Value::Null, code, &[]);
+    }
+
+    let owned = json!({"metadata": {"name": "owned", "managedFields": []}, "data": {"a": "b"}});
+    api.check(&format!("POST {maps}"), "", &owned, 201, &[]);
+    let yaml = METADATA.replace("json", "yaml");
+    let (_, _, text) = api.ask(&format!("DELETE {maps}/owned?dryRun=All"), &yaml, &Value::Null);
+    assert!(text.as_str().is_some_and(|text| text.contains("status: Success")), "{text}");
+    let nulls = json!({"metadata": {"managedFields": [{"manager": "x", "operation": "Update", "apiVersion": "v1",
+        "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:a": null, "f:b": {}}}}]}});
+    let left = [("/metadata/managedFields/0/fieldsV1", json!({"f:data": {"f:b": {}}}))];
+    api.check(&format!("MERGE {maps}/owned"), "", &nulls, 200, &left);
+}
+
+/// What the server itself makes, under the names that upstream gives it.
+fn own_objects(api: &Api) {
+    let ranges = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    let schemas = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/exempt";
+    for (path, want) in [
+        ("/api/v1/namespaces/default/services/kubernetes", &["kube-apiserver"][..]),
+        (ranges, &["kube-apiserver", "kubernetes-service-cidr-controller"]),
+        (schemas, &["api-priority-and-fairness-config-consumer-v1", "api-priority-and-fairness-config-producer-v1"]),
+    ] {
+        eventually("its owners are there", Duration::from_secs(10), || {
+            let (_, _, object) = api.ask(&format!("GET {path}"), "", &Value::Null);
+            let entries = object["metadata"]["managedFields"].as_array().unwrap();
+            let mut owners: Vec<_> = entries.iter().filter_map(|entry| entry["manager"].as_str()).collect();
+            owners.sort_unstable();
+            if owners == want { Ok(()) } else { Err(object.to_string()) }
+        });
+    }
+}
+
 fn jobs(api: &Api) {
     let mut pods = template();
     pods["spec"]["restartPolicy"] = json!("Never");
@@ -183,7 +240,8 @@ fn custom_resources(api: &Api) {
     let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let all = "/apis/answers.example.com/v1/namespaces/default/things";
     let schema = json!({"type": "object", "properties": {
-        "spec": {"type": "object", "properties": {"replicas": {"type": "integer"}, "a": {"type": "string"}}},
+        "spec": {"type": "object", "properties": {"replicas": {"type": "integer"}, "a": {"type": "string"},
+            "o": {"type": "object", "additionalProperties": true}}},
         "status": {"type": "object", "properties": {"n": {"type": "integer"}}}}});
     let version = json!({"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}, "subresources":
         {"status": {}, "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.n"}}});
@@ -208,6 +266,15 @@ fn custom_resources(api: &Api) {
     let nothing = "Thing.answers.example.com \"n\" is invalid: spec.a: Invalid value: \"null\": spec.a in body must be of type string: \"null\"";
     let apply = format!("APPLY {all}/n?fieldManager=m");
     api.check(&apply, "", &thing("n", json!({"a": null})), 422, &[("/message", json!(nothing))]);
+
+    // What additionalProperties lets in is applied and pruned, and counts as a change each time.
+    for generation in [1, 2, 3] {
+        let free = thing("free", json!({"o": {"a": {"b": 1}}}));
+        let want = [("/metadata/generation", json!(generation)), ("/spec/o/a", json!({}))];
+        let code = if generation == 1 { 201 } else { 200 };
+        api.check(&format!("APPLY {all}/free?fieldManager=m"), "", &free, code, &want);
+    }
+    api.check(&format!("MERGE {all}/free"), "", &json!({"metadata": {"finalizers": null}}), 200, &[]);
 
     let owners = |path: &str| -> Vec<String> {
         let (_, _, answer) = api.ask(&format!("GET {all}/w"), "", &Value::Null);

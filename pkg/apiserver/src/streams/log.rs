@@ -10,13 +10,14 @@ use futures::{SinkExt as _, StreamExt as _};
 use http::Request;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use knarr_schema::decode::go_time::canonical_time;
-use knarr_types::{ErrorList, FieldError, FieldPath, Status};
+use knarr_types::{ErrorList, FieldError, FieldPath, Reason, Status};
 
 use super::remote::{Pairs, refusal};
 use super::target::{self, Target};
 use super::{exec, upgrade};
 use crate::Response;
 use crate::app::App;
+use crate::negotiate::{Form, action_answer};
 use crate::query::Query;
 use crate::request::RequestContext;
 
@@ -32,14 +33,16 @@ const AS_TEXT: &str = "base64.binary.k8s.io";
 ///
 /// # Errors
 /// 404 without the pod, 400 without the container, 422 for options that make no sense, 503 without the
-/// node; and what the node refuses.
+/// node, 406 where objects of no form are accepted; and what the node refuses.
 pub async fn log(app: &App, context: &RequestContext) -> Result<Response, Status> {
+    let form = action_answer(&context.accept)?.form;
     let errors = validate(&context.query)?;
     if !errors.is_empty() {
         return Err(Status::invalid("", "PodLogOptions", &context.info.name, &errors));
     }
     let pod = super::pod(app, context)?;
     let container = target::container(&pod, context.query.get("container").unwrap_or_default())?;
+    refuse_form(form)?;
     // A pod that has no node has said nothing.
     let Ok(target) = Target::of(&pod) else {
         let mut silent = Response::new(Body::empty());
@@ -99,6 +102,18 @@ pub(super) fn messages(socket: WebSocketUpgrade, body: Body) -> Result<Response,
         }
         exec::farewell(sink, source).await;
     }))
+}
+
+/// A log has no metadata, whoever asks for them.
+fn refuse_form(form: Form) -> Result<(), Status> {
+    let Form::Metadata { list, .. } = form else { return Ok(()) };
+    Err(if list {
+        let message =
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*rest.LocationStreamer)";
+        Status::new(406, Reason::NotAcceptable, message)
+    } else {
+        Status::new(500, Reason::Unknown, "object does not implement the Object interfaces")
+    })
 }
 
 fn text(body: Body) -> Response {

@@ -23,7 +23,7 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
     match commit(app, context, &form, binding, dry_run).await {
         Ok(said) => {
             warnings.extend(said);
-            Ok(done(context, &warnings))
+            done(context, &warnings)
         }
         Err(status) => Err(status.with_warnings(&warnings)),
     }

@@ -32,7 +32,7 @@ pub(super) async fn create(app: &Arc<App>, context: &RequestContext, body: &Byte
     let (mut eviction, mut warnings, dry_run) = decode(app, context, &form, &in_first_form(body))?;
     let action = Action { app, context, operation: Operation::Create, body: &form };
     match evict(&action, &mut eviction, dry_run, &mut warnings).await {
-        Ok(()) => Ok(done(context, &warnings)),
+        Ok(()) => done(context, &warnings),
         Err(status) => Err(status.with_warnings(&warnings)),
     }
 }
@@ -83,6 +83,8 @@ async fn evict(
     let mut delete = context.clone();
     delete.info.subresource.clear();
     delete.info.verb = "delete";
+    // Nobody is shown the pod.
+    delete.accept.clear();
     write::evict(app, &delete, kind, options, condition).await.map(|_| ())
 }
 

@@ -19,8 +19,8 @@ use knarr_types::tree::{Value, json};
 use knarr_types::{Object, ResourceId, Status};
 
 use crate::app::App;
-use crate::body::Response;
-use crate::negotiate::{action_answer, answer, body_media, fits};
+use crate::body::{self, Response};
+use crate::negotiate::{Answer, Form, action_answer, answer, body_media, fits};
 use crate::read;
 use crate::request::RequestContext;
 use crate::serve_object;
@@ -38,7 +38,7 @@ pub async fn handle(
         Err(status) => return Some(Err(status)),
     };
     let is_action = info.verb == "create" && is_action(&info.group, &info.resource, info.below());
-    if let Err(status) = if is_action { action_answer(&context.accept) } else { Ok(()) } {
+    if let Some(Err(status)) = is_action.then(|| action_answer(&context.accept)) {
         return Some(Err(status));
     }
     let answer = match (&*info.group, &*info.resource, info.below(), info.verb) {
@@ -149,10 +149,25 @@ fn body_kind(group: &str, version: &str, kind: &str) -> Result<Kind, Status> {
 }
 
 /// The answer to an action that succeeded.
-fn done(context: &RequestContext, warnings: &[String]) -> Response {
+fn done(context: &RequestContext, warnings: &[String]) -> Result<Response, Status> {
     let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    let mut response = serve_object::respond(&context.accept, 201, &status);
-    crate::body::warn(&mut response, warnings);
+    // It is the same in all forms.
+    let answer = Answer { form: Form::Object, ..action_answer(&context.accept)? };
+    let content = serve_object::in_encoding(&status, answer.encoding);
+    Ok(answered(answer, content, warnings))
+}
+
+/// The answer with what an action has made, in the form that the client asked for.
+fn made(context: &RequestContext, kind: &Kind, object: &Object, warnings: &[String]) -> Result<Response, Status> {
+    let answer = action_answer(&context.accept)?;
+    fits(answer, kind, false)?;
+    let formed = serve_object::formed(kind, object, answer.form, true);
+    Ok(answered(answer, serve_object::in_encoding(&formed, answer.encoding), warnings))
+}
+
+fn answered(answer: Answer, content: Bytes, warnings: &[String]) -> Response {
+    let mut response = body::bytes(201, answer.encoding.media_type(), content);
+    body::warn(&mut response, warnings);
     response
 }
 

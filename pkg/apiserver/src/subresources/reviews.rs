@@ -12,12 +12,11 @@ use knarr_schema::Kind;
 use knarr_types::tree::{Map, Value, json};
 use knarr_types::{ErrorList, Object, Status};
 
-use super::{access, decode_tracked};
+use super::{access, decode_tracked, made};
 use crate::actions::Action;
 use crate::app::App;
-use crate::body::{self, Response};
+use crate::body::Response;
 use crate::request::RequestContext;
-use crate::serve_object;
 
 /// A question as webhooks left it, and what the client is to be warned of.
 struct Review<'a> {
@@ -54,9 +53,7 @@ impl<'a> Review<'a> {
     /// The answer, or why there is none, with what the client is warned of in both.
     fn answered(mut self, status: Result<Value, Status>) -> Result<Response, Status> {
         self.object["status"] = status.map_err(|status| status.with_warnings(&self.warnings))?;
-        let mut response = serve_object::respond(&self.context.accept, 201, &self.object);
-        body::warn(&mut response, &self.warnings);
-        Ok(response)
+        made(self.context, &self.kind, &self.object, &self.warnings)
     }
 }
 

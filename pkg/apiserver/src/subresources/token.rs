@@ -11,12 +11,11 @@ use knarr_schema::Kind;
 use knarr_types::tree::{Value, json};
 use knarr_types::{ErrorList, FieldError, FieldPath, Object, ResourceId, Status};
 
-use super::{body_kind, decode_tracked};
+use super::{body_kind, decode_tracked, made};
 use crate::actions::Action;
 use crate::app::App;
-use crate::body::{self, Response};
+use crate::body::Response;
 use crate::request::RequestContext;
-use crate::serve_object;
 
 /// How long a token lasts that names no time, and how short and long it may.
 const DEFAULT_SECONDS: i64 = 3600;
@@ -32,9 +31,7 @@ pub(super) async fn create(app: &App, context: &RequestContext, body: &Bytes) ->
     let (mut request, mut warnings) = decode_tracked(app, context, &kind, body, defaults)?;
     let given = give(app, context, &kind, &mut request, &mut warnings).await;
     given.map_err(|status| status.with_warnings(&warnings))?;
-    let mut response = serve_object::respond(&context.accept, 201, &request);
-    body::warn(&mut response, &warnings);
-    Ok(response)
+    made(context, &kind, &request, &warnings)
 }
 
 /// Puts a token into the request for one.

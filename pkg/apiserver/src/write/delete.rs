@@ -18,7 +18,7 @@ use super::{Write, admit, allocation, failed, seconds, terms};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
-use crate::negotiate::{Form, answer, fits};
+use crate::negotiate::{Encoding, Form, answer, fits};
 use crate::query::Query;
 use crate::read;
 use crate::request::RequestContext;
@@ -91,7 +91,9 @@ async fn run(
         }
         let status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
-        let mut response = serve_object::respond(&context.accept, 200, &status);
+        let encoding = answer(&context.accept, &context.query, kind)?.encoding;
+        let encoding = if encoding == Encoding::Protobuf && kind.custom.is_some() { Encoding::Json } else { encoding };
+        let mut response = body::bytes(200, encoding.media_type(), serve_object::in_encoding(&status, encoding));
         body::warn(&mut response, &deleted.warnings);
         return Ok(response);
     }
@@ -409,7 +411,7 @@ pub async fn delete_collection(
     let warnings = warnings(kind, &options);
     let snapshot = read::snapshot(app, kind, &page).await?;
     let chosen = page.choose(app, context, kind, &snapshot, &selection).await?;
-    let mut meta = chosen.meta(&snapshot, &selection);
+    let mut meta = chosen.meta(&snapshot, &selection, &page);
     let mut deleted = Vec::new();
     for record in chosen.records {
         let key = &record.key;

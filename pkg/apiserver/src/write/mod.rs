@@ -20,6 +20,7 @@ mod terms;
 mod update;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -36,7 +37,7 @@ use knarr_types::{ErrorList, Key, Object, Status};
 use crate::app::App;
 use crate::body::{self, Response};
 use crate::crd::is_definition;
-use crate::negotiate::{answer, body_media, fits};
+use crate::negotiate::{acceptable, answer_below, body_media, fits};
 use crate::read::namespace_of;
 use crate::request::RequestContext;
 use crate::request_body::aside;
@@ -68,6 +69,8 @@ pub struct Write<'a> {
     pub now: Timestamp,
     /// The object that is made has the labels of its pods, as they will be.
     shares_labels: bool,
+    /// What is applied has more than its schema keeps.
+    prunes: AtomicBool,
     /// The other versions of the kind, as owners of fields see them.
     others: OtherVersions<'a>,
 }
@@ -83,12 +86,25 @@ impl<'a> Write<'a> {
         kind: &'a Arc<Kind>,
         subresource: &'a str,
     ) -> Result<Self, Status> {
+        // What cannot be answered is not done.
+        acceptable(&context.accept, kind, subresource)?;
         let is_apply = context.info.verb == "patch" && patch::is_apply(&context.content_type);
         let options = WriteOptions::of(&context.query, context.info.verb, is_apply)?;
         let stored = app.stored_kind(kind);
         let others = OtherVersions::new(app, kind, context.deadline);
         let now = Timestamp::now();
-        Ok(Self { app, context, kind, stored, subresource, options, now, shares_labels: false, others })
+        Ok(Self {
+            app,
+            context,
+            kind,
+            stored,
+            subresource,
+            options,
+            now,
+            shares_labels: false,
+            prunes: AtomicBool::new(false),
+            others,
+        })
     }
 
     /// Where the object is.
@@ -314,7 +330,7 @@ impl<'a> Write<'a> {
 
     /// The answer with the object as it was written, or would have been.
     async fn respond(&self, code: u16, record: &Arc<Record>, warnings: &[String]) -> Result<Response, Status> {
-        let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
+        let answer = answer_below(&self.context.accept, &self.context.query, self.kind, self.subresource)?;
         fits(answer, self.kind, false)?;
         let record = &self.app.one_in_version(self.kind, Arc::clone(record), self.context.deadline).await?;
         let bytes = serve_object::encode_one(self.kind, record, answer);
@@ -325,7 +341,7 @@ impl<'a> Write<'a> {
 
     /// The answer to a dry run: the object as a tree, with the revision that it has now.
     fn respond_dry(&self, code: u16, object: &Object, warnings: &[String]) -> Result<Response, Status> {
-        let answer = answer(&self.context.accept, &self.context.query, self.kind)?;
+        let answer = answer_below(&self.context.accept, &self.context.query, self.kind, self.subresource)?;
         fits(answer, self.kind, false)?;
         let mut object = object.clone();
         folded::unfold(&mut object);

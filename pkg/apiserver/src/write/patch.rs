@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use knarr_schema::apply::apply;
@@ -259,7 +260,8 @@ async fn apply_patch(mut write: Write<'_>, body: &Bytes) -> Result<Response, Sta
         convert::to_storage(write.kind, &mut new);
         if let Some(custom) = &write.kind.custom {
             // Types for apply take more than the schema does. What is unknown goes without a word.
-            custom.coerce_applied(&mut new).map_err(Status::bad_request)?;
+            let prunes = custom.coerce_applied(&mut new).map_err(Status::bad_request)?;
+            write.prunes.store(prunes, Ordering::Relaxed);
         }
         write.kind.default(&mut new);
         Ok::<_, Status>((new, twice_applied(&twice, write.options.validation)?))

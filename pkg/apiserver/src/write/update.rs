@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use knarr_admission::Operation;
@@ -251,6 +252,10 @@ async fn finish(
         loose = true;
     }
     stored.prepare_update(object, old, write.subresource);
+    if write.subresource.is_empty() && write.prunes.load(Ordering::Relaxed) {
+        let before = old["metadata"]["generation"].as_i64().unwrap_or(1);
+        object["metadata"]["generation"] = (before + 1).into();
+    }
     if write.subresource.is_empty() && stored.rules.counts_empties {
         let sent = sent()?;
         stored.count_empties(object, old, &sent);

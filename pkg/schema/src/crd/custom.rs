@@ -163,15 +163,21 @@ impl Custom {
         coerce(object, &version.schema)
     }
 
-    /// As [`Custom::coerce`] for what an apply made, whose nulls stay to be judged.
+    /// As [`Custom::coerce`] for what an apply made, whose nulls stay to be judged. Gives whether anything went that a
+    /// generation counts: what `additionalProperties: true` lets in is applied, and pruned once it is compared.
     ///
     /// # Errors
     /// As [`Custom::coerce`].
-    pub fn coerce_applied(&self, object: &mut Object) -> Result<(), String> {
-        match self.version_of(object) {
-            Some(version) => coerce_but(object, &version.schema, Nulls::Kept).map(drop),
-            None => self.coerce(object).map(drop),
-        }
+    pub fn coerce_applied(&self, object: &mut Object) -> Result<bool, String> {
+        let gone = match self.version_of(object) {
+            Some(version) => coerce_but(object, &version.schema, Nulls::Kept)?,
+            None => self.coerce(object)?,
+        };
+        let counts = |path: &String| {
+            let member = path.split(['.', '[']).next().unwrap_or_default();
+            member != "metadata" && !(member == "status" && self.here().status)
+        };
+        Ok(gone.iter().any(counts))
     }
 
     /// Fills in the defaults of the object's version.

@@ -107,6 +107,30 @@ pub fn reconcile(there: &Object, wanted: &Object) -> Option<Object> {
     (revised != *there).then_some(revised)
 }
 
+/// What a flow schema is to say of its priority level, which is there or not: the status to apply. `None` where it says
+/// so already.
+#[must_use]
+pub fn dangling(schema: &Object, is_there: bool, now: &str) -> Option<Object> {
+    let level = schema["spec"]["priorityLevelConfiguration"]["name"].as_str().unwrap_or_default();
+    let (status, reason, why) = match is_there {
+        true => ("False", "Found", "and it exists"),
+        false => ("True", "NotFound", "but there is no such object"),
+    };
+    let message = format!("This FlowSchema references the PriorityLevelConfiguration object named {level:?} {why}");
+    let mut said = schema["status"]["conditions"].as_array().into_iter().flatten();
+    let says = |told: &Value| told["type"] == "Dangling" && told["status"] == status && told["message"] == *message;
+    if said.any(says) {
+        return None;
+    }
+    let condition = json!({
+        "type": "Dangling", "status": status, "reason": reason, "message": message, "lastTransitionTime": now,
+    });
+    Some(json!({
+        "apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema",
+        "metadata": {"name": schema["metadata"]["name"]}, "status": {"conditions": [condition]},
+    }))
+}
+
 static BOOTSTRAP: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../data/flow_control.json")).unwrap_or_default());
 
@@ -449,6 +473,20 @@ mod tests {
             ]
         );
         assert_eq!(found(10_000_001, 1), ["queues: Invalid value: 10000001: must not be greater than 10000000"]);
+    }
+
+    #[test]
+    fn a_flow_schema_says_whether_its_level_is_there() {
+        let schema = |conditions: Value| {
+            json!({"metadata": {"name": "s"}, "spec": {"priorityLevelConfiguration": {"name": "l"}},
+                "status": {"conditions": conditions}})
+        };
+        let told = dangling(&schema(json!([])), true, "now").unwrap();
+        let condition = &told["status"]["conditions"][0];
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Found")));
+        assert!(dangling(&schema(json!([condition])), true, "later").is_none());
+        let gone = dangling(&schema(json!([condition])), false, "later").unwrap();
+        assert_eq!(gone["status"]["conditions"][0]["reason"], "NotFound");
     }
 
     #[test]
