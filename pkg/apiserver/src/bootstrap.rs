@@ -17,6 +17,9 @@ const DEFAULT_RANGE: &str = "kubernetes";
 /// Who says that it is ready, as upstream calls it.
 const RANGE_MANAGER: &str = "kubernetes-service-cidr-controller";
 
+/// The ConfigMap that API servers of others read.
+pub(crate) const AUTHENTICATION: &str = "extension-apiserver-authentication";
+
 /// What happens to an object that is there already.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kept {
@@ -45,7 +48,7 @@ pub async fn run(
     server: Option<SocketAddr>,
     ingress: bool,
 ) -> Result<(), ServerError> {
-    for object in objects().into_iter().chain(ingress.then(ingress_class)) {
+    for object in objects().into_iter().chain([authentication(app)]).chain(ingress.then(ingress_class)) {
         write(app, object).await?;
     }
     default_range(app).await?;
@@ -169,6 +172,20 @@ fn objects() -> Vec<Wanted> {
         kept: Kept::AsItIs,
     });
     wanted
+}
+
+/// How API servers of others find out who their clients are: by certificates of this authority.
+/// <https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/#extension-apiserver-authenticates-the-request>
+pub(crate) fn authentication(app: &App) -> Wanted {
+    Wanted {
+        collection: "/api/v1/namespaces/kube-system/configmaps",
+        name: AUTHENTICATION,
+        object: json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": AUTHENTICATION, "namespace": "kube-system"},
+            "data": {"client-ca-file": app.joining.authority.certificate()},
+        }),
+        kept: Kept::Replaced,
+    }
 }
 
 /// The class of Ingresses that nodes answer.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What every cluster holds and gets back while the server runs, when somebody deletes or changes it: flow control,
-//! the namespace of heartbeats, the server's own Service.
+//! the namespace of heartbeats, the server's own Service, the authority of its clients.
 //!
 //! Upstream looks every few seconds; here a change of these objects is what wakes anybody.
 
@@ -18,7 +18,7 @@ use knarr_types::{Object, ResourceId};
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::bootstrap::{own_service, write};
+use crate::bootstrap::{AUTHENTICATION, authentication, own_service, write};
 use crate::loopback::send;
 use crate::server::ServerError;
 
@@ -53,6 +53,9 @@ pub async fn run(app: Arc<App>, service_address: IpAddr, server: Option<SocketAd
         send(app, Method::POST, "/api/v1/namespaces", &object).await;
         Ok(())
     }));
+    let config_maps = ResourceId::new("", "configmaps");
+    let settle = async |app: &Arc<App>| write(app, authentication(app)).await;
+    kept.spawn(after_each_change(Arc::clone(&app), config_maps, one("kube-system", AUTHENTICATION), settle));
     for (group, plural) in [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")] {
         let settle = async move |app: &Arc<App>| {
             for object in own_service(service_address, server) {

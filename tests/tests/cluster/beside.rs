@@ -90,7 +90,8 @@ fn steady(text: &str) -> String {
             if after_age && word.is_empty() {
                 continue;
             }
-            after_age = is_age(word);
+            // The age of an Event may be `3s (x2 over 14s)`.
+            after_age = is_age(word.trim_end_matches(')'));
             kept.push_str(if after_age { "AGE" } else { word });
             kept.push(' ');
         }

@@ -131,6 +131,24 @@ fn what_every_cluster_holds_comes_back() {
     });
     assert_eq!(kubectl.json(&["flowschema", "probes"])["spec"]["matchingPrecedence"], 4321);
     heartbeats_get_their_namespace_back(kubectl);
+    others_can_tell_who_their_clients_are(kubectl);
+}
+
+/// API servers of others read there whose certificates the cluster trusts.
+fn others_can_tell_who_their_clients_are(kubectl: &Kubectl) {
+    let config_map = ["configmap", "extension-apiserver-authentication", "-n", "kube-system"];
+    let authority = kubectl.json(&config_map)["data"]["client-ca-file"].clone();
+    assert!(authority.as_str().is_some_and(|pem| pem.starts_with("-----BEGIN CERTIFICATE-----")), "{authority}");
+    let other = r#"{"data":{"client-ca-file":"mine"}}"#;
+    for change in [&["patch", "--type=merge", "-p", other][..], &["delete"]] {
+        kubectl.run(&[&change[..1], &config_map, &change[1..]].concat());
+        eventually("the authority comes back", SOON, || {
+            let command = [&["get"], &config_map[..], &["-o", "json"]].concat();
+            let found = kubectl.try_run(&command, "");
+            let after: serde_json::Value = serde_json::from_str(&found.out).map_err(|_| found.err.clone())?;
+            if after["data"]["client-ca-file"] == authority { Ok(()) } else { Err(after.to_string()) }
+        });
+    }
 }
 
 /// No controller empties namespaces here: its finalizer is taken away by hand.
