@@ -35,6 +35,7 @@ mod store;
 mod value;
 mod view;
 mod volatile;
+mod wakes;
 pub mod wal;
 mod watch;
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use knarr_types::Revision;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use crate::record::{Commit, Record};
 use crate::view::Scope;
+use crate::wakes::{Seat, Wakes};
 
 /// Commits handed to a watcher at a time.
 const READ_COMMITS: usize = 512;
@@ -35,8 +35,7 @@ struct Feed {
     /// Commits of this scope up to here are gone.
     floor: Revision,
     commits: VecDeque<Arc<Commit>>,
-    wake: Arc<Notify>,
-    watchers: usize,
+    wakes: Arc<Wakes>,
 }
 
 /// What a watcher finds at its position.
@@ -52,7 +51,7 @@ pub(crate) enum Found {
 
 impl Feed {
     fn new(floor: Revision) -> Self {
-        Self { floor, commits: VecDeque::new(), wake: Arc::default(), watchers: 0 }
+        Self { floor, commits: VecDeque::new(), wakes: Arc::default() }
     }
 
     fn after(&self, cursor: Revision) -> usize {
@@ -75,7 +74,7 @@ impl Ring {
 
     /// Adds commits in the order of their revisions and wakes whom they concern.
     pub(crate) fn push(&self, commits: &[Arc<Commit>]) {
-        let mut wakes: Vec<Arc<Notify>> = Vec::new();
+        let mut wakes: Vec<Arc<Wakes>> = Vec::new();
         {
             let mut inner = self.0.lock();
             for commit in commits {
@@ -90,17 +89,13 @@ impl Ring {
                 for scope in scopes(commit) {
                     if let Some(feed) = inner.scoped.get_mut(&scope) {
                         feed.commits.push_back(Arc::clone(commit));
-                        wakes.push(Arc::clone(&feed.wake));
+                        wakes.push(Arc::clone(&feed.wakes));
                     }
                 }
             }
-            if inner.all.watchers > 0 {
-                wakes.push(Arc::clone(&inner.all.wake));
-            }
+            wakes.push(Arc::clone(&inner.all.wakes));
         }
-        for wake in wakes {
-            wake.notify_waiters();
-        }
+        wakes.iter().for_each(Wakes::wake);
     }
 
     /// Drops the oldest commit.
@@ -124,7 +119,7 @@ impl Ring {
         for feed in std::iter::once(all).chain(scoped.values_mut()) {
             feed.commits.clear();
             feed.floor = floor;
-            feed.wake.notify_waiters();
+            feed.wakes.wake_at_once();
         }
     }
 
@@ -134,7 +129,7 @@ impl Ring {
         inner.closed = true;
         let Inner { all, scoped, .. } = &mut *inner;
         for feed in std::iter::once(all).chain(scoped.values_mut()) {
-            feed.wake.notify_waiters();
+            feed.wakes.wake_at_once();
         }
     }
 
@@ -150,37 +145,36 @@ impl Ring {
         (from >= inner.all.floor).then(|| inner.all.commits.range(start..).rev().cloned().collect())
     }
 
-    /// Counts a watcher of `scope` in, and makes its feed where it is the first.
-    pub(crate) fn join(&self, scope: &Scope) {
+    /// A seat for a watcher of `scope`, whose feed is made where it is the first.
+    pub(crate) fn join(&self, scope: &Scope) -> Seat {
         let mut inner = self.0.lock();
         let Inner { all, scoped, .. } = &mut *inner;
         if *scope == Scope::All {
-            all.watchers += 1;
-            return;
+            return all.wakes.seat();
         }
         let feed = scoped.entry(scope.clone()).or_insert_with(|| {
             let mut feed = Feed::new(all.floor);
             feed.commits.extend(all.commits.iter().filter(|commit| concerns(scope, commit)).cloned());
             feed
         });
-        feed.watchers += 1;
+        feed.wakes.seat()
     }
 
-    /// Counts a watcher out, and drops the feed with the last.
-    pub(crate) fn leave(&self, scope: &Scope) {
+    /// Takes a watcher's seat away, and the feed with the last.
+    pub(crate) fn leave(&self, scope: &Scope, seat: &Seat) {
         let mut inner = self.0.lock();
         if *scope == Scope::All {
-            inner.all.watchers -= 1;
-        } else if let Some(feed) = inner.scoped.get_mut(scope) {
-            feed.watchers -= 1;
-            if feed.watchers == 0 {
+            inner.all.wakes.leave(seat);
+        } else if let Some(feed) = inner.scoped.get(scope) {
+            feed.wakes.leave(seat);
+            if feed.wakes.is_empty() {
                 inner.scoped.remove(scope);
             }
         }
     }
 
-    /// What a watcher of `scope` that has seen everything up to `cursor` gets next.
-    pub(crate) fn read(&self, scope: &Scope, cursor: Revision) -> Found {
+    /// What the watcher of `scope` on this seat that has seen everything up to `cursor` gets next.
+    pub(crate) fn read(&self, scope: &Scope, seat: &Seat, cursor: Revision) -> Found {
         let inner = self.0.lock();
         let Some(feed) = (if *scope == Scope::All { Some(&inner.all) } else { inner.scoped.get(scope) }) else {
             return Found::Closed;
@@ -192,7 +186,7 @@ impl Ring {
         if start < feed.commits.len() {
             return Found::Commits(feed.commits.range(start..).take(READ_COMMITS).cloned().collect());
         }
-        if inner.closed { Found::Closed } else { Found::Nothing(Arc::clone(&feed.wake).notified_owned()) }
+        if inner.closed { Found::Closed } else { Found::Nothing(seat.woken()) }
     }
 }
 

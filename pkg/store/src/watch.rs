@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::record::Commit;
 use crate::ring::{Found, Ring};
 use crate::view::Scope;
+use crate::wakes::Seat;
 
 /// What a watcher is told.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ pub enum WatchEvent {
 /// A position among the commits of a resource. Holds no commits: a slow one costs nothing.
 pub struct Watcher {
     ring: Arc<Ring>,
+    seat: Seat,
     scope: Scope,
     cursor: Revision,
     fed: watch::Receiver<Revision>,
@@ -32,15 +34,15 @@ pub struct Watcher {
 
 impl Watcher {
     pub(crate) fn new(ring: Arc<Ring>, scope: Scope, from: Revision, fed: watch::Receiver<Revision>) -> Self {
-        ring.join(&scope);
-        Self { ring, scope, cursor: from, fed }
+        let seat = ring.join(&scope);
+        Self { ring, seat, scope, cursor: from, fed }
     }
 
     /// Waits for what comes next. Cancel-safe: what was not returned comes again. Where the scope is
     /// an index, a commit that leaves it is told too: look at `before` and `after`.
     pub async fn next(&mut self) -> WatchEvent {
         loop {
-            match self.ring.read(&self.scope, self.cursor) {
+            match self.ring.read(&self.scope, &self.seat, self.cursor) {
                 Found::Commits(commits) => {
                     self.cursor = commits.last().map_or(self.cursor, |commit| commit.revision);
                     return WatchEvent::Commits(commits);
@@ -54,7 +56,7 @@ impl Watcher {
 
     /// What has come already, without waiting; `None` where nothing has. As [`Self::next`] otherwise.
     pub fn try_next(&mut self) -> Option<WatchEvent> {
-        match self.ring.read(&self.scope, self.cursor) {
+        match self.ring.read(&self.scope, &self.seat, self.cursor) {
             Found::Commits(commits) => {
                 self.cursor = commits.last().map_or(self.cursor, |commit| commit.revision);
                 Some(WatchEvent::Commits(commits))
@@ -70,7 +72,7 @@ impl Watcher {
     pub fn bookmark(&mut self) -> Option<Revision> {
         // First the revision, then the ring: commits are in the ring before the revision says so.
         let fed = *self.fed.borrow();
-        match self.ring.read(&self.scope, self.cursor) {
+        match self.ring.read(&self.scope, &self.seat, self.cursor) {
             Found::Nothing(_) => {
                 self.cursor = self.cursor.max(fed);
                 Some(self.cursor)
@@ -82,6 +84,6 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.ring.leave(&self.scope);
+        self.ring.leave(&self.scope, &self.seat);
     }
 }
