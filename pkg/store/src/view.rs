@@ -287,7 +287,8 @@ impl Snapshot {
     }
 
     /// The objects of a scope, ordered by namespace and name, beginning with `from` (namespace,
-    /// name) where that is given: behind an object is its name with a zero byte at the end. A field without index costs a walk over all.
+    /// name) where that is given: behind an object is its name with a zero byte at the end. A field
+    /// without index costs a walk over all.
     pub fn list<'a>(
         &'a self,
         scope: &'a Scope,

@@ -14,7 +14,7 @@ use knarr_types::tree::Value;
 const KEPT: usize = 16;
 /// Of so many specs it is known that they came once.
 const SEEN: usize = 64;
-/// Larger ones are judged each time: what is kept stays below a megabyte.
+/// Larger ones, by their names and texts in bytes, are judged each time: so what is kept is bounded.
 const BYTES_MAX: usize = 16 << 10;
 
 /// The specs of which one question, always the same, was answered with yes. The answer may depend on nothing but the spec.
