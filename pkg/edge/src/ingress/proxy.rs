@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HOST, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -25,14 +25,6 @@ const KEEP: Duration = Duration::from_secs(30);
 
 /// Endpoints that one request tries.
 const TRIES: usize = 4;
-
-/// What a client may not say of itself.
-const REPLACED: [HeaderName; 4] = [
-    FORWARDED,
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-forwarded-port"),
-];
 
 /// The pool of connections for requests that upgrade; others are in 0.
 const UPGRADES: u64 = 1;
@@ -122,16 +114,12 @@ impl ProxyHttp for Proxy {
         let client = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
         let port = session.server_addr().and_then(|address| address.as_inet()).map(|address| address.port());
         // Whoever is before us is not known to be honest: what it says of itself is replaced.
-        for name in &REPLACED {
-            request.remove_header(name);
-        }
-        if let Some(client) = client.and_then(|client| HeaderValue::try_from(client.to_string()).ok()) {
-            request.insert_header("X-Forwarded-For", client.clone())?;
-            request.insert_header("X-Real-Ip", client)?;
-        }
-        if let Some(port) = port {
-            request.insert_header("X-Forwarded-Port", HeaderValue::from(port))?;
-        }
+        request.remove_header(&FORWARDED);
+        let client = HeaderValue::try_from(client.map_or(String::new(), |client| client.to_string()));
+        let client = client.unwrap_or(HeaderValue::from_static(""));
+        request.insert_header("X-Forwarded-For", client.clone())?;
+        request.insert_header("X-Real-Ip", client)?;
+        request.insert_header("X-Forwarded-Port", HeaderValue::from(port.unwrap_or_default()))?;
         request.insert_header("X-Forwarded-Proto", HeaderValue::from_static(if tls { "https" } else { "http" }))?;
         // A text that the client has sent as one.
         let authority = HeaderValue::from_str(authority(session.req_header()).unwrap_or_default());
