@@ -259,7 +259,7 @@ impl Doer {
                         "Successfully pulled image \"{name}\" in {took} ({took} including waiting). Image size: {size} bytes."
                     )
                 } else {
-                    format!("Container image \"{name}\" already present on machine")
+                    format!("Container image \"{name}\" already present on machine and can be accessed by the pod")
                 };
                 let id = image.digests.first().cloned().unwrap_or_else(|| image.id.clone());
                 let reference = image.names.first().cloned().unwrap_or_else(|| name.to_owned());
@@ -271,7 +271,7 @@ impl Doer {
         }
     }
 
-    /// The image of that policy. Where none is here, a pull is announced before it is tried.
+    /// The image of that policy. Where none is here that the pod may use, a pull is announced before it is tried.
     async fn pull(
         &self,
         pod: &Pod,
@@ -280,17 +280,16 @@ impl Doer {
         policy: PullPolicy,
     ) -> knarr_image::Result<(knarr_image::Image, bool)> {
         let registries = Arc::clone(&self.context.registries);
+        let options = PullOptions { policy, keyring: self.keyring(pod).await, registries, platform: None };
         if policy != PullPolicy::Always {
-            let options =
-                PullOptions { policy: PullPolicy::Never, registries: Arc::clone(&registries), ..Default::default() };
-            match self.context.images.ensure(name, options).await {
+            let here = PullOptions { policy: PullPolicy::Never, ..options.clone() };
+            match self.context.images.ensure(name, here).await {
                 Err(knarr_image::Error::NeverPull(_)) if policy == PullPolicy::IfNotPresent => {}
                 other => return other.map(|image| (image, false)),
             }
         }
         let message = format!("Pulling image \"{name}\"");
         self.context.tell(pod, Some(&spec.name), Severity::Normal, "Pulling", &message);
-        let options = PullOptions { policy, keyring: self.keyring(pod).await, registries, platform: None };
         self.context.images.ensure(name, options).await.map(|image| (image, true))
     }
 

@@ -127,6 +127,7 @@ impl ImageStore {
             config: file.config.unwrap_or_default(),
             layers: diff_ids,
             size_bytes,
+            access: None,
         })
     }
 

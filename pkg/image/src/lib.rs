@@ -6,6 +6,7 @@
 //! all images that have them. Nothing is used before its digest is verified, and nothing half done
 //! is ever seen: work happens in a temporary folder that is renamed when it is whole.
 
+mod access;
 mod config;
 mod credentials;
 mod digest;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 pub enum PullPolicy {
     /// Each time, for what the tag means now; layers that are there are not fetched again.
     Always,
-    /// Only when no image of this name is here.
+    /// Only when no image of this name is here that the pod may use.
     #[default]
     IfNotPresent,
     /// Not at all.

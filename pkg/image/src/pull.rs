@@ -16,6 +16,7 @@ use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
 use tokio::sync::mpsc;
 
+use crate::access::Access;
 use crate::config::Platform;
 use crate::credentials::Credentials;
 use crate::digest;
@@ -49,7 +50,7 @@ impl ImageStore {
         let reference: Reference = name.parse()?;
         let present = match options.policy {
             PullPolicy::Always if reference.digest.is_none() => None,
-            _ => self.get(name)?,
+            _ => self.usable(name, &options.keyring)?,
         };
         match (present, options.policy) {
             (Some(image), _) => return Ok(image),
@@ -58,8 +59,8 @@ impl ImageStore {
         }
         let mut failures = Vec::new();
         for endpoint in options.registries.endpoints(&reference) {
-            for auth in logins(&reference, &endpoint, options)? {
-                match self.pull_from(&reference, &endpoint, &auth, options).await {
+            for login in logins(&reference, &endpoint, options)? {
+                match self.pull_from(&reference, &endpoint, &login, options).await {
                     Ok(image) => return Ok(image),
                     // What came is wrong or cannot be kept: another way to it changes nothing.
                     Err(e) if is_final(&e) => return Err(e),
@@ -74,10 +75,10 @@ impl ImageStore {
         &self,
         reference: &Reference,
         endpoint: &Endpoint,
-        auth: &RegistryAuth,
+        login: &Login,
         options: &PullOptions,
     ) -> Result<Image> {
-        let source = Source::new(reference, endpoint, &options.registries, auth)?;
+        let source = Source::new(reference, endpoint, &options.registries, &login.auth())?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let (manifest_digest, config, layers) = source.resolve(&platform).await?;
         let config_bytes = source.document(&config).await?;
@@ -92,7 +93,9 @@ impl ImageStore {
         // All futures at once, not a stream that makes them: that one's closure would not be Send.
         let fetches: Vec<_> = wanted.map(|(layer, diff_id)| self.fetch_layer(&source, layer, diff_id)).collect();
         futures::stream::iter(fetches).buffer_unordered(PARALLEL_LAYERS).try_collect::<()>().await?;
+        let shown = login.credentials.as_ref().filter(|_| login.of_the_pod);
         self.add(Record {
+            access: Some(Access::after_pull(&config.digest, reference, shown)),
             id: config.digest,
             names: if reference.digest.is_none() { BTreeSet::from([reference.to_string()]) } else { BTreeSet::new() },
             digests: BTreeSet::from([format!("{}@{manifest_digest}", reference.name())]),
@@ -358,20 +361,33 @@ impl Read for Pieces {
     }
 }
 
-/// The credentials to try, in order; without any, none.
-fn logins(image: &Reference, endpoint: &Endpoint, options: &PullOptions) -> Result<Vec<RegistryAuth>> {
-    let mut credentials = options.keyring.matching(image);
-    credentials.extend(options.registries.credentials(&endpoint.host)?);
-    if credentials.is_empty() {
-        return Ok(vec![RegistryAuth::Anonymous]);
+/// One way to log in.
+struct Login {
+    /// None is not to log in.
+    credentials: Option<Credentials>,
+    /// From a pull secret, not from `registries.yaml`.
+    of_the_pod: bool,
+}
+
+impl Login {
+    fn auth(&self) -> RegistryAuth {
+        match self.credentials.clone() {
+            None => RegistryAuth::Anonymous,
+            Some(Credentials::Basic(user, password)) => RegistryAuth::Basic(user, password),
+            Some(Credentials::Bearer(token)) => RegistryAuth::Bearer(token),
+        }
     }
-    Ok(credentials
-        .into_iter()
-        .map(|c| match c {
-            Credentials::Basic(user, password) => RegistryAuth::Basic(user, password),
-            Credentials::Bearer(token) => RegistryAuth::Bearer(token),
-        })
-        .collect())
+}
+
+/// The logins to try, in order.
+fn logins(image: &Reference, endpoint: &Endpoint, options: &PullOptions) -> Result<Vec<Login>> {
+    let login = |of_the_pod| move |credentials| Login { credentials: Some(credentials), of_the_pod };
+    let mut logins: Vec<_> = options.keyring.matching(image).into_iter().map(login(true)).collect();
+    logins.extend(options.registries.credentials(&endpoint.host)?.into_iter().map(login(false)));
+    if logins.is_empty() {
+        logins.push(Login { credentials: None, of_the_pod: false });
+    }
+    Ok(logins)
 }
 
 fn check_layer_type(layer: &Descriptor) -> Result<()> {

@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
+use crate::access::Access;
 use crate::config::ImageConfig;
+use crate::credentials::Keyring;
 use crate::digest::hex_part;
 use crate::error::{Error, Result};
 use crate::implied::{self, Implied};
@@ -43,6 +45,9 @@ pub(crate) struct Record {
     /// Digests of the uncompressed layers, the lowest first.
     pub layers: Vec<String>,
     pub size_bytes: u64,
+    /// Who may use it; anyone, once it came without a registry.
+    #[serde(default)]
+    pub access: Option<Access>,
 }
 
 /// Something held until it is dropped.
@@ -68,12 +73,24 @@ impl ImageStore {
 
     /// The image of this name, or with this id.
     pub fn get(&self, name: &str) -> Result<Option<Image>> {
-        if name.starts_with("sha256:") {
-            return Ok(self.record(name)?.map(|record| self.image(record)));
+        Ok(self.find(name)?.map(|record| self.image(record)))
+    }
+
+    /// The image of this name, or with this id, if who has these credentials may use it.
+    pub(crate) fn usable(&self, name: &str, keyring: &Keyring) -> Result<Option<Image>> {
+        let reference = (!is_id(name)).then(|| name.parse::<Reference>()).transpose()?;
+        let admits = |record: &Record| {
+            record.access.as_ref().is_none_or(|access| access.admits(&record.id, reference.as_ref(), keyring))
+        };
+        Ok(self.find(name)?.filter(admits).map(|record| self.image(record)))
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Record>> {
+        if is_id(name) {
+            return self.record(name);
         }
         let name = name.parse::<Reference>()?;
-        let found = self.records()?.into_iter().find(|record| record.is_called(&name));
-        Ok(found.map(|record| self.image(record)))
+        Ok(self.records()?.into_iter().find(|record| record.is_called(&name)))
     }
 
     /// All images, by id.
@@ -87,7 +104,7 @@ impl ImageStore {
     pub fn remove(&self, name: &str) -> Result<bool> {
         let _lock = self.lock("store")?;
         let mut records = self.records()?;
-        let reference = if name.starts_with("sha256:") { None } else { Some(name.parse::<Reference>()?) };
+        let reference = if is_id(name) { None } else { Some(name.parse::<Reference>()?) };
         let found = records.iter_mut().find(|record| match &reference {
             Some(reference) => record.is_called(reference),
             None => record.id == name,
@@ -140,6 +157,10 @@ impl ImageStore {
                 new.names.append(&mut old.names);
                 new.digests.append(&mut old.digests);
                 new.size_bytes = new.size_bytes.max(old.size_bytes);
+                new.access = new.access.zip(old.access).map(|(mut new, old)| {
+                    new.merge(old);
+                    new
+                });
             } else if old.names.intersection(&new.names).next().is_some() {
                 old.names.retain(|name| !new.names.contains(name));
                 self.write_record(&old)?;
@@ -330,6 +351,10 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _the_next_start_removes_it = fs::remove_dir_all(&self.0);
     }
+}
+
+fn is_id(name: &str) -> bool {
+    name.starts_with("sha256:")
 }
 
 fn parse_record(path: &Path, bytes: &[u8]) -> Result<Record> {

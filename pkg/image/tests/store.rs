@@ -151,6 +151,40 @@ async fn mirrors_and_credentials_come_from_registries_yaml_and_secrets() {
     f.store.pull(&name, &PullOptions { registries, ..always() }).await.unwrap();
 }
 
+#[tokio::test]
+async fn an_image_is_for_those_who_could_pull_it() {
+    let Some(f) = fixture() else { return };
+    f.registry.add("app", "1", &image("x", Compression::Gzip));
+    f.registry.require("Basic dTpw"); // u:p
+    let name = f.registry.name("app", "1");
+    let with = |policy, password: &str| {
+        let mut keyring = Keyring::default();
+        keyring.add(&f.registry.host(), Credentials::Basic("u".to_owned(), password.to_owned()));
+        PullOptions { policy, keyring, ..PullOptions::default() }
+    };
+    f.store.pull(&name, &with(PullPolicy::IfNotPresent, "p")).await.unwrap();
+    let asked = f.registry.requests();
+    f.store.pull(&name, &with(PullPolicy::IfNotPresent, "p")).await.unwrap();
+    let here = f.store.pull(&name, &with(PullPolicy::Never, "p")).await.unwrap();
+    assert_eq!(f.registry.requests(), asked, "who was let in is not asked again");
+    for stranger in [PullOptions::default(), with(PullPolicy::IfNotPresent, "guessed")] {
+        let error = f.store.pull(&name, &stranger).await.unwrap_err();
+        assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+        let never = PullOptions { policy: PullPolicy::Never, ..stranger };
+        for called in [&name, &here.digests[0], &here.id] {
+            let error = f.store.pull(called, &never).await.unwrap_err();
+            assert!(matches!(error, Error::NeverPull(_)), "{called}: {error}");
+        }
+    }
+    // What lies on the disk from before, or came without a registry, is anyone's.
+    let record = f.path.join("images/images").join(format!("{}.json", here.id.trim_start_matches("sha256:")));
+    let mut written: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+    written.as_object_mut().unwrap().remove("access").unwrap();
+    std::fs::write(&record, written.to_string()).unwrap();
+    let never = PullOptions { policy: PullPolicy::Never, ..PullOptions::default() };
+    assert_eq!(f.store.pull(&name, &never).await.unwrap().id, here.id);
+}
+
 /// A CA, and what it signs for `name`: certificate and key, all PEM.
 struct Signed {
     authority: String,

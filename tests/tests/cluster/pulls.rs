@@ -38,6 +38,19 @@ metadata: {name: mirrored}
 spec: {containers: [{name: c, image: MIRRORED}]}
 ";
 
+/// Pods that come when the image is here.
+const AFTERWARDS: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: stranger}
+spec: {containers: [{name: c, image: GUARDED}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: late}
+spec: {containers: [{name: c, image: GUARDED}], imagePullSecrets: [{name: login}]}
+";
+
 /// An image whose upper layer deletes a file and a folder of the lower one, and hides what another folder had.
 fn push_layers(cluster: &Cluster) -> String {
     let (lower, upper) = (Rootfs::busybox(), Rootfs::empty());
@@ -80,17 +93,29 @@ fn images_come_with_passwords_and_from_mirrors() {
         kubectl.run(&["create", "secret", "docker-registry", name, &server, "--docker-username=robot", &password]);
     }
     kubectl.apply(&PODS.replace("GUARDED", &image).replace("MIRRORED", &format!("{MIRRORED}/busybox:1")));
-    for pod in ["stranger", "wrong"] {
-        eventually(&format!("{pod} is not let in"), LATER, || {
-            let status = kubectl.json(&["pod", pod])["status"]["containerStatuses"][0].clone();
-            let waiting = &status["state"]["waiting"];
-            let message = waiting["message"].as_str().unwrap_or_default();
-            let says = ["registry refuses", &image, "imagePullSecrets"].iter().all(|word| message.contains(word));
-            if says && waiting["reason"] == "ImagePullBackOff" { Ok(()) } else { Err(status) }
-        });
-    }
+    let not_let_in = |pods: &[&str]| {
+        for pod in pods {
+            eventually(&format!("{pod} is not let in"), LATER, || {
+                let status = kubectl.json(&["pod", pod])["status"]["containerStatuses"][0].clone();
+                let waiting = &status["state"]["waiting"];
+                let message = waiting["message"].as_str().unwrap_or_default();
+                let says = ["registry refuses", &image, "imagePullSecrets"].iter().all(|word| message.contains(word));
+                if says && waiting["reason"] == "ImagePullBackOff" { Ok(()) } else { Err(status) }
+            });
+        }
+    };
+    not_let_in(&["stranger", "wrong"]);
     kubectl.run(&["wait", "--for=condition=Ready", "pod/friend", "pod/account", "pod/mirrored", "--timeout=90s"]);
-    // Who pulls anew must say the password, although the image is there.
+    // The image is here now: for those who know the password, which nobody is asked for again.
     kubectl.run(&["delete", "pod", "stranger", "wrong", "--now"]);
+    kubectl.apply(&AFTERWARDS.replace("GUARDED", &image));
+    not_let_in(&["stranger"]);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/late", "--timeout=90s"]);
+    eventually("the image is said to be here", LATER, || {
+        let events = kubectl.run(&["events", "--for", "pod/late"]);
+        let says = "already present on machine and can be accessed by the pod";
+        if events.contains(says) { Ok(()) } else { Err(events) }
+    });
+    kubectl.run(&["delete", "pod", "stranger", "--now"]);
     layers_show_as_one(&cluster);
 }
