@@ -10,6 +10,9 @@
 //! A write goes `prepare` (encode, delta, encrypt, in the writer's task) -> `lanes` -> `sequencer`
 //! (compare, number, batch) -> SlateDB and its log (`wal`) -> `shared` (publish) -> `view`, `ring` -> `watch`.
 
+#[cfg(test)]
+extern crate self as knarr_store; // what helpers of black-box tests know it by
+
 mod batch;
 mod commit;
 mod conditions;

@@ -401,3 +401,58 @@ fn empty_lists_count_as_changes_of_some_kinds() {
         assert_eq!(new["metadata"]["generation"], want, "{sent}");
     }
 }
+
+/// What a new pod is told, faults and warnings.
+fn told_of_pod(metadata: &Value, spec: &Value) -> (Vec<String>, Vec<String>) {
+    let registry = Registry::builtin();
+    let kind = registry.by_kind("", "v1", "Pod").unwrap();
+    let mut pod = json!({"metadata": metadata.clone(), "spec": spec.clone()});
+    kind.default(&mut pod);
+    kind.normalize(&mut pod);
+    kind.prepare_create(&mut pod);
+    (texts(kind.check_create(&pod)), kind.warnings(&pod, None))
+}
+
+/// Specs that came before are not judged again: what a pod is told must not hang on that, whatever its metadata says.
+#[test]
+fn a_pod_is_judged_as_if_none_before_had_its_spec() {
+    let container = json!({"name": "c", "image": "i"});
+    let named = |name: &str| json!([container.clone(), {"name": name, "image": "i"}]);
+    let volume = |volume: Value| json!({"containers": [container.clone()], "volumes": [volume]});
+    let specs = [
+        json!({"containers": [container.clone()]}),
+        json!({"containers": named("d"), "hostname": "h", "hostNetwork": true}),
+        json!({"containers": named("c")}),
+        json!({"containers": [container.clone()], "nodeSelector": {"beta.kubernetes.io/os": "linux"}}),
+        json!({"containers": [container.clone()], "resourceClaims": [{"name": "r", "resourceClaimTemplateName": "t"}]}),
+        volume(json!({"name": "e", "ephemeral": {"volumeClaimTemplate": {"spec":
+            {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1"}}}}}})),
+        volume(json!({"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}})),
+        json!({"containers": [container.clone()], "nodeName": "n", "serviceAccountName": "s"}),
+    ];
+    let annotated = |key: &str, value: &str| json!({"name": "x", "annotations": {key: value}});
+    let metadatas = [
+        json!({"name": "x"}),
+        json!({"name": "x".repeat(253)}),
+        json!({"generateName": "x-", "name": "x.y"}),
+        annotated("container.apparmor.security.beta.kubernetes.io/d", "runtime/default"),
+        annotated("container.apparmor.security.beta.kubernetes.io/c", "localhost/"),
+        annotated("seccomp.security.alpha.kubernetes.io/pod", "nothing"),
+        annotated("container.seccomp.security.alpha.kubernetes.io/c", "unconfined"),
+        annotated("kubernetes.io/config.mirror", "x"),
+        annotated("scheduler.alpha.kubernetes.io/preferAvoidPods", "x"),
+    ];
+    let mut told = std::collections::BTreeSet::new();
+    for (number, spec) in specs.iter().enumerate() {
+        let of_known = |metadata| (0..4).map(|_| told_of_pod(metadata, spec)).next_back().unwrap();
+        of_known(&metadatas[0]);
+        for (other, metadata) in metadatas.iter().enumerate() {
+            let mut never_seen = spec.clone();
+            never_seen["schedulerName"] = json!(format!("never-seen-{number}-{other}"));
+            let want = told_of_pod(metadata, &never_seen);
+            assert_eq!(of_known(metadata), want, "{metadata} {spec}");
+            told.extend([want.0, want.1].concat());
+        }
+    }
+    assert!(told.len() > 5, "there is something to be told: {told:#?}");
+}

@@ -11,8 +11,6 @@ use super::folder::{File, Folder};
 use super::segment::{self, Name, Span};
 use super::unavailable;
 
-/// What a segment is given when it is made.
-const SEGMENT_BYTES: usize = 4 << 20;
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES: usize = 256 << 10;
 
@@ -29,7 +27,7 @@ impl Appender {
     /// Makes the first segment of a writer.
     pub(super) fn create(folder: Arc<dyn Folder>, epoch: u64) -> Result<Self, WalError> {
         let name = Name { epoch, index: 0 };
-        let file = folder.create(&name.file(), SEGMENT_BYTES as u64).map_err(unavailable)?;
+        let file = folder.create(&name.file(), folder.segment_bytes() as u64).map_err(unavailable)?;
         Ok(Self { folder, name, file, at: 0, buffer: Vec::new() })
     }
 
@@ -41,7 +39,7 @@ impl Appender {
     /// Makes a record durable. Blocks.
     pub(super) fn append(&mut self, ids: Span, sequences: Span, bodies: &[&[u8]]) -> Result<(), WalError> {
         let bytes = segment::record_bytes(bodies.iter().map(|body| body.len()).sum());
-        if self.at > 0 && self.at + bytes > SEGMENT_BYTES {
+        if self.at > 0 && self.at + bytes > self.folder.segment_bytes() {
             self.next_segment(bytes)?;
         }
         self.buffer.clear();
@@ -60,7 +58,7 @@ impl Appender {
 
     fn next_segment(&mut self, record_bytes: usize) -> Result<(), WalError> {
         self.name.index += 1;
-        let bytes = SEGMENT_BYTES.max(segment::HEADER_BYTES + record_bytes);
+        let bytes = self.folder.segment_bytes().max(segment::HEADER_BYTES + record_bytes);
         self.file = self.folder.create(&self.name.file(), bytes as u64).map_err(unavailable)?;
         self.at = 0;
         Ok(())

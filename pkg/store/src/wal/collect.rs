@@ -22,19 +22,22 @@ impl WalGc for Collector {
     /// Age is not asked: nobody but the writer and the next open reads the log.
     async fn collect(&self, referenced: Vec<WalFileRange>, _: Duration, dry_run: bool) -> Result<(), WalError> {
         let folder = Arc::clone(&self.0);
-        let collected = tokio::task::spawn_blocking(move || {
-            let found = with_first_ids(&*folder)?;
-            let needless = needless(&found, &referenced);
-            for name in needless.iter().filter(|_| !dry_run) {
-                // To one of an older writer that writer may still write, not knowing that it is fenced.
-                let is_of_newest = found.last().is_some_and(|(newest, _)| newest.epoch == name.epoch);
-                let end = if is_of_newest { folder.recycle(&name.file()) } else { folder.remove(&name.file()) };
-                end.map_err(unavailable)?;
-            }
-            Ok(())
-        });
+        let collected =
+            tokio::task::spawn_blocking(move || if dry_run { Ok(()) } else { collect(&*folder, &referenced) });
         collected.await.map_err(|error| WalError::InternalError(Arc::new(error)))?
     }
+}
+
+/// Gives back the segments that hold nothing that is referenced. Blocks.
+pub(super) fn collect(folder: &dyn Folder, referenced: &[WalFileRange]) -> Result<(), WalError> {
+    let found = with_first_ids(folder)?;
+    for name in needless(&found, referenced) {
+        // To one of an older writer that writer may still write, not knowing that it is fenced.
+        let is_of_newest = found.last().is_some_and(|(newest, _)| newest.epoch == name.epoch);
+        let end = if is_of_newest { folder.recycle(&name.file()) } else { folder.remove(&name.file()) };
+        end.map_err(unavailable)?;
+    }
+    Ok(())
 }
 
 /// All segments with the id they begin with, where they have one.

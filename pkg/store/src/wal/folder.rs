@@ -11,6 +11,11 @@ use rustix::io::Errno;
 
 /// Where the files of a log lie. Calls block.
 pub trait Folder: Send + Sync + 'static {
+    /// The length of a usual file, in bytes.
+    fn segment_bytes(&self) -> usize {
+        4 << 20
+    }
+
     /// The names of all files.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ mod replay;
 mod rows;
 pub mod segment;
 mod state;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::Arc;

@@ -41,6 +41,15 @@ struct Kept {
 /// Gives SlateDB the rows of records.
 pub(super) struct Replay(VecDeque<Kept>);
 
+#[cfg(test)]
+impl Replay {
+    /// The id with which the first record begins, and the bodies of all.
+    pub(super) fn bodies(&self) -> (Option<u64>, Vec<u8>) {
+        let bodies = self.0.iter().flat_map(|kept| kept.body.to_vec()).collect();
+        (self.0.front().map(|kept| kept.ids.first), bodies)
+    }
+}
+
 /// Fences all older writers, reads what they wrote after the id `after`, and takes the last record
 /// over into a segment of our own: only then is it known to be durable. Blocks.
 pub(super) fn open(folder: Arc<dyn Folder>, epoch: u64, after: u64) -> Result<(Replay, Beginning), WalError> {

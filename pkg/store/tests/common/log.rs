@@ -125,6 +125,11 @@ fn injected() -> io::Error {
 }
 
 impl Folder for FaultyLog {
+    /// Short, so that a test fills many.
+    fn segment_bytes(&self) -> usize {
+        4096
+    }
+
     fn list(&self) -> io::Result<Vec<String>> {
         Ok(self.0.files.lock().keys().cloned().collect())
     }
