@@ -52,7 +52,7 @@ impl Scope {
 }
 
 /// Where an object stands in its resource: lists are in this order.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     namespace: Arc<str>,
     name: Arc<str>,
@@ -62,13 +62,48 @@ impl Name {
     fn of(key: &Key) -> Self {
         Self { namespace: Arc::clone(&key.namespace), name: Arc::clone(&key.name) }
     }
+
+    fn borrowed(&self) -> NameRef<'_> {
+        NameRef { namespace: &self.namespace, name: &self.name }
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.borrowed().cmp(&other.borrowed())
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// [`Name`], borrowed.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct NameRef<'a> {
     namespace: &'a str,
     name: &'a str,
+}
+
+/// As kube-apiserver's keys in etcd, `NAMESPACE/NAME`: what is in `a-b` stands before what is in `a`.
+impl Ord for NameRef<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let shorter = self.namespace.len().min(other.namespace.len());
+        let (mine, others) = (self.namespace.as_bytes(), other.namespace.as_bytes());
+        let next = |namespace: &[u8]| namespace.get(shorter).copied().unwrap_or(b'/');
+        mine[..shorter]
+            .cmp(&others[..shorter])
+            .then_with(|| next(mine).cmp(&next(others)))
+            .then_with(|| self.name.cmp(other.name))
+    }
+}
+
+impl PartialOrd for NameRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Equivalent<Name> for NameRef<'_> {
@@ -79,7 +114,7 @@ impl Equivalent<Name> for NameRef<'_> {
 
 impl Comparable<Name> for NameRef<'_> {
     fn compare(&self, key: &Name) -> Ordering {
-        (self.namespace, self.name).cmp(&(&key.namespace, &key.name))
+        self.cmp(&key.borrowed())
     }
 }
 
@@ -87,8 +122,7 @@ impl Comparable<Name> for NameRef<'_> {
 #[derive(PartialEq, Eq)]
 struct EntryRef<'a> {
     value: &'a str,
-    namespace: &'a str,
-    name: &'a str,
+    name: NameRef<'a>,
 }
 
 impl Equivalent<(Arc<str>, Name)> for EntryRef<'_> {
@@ -99,7 +133,7 @@ impl Equivalent<(Arc<str>, Name)> for EntryRef<'_> {
 
 impl Comparable<(Arc<str>, Name)> for EntryRef<'_> {
     fn compare(&self, (value, name): &(Arc<str>, Name)) -> Ordering {
-        (self.value, self.namespace, self.name).cmp(&(value, &name.namespace, &name.name))
+        (self.value, self.name).cmp(&(value, name.borrowed()))
     }
 }
 
@@ -301,7 +335,10 @@ impl Snapshot {
             }
             Scope::Object { namespace, name } => Box::new(
                 self.get(namespace, name)
-                    .filter(|_| from.is_none_or(|from| from <= (&**namespace, &**name)))
+                    .filter(|_| {
+                        let begins = |(namespace, name)| NameRef { namespace, name };
+                        from.is_none_or(|from| begins(from) <= begins((namespace, name)))
+                    })
                     .into_iter(),
             ),
             Scope::Index { field, value } => {
@@ -318,8 +355,8 @@ impl Snapshot {
         namespace: &'a str,
         from: Option<(&'a str, &'a str)>,
     ) -> impl Iterator<Item = &'a Arc<Record>> + Send + 'a {
-        let (namespace, name) = from.filter(|(first, _)| *first >= namespace).unwrap_or((namespace, ""));
-        let start = Bound::Included(NameRef { namespace, name });
+        let scope = NameRef { namespace, name: "" };
+        let start = Bound::Included(from.map_or(scope, |(namespace, name)| scope.max(NameRef { namespace, name })));
         self.view.records.range((start, Bound::Unbounded)).map(|(_, record)| record)
     }
 
@@ -330,7 +367,7 @@ impl Snapshot {
         from: Option<(&'a str, &'a str)>,
     ) -> impl Iterator<Item = &'a Arc<Record>> + Send + 'a {
         let (namespace, name) = from.unwrap_or_default();
-        let start = Bound::Included(EntryRef { value, namespace, name });
+        let start = Bound::Included(EntryRef { value, name: NameRef { namespace, name } });
         self.view.indexes[index]
             .range((start, Bound::Unbounded))
             .take_while(move |((found, _), _)| found == value)

@@ -133,7 +133,8 @@ fn what_cannot_be_right_is_refused() {
 fn lists_are_ordered_scoped_and_begin_where_they_are_told() {
     on_both(|place| async move {
         let store = place.open().await;
-        for (namespace, name, node) in [("b", "x", "n1"), ("a", "z", "n2"), ("a", "y", "n1"), ("c", "w", "n1")] {
+        let objects = [("b", "x", "n1"), ("a", "z", "n2"), ("a", "y", "n1"), ("c", "w", "n1"), ("a-b", "v", "n2")];
+        for (namespace, name, node) in objects {
             let key = Key::new(pods(), namespace, name);
             propose(&store, vec![], vec![Change::Put(key, draft_on(name, "t", node))]).await.unwrap();
         }
@@ -142,10 +143,12 @@ fn lists_are_ordered_scoped_and_begin_where_they_are_told() {
             let all = snapshot.list(scope, from);
             all.map(|record| format!("{}/{}", record.key.namespace, record.key.name)).collect::<Vec<_>>()
         };
-        assert_eq!(names(&Scope::All, None), ["a/y", "a/z", "b/x", "c/w"]);
+        assert_eq!(names(&Scope::All, None), ["a-b/v", "a/y", "a/z", "b/x", "c/w"], "as texts with the slash");
+        assert_eq!(names(&Scope::All, Some(("a-b", "v\0"))), ["a/y", "a/z", "b/x", "c/w"]);
         assert_eq!(names(&Scope::All, Some(("a", "z\0"))), ["b/x", "c/w"]);
         assert_eq!(names(&Scope::All, Some(("a", "z"))), ["a/z", "b/x", "c/w"]);
         assert_eq!(names(&Scope::Namespace("a".into()), None), ["a/y", "a/z"]);
+        assert_eq!(names(&Scope::Namespace("a-b".into()), None), ["a-b/v"]);
         assert_eq!(names(&Scope::Namespace("a".into()), Some(("a", "y\0"))), ["a/z"]);
         let index = Scope::Index { field: "spec.nodeName".into(), value: "n1".into() };
         assert_eq!(names(&index, None), ["a/y", "b/x", "c/w"]);
@@ -159,6 +162,8 @@ fn lists_are_ordered_scoped_and_begin_where_they_are_told() {
         assert_eq!(names(&index, None), ["a/y", "b/x", "c/w"], "a snapshot never changes");
         let now = store.snapshot(&pods());
         assert_eq!(now.list(&index, None).count(), 2);
+        let others = Scope::Index { field: "spec.nodeName".into(), value: "n2".into() };
+        assert_eq!(names(&others, Some(("a-b", "v"))), ["a-b/v", "a/z"]);
         store.close().await;
     });
 }
