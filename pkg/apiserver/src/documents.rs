@@ -177,11 +177,11 @@ fn for_people(document: &Value) -> Vec<u8> {
 fn with_etag(media_type: &'static str, bytes: Bytes, headers: &HeaderMap) -> Response {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, &bytes);
     let tag = format!("\"{}\"", hex::encode_upper(digest.as_ref()));
-    let same = openapi::is_known(headers, &tag);
-    let mut response = body::bytes(200, media_type, if same { Bytes::new() } else { bytes });
-    if same {
-        *response.status_mut() = http::StatusCode::NOT_MODIFIED;
-    }
+    let mut response = if openapi::is_known(headers, &tag) {
+        openapi::empty(http::StatusCode::NOT_MODIFIED)
+    } else {
+        body::bytes(200, media_type, bytes)
+    };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);
     }

@@ -16,6 +16,7 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use knarr_schema::{Registry, openapi};
 
+use super::with_etag;
 use crate::body::{self, Response};
 use crate::negotiate::prefers;
 use crate::request::RequestContext;
@@ -34,7 +35,8 @@ const PROTOBUF_3_ASKED: &str = "application/com.github.proto-openapi.spec.v3@v1.
 pub fn serve(registry: &Registry, context: &RequestContext, headers: &HeaderMap) -> Option<Response> {
     match context.info.path.strip_prefix("/openapi/")? {
         "v2" => Some(version_2(registry, context, headers)),
-        "v3" => Some(body::bytes(200, "text/plain; charset=utf-8", openapi::index(registry).to_string())),
+        // Upstream dates its index, by the second; a tag does not miss a second change.
+        "v3" => Some(with_etag("text/plain; charset=utf-8", openapi::index(registry).to_string().into(), headers)),
         below => below.strip_prefix("v3/").map(|name| version_3(registry, name, context, headers)),
     }
 }
@@ -95,7 +97,8 @@ pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     known.split(',').map(|one| one.trim().trim_start_matches("W/")).any(|one| one == tag || one == "*")
 }
 
-fn empty(code: StatusCode) -> Response {
+/// Nothing but a code.
+pub fn empty(code: StatusCode) -> Response {
     let mut response = Response::default();
     *response.status_mut() = code;
     response
@@ -150,6 +153,7 @@ mod tests {
         let hash = openapi::document_hash(&Registry::builtin(), "version");
         for (uri, accept, known, want) in [
             ("/openapi/v3", "text/html", "", 200),
+            ("/openapi/v3", "", "*", 304),
             ("/openapi/v3/", "", "", 404),
             ("/openapi/v3/version", "", "", 200),
             ("/openapi/v3/version/", "", "", 404),
@@ -163,6 +167,9 @@ mod tests {
         ] {
             assert_eq!(answer(uri, accept, known).unwrap().status(), want, "{uri}");
         }
+        let index = answer("/openapi/v3", "", "").unwrap();
+        let again = answer("/openapi/v3", "", index.headers()[ETAG].to_str().unwrap()).unwrap();
+        assert_eq!((again.status().as_u16(), again.headers().get(CONTENT_TYPE)), (304, None));
         assert!(answer("/openapi/v2/", "", "").is_none() && answer("/openapi", "", "").is_none());
     }
 
