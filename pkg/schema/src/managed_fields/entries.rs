@@ -184,7 +184,8 @@ impl<'a> Entries<'a> {
     }
 
     /// The same for a write by that manager that changed no more than what was found: who owns nothing near it keeps
-    /// the text of its fields. Nearly all of them do: a status belongs to one manager, a spec to another.
+    /// the text of its fields. Nearly all of them do: a status belongs to one manager, a spec to another, or to the same
+    /// by way of the object itself.
     pub(crate) fn read_touched(
         text: &'a str,
         manager: &Manager<'_>,
@@ -196,7 +197,7 @@ impl<'a> Entries<'a> {
         Self::read_where(text, |entry, fields, count| {
             let is_near = |front: &Vec<u8>| memmem::find(fields.as_bytes(), front).is_some();
             // Managers of other versions, and those that become one for being too many, are looked into.
-            *entry.manager == *own
+            (*entry.manager == *own && *entry.subresource == *manager.subresource)
                 || *entry.api_version != *manager.api_version
                 || count >= MAX_UPDATE_MANAGERS
                 || touched.iter().any(is_near)

@@ -114,15 +114,21 @@ type Track = fn(Option<&Object>, &mut Object, &Type, &Manager<'_>, Timestamp);
 proptest! {
     #[test]
     fn folded_owners_come_out_as_listed_ones(
-        writes in prop::collection::vec((0..13_usize, 0..4_usize, 0..3_u8, prop::bool::weighted(0.1)), 1..30)
+        writes in prop::collection::vec(
+            (0..13_usize, 0..4_usize, 0..3_u8, prop::bool::weighted(0.1), prop::bool::weighted(0.3)), 1..30
+        ),
+        few in any::<bool>(),
     ) {
         let ty = ty("io.k8s.api.core.v1.ConfigMap");
         let mut listed = write(None, json!({"a": "1"}), "m0", 0);
         let mut folded = folded::read_folded(listed.to_string().as_bytes()).unwrap();
-        for (at, (name, field, value, of_old_version)) in writes.into_iter().enumerate() {
-            // Who says no name is one of them, too.
+        for (at, (name, field, value, of_old_version, is_status)) in writes.into_iter().enumerate() {
+            // Who says no name is one of them, too. Few often come by way of the object and of its status.
+            let name = if few { name % 2 } else { name };
             let name = if name == 12 { String::new() } else { format!("m{name}") };
-            let manager = Manager { api_version: if of_old_version { "v0" } else { "v1" }, ..manager(&name) };
+            let api_version = if of_old_version { "v0" } else { "v1" };
+            let subresource = if is_status { "status" } else { "" };
+            let manager = Manager { api_version, subresource, ..manager(&name) };
             let track_listed: Track = track_update;
             for (object, track) in [(&mut listed, track_listed), (&mut folded, track_folded)] {
                 let mut new = object.clone();
