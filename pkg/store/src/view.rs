@@ -320,7 +320,7 @@ impl Snapshot {
         self.view.options.indexed.iter().any(|indexed| &**indexed == field)
     }
 
-    /// The objects of a scope, ordered by namespace and name, beginning with `from` (namespace,
+    /// The objects of a scope, ordered as the texts `NAMESPACE/NAME`, beginning with `from` (namespace,
     /// name) where that is given: behind an object is its name with a zero byte at the end. A field
     /// without index costs a walk over all.
     pub fn list<'a>(

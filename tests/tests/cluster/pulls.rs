@@ -38,19 +38,6 @@ metadata: {name: mirrored}
 spec: {containers: [{name: c, image: MIRRORED}]}
 ";
 
-/// Pods that come when the image is here.
-const AFTERWARDS: &str = "
-apiVersion: v1
-kind: Pod
-metadata: {name: stranger}
-spec: {containers: [{name: c, image: GUARDED}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: late}
-spec: {containers: [{name: c, image: GUARDED}], imagePullSecrets: [{name: login}]}
-";
-
 /// An image whose upper layer deletes a file and a folder of the lower one, and hides what another folder had.
 fn push_layers(cluster: &Cluster) -> String {
     let (lower, upper) = (Rootfs::busybox(), Rootfs::empty());
@@ -108,7 +95,9 @@ fn images_come_with_passwords_and_from_mirrors() {
     kubectl.run(&["wait", "--for=condition=Ready", "pod/friend", "pod/account", "pod/mirrored", "--timeout=90s"]);
     // The image is here now: for those who know the password, which nobody is asked for again.
     kubectl.run(&["delete", "pod", "stranger", "wrong", "--now"]);
-    kubectl.apply(&AFTERWARDS.replace("GUARDED", &image));
+    let (of_image, with_login) = (format!("--image={image}"), r#"{"spec": {"imagePullSecrets": [{"name": "login"}]}}"#);
+    kubectl.run(&["run", "stranger", &of_image]);
+    kubectl.run(&["run", "late", &of_image, "--overrides", with_login]);
     not_let_in(&["stranger"]);
     kubectl.run(&["wait", "--for=condition=Ready", "pod/late", "--timeout=90s"]);
     eventually("the image is said to be here", LATER, || {
