@@ -41,6 +41,7 @@ struct Pass {
 impl Pass {
     fn value(&mut self, object: &mut Value, ty: &Type) {
         match (ty, object) {
+            (_, value) if value.is_as_stored() => {}
             (Type::Struct(fields), Value::Object(tree)) => self.fields(tree, fields),
             (Type::Map { value, .. }, Value::Object(tree)) => {
                 let ty = value.get();

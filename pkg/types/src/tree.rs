@@ -10,10 +10,12 @@ mod index;
 mod map;
 mod reader;
 mod serial;
+mod stored;
 mod words;
 
 use std::fmt;
 
+use bytes::Bytes;
 pub use compact_str::CompactString as Text;
 pub use index::Index;
 pub use map::{Entry, IntoIter, Iter, IterMut, Map};
@@ -70,6 +72,14 @@ pub fn to_value(value: impl serde::Serialize) -> Result<Value, serde_json::Error
 }
 
 impl Value {
+    /// The value that a text of the store says; a map as [`Map::stored`] gives it, where the text is long.
+    ///
+    /// # Errors
+    /// Where it is no JSON.
+    pub fn stored(json: Bytes) -> Result<Self, serde_json::Error> {
+        stored::value(json)
+    }
+
     /// What is at this name of a map or this position of a list.
     #[inline]
     pub fn get(&self, index: impl Index) -> Option<&Value> {
@@ -221,6 +231,12 @@ impl Value {
             Value::Object(map) => Some(map),
             _ => None,
         }
+    }
+
+    /// A map is there, as it was [stored](Map::stored).
+    #[inline]
+    pub fn is_as_stored(&self) -> bool {
+        self.as_object().is_some_and(|map| map.as_stored().is_some())
     }
 
     /// The map that is there, to change it.

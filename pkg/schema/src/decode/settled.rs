@@ -11,6 +11,7 @@ use crate::field_table::{SchemaOr, Struct, Type};
 /// nothing: what is wrong, or written another way, is for the decoder to tell.
 pub(super) fn is_settled(value: &Value, ty: &Type) -> bool {
     match (ty, value) {
+        (_, Value::Object(tree)) if tree.as_stored().is_some() => true,
         (Type::Any, _) | (Type::SchemaOr { or: SchemaOr::Boolean, .. }, Value::Bool(_)) => true,
         (Type::SchemaOr { schema, .. }, Value::Object(_)) => is_settled(value, schema.get()),
         (Type::Struct(fields), Value::Object(tree)) => {

@@ -21,6 +21,7 @@ pub(crate) fn value(json: &mut Vec<u8>, value: &Value) {
             }
             json.extend_from_slice(if items.is_empty() { b"[]" } else { b"]" });
         }
+        Value::Object(members) if let Some(text) = members.as_stored() => json.extend_from_slice(text),
         Value::Object(members) => {
             let mut before = b'{';
             for (name, member) in members {

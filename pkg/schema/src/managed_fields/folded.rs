@@ -7,12 +7,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 
+use bytes::Bytes;
 use knarr_types::Object;
-use knarr_types::tree::{Map, Value};
+use knarr_types::tree::{Map, Text, Value};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Manager;
@@ -151,20 +151,39 @@ pub fn put_folded(object: &mut Object, owners: Option<String>) {
     super::put(object, owners.map(Value::from));
 }
 
-/// Reads a stored object; its owners stay folded.
+/// Reads a stored object; its owners stay folded, and what is beside its metadata stays [as it is](Map::stored).
 ///
 /// # Errors
 /// Where it is no JSON object with metadata.
-pub fn read_folded(json: &[u8]) -> Result<Object, serde_json::Error> {
-    serde_json::from_slice::<Root>(json).map(|root| Value::Object(root.0))
+pub fn read_folded(json: &Bytes) -> Result<Object, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let root = deserializer.deserialize_map(Root(json))?;
+    deserializer.end()?;
+    Ok(Value::Object(root))
 }
 
-struct Root(Map);
+/// The members of an object of that text.
+struct Root<'a>(&'a Bytes);
 
-impl<'de> Deserialize<'de> for Root {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = |metadata: Metadata| Value::Object(metadata.0);
-        deserializer.deserialize_map(Members { own: "metadata", read, of: PhantomData }).map(Self)
+impl<'de> Visitor<'de> for Root<'de> {
+    type Value = Map;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Map, A::Error> {
+        let mut root = Map::new();
+        while let Some(name) = members.next_key::<Text>()? {
+            let value = if name == "metadata" {
+                Value::Object(members.next_value::<Metadata>()?.0)
+            } else {
+                let text = members.next_value::<&RawValue>()?.get().as_bytes();
+                Value::stored(self.0.slice_ref(text)).map_err(A::Error::custom)?
+            };
+            root.insert(name, value);
+        }
+        Ok(root)
     }
 }
 
@@ -172,32 +191,30 @@ struct Metadata(Map);
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read = |owners: &'de RawValue| Value::from(owners.get());
-        deserializer.deserialize_map(Members { own: "managedFields", read, of: PhantomData }).map(Self)
+        deserializer.deserialize_map(MetadataMembers).map(Self)
     }
 }
 
-/// The members of an object, of which one is read in its own way.
-struct Members<F, T> {
-    own: &'static str,
-    read: F,
-    of: PhantomData<T>,
-}
+struct MetadataMembers;
 
-impl<'de, F: Fn(T) -> Value, T: Deserialize<'de>> Visitor<'de> for Members<F, T> {
+impl<'de> Visitor<'de> for MetadataMembers {
     type Value = Map;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            let value = if name == self.own { (self.read)(map.next_value()?) } else { map.next_value()? };
-            members.insert(name, value);
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Map, A::Error> {
+        let mut metadata = Map::new();
+        while let Some(name) = members.next_key::<Text>()? {
+            let value = if name == "managedFields" {
+                members.next_value::<&RawValue>()?.get().into()
+            } else {
+                members.next_value()?
+            };
+            metadata.insert(name, value);
         }
-        Ok(members)
+        Ok(metadata)
     }
 }
 
@@ -217,20 +234,20 @@ mod tests {
 
     #[test]
     fn a_stored_object_is_read_with_its_owners_folded() {
-        let mut read = read_folded(object().to_string().as_bytes()).unwrap();
+        let mut read = read_folded(&object().to_string().into()).unwrap();
         assert!(is_folded(&read));
         assert_eq!(read["data"], object()["data"]);
         assert_eq!(*unfolded(&read), object());
         unfold(&mut read);
         assert_eq!(read, object());
-        assert!(read_folded(b"[]").is_err());
-        assert!(read_folded(b"{\"metadata\":1}").is_err());
+        assert!(read_folded(&Bytes::from_static(b"[]")).is_err());
+        assert!(read_folded(&Bytes::from_static(b"{\"metadata\":1}")).is_err());
     }
 
     #[test]
     fn a_text_says_what_its_list_says() {
         let listed = object();
-        let folded = read_folded(listed.to_string().as_bytes()).unwrap();
+        let folded = read_folded(&listed.to_string().into()).unwrap();
         let (listed, folded) = (Owners::of(&listed).unwrap(), Owners::of(&folded).unwrap());
         assert!(listed.same(&folded) && folded.same(&folded));
         let by_list = listed.entries().unwrap();

@@ -53,7 +53,7 @@ fn a_write_that_changes_nothing_leaves_owners_and_times() {
 #[test]
 fn who_says_no_name_owns_what_it_changes_next() {
     let first = write(None, json!({"a": "1"}), "", 0);
-    let mut folded = folded::read_folded(first.to_string().as_bytes()).unwrap();
+    let mut folded = folded::read_folded(&first.to_string().into()).unwrap();
     let mut new = folded.clone();
     new["metadata"]["labels"] = json!({"l": "1"});
     track_folded(Some(&folded), &mut new, ty("io.k8s.api.core.v1.ConfigMap").get(), &manager(""), now(1));
@@ -121,7 +121,7 @@ proptest! {
     ) {
         let ty = ty("io.k8s.api.core.v1.ConfigMap");
         let mut listed = write(None, json!({"a": "1"}), "m0", 0);
-        let mut folded = folded::read_folded(listed.to_string().as_bytes()).unwrap();
+        let mut folded = folded::read_folded(&listed.to_string().into()).unwrap();
         for (at, (name, field, value, of_old_version, is_status)) in writes.into_iter().enumerate() {
             // Who says no name is one of them, too. Few often come by way of the object and of its status.
             let name = if few { name % 2 } else { name };

@@ -38,6 +38,9 @@ fn mirror_service_account(spec: &mut Value) {
 pub fn pod(pod: &mut Object) {
     settle_addresses(pod);
     let spec = object(pod, "spec");
+    if spec.is_as_stored() {
+        return; // It has had its defaults.
+    }
     pod_spec(spec);
     for list in ["containers", "initContainers"] {
         for container in each(spec, list) {

@@ -3,11 +3,17 @@
 //! little for the few fields of an object stays cheap for a map of a hundred thousand. The first bytes of a
 //! name in the list stand before it as a number: most lookups compare numbers, and one name at the end. Rules ask for
 //! many more fields than an object has, so what is not there is nearly always known without a look at the list.
+//!
+//! A map that comes from the store can stay the text that it is there until somebody looks inside: most writes change a
+//! part of an object and leave the rest alone.
 
 use std::collections::{BTreeMap, btree_map};
 use std::hash::{Hash, Hasher};
 use std::{fmt, ops, slice, vec};
 
+use bytes::Bytes;
+
+use super::stored::Stored;
 use super::words::{front, is_same_behind_front};
 use super::{NULL, Text, Value};
 
@@ -20,7 +26,7 @@ const WALKED_MAX: usize = 8;
 /// Values by name, in the order of their names.
 #[derive(Clone, Default)]
 pub struct Map {
-    entries: Entries,
+    form: Form,
     /// The [`mark`] of each name that was ever put into the list: a Bloom filter.
     marks: u64,
 }
@@ -29,6 +35,18 @@ const _: () = assert!(size_of::<Value>() == 32, "a map has no room for more with
 
 /// An entry of a list: the [`front`] of its name, the name, its value.
 type Slot = (u64, Text, Value);
+
+#[derive(Clone)]
+enum Form {
+    Read(Entries),
+    Stored(Stored),
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self::Read(Entries::default())
+    }
+}
 
 #[derive(Clone)]
 #[allow(clippy::box_collection, reason = "without the box every value would be a quarter larger")]
@@ -46,17 +64,52 @@ impl Default for Entries {
 impl Map {
     /// An empty one.
     pub const fn new() -> Self {
-        Self { entries: Entries::List(Vec::new()), marks: 0 }
+        Self { form: Form::Read(Entries::List(Vec::new())), marks: 0 }
     }
 
     /// An empty one with room for so many entries.
     pub fn with_capacity(entries: usize) -> Self {
-        Self { entries: Entries::List(Vec::with_capacity(entries.min(LIST_MAX))), marks: 0 }
+        Self { form: Form::Read(Entries::List(Vec::with_capacity(entries.min(LIST_MAX)))), marks: 0 }
+    }
+
+    /// The map that a text of JSON says, a level of which is read once somebody looks inside. The text is one that the store holds: in the one
+    /// form of its type and with its defaults, names in their order, no spaces.
+    pub fn stored(json: Bytes) -> Self {
+        Self { form: Form::Stored(Stored::new(json)), marks: u64::MAX }
+    }
+
+    /// Its text, where it is as it was [stored](Map::stored): nobody had it to change it.
+    #[inline]
+    pub fn as_stored(&self) -> Option<&Bytes> {
+        match &self.form {
+            Form::Stored(stored) => Some(stored.json()),
+            Form::Read(_) => None,
+        }
+    }
+
+    #[inline]
+    fn entries(&self) -> &Entries {
+        match &self.form {
+            Form::Read(entries) => entries,
+            Form::Stored(stored) => stored.map().entries(),
+        }
+    }
+
+    /// The entries, to change them: they are not as they were stored from now on.
+    #[inline]
+    fn entries_mut(&mut self) -> &mut Entries {
+        if let Form::Stored(stored) = &mut self.form {
+            *self = stored.take();
+        }
+        match &mut self.form {
+            Form::Read(entries) => entries,
+            Form::Stored(_) => unreachable!("what was read of a stored map is no stored map"),
+        }
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        match &self.entries {
+        match self.entries() {
             Entries::List(list) => list.len(),
             Entries::Tree(tree) => tree.len(),
         }
@@ -81,7 +134,7 @@ impl Map {
 
     /// The value of a name with that front: a name in the code is a number, and a mark, before it runs.
     fn get_behind(&self, front: u64, name: &str) -> Option<&Value> {
-        match &self.entries {
+        match self.entries() {
             Entries::List(list) => find(list, front, name).map(|at| &list[at].2),
             Entries::Tree(tree) => tree.get(name),
         }
@@ -95,7 +148,7 @@ impl Map {
     }
 
     fn get_mut_behind(&mut self, front: u64, name: &str) -> Option<&mut Value> {
-        match &mut self.entries {
+        match self.entries_mut() {
             Entries::List(list) => find(list, front, name).map(|at| &mut list[at].2),
             Entries::Tree(tree) => tree.get_mut(name),
         }
@@ -105,7 +158,7 @@ impl Map {
     pub fn insert(&mut self, name: impl Into<Text>, value: Value) -> Option<Value> {
         let name = name.into();
         self.make_room(&name);
-        let list = match &mut self.entries {
+        let list = match self.entries_mut() {
             Entries::Tree(tree) => return tree.insert(name, value),
             Entries::List(list) => list,
         };
@@ -120,12 +173,12 @@ impl Map {
 
     /// Makes a list that is full a B-tree, unless it has the name.
     fn make_room(&mut self, name: &str) {
-        if let Entries::List(list) = &mut self.entries
+        if let Entries::List(list) = self.entries_mut()
             && list.len() == LIST_MAX
             && find(list, front(name), name).is_none()
         {
             let entries = std::mem::take(list).into_iter().map(|(_, name, value)| (name, value));
-            self.entries = Entries::Tree(Box::new(entries.collect()));
+            self.form = Form::Read(Entries::Tree(Box::new(entries.collect())));
             self.marks = u64::MAX;
         }
     }
@@ -138,7 +191,7 @@ impl Map {
     }
 
     fn remove_behind(&mut self, front: u64, name: &str) -> Option<Value> {
-        match &mut self.entries {
+        match self.entries_mut() {
             Entries::List(list) => find(list, front, name).map(|at| list.remove(at).2),
             Entries::Tree(tree) => tree.remove(name),
         }
@@ -152,11 +205,11 @@ impl Map {
     /// The value of a name, which is `null` from now on where there was none.
     pub(super) fn get_or_insert_null(&mut self, name: &str) -> &mut Value {
         self.make_room(name);
-        match &mut self.entries {
+        let front = front(name);
+        self.marks |= mark(front);
+        match self.entries_mut() {
             Entries::Tree(tree) => tree.entry(name.into()).or_insert(Value::Null),
             Entries::List(list) => {
-                let front = front(name);
-                self.marks |= mark(front);
                 let at = search(list, front, name).unwrap_or_else(|at| {
                     list.insert(at, (front, name.into(), Value::Null));
                     at
@@ -168,7 +221,7 @@ impl Map {
 
     /// Keeps what the function says.
     pub fn retain(&mut self, mut keep: impl FnMut(&Text, &mut Value) -> bool) {
-        match &mut self.entries {
+        match self.entries_mut() {
             Entries::List(list) => list.retain_mut(|(_, name, value)| keep(name, value)),
             Entries::Tree(tree) => tree.retain(keep),
         }
@@ -181,7 +234,7 @@ impl Map {
 
     /// All entries, in the order of their names.
     pub fn iter(&self) -> Iter<'_> {
-        match &self.entries {
+        match self.entries() {
             Entries::List(list) => Iter(Either::List(list.iter())),
             Entries::Tree(tree) => Iter(Either::Tree(tree.iter())),
         }
@@ -189,7 +242,7 @@ impl Map {
 
     /// All entries, in the order of their names, to change their values.
     pub fn iter_mut(&mut self) -> IterMut<'_> {
-        match &mut self.entries {
+        match self.entries_mut() {
             Entries::List(list) => IterMut(Either::List(list.iter_mut())),
             Entries::Tree(tree) => IterMut(Either::Tree(tree.iter_mut())),
         }
@@ -257,7 +310,8 @@ impl<'a> Entry<'a> {
 
 impl PartialEq for Map {
     fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len() && self.iter().eq(other.iter())
+        let same_text = || self.as_stored().is_some_and(|text| other.as_stored() == Some(text));
+        same_text() || self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
@@ -393,7 +447,8 @@ impl IntoIterator for Map {
     type IntoIter = IntoIter;
 
     fn into_iter(self) -> IntoIter {
-        match self.entries {
+        let mut map = self;
+        match std::mem::take(map.entries_mut()) {
             Entries::List(list) => IntoIter(Either::List(list.into_iter())),
             Entries::Tree(tree) => IntoIter(Either::Tree(tree.into_iter())),
         }
