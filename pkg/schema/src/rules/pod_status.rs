@@ -95,18 +95,19 @@ fn nominated(status: &At<'_>, before: &At<'_>) -> ErrorList {
 
 /// What has ended for good does not run again.
 fn transitions(status: &At<'_>, before: &At<'_>) -> ErrorList {
+    // Nothing of the spec is looked at before something ended.
     let spec = before.get("spec");
-    let all_again = container_restarts::may_start_all_again(&spec);
-    let policy = spec.str("restartPolicy");
+    let all_again = || container_restarts::may_start_all_again(&spec);
+    let policy = || spec.str("restartPolicy");
     let named = |list: &str, name: &str| spec.items(list).into_iter().find(|container| container.str("name") == name);
     let regular = |name: &str, code: i64| {
-        all_again
+        all_again()
             || named("containers", name)
                 .is_some_and(|container| container_restarts::starts_again(&container, &spec, code))
     };
     let init = |name: &str, code: i64| {
         let sidecar = named("initContainers", name).is_some_and(|init| init.str("restartPolicy") == "Always");
-        all_again || policy == "Always" || (policy == "OnFailure" && code != 0) || sidecar
+        all_again() || policy() == "Always" || (policy() == "OnFailure" && code != 0) || sidecar
     };
     let mut errors = ErrorList::new();
     for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
@@ -114,12 +115,12 @@ fn transitions(status: &At<'_>, before: &At<'_>) -> ErrorList {
         for (index, old) in before.get("status").items(list).iter().enumerate() {
             let (name, code) = (old.str("name"), old.int("state.terminated.exitCode"));
             let runs = now.iter().any(|new| new.str("name") == name && !new.has("state.terminated"));
-            let may = match list {
+            let may = || match list {
                 "containerStatuses" => regular(name, code),
                 "initContainerStatuses" => init(name, code),
                 _ => false,
             };
-            if old.has("state.terminated") && runs && !may {
+            if old.has("state.terminated") && runs && !may() {
                 let why = "may not be transitioned to non-terminated state";
                 errors.push(FieldError::forbidden(&path.index(index).child("state"), why));
             }
@@ -129,12 +130,12 @@ fn transitions(status: &At<'_>, before: &At<'_>) -> ErrorList {
 }
 
 fn claim_statuses(pod: &At<'_>) -> ErrorList {
-    let claims = pod.items("spec.resourceClaims");
+    let claims = || pod.items("spec.resourceClaims").into_iter();
     let mut errors = ErrorList::new();
     let mut seen = Vec::new();
     for status in pod.items("status.resourceClaimStatuses") {
         let name = status.get("name");
-        if !claims.iter().any(|claim| claim.str("name") == name.text()) {
+        if !claims().any(|claim| claim.str("name") == name.text()) {
             errors.push(name.invalid_as(name.text(), "must match the name of an entry in `spec.resourceClaims`"));
         }
         if seen.contains(&name.text()) {
@@ -222,10 +223,10 @@ fn health(pod: &At<'_>) -> ErrorList {
                 }
                 continue;
             }
-            let mut container = pod.items(&format!("spec.{containers}")).into_iter();
-            let container = container.find(|other| other.str("name") == status.str("name"));
             for resource in status.items("allocatedResourcesStatus") {
-                errors.extend(container.as_ref().and_then(|container| not_asked_for(&resource, container)));
+                let mut container = pod.items(&format!("spec.{containers}")).into_iter();
+                let container = container.find(|other| other.str("name") == status.str("name"));
+                errors.extend(container.and_then(|container| not_asked_for(&resource, &container)));
                 errors.extend(health_of(&resource));
             }
         }

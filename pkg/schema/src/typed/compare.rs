@@ -61,6 +61,11 @@ impl<'a> Walk<'a> {
             (Some(old), None) => return self.found.removed.insert_tree(&self.path, whole(old, shape)),
             (None, None) => return,
         };
+        if let (Value::Object(old), Value::Object(new)) = (old, new)
+            && old.is_stored_as(new)
+        {
+            return;
+        }
         let walked = match shape {
             Shape::Leaf => false,
             Shape::List { item, keys } => self.lists(items(old), items(new), item, keys),

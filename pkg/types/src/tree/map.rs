@@ -87,6 +87,12 @@ impl Map {
         }
     }
 
+    /// Both are as they were stored, and say the same.
+    #[inline]
+    pub fn is_stored_as(&self, other: &Self) -> bool {
+        self.as_stored().is_some_and(|text| other.as_stored() == Some(text))
+    }
+
     #[inline]
     fn entries(&self) -> &Entries {
         match &self.form {
@@ -310,8 +316,7 @@ impl<'a> Entry<'a> {
 
 impl PartialEq for Map {
     fn eq(&self, other: &Self) -> bool {
-        let same_text = || self.as_stored().is_some_and(|text| other.as_stored() == Some(text));
-        same_text() || self.len() == other.len() && self.iter().eq(other.iter())
+        self.is_stored_as(other) || self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
