@@ -14,6 +14,7 @@ mod head;
 mod json_tree;
 mod kind;
 mod settled;
+mod templated;
 mod typed;
 pub mod yaml;
 
@@ -33,6 +34,7 @@ use head::Head;
 pub use answer::decode_answer;
 pub use head::{internal_package, not_registered};
 pub use kind::{FieldValidation, PatchedFault, TEMPLATE_GENERATION, decode_as, decode_patched};
+pub use templated::decode_templated;
 use typed::Typed;
 pub(crate) use typed::{shortest, zero};
 

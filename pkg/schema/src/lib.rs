@@ -23,12 +23,13 @@ pub mod normalize;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
+mod recent;
 pub mod rules;
 mod strategy;
 pub mod table;
 pub mod typed;
 
-pub use decode::{DecodeError, Decoded, FieldValidation, MediaType, decode, decode_as};
+pub use decode::{DecodeError, Decoded, FieldValidation, MediaType, decode, decode_as, decode_templated};
 pub use encode::{Encoded, encode};
 pub use kinds::{Kind, Registry, Subresource};
 pub use normalize::{normalize, normalize_sent};

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::folded;
-use knarr_schema::{Kind, rules};
+use knarr_schema::{Kind, decode_as, decode_templated, rules};
 use knarr_store::{Change, Precondition, Proposal, ProposeError};
 use knarr_types::tree::{Map, Value};
 use knarr_types::{Object, Reason, Status};
 
 use super::outcome::taken;
 use super::terms::{self, Terms};
-use super::{Write, admit, allocation, failed, new_uid, seconds};
+use super::{Decode, Write, admit, allocation, failed, new_uid, seconds};
 use crate::app::App;
 use crate::body::Response;
 use crate::negotiate::body_media;
@@ -34,12 +34,12 @@ const PREFIX_MAX: usize = 58;
 pub async fn create(app: &App, context: &RequestContext, kind: &Arc<Kind>, body: Bytes) -> Result<Response, Status> {
     body_media(&context.content_type)?;
     let mut write = Write::new(app, context, kind, "")?;
-    write.shares_labels = is_job(kind) && has_no_labels(&write.read(&body)?.0);
-    let (object, mut warnings) = sent(&write, &body)?;
+    write.shares_labels = is_job(kind) && has_no_labels(&write.read(&body, decode_as)?.0);
+    let (object, mut warnings) = sent(&write, &body, decode_templated)?;
     let prefix = name_prefix(&object);
     let mut first = Some(object);
     // Nearly every create is committed at the first attempt: what others need is read again.
-    let mut object = || first.take().map_or_else(|| Ok(sent(&write, &body)?.0), Ok);
+    let mut object = || first.take().map_or_else(|| Ok(sent(&write, &body, decode_as)?.0), Ok);
     let Some(prefix) = prefix else { return commit_new(&write, object, &mut warnings).await };
     for attempt in 1.. {
         let name = generate(&prefix);
@@ -68,9 +68,9 @@ pub(super) fn has_no_labels(sent: &Object) -> bool {
 }
 
 /// The object that a client wants made, in the stored version, with what it should know.
-fn sent(write: &Write<'_>, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
+fn sent(write: &Write<'_>, body: &[u8], decode: Decode) -> Result<(Object, Vec<String>), Status> {
     let kind = write.kind;
-    let (mut object, warnings) = write.decode(body)?;
+    let (mut object, warnings) = write.decode(body, decode)?;
     write.place(&mut object, "").map_err(|status| status.with_warnings(&warnings))?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     refuse_terminating(kind, name).map_err(|status| status.with_warnings(&warnings))?;

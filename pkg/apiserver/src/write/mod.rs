@@ -23,13 +23,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use knarr_admission::{Lookup, Operation};
 use knarr_auth::{Attributes, UserInfo};
 use knarr_schema::managed_fields::{Manager, folded, manager_name, reset_fields_of, track_folded};
-use knarr_schema::{FieldValidation, Kind, MediaType, convert, decode_as, empties};
+use knarr_schema::{FieldValidation, Kind, MediaType, Registry, convert, decode_as, empties};
 use knarr_store::{Author, Draft, Lane, ProposeError, Record, WriteContext};
 use knarr_types::tree::Value;
 use knarr_types::{ErrorList, Key, Object, Status};
@@ -50,6 +49,9 @@ use other_versions::OtherVersions;
 pub use outcome::propose_error;
 pub use patch::patch;
 pub use update::update;
+
+/// How a body is read: [`decode_as`], or [`knarr_schema::decode_templated`] where nobody asks for it as it was sent.
+type Decode = fn(&Kind, &Registry, &[u8], MediaType, FieldValidation) -> Result<(Object, Vec<String>), Status>;
 
 /// A write of one object, while it is worked on.
 pub struct Write<'a> {
@@ -114,15 +116,15 @@ impl<'a> Write<'a> {
     }
 
     /// As [`Write::decode`], in the version of the request and without defaults.
-    fn read(&self, body: &[u8]) -> Result<(Object, Vec<String>), Status> {
+    fn read(&self, body: &[u8], decode: Decode) -> Result<(Object, Vec<String>), Status> {
         let media = body_media(&self.context.content_type)?;
         let registry = self.app.registry.load();
-        aside(body, || decode_as(self.kind, &registry, body, media, self.options.validation))
+        aside(body, || decode(self.kind, &registry, body, media, self.options.validation))
     }
 
     /// The body as an object in the stored version, with warnings for the client.
-    fn decode(&self, body: &Bytes) -> Result<(Object, Vec<String>), Status> {
-        let (mut object, warnings) = self.read(body)?;
+    fn decode(&self, body: &[u8], decode: Decode) -> Result<(Object, Vec<String>), Status> {
+        let (mut object, warnings) = self.read(body, decode)?;
         convert::to_storage(self.kind, &mut object);
         self.stored.default(&mut object);
         Ok((object, warnings))

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use knarr_admission::Operation;
 use knarr_schema::managed_fields::{folded, keep_times};
-use knarr_schema::{Kind, rules};
+use knarr_schema::{Kind, decode_as, rules};
 use knarr_store::{Decision, Record, UpdateError};
 use knarr_types::tree::Value;
 use knarr_types::{Key, Object, Reason, Status};
@@ -31,7 +31,7 @@ pub async fn update(
     body: Bytes,
 ) -> Result<Response, Status> {
     let write = Write::new(app, context, kind, subresource)?;
-    let (mut object, warnings) = write.decode(&body)?;
+    let (mut object, warnings) = write.decode(&body, decode_as)?;
     write.place(&mut object, &context.info.name).map_err(|status| status.with_warnings(&warnings))?;
     let key = write.key(&context.info.name);
     if app.store.get(&key).is_none() && kind.rules.allow_create_on_update && subresource.is_empty() {

@@ -131,7 +131,7 @@ pub(super) fn head_in_json(body: &[u8], kind: &Kind) -> Result<Head, String> {
 
 /// Reads JSON that says it is what its path says, and in which nothing is wrong. Nearly all bodies are so: only the
 /// others need a look at their head first, because what is wrong with it is said first.
-fn decode_flawless(kind: &Kind, body: &[u8]) -> Option<Object> {
+pub(super) fn decode_flawless(kind: &Kind, body: &[u8]) -> Option<Object> {
     let Decoded { object, faults } = decode_json(body, kind.ty.get()).ok()?;
     let says = |name: &str, text: &str| object[name].as_str() == Some(text);
     let is_flawless = faults.is_empty() && says("apiVersion", &kind.api_version()) && says("kind", &kind.kind);

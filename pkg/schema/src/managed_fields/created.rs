@@ -26,7 +26,7 @@ pub(super) fn owned(empty: &Object, new: &Object, shape: Shape<'_>, manager: &Ma
             return false;
         }
         if name != "metadata" {
-            return walk.value(old, value, shape);
+            return walk.part(old, value, shape);
         }
         let (old, Some(metadata)) = (old.and_then(Value::as_object), value.as_object()) else { return false };
         walk.object(old, metadata, shape, false, |walk, name, old, value, shape| {
@@ -43,6 +43,23 @@ struct Walk {
 }
 
 impl Walk {
+    /// Writes what is owned at and below a field of the root. Objects that are made of one template share what is in it,
+    /// and so what is owned of that.
+    fn part(&mut self, old: Option<&Value>, new: &Value, shape: Shape<'_>) -> bool {
+        let find = || {
+            let mut walk = Walk { text: Vec::with_capacity(1024), all_told: true };
+            let is_owned = walk.value(old, new, shape);
+            (is_owned && walk.all_told).then(|| walk.text.into())
+        };
+        match new.as_object().and_then(|shared| shared.derived(find)) {
+            Some(owned) => {
+                self.text.extend_from_slice(owned);
+                true
+            }
+            None => self.value(old, new, shape),
+        }
+    }
+
     /// Writes what is owned at and below a value; `false`, with anything written, where that is nothing.
     fn value(&mut self, old: Option<&Value>, new: &Value, shape: Shape<'_>) -> bool {
         let itself = old.is_none();

@@ -3,65 +3,45 @@
 //! Specs of pods that were found right a moment ago. Pods are made from templates: nearly each has the spec of one before
 //! it, and what the rules found of that one holds for it.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::fast::{FixedState, FoldHasher};
 use knarr_types::tree::Value;
 
-/// So many templates can be rolled out at once.
-const KEPT: usize = 16;
-/// Of so many specs it is known that they came once.
-const SEEN: usize = 64;
+use crate::recent::Recent;
+
 /// Larger ones, by their names and texts in bytes, are judged each time: so what is kept is bounded.
 const BYTES_MAX: usize = 16 << 10;
 
 /// The specs of which one question, always the same, was answered with yes. The answer may depend on nothing but the spec.
-pub struct Judged(Mutex<Recent>);
-
-struct Recent {
-    /// Those that came twice, with their hashes.
-    kept: VecDeque<(u64, Arc<Value>)>,
-    /// The hashes of those that came.
-    seen: VecDeque<u64>,
-}
+pub struct Judged(Mutex<Recent<Arc<Value>>>);
 
 impl Judged {
     /// None.
     pub const fn new() -> Self {
-        Self(Mutex::new(Recent { kept: VecDeque::new(), seen: VecDeque::new() }))
+        Self(Mutex::new(Recent::new()))
     }
 
     /// Whether `judge` answers with yes for this spec, or did.
     pub fn is_right(&self, spec: &Value, judge: impl FnOnce() -> bool) -> bool {
         let Some(hash) = small_hash(spec) else { return judge() };
-        let known = self.recent().kept.iter().find(|(known, _)| *known == hash).map(|(_, known)| Arc::clone(known));
+        let known = self.recent().get(hash).map(Arc::clone);
         if known.is_some_and(|known| *known == *spec) {
             return true;
         }
         let is_right = judge();
         if is_right {
-            self.recent().add(hash, spec);
+            let mut recent = self.recent();
+            if recent.came_before(hash) {
+                recent.keep(hash, Arc::new(spec.clone()));
+            }
         }
         is_right
     }
 
-    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent<Arc<Value>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Recent {
-    /// A spec that came once may never come again: the second time it is kept.
-    fn add(&mut self, hash: u64, spec: &Value) {
-        if self.seen.contains(&hash) {
-            self.kept.truncate(KEPT - 1);
-            self.kept.push_front((hash, Arc::new(spec.clone())));
-        } else {
-            self.seen.truncate(SEEN - 1);
-            self.seen.push_front(hash);
-        }
     }
 }
 
@@ -125,7 +105,7 @@ mod tests {
         assert!(!ask(&spec(1), false) && !ask(&spec(1), false) && !ask(&spec(1), false), "only yes is kept");
         assert_eq!(asked.get(), 5);
         // Others push it out.
-        for n in (2..2 + KEPT).flat_map(|n| [n, n]) {
+        for n in (2..2 + 16).flat_map(|n| [n, n]) {
             assert!(ask(&spec(n), true));
         }
         let before = asked.get();

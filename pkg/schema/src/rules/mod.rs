@@ -138,6 +138,9 @@ pub struct Rules {
     pub has_generation: bool,
     /// `metadata.generation` counts empty lists and maps as changes of what is absent.
     pub counts_empties: bool,
+    /// Its objects are made from templates: many come with the same spec. What the spec gets as defaults depends on
+    /// nothing else.
+    pub is_templated: bool,
     /// How the kind's own rules look at metadata.
     pub judging: Judging,
 }
@@ -165,6 +168,7 @@ impl Rules {
         allow_unconditional_update: true,
         has_generation: false,
         counts_empties: false,
+        is_templated: false,
         judging: Judging::CHANGE,
     };
 }

@@ -39,6 +39,7 @@ pub(super) static POD: Rules = Rules {
     },
     fields,
     has_generation: true,
+    is_templated: true,
     judging: Judging::CHANGE_THEN_WHOLE,
     ..Rules::DEFAULT
 };

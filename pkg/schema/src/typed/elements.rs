@@ -46,6 +46,8 @@ pub fn tells_apart(object: &Value, ty: &Type) -> bool {
 /// The same for a value of that shape.
 pub(crate) fn tells_apart_as(value: &Value, shape: Shape<'_>) -> bool {
     match (shape, value) {
+        // It was told apart when it was written: else the object has no owners, and nobody asks.
+        (_, Value::Object(members)) if members.as_stored().is_some() => true,
         (Shape::Struct(_) | Shape::Map(_), Value::Object(members)) => {
             members.iter().all(|(name, value)| tells_apart_as(value, shape.field(name)))
         }

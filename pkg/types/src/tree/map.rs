@@ -87,6 +87,15 @@ impl Map {
         }
     }
 
+    /// What follows from the map, always the same, where it is as it was [stored](Map::stored): found out once for it and
+    /// its clones. `None` where it is not, or where nothing follows.
+    pub fn derived(&self, find: impl FnOnce() -> Option<Box<[u8]>>) -> Option<&[u8]> {
+        match &self.form {
+            Form::Stored(stored) => stored.derived(find),
+            Form::Read(_) => None,
+        }
+    }
+
     /// Both are as they were stored, and say the same.
     #[inline]
     pub fn is_stored_as(&self, other: &Self) -> bool {

@@ -20,12 +20,13 @@ pub(super) struct Stored(Arc<Inner>);
 struct Inner {
     json: Bytes,
     map: OnceLock<Map>,
+    derived: OnceLock<Option<Box<[u8]>>>,
 }
 
 impl Stored {
     /// The map that this text says.
     pub(super) fn new(json: Bytes) -> Self {
-        Self(Arc::new(Inner { json, map: OnceLock::new() }))
+        Self(Arc::new(Inner { json, map: OnceLock::new(), derived: OnceLock::new() }))
     }
 
     /// Its text.
@@ -40,6 +41,11 @@ impl Stored {
             debug_assert!(read.is_ok(), "a text of the store is JSON: {read:?}");
             read.unwrap_or_default()
         })
+    }
+
+    /// What follows from the map for the one who asks, found out once.
+    pub(super) fn derived(&self, find: impl FnOnce() -> Option<Box<[u8]>>) -> Option<&[u8]> {
+        self.0.derived.get_or_init(find).as_deref()
     }
 
     /// The map, for somebody who changes it.
