@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use knarr_types::field_error::faults_of;
+use knarr_types::tree::Value;
 use knarr_types::{ErrorList, Object};
 
+use crate::encode::json;
 use crate::field_table::TypeRef;
 use crate::kinds::Kind;
 use crate::normalize::fill_in;
@@ -57,6 +59,21 @@ impl Kind {
                 (self.rules.prepare_create)(object);
                 fill_in(object, self.ty.get());
             }
+        }
+    }
+
+    /// Gives the spec of a new object that may have come before, as others of its template have it, its text: by that it
+    /// is known, and so written. The object is in its one form.
+    pub fn seal(&self, object: &mut Object) {
+        if !self.rules.is_templated || self.custom.is_some() {
+            return;
+        }
+        if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.seal(|spec| {
+                let mut text = Vec::with_capacity(4096);
+                json::map(&mut text, spec);
+                text.into()
+            });
         }
     }
 

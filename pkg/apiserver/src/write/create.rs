@@ -223,6 +223,9 @@ async fn finish(
         loose |= stored.normalize_sent(object);
     }
     debug_assert!(stored.is_normal(object), "the plugins and the kind's rules keep the one form: {object:?}");
+    if !loose {
+        stored.seal(object);
+    }
     allocation::foresee(write, object, None)?;
     let mut errors = write.check_create(object);
     let mut refused = knarr_admission::devices::faults(&request, object, write.app);

@@ -2,7 +2,7 @@
 //! Trees as canonical JSON text: sorted keys, no spaces. Every write ends here, and most of what it writes
 //! are short texts that need no escape: those are copied without a look at each character.
 
-use knarr_types::tree::{Value, is_escaped_in_json};
+use knarr_types::tree::{Map, Value, is_escaped_in_json};
 
 /// Writes a value.
 pub(crate) fn value(json: &mut Vec<u8>, value: &Value) {
@@ -21,17 +21,22 @@ pub(crate) fn value(json: &mut Vec<u8>, value: &Value) {
             }
             json.extend_from_slice(if items.is_empty() { b"[]" } else { b"]" });
         }
-        Value::Object(members) if let Some(text) = members.as_stored() => json.extend_from_slice(text),
-        Value::Object(members) => {
-            let mut before = b'{';
-            for (name, member) in members {
-                json.push(before);
-                before = b',';
-                entry(json, name, member);
-            }
-            json.extend_from_slice(if members.is_empty() { b"{}" } else { b"}" });
-        }
+        Value::Object(members) => map(json, members),
     }
+}
+
+/// Writes a map.
+pub(crate) fn map(json: &mut Vec<u8>, members: &Map) {
+    if let Some(text) = members.as_stored() {
+        return json.extend_from_slice(text);
+    }
+    let mut before = b'{';
+    for (name, member) in members {
+        json.push(before);
+        before = b',';
+        entry(json, name, member);
+    }
+    json.extend_from_slice(if members.is_empty() { b"{}" } else { b"}" });
 }
 
 /// Writes a member of an object.

@@ -9,6 +9,9 @@ use super::fill::{at, each, remove};
 
 /// Takes them out of the spec of a pod or of a template.
 pub fn drop_from_pod_spec(spec: &mut Value) {
+    if spec.is_as_stored() {
+        return; // They were dropped before.
+    }
     remove(spec, "schedulingGroup");
     for volume in each(spec, "volumes") {
         for source in at(volume, "projected").into_iter().flat_map(|projected| each(projected, "sources")) {

@@ -410,6 +410,7 @@ fn told_of_pod(metadata: &Value, spec: &Value) -> (Vec<String>, Vec<String>) {
     kind.default(&mut pod);
     kind.normalize(&mut pod);
     kind.prepare_create(&mut pod);
+    kind.seal(&mut pod);
     (texts(kind.check_create(&pod)), kind.warnings(&pod, None))
 }
 

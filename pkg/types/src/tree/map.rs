@@ -78,6 +78,14 @@ impl Map {
         Self { form: Form::Stored(Stored::new(json)), marks: u64::MAX }
     }
 
+    /// Gives a map that is ready to be stored the text that it is stored as: see [`Map::stored`].
+    pub fn seal(&mut self, text: impl FnOnce(&Self) -> Bytes) {
+        if let Form::Read(entries) = &mut self.form {
+            let map = Self { form: Form::Read(std::mem::take(entries)), marks: self.marks };
+            self.form = Form::Stored(Stored::read(text(&map), map));
+        }
+    }
+
     /// Its text, where it is as it was [stored](Map::stored): nobody had it to change it.
     #[inline]
     pub fn as_stored(&self) -> Option<&Bytes> {

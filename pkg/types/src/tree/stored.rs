@@ -29,6 +29,11 @@ impl Stored {
         Self(Arc::new(Inner { json, map: OnceLock::new(), derived: OnceLock::new() }))
     }
 
+    /// A map with the text that says it.
+    pub(super) fn read(json: Bytes, map: Map) -> Self {
+        Self(Arc::new(Inner { json, map: map.into(), derived: OnceLock::new() }))
+    }
+
     /// Its text.
     pub(super) fn json(&self) -> &Bytes {
         &self.0.json
@@ -126,6 +131,14 @@ mod tests {
         assert!(changed["containers"][1].is_as_stored());
         assert_eq!((stored["containers"][0]["name"].as_str(), &stored), (Some("c0"), &read));
         assert_ne!(changed, stored);
+        let mut sealed = changed.clone();
+        sealed.as_object_mut().unwrap().seal(|map| Value::Object(map.clone()).to_string().into());
+        assert_eq!(
+            (sealed.as_object().unwrap().as_stored().unwrap(), &sealed),
+            (&changed.to_string().into(), &changed)
+        );
+        sealed["hostNetwork"] = false.into();
+        assert!(!sealed.is_as_stored() && sealed["hostNetwork"] == false);
         let (_, mut alone) = pair();
         alone["hostNetwork"] = false.into();
         assert_eq!(alone["containers"], read["containers"]);
