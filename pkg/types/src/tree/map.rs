@@ -72,8 +72,8 @@ impl Map {
         Self { form: Form::Read(Entries::List(Vec::with_capacity(entries.min(LIST_MAX)))), marks: 0 }
     }
 
-    /// The map that a text of JSON says, a level of which is read once somebody looks inside. The text is one that the store holds: in the one
-    /// form of its type and with its defaults, names in their order, no spaces.
+    /// The map that a text of JSON says, a level of which is read once somebody looks inside. The text is one that the
+    /// store holds, or is to hold: in the one form of its type and with its defaults, names in their order, no spaces.
     pub fn stored(json: Bytes) -> Self {
         Self { form: Form::Stored(Stored::new(json)), marks: u64::MAX }
     }
