@@ -156,7 +156,8 @@ pub fn put_folded(object: &mut Object, owners: Option<String>) {
 /// # Errors
 /// Where it is no JSON object with metadata.
 pub fn read_folded(json: &Bytes) -> Result<Object, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let root = deserializer.deserialize_map(Root(json))?;
     deserializer.end()?;
     Ok(Value::Object(root))
