@@ -110,6 +110,27 @@ fn recorded_objects_are_in_their_normal_form() {
     assert!(wrong.is_empty(), "{} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// What a write leaves as the text of the store is what it would have read.
+#[test]
+fn recorded_objects_are_read_from_their_text() {
+    use knarr_schema::managed_fields::folded;
+    let mut tried = 0;
+    for (name, object) in objects().into_iter().filter(|(_, object)| object["metadata"].is_object()) {
+        let text = knarr_schema::encode(&object).json;
+        let stored = folded::read_folded(&text.clone().into()).unwrap();
+        assert_eq!(String::from_utf8(knarr_schema::encode(&stored).json), String::from_utf8(text), "{name}");
+        let mut read = stored;
+        folded::unfold(&mut read);
+        let mut want = object;
+        let fields = want.as_object_mut().unwrap();
+        fields.retain(|name, _| name != "apiVersion" && name != "kind");
+        fields["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        assert_eq!(read, want, "{name}");
+        tried += 1;
+    }
+    println!("{tried} objects");
+}
+
 #[test]
 fn discovery_documents_are_as_recorded() {
     use knarr_schema::discovery::{aggregated, group, resource_list};

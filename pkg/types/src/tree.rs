@@ -55,6 +55,14 @@ macro_rules! json {
 }
 pub use crate::json;
 
+/// The members of a map by the text that the store holds of it, each with its own text, of which nothing was looked at.
+///
+/// # Errors
+/// Where the text is that of no map.
+pub fn stored_members(json: &Bytes) -> Result<Vec<(Text, Bytes)>, serde_json::Error> {
+    stored::members(json)
+}
+
 /// Reads a type out of a tree.
 ///
 /// # Errors

@@ -41,12 +41,15 @@ fn is_service(write: &Write<'_>) -> bool {
 /// Whether a Service can have the addresses and node ports that it names: upstream finds out before it judges the
 /// rest of it.
 pub(super) fn foresee(write: &Write<'_>, object: &Object, old: Option<&Object>) -> Result<(), Status> {
+    if !is_service(write) {
+        return Ok(());
+    }
     let spec = &object["spec"];
     let names_port = |ports: &Vec<Value>| ports.iter().any(|port| !port["nodePort"].is_null());
     let names_one =
         ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"].iter().any(|name| !spec[*name].is_null())
             || spec["ports"].as_array().is_some_and(names_port);
-    if !is_service(write) || !names_one || !needs_allocation(object, old) {
+    if !names_one || !needs_allocation(object, old) {
         return Ok(());
     }
     let errors = rules::service::judge_addresses(object, old);

@@ -6,14 +6,11 @@
 //! where somebody looks at them. No client can send such a text: the field's type is a list.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
 use knarr_types::Object;
-use knarr_types::tree::{Map, Text, Value};
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use knarr_types::tree::{Map, Text, Value, stored_members};
+use serde::de::Error;
 
 use super::Manager;
 use super::entries::{Entries, EntryError};
@@ -156,67 +153,23 @@ pub fn put_folded(object: &mut Object, owners: Option<String>) {
 /// # Errors
 /// Where it is no JSON object with metadata.
 pub fn read_folded(json: &Bytes) -> Result<Object, serde_json::Error> {
-    let text = std::str::from_utf8(json).map_err(serde_json::Error::custom)?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let root = deserializer.deserialize_map(Root(json))?;
-    deserializer.end()?;
-    Ok(Value::Object(root))
+    let member = |(name, text): (Text, Bytes)| {
+        let value = if name == "metadata" { read_metadata(&text)? } else { Value::stored(text)? };
+        Ok((name, value))
+    };
+    stored_members(json)?.into_iter().map(member).collect::<Result<Map, _>>().map(Value::Object)
 }
 
-/// The members of an object of that text.
-struct Root<'a>(&'a Bytes);
-
-impl<'de> Visitor<'de> for Root<'de> {
-    type Value = Map;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Map, A::Error> {
-        let mut root = Map::new();
-        while let Some(name) = members.next_key::<Text>()? {
-            let value = if name == "metadata" {
-                Value::Object(members.next_value::<Metadata>()?.0)
-            } else {
-                let text = members.next_value::<&RawValue>()?.get().as_bytes();
-                Value::stored(self.0.slice_ref(text)).map_err(A::Error::custom)?
-            };
-            root.insert(name, value);
-        }
-        Ok(root)
-    }
-}
-
-struct Metadata(Map);
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MetadataMembers).map(Self)
-    }
-}
-
-struct MetadataMembers;
-
-impl<'de> Visitor<'de> for MetadataMembers {
-    type Value = Map;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Map, A::Error> {
-        let mut metadata = Map::new();
-        while let Some(name) = members.next_key::<Text>()? {
-            let value = if name == "managedFields" {
-                members.next_value::<&RawValue>()?.get().into()
-            } else {
-                members.next_value()?
-            };
-            metadata.insert(name, value);
-        }
-        Ok(metadata)
-    }
+fn read_metadata(json: &Bytes) -> Result<Value, serde_json::Error> {
+    let member = |(name, text): (Text, Bytes)| {
+        let value = if name == "managedFields" {
+            std::str::from_utf8(&text).map_err(serde_json::Error::custom)?.into()
+        } else {
+            Value::stored(text)?
+        };
+        Ok((name, value))
+    };
+    stored_members(json)?.into_iter().map(member).collect::<Result<Map, _>>().map(Value::Object)
 }
 
 #[cfg(test)]
