@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 /// So many templates can be rolled out at once.
-const KEPT: usize = 16;
+pub const KEPT: usize = 16;
 /// Of so many hashes it is known that they came once.
 const SEEN: usize = 64;
 

@@ -247,6 +247,16 @@ impl Value {
         self.as_object().is_some_and(|map| map.as_stored().is_some())
     }
 
+    /// Makes of it, and of all in it, what is read: nothing is as it was [stored](Map::stored) any more. For what comes to
+    /// another place, whose form it may not have.
+    pub fn open(&mut self) {
+        match self {
+            Value::Array(items) => items.iter_mut().for_each(Self::open),
+            Value::Object(members) => members.values_mut().for_each(Self::open),
+            _ => {}
+        }
+    }
+
     /// The map that is there, to change it.
     pub fn as_object_mut(&mut self) -> Option<&mut Map> {
         match self {

@@ -14,7 +14,6 @@ use serde_json::value::RawValue;
 
 use super::kind::decode_flawless;
 use super::{FieldValidation, MediaType, decode_as};
-use crate::encode::json;
 use crate::kinds::{Kind, Registry};
 use crate::recent::Recent;
 
@@ -73,15 +72,15 @@ fn read_new(kind: &Kind, body: &[u8], spec: Range<usize>) -> Option<Object> {
     Some(object)
 }
 
+/// A spec in its one form, with its defaults, where nothing in it is told from none.
 fn settled(kind: &Kind, spec: &Value) -> Option<Map> {
     let mut object = Value::Object(Map::from([("spec", spec.clone())]));
     kind.default(&mut object);
     if kind.normalize_sent(&mut object) {
         return None;
     }
-    let mut text = Vec::new();
-    json::value(&mut text, &object["spec"]);
-    object["spec"].is_object().then(|| Map::stored(text.into()))
+    kind.seal(&mut object);
+    object["spec"].as_object()?.as_stored().cloned().map(Map::stored)
 }
 
 fn hash(kind: &Kind, sent: &[u8]) -> u64 {

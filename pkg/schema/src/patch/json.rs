@@ -115,14 +115,16 @@ impl Run {
                 self.parent(path, absent("doc is ", path))?.set(value()).map_err(no_key)
             }
             "move" => {
-                let moved = self.end(from()?, kind, "from")?.remove().map_err(failed)?;
+                let mut moved = self.end(from()?, kind, "from")?.remove().map_err(failed)?;
+                moved.open();
                 self.end(path, kind, "destination")?.add(moved).map_err(failed)
             }
             "copy" => {
                 let from = from()?;
                 let copied = self.end(from, kind, "from")?.get();
                 let copied = copied.map_err(|why| format!("error in copy for from: '{from}': {why}"))?;
-                let copy = copied.cloned().unwrap_or_default();
+                let mut copy = copied.cloned().unwrap_or_default();
+                copy.open();
                 self.copied_bytes = self.copied_bytes.saturating_add(copy.to_string().len());
                 if self.copied_bytes > MAX_COPIED_BYTES {
                     return Err(format!("the copies of a patch may have {MAX_COPIED_BYTES} bytes"));

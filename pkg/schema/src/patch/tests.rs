@@ -215,3 +215,25 @@ fn operations_that_do_not_apply_say_where() {
         assert_eq!(error.to_string(), want, "{operation}");
     }
 }
+
+/// What the store holds is right in its place alone.
+#[test]
+fn what_comes_to_another_place_is_looked_at_there() {
+    use crate::decode::check;
+    use crate::managed_fields::folded::read_folded;
+    let pod = TypeRef::named("io.k8s.api.core.v1.Pod").unwrap();
+    let container = json!({"name": "c", "image": "i", "args": ["x".repeat(300)]});
+    let stored = json!({"metadata": {"name": "p"}, "spec": {"containers": [container.clone()]}}).to_string();
+    let object = || read_folded(&stored.clone().into()).unwrap();
+    for kind in ["copy", "move"] {
+        for (from, path, is_right) in [
+            ("/spec", "/metadata/annotations", false),
+            ("/spec/containers/0", "/metadata/labels", false),
+            ("/spec/containers", "/spec/initContainers", true),
+        ] {
+            let result = json_patch(object(), &json!([{"op": kind, "from": from, "path": path}])).unwrap();
+            let decoded = check(result, pod.get());
+            assert_eq!(decoded.is_ok_and(|decoded| decoded.faults.is_empty()), is_right, "{kind} {from} {path}");
+        }
+    }
+}

@@ -55,6 +55,7 @@ mod tests {
     use knarr_types::tree::json;
 
     use super::*;
+    use crate::recent::KEPT;
 
     fn stored(spec: &Value) -> Value {
         Value::Object(Map::stored(spec.to_string().into()))
@@ -77,7 +78,7 @@ mod tests {
         assert!(!ask(&spec(1), false) && !ask(&spec(1), false) && !ask(&spec(1), false), "only yes is kept");
         assert_eq!(asked.get(), 5);
         // Others push it out.
-        for n in (2..2 + 16).flat_map(|n| [n, n]) {
+        for n in (2..2 + KEPT).flat_map(|n| [n, n]) {
             assert!(ask(&spec(n), true));
         }
         let before = asked.get();

@@ -187,6 +187,9 @@ mod tests {
         );
         sealed["hostNetwork"] = false.into();
         assert!(!sealed.is_as_stored() && sealed["hostNetwork"] == false);
+        let (_, mut opened) = pair();
+        opened.open();
+        assert!(!opened.is_as_stored() && !opened["containers"][1].is_as_stored() && opened == stored);
         let (_, mut alone) = pair();
         alone["hostNetwork"] = false.into();
         assert_eq!(alone["containers"], read["containers"]);
